@@ -1,0 +1,43 @@
+"""DsegError: what is wrong, with the values, and the hint that says what to do about it."""
+
+from __future__ import annotations
+
+EXIT_FAILED_INPUTS = 1  # the run ended, but some inputs failed
+EXIT_USAGE = 2  # wrong option, nothing to do, unusable input
+EXIT_MISFIT = 3  # checkpoint missing, refused, or not that of the network
+EXIT_VERIFICATION = 4  # a comparison or threshold that was asked for does not hold
+EXIT_INTERRUPTED = 130  # Ctrl-C
+
+
+class DsegError(Exception):
+    """One fault that the user can mend, shown as two lines and never as a stack trace.
+
+    Args:
+        problem: what is wrong, with the values.
+        hint: what to do about it.
+        exit_code: the status that the process ends with.
+    """
+
+    def __init__(self, problem: str, *, hint: str, exit_code: int = EXIT_USAGE):
+        super().__init__(problem, hint, exit_code)  # all of them, so that it survives pickling
+        self.problem = problem
+        self.hint = hint
+        self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.problem, self.hint, self.exit_code)
+
+    def __str__(self) -> str:
+        return f"{self.problem}\nHint: {self.hint}"
+
+
+class CheckpointError(DsegError):
+    """A checkpoint that is missing, refused or made for another network."""
+
+    def __init__(self, problem: str, *, hint: str, exit_code: int = EXIT_MISFIT):
+        super().__init__(problem, hint=hint, exit_code=exit_code)
+
+
+def _rebuild(kind: type[DsegError], problem: str, hint: str, exit_code: int) -> DsegError:
+    """Make the error again in another process."""
+    return kind(problem, hint=hint, exit_code=exit_code)
