@@ -1,0 +1,41 @@
+"""What a network costs: parameters and operations."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dseg.models import build_model
+
+
+class Cost(NamedTuple):
+    """What a network costs at one image size.
+
+    Attributes:
+        params: parameters.
+        macs: multiply-accumulates of the convolutions and matrix products of one forward.
+        flops: floating-point operations, two for each multiply-accumulate.
+    """
+
+    params: int
+    macs: int
+    flops: int
+
+
+def count_cost(name: str, height: int = 1024, width: int = 2048) -> Cost:
+    """Count parameters and operations of a network for one image, without computing anything.
+
+    Counted by ``torch.utils.flop_counter`` in evaluation mode; norms, activations, pooling and
+    upsampling are not counted, as in the papers.
+
+    Raises:
+        DsegError: no such network.
+    """
+    with torch.device("meta"):
+        model = build_model(name).eval()
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            model.logits(torch.empty(1, 3, height, width))
+    flops = counter.get_total_flops()
+    return Cost(sum(p.numel() for p in model.parameters()), flops // 2, flops)

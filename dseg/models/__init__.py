@@ -1,0 +1,61 @@
+"""build_model: from a name of the table to a network; only that network's file is imported."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+from dseg.errors import DsegError
+from dseg.labels import LABEL_SPACES, LabelSpace, unnamed_label_space
+from dseg.models.base import ModelCard, SegModel, SegOutput
+from dseg.registry import MODELS, find_model
+
+__all__ = ["ModelCard", "SegModel", "SegOutput", "build_model", "find_class"]
+
+
+def build_model(name: str, num_classes: int | None = None, **kwargs: Any) -> SegModel:
+    """Build a network with fresh weights, in training mode.
+
+    Args:
+        name: a network of ``dseg models``, in any case and spelling of ``-`` and ``_``.
+        num_classes: outputs; by default those of the published network (19 for Cityscapes).
+        kwargs: constructor arguments that replace the table's, such as ``output_stride=16``.
+
+    Raises:
+        DsegError: no such network, or no such argument.
+    """
+    key = find_model(name)
+    spec = MODELS[key]
+    cls = find_class(key)
+    known = list(signature(cls).parameters)[1:]
+    strange = [argument for argument in kwargs if argument not in known]
+    if strange:
+        raise DsegError(
+            f"{key} takes no argument {strange[0]!r}.", hint=f"it takes: {', '.join(known)}."
+        )
+    outputs = spec.num_classes if num_classes is None else num_classes
+    arguments = {**spec.kwargs, **kwargs}
+    model = cls(outputs, **arguments)
+    space = _label_space(spec.label_space, outputs)
+    model.card = ModelCard(
+        network=key, kwargs=arguments, label_space=space, mean=spec.mean, std=spec.std
+    )
+    return model
+
+
+def find_class(name: str) -> type[SegModel]:
+    """Return the class of a network of the table.
+
+    Raises:
+        DsegError: no such network.
+    """
+    module, _, cls = MODELS[find_model(name)].target.partition(":")
+    found: type[SegModel] = getattr(import_module(f"dseg.models.{module}"), cls)
+    return found
+
+
+def _label_space(published: str, outputs: int) -> LabelSpace:
+    """Return the published network's label space, or an unnamed one where the count differs."""
+    space = LABEL_SPACES[published]
+    return space if space.num_classes == outputs else unnamed_label_space(outputs)

@@ -1,0 +1,99 @@
+"""SegModel: what every network has in common, and SegOutput, what every network returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dseg.labels import LabelSpace
+
+RGB = tuple[float, float, float]
+KeyMap = tuple[tuple[str, str | None], ...]
+
+
+class SegOutput(NamedTuple):
+    """Logits at the image's size.
+
+    Attributes:
+        main: (N, K, H, W).
+        aux: auxiliary logits of the same shape, in training only.
+    """
+
+    main: Tensor
+    aux: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What a network is and how to use it; our own checkpoint files carry it.
+
+    Attributes:
+        network: its name in the table.
+        kwargs: constructor arguments besides ``num_classes``.
+        label_space: what the outputs mean.
+        mean, std: normalisation of the RGB image in 0..1.
+        scores: measured figures by name, such as ``{"cityscapes_val_miou": 79.9}``.
+    """
+
+    network: str
+    kwargs: dict[str, Any]
+    label_space: LabelSpace
+    mean: RGB
+    std: RGB
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+class SegModel(nn.Module):
+    """A segmentation network.
+
+    Subclasses write ``logits``; attributes say how the authors' release differs from ours.
+
+    Attributes:
+        KEY_MAP: ``(pattern, replacement)`` pairs that turn the authors' checkpoint keys into ours,
+            each applied in order; a replacement of None drops the key.
+        align_corners: how the authors upsample their logits.
+        min_size: smallest side that the network can read; the predictor pads smaller images.
+        classifiers: prefixes of the layers whose shape depends on the number of classes.
+        card: what the network is; set by ``build_model``.
+    """
+
+    card: ModelCard
+
+    KEY_MAP: ClassVar[KeyMap] = ()
+    align_corners: ClassVar[bool] = True
+    min_size: ClassVar[int] = 16
+    classifiers: ClassVar[tuple[str, ...]] = ("classifier.",)
+
+    def logits(self, image: Tensor) -> list[Tensor]:
+        """Return what the authors' code returns: main logits first, in training auxiliary after.
+
+        Args:
+            image: (N, 3, H, W), normalised.
+
+        Returns:
+            (N, K, h, w) each; h and w may differ from H and W.
+        """
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> SegOutput:
+        """Return the logits at the image's size, (N, K, H, W)."""
+        height, width = image.shape[-2:]
+        main, *aux = (self.resize(scores, height, width) for scores in self.logits(image))
+        return SegOutput(main, tuple(aux))
+
+    def resize(self, scores: Tensor, height: int, width: int) -> Tensor:
+        """Resize logits bilinearly, with the authors' ``align_corners``."""
+        if scores.shape[-2:] == (height, width):
+            return scores
+        return F.interpolate(
+            scores, (height, width), mode="bilinear", align_corners=self.align_corners
+        )
+
+    @classmethod
+    def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
+        """Return constructor arguments that a checkpoint with these keys (ours) asks for."""
+        return {}

@@ -1,0 +1,1 @@
+"""Backbones: image classification networks turned into dense feature extractors."""

@@ -1,0 +1,82 @@
+"""Goldens: what the authors' own code computes, and how a network of ours is held to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from golden.fill import fill_state_dict, make_input
+from torch import Tensor
+
+from dseg.models import SegModel
+
+FOLDER = Path(__file__).parent / "golden"
+TOLERANCE = 1e-4  # of the standard deviation of the golden's logits
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a network's logits lie from the golden's, in standard deviations of the golden."""
+
+    case: str
+    worst: float
+
+    @property
+    def passed(self) -> bool:
+        return self.worst <= TOLERANCE
+
+
+def read_contract(folder: Path, golden: str) -> dict[str, Any]:
+    """Return ``<golden>.json`` of a folder."""
+    contract: dict[str, Any] = json.loads((folder / f"{golden}.json").read_text())
+    return contract
+
+
+def save_as_the_authors_do(contract: dict[str, Any], path: Path) -> None:
+    """Fill the contract's state dict and save it in its authors' container and format."""
+    filled = fill_state_dict(contract["state_dict"], contract["gain"])
+    state = {key: torch.from_numpy(value) for key, value in filled.items()}
+    if contract["name"].endswith("_deepmotion"):  # torch 0.3, DataParallel
+        state = {f"module.{key}": value for key, value in state.items()}
+        torch.save(state, path, _use_new_zipfile_serialization=False)
+    else:
+        torch.save(state, path)
+
+
+def compare_cases(model: SegModel, folder: Path, golden: str) -> Iterator[Difference]:
+    """Compare a network in evaluation mode with every recorded case of a folder.
+
+    Where the network's logits have another size than the recorded ones, the authors' code
+    upsamples to the image's size, and so does the comparison.
+    """
+    outputs = read_contract(folder, golden).get("outputs", {})
+    if not outputs:  # a contract of keys and shapes alone
+        return
+    recorded = np.load(folder / f"{golden}.npz")
+    model.training = True  # the network alone: it gives auxiliary logits, its norms do not learn
+    for case, facts in outputs.items():
+        image = make_input(facts["seed"], facts["height"], facts["width"], facts.get("batch", 1))
+        with torch.inference_mode():
+            maps = model.logits(torch.from_numpy(image))
+        expected = [(case, facts)]
+        if "aux" in facts:
+            expected.append((facts["aux"]["key"], facts["aux"]))
+        for scores, (key, stats) in zip(maps, expected, strict="aux" in facts):
+            size = tuple(stats["full_shape"][-2:])
+            scores = model.resize(scores, *size) if scores.shape[-2:] != size else scores
+            yield Difference(
+                key, _worst(scores, recorded[key], facts.get("stride", 1), stats["std"])
+            )
+    model.training = False
+
+
+def _worst(scores: Tensor, expected: np.ndarray, stride: int, std: float) -> float:
+    ours = scores.numpy()[..., ::stride, ::stride]
+    if ours.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(ours - expected).max() / std)
