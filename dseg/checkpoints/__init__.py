@@ -1,0 +1,27 @@
+"""Any author's file into our networks, and our own files out."""
+
+from dseg.checkpoints.card import save_model
+from dseg.checkpoints.find import find_weights, sha256
+from dseg.checkpoints.load import (
+    LoadReport,
+    count_classes,
+    find_networks,
+    load_model,
+    load_weights,
+    map_keys,
+)
+from dseg.checkpoints.read import Checkpoint, read_checkpoint
+
+__all__ = [
+    "Checkpoint",
+    "LoadReport",
+    "count_classes",
+    "find_networks",
+    "find_weights",
+    "load_model",
+    "load_weights",
+    "map_keys",
+    "read_checkpoint",
+    "save_model",
+    "sha256",
+]

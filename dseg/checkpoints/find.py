@@ -1,0 +1,70 @@
+"""Where checkpoint files lie, and the sentence that says which file to get and where to put it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from dseg.errors import CheckpointError
+from dseg.registry import MODELS, plain_name
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".pkl", ".tar")
+
+
+def weights_folders() -> list[Path]:
+    """Return the folders that are searched, in order: ``weights/``, $DSEG_WEIGHTS, the cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    named = os.environ.get("DSEG_WEIGHTS")
+    return [Path("weights"), *([Path(named)] if named else []), cache / "dseg"]
+
+
+def find_weights(name: str, weights: Path | None = None) -> Path:
+    """Return the checkpoint file of a network.
+
+    Args:
+        name: a key of ``MODELS``.
+        weights: the file that the user named, if any; also looked for in the folders.
+
+    Raises:
+        CheckpointError: there is none; the message says which file to get where.
+    """
+    folders = weights_folders()
+    if weights is not None:
+        for candidate in (weights, *(folder / weights for folder in folders)):
+            if candidate.is_file():
+                return candidate
+        raise CheckpointError(
+            f"No checkpoint {weights}.", hint=f"name an existing file. {_advice(name)}"
+        )
+    wanted = [plain_name(Path(MODELS[name].weights).stem), plain_name(name)]
+    for folder in folders:
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        for stem in wanted:
+            for file in files:
+                if file.suffix.lower() in SUFFIXES and plain_name(file.stem) == stem:
+                    return file
+    searched = ", ".join(map(str, folders))
+    raise CheckpointError(f"No weights for {name} in {searched}.", hint=_advice(name))
+
+
+def _advice(name: str) -> str:
+    spec = MODELS[name]
+    if not spec.weights:
+        return (
+            f"the authors published no file for {name}: train it, or name your file by --weights, "
+            f"or put it at {Path('weights') / (name + '.safetensors')} (.pth, .pkl too)."
+        )
+    return (
+        f"get {spec.weights} from {spec.source} and put it at {Path('weights') / spec.weights}, "
+        "or name your file by --weights."
+    )
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,209 @@
+"""From an author's keys to our networks, with a report of what met what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dseg.checkpoints.find import find_weights
+from dseg.checkpoints.read import Checkpoint, read_checkpoint
+from dseg.errors import CheckpointError
+from dseg.models import SegModel, build_model, find_class
+from dseg.registry import MODELS, find_model
+
+COUNTER = "num_batches_tracked"  # torch < 0.4.1 did not save it, and evaluation does not read it
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadReport:
+    """How a checkpoint's keys met a network's.
+
+    Attributes:
+        matched: keys that were loaded.
+        missing: keys of the network that the file lacks.
+        unexpected: keys of the file that the network lacks.
+        misshapen: keys of another shape, as ``(key, shape in the file, shape in the network)``.
+        reset: keys of the head that were left fresh on request.
+    """
+
+    matched: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    misshapen: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
+    reset: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return not (self.missing or self.unexpected or self.misshapen)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.matched)} keys matched"]
+        if self.missing:
+            parts.append(f"{len(self.missing)} missing (first {self.missing[0]})")
+        if self.unexpected:
+            parts.append(f"{len(self.unexpected)} unknown (first {self.unexpected[0]})")
+        if self.misshapen:
+            key, theirs, ours = self.misshapen[0]
+            parts.append(
+                f"{len(self.misshapen)} of another shape (first {key}: {list(theirs)} in the file, "
+                f"{list(ours)} in the network)"
+            )
+        if self.reset:
+            parts.append(f"{len(self.reset)} of the head left fresh")
+        return ", ".join(parts)
+
+
+def map_keys(cls: type[SegModel], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename an author's keys to ours by the class's ``KEY_MAP``; our own keys stay."""
+    renamed = {}
+    for key, value in state.items():
+        ours: str | None = key
+        for pattern, replacement in cls.KEY_MAP:
+            if replacement is None:
+                ours = None if ours is None or re.search(pattern, ours) else ours
+            elif ours is not None:
+                ours = re.sub(pattern, replacement, ours)
+        if ours is not None:
+            renamed[ours] = value
+    return renamed
+
+
+def compare(
+    model: SegModel, state: Mapping[str, Tensor], *, reset_head: bool = False
+) -> LoadReport:
+    """Compare a state dict in our keys with a network's."""
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    matched, misshapen, reset = [], [], []
+    for key in expected.keys() & state.keys():
+        if expected[key] == tuple(state[key].shape):
+            matched.append(key)
+        elif reset_head and key.startswith(model.classifiers):
+            reset.append(key)
+        else:
+            misshapen.append((key, tuple(state[key].shape), expected[key]))
+    missing = [k for k in expected if k not in state and not k.endswith(COUNTER)]
+    unexpected = [k for k in state if k not in expected and not k.endswith(COUNTER)]
+    return LoadReport(
+        matched=tuple(sorted(matched)),
+        missing=tuple(missing),
+        unexpected=tuple(unexpected),
+        misshapen=tuple(sorted(misshapen)),
+        reset=tuple(sorted(reset)),
+    )
+
+
+def load_weights(
+    model: SegModel, checkpoint: Checkpoint, *, partial: bool = False, reset_head: bool = False
+) -> LoadReport:
+    """Load a checkpoint into a network made by ``build_model``.
+
+    Args:
+        partial: accept missing, unknown and misshapen keys, as long as one key fits.
+        reset_head: leave the classifiers fresh where their shape differs (another class count).
+
+    Returns:
+        How the keys met.
+
+    Raises:
+        CheckpointError: the keys do not fit; the hint names the network that they are those of.
+    """
+    state = map_keys(type(model), checkpoint.state)
+    report = compare(model, state, reset_head=reset_head)
+    if not report.matched or not (report.complete or partial):
+        raise _misfit(model, checkpoint, report)
+    model.load_state_dict({key: state[key] for key in report.matched}, strict=False)
+    return report
+
+
+def _misfit(model: SegModel, checkpoint: Checkpoint, report: LoadReport) -> CheckpointError:
+    name = model.card.network
+    heads = [key for key, _, _ in report.misshapen if key.startswith(model.classifiers)]
+    if report.misshapen and len(heads) == len(report.misshapen) and not report.missing:
+        classes = report.misshapen[0][1][0]
+        hint = f"the file's head has {classes} classes: load it with that many, or reset the head."
+    elif names := [n for n in find_networks(checkpoint) if n != name]:
+        hint = f"the keys are those of {' or '.join(names[:3])}; try --model {names[0]}."
+    else:
+        hint = "no network of the table has these keys; see them with dseg inspect --keys FILE."
+    return CheckpointError(f"{checkpoint.path} does not fit {name}: {report}.", hint=hint)
+
+
+def find_networks(checkpoint: Checkpoint) -> list[str]:
+    """Return the networks whose keys and shapes are those of the file, whatever its class count."""
+    fitting = []
+    for name in MODELS:
+        cls = find_class(name)
+        state = map_keys(cls, checkpoint.state)
+        with torch.device("meta"):  # shapes alone, no memory
+            model = build_model(name, count_classes(cls, state), **cls.options_for(state))
+        if compare(model, state).complete:
+            fitting.append(name)
+    return fitting
+
+
+def count_classes(cls: type[SegModel], state: Mapping[str, Tensor]) -> int | None:
+    """Return the outputs of the main classifier in a state dict of our keys, None if not there."""
+    weight = state.get(f"{cls.classifiers[0]}weight")
+    return None if weight is None else int(weight.shape[0])
+
+
+def load_model(
+    name: str | None = None,
+    weights: Path | str | None = None,
+    num_classes: int | None = None,
+    *,
+    partial: bool = False,
+    reset_head: bool = False,
+) -> SegModel:
+    """Build a network and load a checkpoint into it, the authors' or our own.
+
+    Args:
+        name: a network of ``dseg models``; may be left out for our own files, which say it.
+        weights: the file; by default the network's own in ``weights/`` or the cache.
+        num_classes: outputs; by default those of the file.
+        partial: accept a checkpoint that fits in part.
+        reset_head: leave the head fresh where the file has another number of classes.
+
+    Returns:
+        The network in evaluation mode, on the CPU, float32.
+
+    Raises:
+        CheckpointError: no file, no checkpoint, or not this network's.
+        DsegError: no such network.
+    """
+    key = find_model(name) if name is not None else None
+    if key is None and weights is None:
+        raise CheckpointError("Neither a network nor a file is named.", hint="name one of them.")
+    path = Path(weights) if weights is not None else None
+    checkpoint = read_checkpoint(find_weights(key, path) if key else Path(str(weights)))
+    key = key or _network_of(checkpoint)
+    cls = find_class(key)
+    state = map_keys(cls, checkpoint.state)
+    options = cls.options_for(state)
+    card = checkpoint.card if checkpoint.card and checkpoint.card.network == key else None
+    if card is not None:
+        options = {**card.kwargs, **options}
+    outputs = count_classes(cls, state) if num_classes is None else num_classes
+    model = build_model(key, outputs, **options)
+    load_weights(model, checkpoint, partial=partial, reset_head=reset_head)
+    if card is not None and card.label_space.num_classes == outputs:
+        model.card = card
+    return model.eval()
+
+
+def _network_of(checkpoint: Checkpoint) -> str:
+    if checkpoint.card is not None:
+        return checkpoint.card.network
+    names = find_networks(checkpoint)
+    if len(names) == 1:
+        return names[0]
+    fitting = f"{', '.join(names)} fit" if names else "no network of the table fits"
+    raise CheckpointError(
+        f"{checkpoint.path} does not say which network it is for: {fitting}.",
+        hint="name it by --model.",
+    )

@@ -1,0 +1,80 @@
+"""Hold networks to the logits of their authors' own code, through the ordinary loader.
+
+Fills the state dict of each contract, saves it in the authors' container, loads it by
+dseg.load_model and compares the logits of every case.
+
+Example:
+    python scripts/check_golden.py denseaspp161 --contracts tests/golden --cases tests/golden
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+sys.path.insert(0, str(TESTS))
+
+from goldens import (  # noqa: E402
+    compare_cases,
+    read_contract,
+    save_as_the_authors_do,
+)
+
+import dseg  # noqa: E402
+
+OF_GOLDEN = {golden: name for name, spec in dseg.MODELS.items() for golden in spec.goldens}
+
+
+def check(golden: str, contracts: Path, cases: Path) -> bool:
+    """Print a line for every case of a golden; return whether all passed."""
+    contract = read_contract(contracts, golden)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "authors.pth"
+        save_as_the_authors_do(contract, file)
+        try:
+            model = dseg.load_model(OF_GOLDEN[golden], weights=file)
+        except dseg.DsegError as fault:
+            print(f"{golden:42} FAIL: {fault.problem}", flush=True)
+            return False
+    passed = True
+    compared = 0
+    for difference in compare_cases(model, cases, golden):
+        word = "pass" if difference.passed else "FAIL"
+        print(f"{golden:42} {difference.case:16} {difference.worst:9.2e}  {word}", flush=True)
+        passed &= difference.passed
+        compared += 1
+    if not compared:
+        print(f"{golden:42} {'keys and shapes':16} {'':9}  pass", flush=True)
+    return passed
+
+
+@click.command(help=__doc__)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--contracts", type=click.Path(path_type=Path), default=TESTS / "golden")
+@click.option("--cases", type=click.Path(path_type=Path), help="By default that of --contracts.")
+def main(names: tuple[str, ...], contracts: Path, cases: Path | None) -> None:
+    wanted: list[str] = []
+    for name in names or tuple(dseg.MODELS):
+        wanted += [name] if name in OF_GOLDEN else dseg.MODELS[_network(name)].goldens
+    cases = cases or contracts
+    if not names:  # all that there is to hold
+        wanted = [golden for golden in wanted if (cases / f"{golden}.json").is_file()]
+    passed = [check(golden, contracts, cases) for golden in wanted]
+    sys.exit(0 if passed and all(passed) else 1)
+
+
+def _network(name: str) -> str:
+    from dseg.registry import find_model
+
+    try:
+        return find_model(name)
+    except dseg.DsegError as fault:
+        raise click.UsageError(str(fault)) from fault
+
+
+if __name__ == "__main__":
+    main()
