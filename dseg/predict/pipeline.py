@@ -1,0 +1,242 @@
+"""Many images: reading, forward and writing overlap, and memory does not grow with their number."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dseg.errors import DsegError
+from dseg.images import MAX_PIXELS, Pixels, read_image, write_png, written_whole
+from dseg.labels import LabelSpace, make_lookup
+from dseg.predict.predictor import Prediction, Predictor
+from dseg.predict.sources import ImageFile
+from dseg.predict.tiles import Size
+from dseg.render import render_overlay
+
+KINDS = ("label_ids", "train_ids", "color", "overlay", "confidence")
+RECORD = "dseg-run.json"  # in the folder of results: how they were made
+READ_AHEAD = 2
+WRITE_BEHIND = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that the masks of a folder depend on, besides the images.
+
+    Attributes:
+        network: its name in the table.
+        weights: the checkpoint file's name.
+        sha256: of that file.
+        label_space: whose ids ``label_ids/`` holds.
+        scales, flip, fusion, tile, overlap, amp: as in ``Protocol`` and ``Predictor``.
+    """
+
+    network: str
+    weights: str
+    sha256: str
+    label_space: str
+    scales: tuple[float, ...]
+    flip: bool
+    fusion: str
+    tile: Size | None
+    overlap: float
+    amp: str
+
+
+@dataclass
+class Summary:
+    """What became of the images.
+
+    Attributes:
+        done: images labelled in this run.
+        skipped: images whose results were there already.
+        failed: ``(file, problem)`` of each image that could not be read or labelled.
+        tiled: images predicted in tiles because they are large.
+        seconds: from the first image to the last file written.
+        read_s, forward_s, write_s: seconds within each stage, summed over images.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+    tiled: int = 0
+    seconds: float = 0.0
+    read_s: float = 0.0
+    forward_s: float = 0.0
+    write_s: float = 0.0
+
+
+def predict_images(
+    predictor: Predictor,
+    images: Sequence[ImageFile],
+    out: Path,
+    settings: Settings,
+    *,
+    kinds: Sequence[str] = ("label_ids", "color", "overlay"),
+    overwrite: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    advance: Callable[[], None] = lambda: None,
+) -> Summary:
+    """Label images and write ``<out>/<kind>/<name>.png`` for each kind.
+
+    An image whose results of all kinds exist is skipped, so that a run goes on where it was
+    stopped; one that cannot be read or labelled is listed and does not stop the run.
+
+    Args:
+        kinds: any of ``KINDS``.
+        overwrite: make all results again, whatever made them before.
+        advance: called once for each image.
+
+    Raises:
+        DsegError: the folder holds results of other settings, or cannot be written.
+    """
+    claim_folder(out, settings, overwrite=overwrite)
+    run = _Run(predictor, out, kinds, max_pixels)
+    start = time.perf_counter()
+    todo = []
+    for image in images:
+        if not overwrite and all(run.target(kind, image).exists() for kind in kinds):
+            run.summary.skipped += 1
+            advance()
+        else:
+            todo.append(image)
+    run.label(todo, advance)
+    run.summary.seconds = time.perf_counter() - start
+    return run.summary
+
+
+def claim_folder(out: Path, settings: Settings, *, overwrite: bool) -> None:
+    """Write down how the results in a folder are made, or see that they were made the same way.
+
+    Raises:
+        DsegError: it holds results that were made in another way, or cannot be written.
+    """
+    record = out / RECORD
+    ours = json.loads(json.dumps(asdict(settings)))
+    if not overwrite:
+        theirs = _read_record(record)
+        if theirs == ours:
+            return
+        if theirs is not None:
+            differing = [key for key in ours if theirs.get(key) != ours[key]]
+            key = differing[0] if differing else "format"
+            raise DsegError(
+                f"{out} holds results of another run ({key}: {theirs.get(key)!r}, "
+                f"now {ours.get(key)!r}).",
+                hint="name another --out, or --overwrite to make them again.",
+            )
+        if any((out / kind).exists() for kind in KINDS):
+            raise DsegError(
+                f"{out} holds results, but no {RECORD} that says how they were made.",
+                hint="name another --out, or --overwrite to make them again.",
+            )
+    with written_whole(record) as part:
+        part.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_record(record: Path) -> dict[str, object] | None:
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+class _Run:
+    """One pass over images: two threads read ahead, two write behind, the caller's computes."""
+
+    def __init__(
+        self, predictor: Predictor, out: Path, kinds: Sequence[str], max_pixels: int
+    ) -> None:
+        self.predictor = predictor
+        self.out = out
+        self.kinds = kinds
+        self.max_pixels = max_pixels
+        self.summary = Summary()
+        space = predictor.label_space
+        self.label_ids = np.frombuffer(make_lookup(enumerate(space.label_ids)), np.uint8)
+
+    def target(self, kind: str, image: ImageFile) -> Path:
+        return self.out / kind / f"{image.name}.png"
+
+    def label(self, images: Iterable[ImageFile], advance: Callable[[], None]) -> None:
+        """Read, label and write; a fault of writing ends the run after what is under way."""
+        writing: deque[Future[float]] = deque()
+        with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
+            try:
+                for image, reading in self._read_ahead(readers, images):
+                    done = self._label_one(image, reading)
+                    if done is not None:
+                        pixels, prediction = done
+                        writing.append(writers.submit(self._write, image, pixels, prediction))
+                    while len(writing) > WRITE_BEHIND:
+                        self._written(writing)
+                    advance()
+                while writing:
+                    self._written(writing)
+            finally:
+                readers.shutdown(cancel_futures=True)
+
+    def _read_ahead(
+        self, readers: ThreadPoolExecutor, images: Iterable[ImageFile]
+    ) -> Iterator[tuple[ImageFile, Future[tuple[Pixels, float]]]]:
+        ahead: deque[tuple[ImageFile, Future[tuple[Pixels, float]]]] = deque()
+        for image in images:
+            ahead.append((image, readers.submit(self._read, image)))
+            if len(ahead) > READ_AHEAD:
+                yield ahead.popleft()
+        yield from ahead
+
+    def _read(self, image: ImageFile) -> tuple[Pixels, float]:
+        start = time.perf_counter()
+        pixels = read_image(image.path, self.max_pixels)
+        return pixels, time.perf_counter() - start
+
+    def _label_one(
+        self, image: ImageFile, reading: Future[tuple[Pixels, float]]
+    ) -> tuple[Pixels, Prediction] | None:
+        try:
+            pixels, seconds = reading.result()
+            self.summary.read_s += seconds
+            start = time.perf_counter()
+            prediction = self.predictor.predict(pixels, confidence="confidence" in self.kinds)
+            self.summary.forward_s += time.perf_counter() - start
+        except DsegError as fault:
+            self.summary.failed.append((image.path, fault.problem))
+            return None
+        if prediction.tile is not None and self.predictor.protocol.tile is None:
+            self.summary.tiled += 1
+        return pixels, prediction
+
+    def _written(self, writing: deque[Future[float]]) -> None:
+        self.summary.write_s += writing.popleft().result()
+        self.summary.done += 1
+
+    def _write(self, image: ImageFile, pixels: Pixels, prediction: Prediction) -> float:
+        start = time.perf_counter()
+        for kind in self.kinds:
+            shown, palette = self._render(kind, pixels, prediction)
+            write_png(self.target(kind, image), shown, palette)
+        return time.perf_counter() - start
+
+    def _render(
+        self, kind: str, pixels: Pixels, prediction: Prediction
+    ) -> tuple[Pixels, list[int] | None]:
+        space: LabelSpace = self.predictor.label_space
+        if kind == "color":
+            return prediction.train_ids, space.palette()
+        if kind == "overlay":
+            return render_overlay(pixels, prediction.train_ids, space), None
+        if kind == "confidence":
+            assert prediction.confidence is not None
+            return prediction.confidence, None
+        if kind == "label_ids":
+            return self.label_ids[prediction.train_ids], None
+        return prediction.train_ids, None
