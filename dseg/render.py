@@ -137,10 +137,10 @@ def _draw_row(
 def _measure(names: list[str], height: int, width: int) -> tuple[Box, int]:
     """Return the legend's measures and how many of the names fit; none if it is too wide."""
     smallest, largest = FONT_SIZES
-    font_size = min(max(min(height // 36, width // 48), smallest), largest)
+    font_size = min(max(min(height // 40, width // 52), smallest), largest)
     line = round(font_size * 1.45)
     pad = max(3, font_size // 2)
-    rows = min(len(names), (height * 2 // 3 - 2 * pad) // line)
+    rows = min(len(names), (height * 3 // 5 - 2 * pad) // line)
     font = ImageFont.load_default(font_size)
     text = max((font.getlength(name) for name in names[:rows]), default=0.0)
     box_width = 2 * pad + font_size * 3 // 2 + int(np.ceil(text))
