@@ -1,0 +1,203 @@
+"""From two mask files to confusion counts: reading, checking, and many pairs at once."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg.errors import DsegError
+from dseg.evaluate.confusion import (
+    FORBIDDEN,
+    VALUES,
+    Counts,
+    Ids,
+    Places,
+    fold_counts,
+)
+from dseg.images import read_mask
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+LAST_TRAIN_ID = 18
+IGNORED_TRAIN_ID = 255
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """How the values of a kind of mask file are read.
+
+    Attributes:
+        places: (256,) int16, the row or column of each value, ``FORBIDDEN`` for a wrong one.
+        allowed: which values are right, for the person.
+        hint: what to do about a wrong one.
+        may_be_train_ids: whether train ids are a likely mistake.
+    """
+
+    places: Places
+    allowed: str
+    hint: str
+    may_be_train_ids: bool = False
+
+
+def make_places(pairs: dict[int, int]) -> Places:
+    """Return the (256,) table of a mapping from file values to rows or columns."""
+    places = np.full(VALUES, FORBIDDEN, np.int16)
+    for value, place in pairs.items():
+        places[value] = place
+    return places
+
+
+def read_ids(path: Path) -> Ids:
+    """Read a mask whose ids fit 8 bits, whatever its file's depth: (H, W) uint8.
+
+    Raises:
+        DsegError: unreadable, colours, or an id below 0 or above 255.
+    """
+    values = read_mask(path)
+    if values.dtype == np.uint8:
+        return values.astype(np.uint8, copy=False)
+    numbers = values.astype(np.int64)
+    wrong = numbers[(numbers < 0) | (numbers >= VALUES)]
+    if wrong.size:
+        raise DsegError(
+            f"{path} holds id {wrong[0]} ({wrong.size:,} pixels are outside 0..255).",
+            hint="ids of classes are 0 to 255; is it a file of instances or of depth?",
+        )
+    return numbers.astype(np.uint8)
+
+
+def refuse_unequal_sizes(
+    first: Path, first_ids: NDArray[np.generic], second: Path, second_ids: NDArray[np.generic]
+) -> None:
+    """Raise a DsegError that names both files and sizes unless these are equal."""
+    if first_ids.shape == second_ids.shape:
+        return
+    sizes = ["x".join(str(side) for side in ids.shape[::-1]) for ids in (first_ids, second_ids)]
+    raise DsegError(
+        f"{second} has {sizes[1]} pixels, but {first} has {sizes[0]} (width x height).",
+        hint="write predictions at the size of the original image; dseg infer does.",
+    )
+
+
+def refuse_wrong_ids(path: Path, counts: Counts, reading: Reading) -> None:
+    """Raise a DsegError for a file that holds a forbidden value.
+
+    Args:
+        path: the file that was counted.
+        counts: (256,) pixels of each value.
+        reading: which values are right.
+    """
+    present = np.flatnonzero(counts)
+    wrong = present[reading.places[present] == FORBIDDEN]
+    if not wrong.size:
+        return
+    worst = wrong[0]
+    more = f" and {wrong.size - 1} other wrong ids" if wrong.size > 1 else ""
+    problem = f"{path} holds id {worst} at {counts[worst]:,} pixels{more}; {reading.allowed}."
+    train_ids = np.all((present <= LAST_TRAIN_ID) | (present == IGNORED_TRAIN_ID))
+    if reading.may_be_train_ids and train_ids:
+        raise DsegError(
+            f"{problem[:-1]}, and these look like train ids (0..18 and 255).",
+            hint=train_id_hint(path.parent),
+        )
+    raise DsegError(problem, hint=reading.hint)
+
+
+def train_id_hint(folder: Path) -> str:
+    """Say what to do about predictions that are train ids."""
+    return (
+        f"convert them with dseg transfer-labels {quote(str(folder))} --to label-ids, "
+        "or score them as they are with --pred-ids train."
+    )
+
+
+def read_pair(gt_file: Path, pred_file: Path) -> tuple[Ids, Ids]:
+    """Read ground truth and prediction: (H, W) uint8 both.
+
+    Raises:
+        DsegError: a file that cannot be read, or files of different size.
+    """
+    truth, prediction = read_ids(gt_file), read_ids(pred_file)
+    refuse_unequal_sizes(gt_file, truth, pred_file, prediction)
+    return truth, prediction
+
+
+def checked_counts(
+    joint: Counts,
+    gt_reading: tuple[Path, Reading],
+    pred_reading: tuple[Path, Reading],
+    shape: tuple[int, int],
+) -> Counts:
+    """Gather the counts of a pair's values into counts of its classes, int64 of ``shape``.
+
+    Args:
+        joint: (256, 256) of ``joint_counts``.
+        gt_reading: the ground truth's file, for messages, and how its values are read.
+        pred_reading: the same of the prediction.
+        shape: rows and columns of the result.
+
+    Raises:
+        DsegError: one of the two holds a wrong id.
+    """
+    refuse_wrong_ids(gt_reading[0], joint.sum(1), gt_reading[1])
+    refuse_wrong_ids(pred_reading[0], joint.sum(0), pred_reading[1])
+    return fold_counts(joint, gt_reading[1].places, pred_reading[1].places, shape)
+
+
+def refuse_no_pairs(gt_files: Sequence[Path], pred_files: Sequence[Path]) -> None:
+    """Raise a DsegError unless there are as many predictions as masks, and at least one."""
+    if len(gt_files) != len(pred_files):
+        raise DsegError(
+            f"{len(gt_files)} ground-truth files but {len(pred_files)} predictions.",
+            hint="give one prediction for each ground-truth file, in the same order.",
+        )
+    if not gt_files:
+        raise DsegError("There is nothing to score.", hint="give at least one pair of files.")
+
+
+def map_in_order(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
+) -> Iterator[Result]:
+    """Yield ``function(item)`` in the order of the items, computed by threads.
+
+    Decoding and counting release the interpreter's lock, so threads fill the cores and nothing
+    has to be copied between processes. Few results wait at a time: memory does not grow with the
+    number of items.
+
+    Args:
+        function: must be safe to call from several threads.
+        items: what to call it with.
+        workers: threads, by default one a core.
+    """
+    workers = min(workers or count_cores(), max(len(items), 1))
+    if workers == 1:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def count_cores() -> int:
+    """Return the number of cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -1,0 +1,92 @@
+"""Pixels of each instance, and the weighted sums that iIoU is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg.evaluate.benchmark import (
+    GROUPS,
+    INSTANCE_BASE,
+    MEAN_PIXELS,
+    NAMES,
+    NUM_LABELS,
+    PREDICTIONS,
+    ROWS,
+    SCORED,
+    WITH_INSTANCES,
+)
+from dseg.evaluate.confusion import Counts, Ids, weighted_counts
+from dseg.evaluate.counting import Reading
+
+
+class InstanceCount(NamedTuple):
+    """Pixels of one instance: all, with its own label, with any label of its category."""
+
+    label_id: int
+    size: int
+    hits: int
+    category_hits: int
+
+
+def count_instances(
+    values: NDArray[Any],
+    prediction: Ids,
+    lengths: Counts,
+    reading: Reading = PREDICTIONS["label"],
+) -> tuple[InstanceCount, ...]:
+    """Count the pixels of each scored instance, in ascending order of its value.
+
+    Args:
+        values: (R,) integers, runs of an instance file, of ``join_runs``.
+        prediction: (R,) uint8, of the prediction file.
+        lengths: (R,) pixels in each run.
+        reading: how the prediction's values are read.
+
+    Raises:
+        ValueError: a value that stands for no label with instances.
+    """
+    inside = np.flatnonzero(values > INSTANCE_BASE)
+    if not inside.size:
+        return ()
+    own, pixels = values[inside].astype(np.intp), lengths[inside]
+    if own.max() >= NUM_LABELS * INSTANCE_BASE:
+        raise ValueError(f"instance {own.max()}, but label ids end at {NUM_LABELS - 1}")
+    label_of = own // INSTANCE_BASE
+    predicted = reading.places[prediction[inside]]
+    same_group = GROUPS[predicted] == GROUPS[label_of]
+    sizes = weighted_counts(own, pixels)
+    hits = weighted_counts(own, pixels * (predicted == label_of))
+    category_hits = weighted_counts(own, pixels * same_group)
+    found = []
+    for value in np.flatnonzero(sizes):
+        label_id = int(value) // INSTANCE_BASE
+        if label_id in WITH_INSTANCES:
+            numbers = (sizes[value], hits[value], category_hits[value])
+            found.append(InstanceCount(label_id, *map(int, numbers)))
+        elif label_id in SCORED:
+            raise ValueError(f"instance {value}, but {NAMES[label_id]} has no instances")
+    return tuple(found)
+
+
+class WeightedSums:
+    """Weighted true positives and false negatives of the classes and categories with iIoU."""
+
+    def __init__(self) -> None:
+        self.classes = {label_id: [0.0, 0.0] for label_id in WITH_INSTANCES}
+        self.categories = {ROWS[label_id].category: [0.0, 0.0] for label_id in WITH_INSTANCES}
+
+    def add(self, instances: Sequence[InstanceCount]) -> None:
+        """Add one image; the order of images and instances decides the last bit of the sums."""
+        for label_id, size, hits, category_hits in instances:
+            row = ROWS[label_id]
+            weight = MEAN_PIXELS[row.name] / size
+            for sums, part in (
+                (self.classes[label_id], hits),
+                (self.categories[row.category], category_hits),
+            ):
+                sums[0] += part * weight
+                sums[1] += (size - part) * weight

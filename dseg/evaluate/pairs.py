@@ -1,0 +1,207 @@
+"""Finding the prediction that belongs to each ground-truth file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dseg.errors import DsegError
+
+GT_SUFFIX = "_gtFine_labelIds.png"
+GT_PATTERN = f"*{GT_SUFFIX}"
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".webp")  # formats that keep ids as they are
+KINDS = (
+    "label_ids",
+    "train_ids",
+    "color",
+    "overlay",
+    "confidence",
+)  # the folders that dseg infer writes
+NAMED_AT_MOST = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Ground truth and predictions in the same order.
+
+    Attributes:
+        gt_files: sorted by path.
+        pred_files: one for each.
+        missing: ground-truth files without a prediction; empty unless that was allowed.
+    """
+
+    gt_files: list[Path]
+    pred_files: list[Path]
+    missing: list[Path]
+
+
+def prediction_folder(pred_dir: Path, kind: str = "label_ids") -> Path:
+    """Return the sub-folder of that kind if ``pred_dir`` holds what ``dseg infer --out`` writes.
+
+    Args:
+        pred_dir: the folder that the user named.
+        kind: "label_ids" or "train_ids".
+
+    Returns:
+        ``pred_dir / kind`` if it lies beside folders of other kinds, else ``pred_dir``.
+    """
+    present = [name for name in KINDS if (pred_dir / name).is_dir()]
+    return pred_dir / kind if kind in present and len(present) > 1 else pred_dir
+
+
+def find_cityscapes_pairs(gt_dir: Path, pred_dir: Path, *, allow_missing: bool = False) -> Pairs:
+    """Pair ``<frame>_gtFine_labelIds.png`` with ``<frame>*.png``, each at any depth.
+
+    A frame is ``<city>_<sequence>_<number>``; what follows it in the prediction's name must not
+    be a letter or digit.
+
+    Args:
+        gt_dir: for example ``gtFine/val``.
+        pred_dir: the predictions.
+        allow_missing: leave out ground truth that has no prediction.
+
+    Raises:
+        DsegError: a folder is missing or empty, two files claim one frame, or a prediction is
+            missing.
+    """
+    gt_files = _found(gt_dir, GT_PATTERN, "ground-truth", lambda name: name.endswith(GT_SUFFIX))
+    pred_files = _found(pred_dir, "*.png", "prediction", lambda name: name.endswith(".png"))
+    frames: dict[str, list[Path]] = defaultdict(list)
+    for gt_file in gt_files:
+        frames[gt_file.name.removesuffix(GT_SUFFIX)].append(gt_file)
+    _refuse_two(frames, "ground-truth files", "name one split with --gt-dir.")
+    predictions: dict[str, list[Path]] = defaultdict(list)
+    for pred_file in pred_files:
+        for frame in _prefixes(pred_file.name):
+            if frame in frames:
+                predictions[frame].append(pred_file)
+                break
+    _refuse_two(predictions, "predictions", "keep one PNG a frame, and colours in another folder.")
+    wanted = [(files[0], predictions.get(frame, [])) for frame, files in frames.items()]
+    return _paired(wanted, pred_dir, allow_missing)
+
+
+def find_folder_pairs(gt_dir: Path, pred_dir: Path, *, allow_missing: bool = False) -> Pairs:
+    """Pair masks by their path below the folder, without suffix, or else by a name met only once.
+
+    Args:
+        gt_dir: ground-truth masks, at any depth.
+        pred_dir: the predictions.
+        allow_missing: leave out ground truth that has no prediction.
+
+    Raises:
+        DsegError: as ``find_cityscapes_pairs``.
+    """
+    pattern = ", ".join(f"*{suffix}" for suffix in MASK_SUFFIXES)
+    gt_files = _found(gt_dir, pattern, "ground-truth", _is_mask)
+    pred_files = _found(pred_dir, pattern, "prediction", _is_mask)
+    truths: dict[str, list[Path]] = defaultdict(list)
+    for path in gt_files:
+        truths[_stem_below(path, gt_dir)].append(path)
+    _refuse_two(truths, "ground-truth files", "keep one mask an image.")
+    by_path: dict[str, list[Path]] = defaultdict(list)
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for path in pred_files:
+        by_path[_stem_below(path, pred_dir)].append(path)
+        by_name[path.stem].append(path)
+    namesakes = Counter(path.stem for path in gt_files)
+    wanted = []
+    for key, (path,) in truths.items():
+        by_stem = by_name.get(path.stem, []) if namesakes[path.stem] == 1 else []
+        wanted.append((path, by_path.get(key) or by_stem))
+    claimed = {str(path): files for path, files in wanted}
+    _refuse_two(claimed, "predictions", "keep one mask an image, in the tree of the ground truth.")
+    return _paired(wanted, pred_dir, allow_missing)
+
+
+def instance_file_of(gt_file: Path) -> Path:
+    """Return the instance file that lies beside a ``*_labelIds.png``."""
+    return gt_file.with_name(gt_file.name.replace("labelIds", "instanceIds"))
+
+
+def refuse_missing_instances(gt_files: Sequence[Path]) -> None:
+    """Raise a DsegError if a ground-truth file has no instance file beside it."""
+    missing = [path for path in map(instance_file_of, gt_files) if not path.is_file()]
+    if missing:
+        raise DsegError(
+            f"{len(missing)} of {len(gt_files)} ground-truth files have no instance file, which "
+            f"iIoU needs; not found: {_first_of(missing)}.",
+            hint="copy *_gtFine_instanceIds.png beside them, or go without: --no-instances.",
+        )
+
+
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder at any depth, through links, without hidden ones."""
+    visited: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in visited:  # a link back to a folder above
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in names if not name.startswith("."))
+
+
+def _found(folder: Path, pattern: str, what: str, wanted: Callable[[str], bool]) -> list[Path]:
+    """Return the wanted files below a folder, sorted; there is at least one."""
+    option = "--gt-dir" if what == "ground-truth" else "--pred-dir"
+    if not folder.is_dir():
+        raise DsegError(
+            f"The {what} folder {folder} does not exist (searched for {folder}/**/{pattern}).",
+            hint=f"check the spelling of {option}.",
+        )
+    files = sorted(path for path in walk_files(folder) if wanted(path.name))
+    if not files:
+        raise DsegError(
+            f"No {what} file in {folder} (searched for {folder}/**/{pattern}).",
+            hint=f"check {option} and --label-space.",
+        )
+    return files
+
+
+def _is_mask(name: str) -> bool:
+    return name.lower().endswith(MASK_SUFFIXES)
+
+
+def _stem_below(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _prefixes(name: str) -> list[str]:
+    """Return the beginnings of a name that no letter or digit continues, longest first."""
+    return [name[: match.start()] for match in re.finditer(r"[^0-9A-Za-z]", name)][::-1]
+
+
+def _refuse_two(found: Mapping[str, list[Path]], what: str, hint: str) -> None:
+    for key, files in found.items():
+        if len(files) > 1:
+            raise DsegError(f"Two {what} for {key}: {files[0]} and {files[1]}.", hint=hint)
+
+
+def _paired(
+    wanted: Iterable[tuple[Path, list[Path]]], pred_dir: Path, allow_missing: bool
+) -> Pairs:
+    wanted = list(wanted)
+    missing = [gt_file for gt_file, found in wanted if not found]
+    if len(missing) == len(wanted) or (missing and not allow_missing):
+        raise DsegError(
+            f"{len(missing)} of {len(wanted)} ground-truth files have no prediction in "
+            f"{pred_dir}: {_first_of(missing)}.",
+            hint="check --pred-dir and the names in it, let --gt-dir name one split, or score "
+            "what is there with --allow-missing.",
+        )
+    return Pairs(
+        gt_files=[gt_file for gt_file, found in wanted if found],
+        pred_files=[found[0] for _, found in wanted if found],
+        missing=missing,
+    )
+
+
+def _first_of(files: Sequence[Path]) -> str:
+    names = ", ".join(path.name for path in files[:NAMED_AT_MOST])
+    return names + (", ..." if len(files) > NAMED_AT_MOST else "")
