@@ -1,0 +1,175 @@
+"""``dseg transfer-labels``: colour, train-id and label-id masks into each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dseg.cli.params import FILE, FOLDER, json_option, quiet_option, workers_option, write_json
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.labels import LABEL_SPACES, find_label_space
+
+if TYPE_CHECKING:
+    from dseg.transfer import Coding, TransferJob, Transferred
+
+CODINGS: tuple[Coding, ...] = ("label-ids", "train-ids", "color")
+SHOWN = 20  # failed files that are named on the screen; --json has them all
+
+
+@click.command("transfer-labels", short_help="Turn colour or train-id masks into label ids.")
+@click.argument("sources", nargs=-1, type=FILE, metavar="SOURCE...")
+@click.option("--img-dir", "folders", type=FILE, multiple=True, hidden=True)
+@click.option(
+    "--out", "-o", type=FOLDER, metavar="DIR", help="Where masks go; see above for the default."
+)
+@click.option(
+    "--to",
+    "target",
+    type=click.Choice(CODINGS),
+    default="label-ids",
+    show_default=True,
+    help="What to write; color is a palette file of train ids.",
+)
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(("auto", *CODINGS)),
+    default="auto",
+    show_default=True,
+    help="What the masks hold; auto tells by the files' kind and all their values.",
+)
+@click.option(
+    "--unknown",
+    type=click.IntRange(0, 255),
+    metavar="ID",
+    help="Label id of colours and ids that the label space does not have; else they are an error.",
+)
+@click.option(
+    "--label-space",
+    "space_name",
+    type=click.Choice(tuple(LABEL_SPACES)),
+    default="cityscapes",
+    show_default=True,
+    help="Whose classes and colours.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+@workers_option("Threads; by default one a core.")
+@quiet_option
+@json_option("what was written and what failed")
+def transfer_labels(
+    sources: tuple[Path, ...],
+    folders: tuple[Path, ...],
+    out: Path | None,
+    target: Coding,
+    source: Any,
+    unknown: int | None,
+    space_name: str,
+    overwrite: bool,
+    workers: int | None,
+    quiet: bool,
+    json_file: Path | None,
+) -> None:
+    """Turn colour or train-id masks into label ids, as the official evaluator wants them.
+
+    SOURCE is a folder (its PNG files at any depth), a file or a glob pattern in quotes.
+    Sub-folders and names are kept; only what stands before <city>_<seq>_<frame> is cut off.
+    Without --out, masks go to a folder beside SOURCE: label_ids, train_ids or color.
+
+    \b
+    Examples:
+      dseg transfer-labels results/color            writes results/label_ids
+      dseg transfer-labels 'gtFine/*/*/*_labelIds.png' --to train-ids --out train
+      dseg transfer-labels 'gtFine/val/*/*_color.png' --out ids --unknown 0
+    """
+    from dseg.cli.console import progress
+    from dseg.transfer import find_jobs, transfer_files
+
+    if not sources and not folders:
+        raise click.UsageError("Missing argument 'SOURCE...'.")
+    space = find_label_space(space_name)
+    jobs = find_jobs([*sources, *folders], target, space, out=out, overwrite=overwrite)
+    with progress(f"to {target}", len(jobs), quiet=quiet) as advance:
+        done = transfer_files(
+            jobs, space, source, target, unknown=unknown, workers=workers, advance=advance
+        )
+    if json_file is not None:
+        write_json(json_file, _report(jobs, done, target, space_name))
+    _close(jobs, done, target, space_name)
+
+
+def _report(
+    jobs: Sequence[TransferJob], done: Transferred, target: Coding, space_name: str
+) -> dict[str, object]:
+    """Return what ``--json`` writes."""
+    pairs = list(zip(jobs, done.faults, strict=True))
+    return {
+        "label_space": space_name,
+        "to": target,
+        "ids_read_as": done.ids_read_as,
+        "written": [
+            {"source": str(job.source), "output": str(job.output)}
+            for job, fault in pairs
+            if fault is None
+        ],
+        "failed": [
+            {"source": str(job.source), "problem": fault.problem, "hint": fault.hint}
+            for job, fault in pairs
+            if fault is not None
+        ],
+    }
+
+
+def _close(jobs: Sequence[TransferJob], done: Transferred, target: Coding, space_name: str) -> None:
+    """Say what was written and what to do next; raise if a file failed."""
+    from dseg.cli.console import say
+
+    written = [job.output for job, fault in zip(jobs, done.faults, strict=True) if fault is None]
+    faults = [fault for fault in done.faults if fault is not None]
+    if done.ids_read_as is not None:
+        say(f"Files of one channel were read as {done.ids_read_as}.")
+    if written:
+        folder = _common_folder(written)
+        masks = f"{len(written)} mask{'s' if len(written) > 1 else ''} of {target} in {folder}."
+        if (space_name, target) == ("cityscapes", "label-ids"):
+            _say_odd_names(written)
+            masks += "" if faults else f" Next: dseg eval --pred-dir {folder} --gt-dir gtFine/val"
+        say(masks)
+    if len(faults) == 1 == len(jobs):
+        raise DsegError(faults[0].problem, hint=faults[0].hint, exit_code=EXIT_FAILED_INPUTS)
+    for fault in faults[:SHOWN]:
+        say(f"Failed: {fault.problem}")
+    if len(faults) > SHOWN:
+        say(f"Failed: {len(faults) - SHOWN} more; --json lists them.")
+    if faults:
+        raise DsegError(
+            f"{len(faults)} of {len(jobs)} files failed.",
+            hint=faults[0].hint,
+            exit_code=EXIT_FAILED_INPUTS,
+        )
+
+
+def _say_odd_names(outputs: Sequence[Path]) -> None:
+    """Say which label-id files the official evaluator would pass over, if any."""
+    from dseg.cli.console import say
+    from dseg.transfer import is_official_name
+
+    odd = [path.name for path in outputs if not is_official_name(path)]
+    if odd:
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        say(
+            "Note: the official evaluator looks for <city>_<seq>_<frame>*.png "
+            f"and will not find {odd[0]}{more}."
+        )
+
+
+def _common_folder(outputs: Sequence[Path]) -> str:
+    """Return the folder that holds all outputs, relative where they all are."""
+    folders = {path.parent for path in outputs}
+    try:
+        return os.path.commonpath(folders) or "."
+    except ValueError:  # some are absolute
+        return os.path.commonpath([folder.absolute() for folder in folders])

@@ -1,0 +1,201 @@
+"""Many mask files at once: what their ids mean, and the run on all cores."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+
+from dseg.errors import DsegError
+from dseg.images import MaskFile, Pixels, read_mask_file, write_png
+from dseg.labels import IGNORE, LabelSpace
+from dseg.transfer.jobs import TransferJob
+from dseg.transfer.mask import Coding, check_unknown, transfer_mask
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_COLOR_TYPE = 25  # its place in the file; 0 there is one channel without a palette
+
+
+class Transferred(NamedTuple):
+    """What became of the jobs.
+
+    Attributes:
+        faults: one entry a job, in the same order; None for a job that is done.
+        ids_read_as: how files of one channel were read, if that had to be found out.
+    """
+
+    faults: list[DsegError | None]
+    ids_read_as: Coding | None
+
+
+def transfer_files(
+    jobs: Sequence[TransferJob],
+    space: LabelSpace,
+    source: Coding | Literal["auto"],
+    target: Coding,
+    *,
+    unknown: int | None = None,
+    workers: int | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> Transferred:
+    """Translate files on all cores; one that fails does not stop the others.
+
+    Args:
+        jobs: as from ``find_jobs``; an existing output is replaced, whole or not at all.
+        source: ``auto`` takes colour and palette files as colours, others as by ``detect_ids``.
+        target, unknown: as for ``transfer_mask``.
+        workers: threads, by default one a core.
+        advance: called once for each file that is done or has failed.
+
+    Raises:
+        DsegError: before anything is written: ``auto`` cannot tell what the ids mean, or
+            ``unknown`` is no label id of the space.
+    """
+    check_unknown(space, unknown)
+    read_as = _read_as([job.source for job in jobs], space, source, workers)
+    palette = space.palette() if target == "color" else None
+
+    def run(job: TransferJob) -> DsegError | None:
+        try:
+            mask = read_mask_file(job.source)
+            meaning = _meaning(mask, source, read_as)
+            pixels = _transfer_named(job.source, mask, space, meaning, target, unknown)
+            write_png(job.output, pixels, palette)
+        except DsegError as fault:
+            return fault
+        return None
+
+    faults = []
+    for fault in _in_order(run, jobs, workers):
+        advance()
+        faults.append(fault)
+    return Transferred(faults, read_as)
+
+
+def detect_ids(files: Sequence[Path], space: LabelSpace, workers: int | None = None) -> Coding:
+    """Tell whether files of one channel hold train ids or label ids, from all their values.
+
+    A value that only label ids can have settles it (19 to 33 in Cityscapes); else 255 does, which
+    is no label id there. Without either, a set is taken for train ids if it has a value besides
+    those that masks of label ids commonly have: the scored ids and those drawn in black.
+
+    Args:
+        files: of one channel; one that cannot be read is passed over.
+
+    Returns:
+        ``label-ids`` where the two are the same, as in CamVid and VOC.
+
+    Raises:
+        DsegError: both readings are possible.
+    """
+    if space.label_ids == tuple(range(space.num_classes)):
+        return "label-ids"
+    label_ids = {*space.label_ids, *space.ignored_ids}
+    only_label_ids = label_ids - set(range(space.num_classes)) - {IGNORE}
+    seen: set[int] = set()
+    for values in _in_order(_values_of, files, workers):
+        seen |= values
+        if seen & only_label_ids:
+            return "label-ids"
+    if IGNORE in seen and IGNORE not in label_ids:
+        return "train-ids"
+    black = {label_id for color, label_id in space.ignored_colors if color == (0, 0, 0)}
+    if not seen <= {*space.label_ids, *black}:
+        return "train-ids"
+    if not seen:  # no file could be read: each will say why
+        return "label-ids"
+    where = files[0].name if len(files) == 1 else f"all {len(files)} files together"
+    raise DsegError(
+        f"{', '.join(map(str, sorted(seen)))}, the only values of {where}, may be train ids as "
+        f"well as label ids of {space.name}.",
+        hint="say which they are: --from train-ids or --from label-ids.",
+    )
+
+
+def _transfer_named(path: Path, mask: MaskFile, *args: Any) -> Pixels:
+    """Translate one mask; what goes wrong names its file."""
+    try:
+        return transfer_mask(mask, *args)
+    except DsegError as fault:
+        raise DsegError(f"{path}: {fault.problem}", hint=fault.hint) from fault
+
+
+def _meaning(mask: MaskFile, source: Coding | Literal["auto"], read_as: Coding | None) -> Coding:
+    """Return what a mask means, by what was said or else by its kind."""
+    if source != "auto":
+        return source
+    bare = mask.values.ndim == 2 and mask.palette is None
+    return (read_as or "label-ids") if bare else "color"
+
+
+def _read_as(
+    files: Iterable[Path],
+    space: LabelSpace,
+    source: Coding | Literal["auto"],
+    workers: int | None,
+) -> Coding | None:
+    """Return what ids of one channel mean; None if it is said, or if there are none."""
+    if source != "auto":
+        return None
+    grey = [path for path in files if _is_grey(path)]
+    return detect_ids(grey, space, workers) if grey else None
+
+
+def _is_grey(path: Path) -> bool:
+    """Tell from a PNG's first bytes, without decoding it, whether it has one bare channel."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(PNG_COLOR_TYPE + 1)
+    except OSError:
+        return False
+    if start.startswith(PNG_START):
+        return start[PNG_COLOR_TYPE:] == b"\0"
+    try:
+        mask = read_mask_file(path)
+    except DsegError:
+        return False
+    return mask.values.ndim == 2 and mask.palette is None
+
+
+def _values_of(path: Path) -> set[int]:
+    """Return the values of a file that fit 8 bits; larger ones tell instances apart."""
+    try:
+        values = read_mask_file(path).values
+    except DsegError:
+        return set()
+    if values.dtype == np.uint8:
+        return set(np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist())
+    return {value for value in np.unique(values).tolist() if 0 <= value <= IGNORE}
+
+
+def _in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None
+) -> Iterator[Result]:
+    """Map over threads, in order, with at most three items a thread in memory."""
+    threads = workers or _cores()
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= 3 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

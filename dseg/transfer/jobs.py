@@ -1,0 +1,135 @@
+"""Which mask files are read, and which are written."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dseg.errors import DsegError
+from dseg.images import SUFFIXES
+from dseg.labels import LabelSpace
+from dseg.transfer.mask import Coding
+
+FOLDERS: dict[Coding, str] = {"color": "color", "train-ids": "train_ids", "label-ids": "label_ids"}
+FRAME = re.compile(r"[^_]+_\d{6}_\d{6}(?!\d)")  # what the official evaluator looks for in a name
+
+
+class TransferJob(NamedTuple):
+    """One file to read and the file to write."""
+
+    source: Path
+    output: Path
+
+
+def find_jobs(
+    sources: Iterable[str | Path],
+    target: Coding,
+    space: LabelSpace,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> list[TransferJob]:
+    """Pair the files to read with the files to write; nothing is written yet.
+
+    Args:
+        sources: folders (PNG files at any depth, their sub-folders are kept), files or glob
+            patterns. Hidden files and what lies below ``out`` are passed over.
+        out: by default a folder beside each source, named after the target.
+        overwrite: whether an output may be there already.
+
+    Raises:
+        DsegError: a source is missing or has no file, an output would replace an input, two
+            inputs have the same output, or outputs are there already and may not be replaced.
+    """
+    jobs: list[TransferJob] = []
+    for source in sources:
+        base, files = _find_files(source, out)
+        beside = base if Path(source).is_file() else _parent(base)
+        folder = out or beside / FOLDERS[target]
+        for path in files:
+            inner = path.relative_to(base).parent
+            jobs.append(TransferJob(path, folder / inner / _output_name(path, target, space)))
+    _check_outputs(jobs, overwrite)
+    return jobs
+
+
+def is_official_name(path: Path) -> bool:
+    """Tell whether the official Cityscapes evaluator can find a prediction of that name."""
+    return FRAME.match(path.name) is not None
+
+
+def _find_files(source: str | Path, out: Path | None) -> tuple[Path, list[Path]]:
+    """Return the folder that a source's files are relative to, and the files, sorted."""
+    path = Path(source)
+    if path.is_dir():
+        base, searched = path, f"{path}, at any depth, for *.png"
+        found = [p for p in path.rglob("*") if p.suffix.lower() == ".png"]
+        if out is not None and _is_strictly_below(out, path):
+            found = [p for p in found if not _is_strictly_below(p, out)]
+    elif path.exists():
+        base, searched, found = path.parent, str(path), [path]
+    elif any(char in str(source) for char in "*?["):
+        base, pattern = _split_pattern(path)
+        searched = f"{base} for {pattern} among {', '.join(SUFFIXES)}"
+        found = [p for p in base.glob(pattern) if p.suffix.lower() in SUFFIXES]
+    else:
+        raise DsegError(f"{source} does not exist.", hint="check the spelling of the path.")
+    files = sorted(p for p in found if p.is_file() and not p.name.startswith("."))
+    if not files:
+        raise DsegError(
+            f"No masks found: searched {searched}.",
+            hint="name the folder that holds the PNG masks, a file or a glob pattern in quotes.",
+        )
+    return base, files
+
+
+def _split_pattern(path: Path) -> tuple[Path, str]:
+    """Split a glob pattern into the folder that it starts from and the rest."""
+    parts = path.parts
+    first = next(i for i, part in enumerate(parts) if any(char in part for char in "*?["))
+    return Path(*parts[:first]), str(Path(*parts[first:]))
+
+
+def _parent(folder: Path) -> Path:
+    """Return the folder that a folder lies in, also of ``.`` and ``..``."""
+    return folder.parent if folder.name not in ("", "..") else folder.resolve().parent
+
+
+def _is_strictly_below(path: Path, folder: Path) -> bool:
+    return folder.resolve() in path.resolve().parents
+
+
+def _output_name(path: Path, target: Coding, space: LabelSpace) -> str:
+    """Return the name as it is, but a PNG's, and beginning with the frame if it names one."""
+    name = path.stem + ".png"
+    frame = FRAME.search(name) if (space.name, target) == ("cityscapes", "label-ids") else None
+    return name[frame.start() :] if frame else name
+
+
+def _check_outputs(jobs: Sequence[TransferJob], overwrite: bool) -> None:
+    """Raise unless every output may be written."""
+    inputs = {os.path.realpath(job.source) for job in jobs}
+    for job in jobs:
+        if os.path.realpath(job.output) in inputs:
+            raise DsegError(
+                f"{job.output} is an input and would be replaced.",
+                hint="name another folder with --out.",
+            )
+    twice = [path for path, count in Counter(job.output for job in jobs).items() if count > 1]
+    if twice:
+        first, second = [str(job.source) for job in jobs if job.output == twice[0]][:2]
+        raise DsegError(
+            f"{first} and {second} would both be written to {twice[0]}.",
+            hint="give each source a run and an --out of its own, or name one of the two.",
+        )
+    existing = [job.output for job in jobs if job.output.exists()]
+    if existing and not overwrite:
+        raise DsegError(
+            f"{len(existing)} of {len(jobs)} outputs exist already, such as {existing[0]}; "
+            "nothing was written.",
+            hint="replace them with --overwrite, or name another folder with --out.",
+        )

@@ -1,0 +1,183 @@
+"""One mask from one coding to another, by one table look-up a pixel."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg.errors import DsegError
+from dseg.images import MaskFile, Pixels
+from dseg.labels import IGNORE, LabelSpace
+
+Ids = NDArray[np.integer[Any]]
+Coding = Literal["color", "train-ids", "label-ids"]
+
+PIXELS_AT_ONCE = 1 << 15  # their 24-bit keys stay in the processor's cache
+
+
+class Tables(NamedTuple):
+    """Look-up tables from one coding to another, for one label space.
+
+    Attributes:
+        of_value: (256,) uint8, for ids of one channel; unused from colours.
+        of_color: (2**24,) uint8, for ``red | green << 8 | blue << 16``; empty from ids.
+        unknown: the result that stands for everything unknown; nothing known has it.
+    """
+
+    of_value: Pixels
+    of_color: Pixels
+    unknown: int
+
+
+def transfer_mask(
+    mask: MaskFile,
+    space: LabelSpace,
+    source: Coding,
+    target: Coding,
+    unknown: int | None = None,
+) -> Pixels:
+    """Translate one mask.
+
+    Args:
+        mask: what the file holds. From ``color``, the palette's colours count in a palette file,
+            and one channel without a palette is shades of grey; otherwise the values count.
+        source: what the mask means.
+        target: of the result; ``color`` gives train ids, to be written with ``space.palette()``.
+        unknown: label id of colours and ids that the label space does not have.
+
+    Returns:
+        (H, W) uint8: label ids, or train ids with 255 for ignored pixels.
+
+    Raises:
+        DsegError: the mask has colours or ids that the label space does not have and ``unknown``
+            is None; ``unknown`` is no label id; or a file of colours is to be read as ids.
+    """
+    check_unknown(space, unknown)
+    tables = _tables(space, source, target)
+    values = cast(Ids, mask.values)
+    if source == "color":
+        result = _from_colors(values, mask.palette, tables)
+    elif values.ndim == 2:
+        result = _from_ids(values, tables)
+    else:
+        raise DsegError(
+            "The file holds colours, not ids.", hint="say --from color, or leave --from out."
+        )
+    missed = result == tables.unknown
+    if missed.any():
+        if unknown is None:
+            raise _unknown_error(mask, missed, space, source)
+        result[missed] = _finish(space, target, unknown)
+    return result
+
+
+def check_unknown(space: LabelSpace, unknown: int | None) -> None:
+    """Raise a DsegError unless ``unknown`` is None or one of the space's label ids."""
+    legal = sorted({*space.label_ids, *space.ignored_ids})
+    if unknown is not None and unknown not in legal:
+        raise DsegError(
+            f"{unknown} is no label id of {space.name}.",
+            hint=f"--unknown takes one of: {', '.join(map(str, legal))}.",
+        )
+
+
+@cache
+def _tables(space: LabelSpace, source: Coding, target: Coding) -> Tables:
+    """Build the tables; the one of colours has 16 MiB, of which a mask touches a few lines."""
+    finished = {
+        label_id: _finish(space, target, label_id)
+        for label_id in (*space.label_ids, *space.ignored_ids)
+    }
+    unknown = next(value for value in range(254, -1, -1) if value not in finished.values())
+    of_value = np.full(256, unknown, np.uint8)
+    of_color = np.full(1 << 24 if source == "color" else 0, unknown, np.uint8)
+    if source == "color":
+        for (red, green, blue), label_id in space.label_id_of_color().items():
+            of_color[red | green << 8 | blue << 16] = finished[label_id]
+    elif source == "train-ids":
+        of_value[IGNORE] = finished[space.ignored_ids[0]]
+        of_value[: space.num_classes] = [finished[label_id] for label_id in space.label_ids]
+    else:
+        for label_id, result in finished.items():
+            of_value[label_id] = result
+    return Tables(of_value, of_color, unknown)
+
+
+def _finish(space: LabelSpace, target: Coding, label_id: int) -> int:
+    """Return what a label id becomes."""
+    return label_id if target == "label-ids" else space.train_id_of(label_id)
+
+
+def _from_ids(values: Ids, tables: Tables) -> Pixels:
+    """Look up (H, W) ids of any integer type."""
+    if values.dtype == np.uint8:
+        return tables.of_value.take(values)
+    wide = values.astype(np.int64)
+    result = tables.of_value.take(wide, mode="clip")
+    result[(wide < 0) | (wide > 255)] = tables.unknown
+    return result
+
+
+def _from_colors(values: Ids, palette: Pixels | None, tables: Tables) -> Pixels:
+    """Look up each pixel's 24 bits or, if the file has one channel, each of its 256 colours."""
+    if values.ndim == 2:
+        of_value = tables.of_color.take(_packed(_shades(palette)))
+        return of_value.take(values, mode="clip")
+    height, width, _ = values.shape
+    flat = np.ascontiguousarray(values).reshape(-1)
+    result = np.empty(height * width, np.uint8)
+    # Each pixel but the last is read as the lower three of four bytes: 3.5 times as fast as
+    # packing channel by channel.
+    words = np.ndarray((result.size - 1,), np.dtype("<u4"), buffer=flat.data, strides=(3,))
+    for start in range(0, words.size, PIXELS_AT_ONCE):
+        keys = words[start : start + PIXELS_AT_ONCE].astype(np.intp)
+        keys &= 0xFFFFFF
+        tables.of_color.take(keys, out=result[start : start + keys.size], mode="clip")
+    result[-1:] = tables.of_color.take(_packed(flat[-3:].reshape(1, 3)))
+    return result.reshape(height, width)
+
+
+def _shades(palette: Pixels | None) -> Pixels:
+    """Return (256, 3): what the values of a file of one channel look like."""
+    if palette is not None:
+        return palette
+    return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+
+
+def _packed(colors: Ids) -> Ids:
+    """Return ``red | green << 8 | blue << 16`` of (N, 3) colours."""
+    packed: Ids = colors.astype(np.int64) @ np.array([1, 1 << 8, 1 << 16])
+    return packed
+
+
+def _unknown_error(
+    mask: MaskFile, missed: NDArray[np.bool_], space: LabelSpace, source: Coding
+) -> DsegError:
+    """Name the most frequent unknown colour or id, its pixels, and how many others there are."""
+    found: Ids = mask.values[missed].astype(np.int64)
+    if source == "color":
+        shades = _shades(mask.palette)
+        found = _packed(found if found.ndim == 2 else shades.take(found, axis=0, mode="clip"))
+    kinds, counts = np.unique(found, return_counts=True)
+    value, count = int(kinds[counts.argmax()]), int(counts.max())
+    if source == "color":
+        kind, text = "colour", str((value & 255, value >> 8 & 255, value >> 16))
+        hint = (
+            "JPEG and smooth resizing blend colours at edges: use masks made without them; "
+            "or accept all unknown colours as one label id with --unknown ID."
+        )
+    else:
+        kind, text = "id", str(value)
+        hint = (
+            f"they were read as {source}: say what they are with --from and --label-space; "
+            "or accept all unknown ids as one label id with --unknown ID."
+        )
+    if source != "color" and value > IGNORE:
+        hint = "such ids tell instances apart: choose the files by a pattern, '*_labelIds.png'."
+    pixels = f"{count:,} pixel{'s' if count > 1 else ''}"
+    more = len(kinds) - 1
+    others = f", and {more:,} other unknown {kind}{'s' if more > 1 else ''}" if more else ""
+    return DsegError(f"{pixels} of {kind} {text}, unknown to {space.name}{others}.", hint=hint)
