@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,7 +47,8 @@ def draw_scene(
     def ellipse(scale: float) -> np.ndarray:
         middle = rng.uniform(0.1, 0.8) * height, rng.uniform(0, 1) * width
         radii = rng.uniform(0.2, 1, 2) * scale * height
-        return ((rows - middle[0]) / radii[0]) ** 2 + ((columns - middle[1]) / radii[1]) ** 2 < 1
+        down, across = (rows - middle[0]) / radii[0], (columns - middle[1]) / radii[1]
+        return np.asarray(down**2 + across**2 < 1)
 
     for _ in range(30):
         blob = ellipse(0.12)
@@ -100,7 +102,7 @@ def time_without_decoding(files: Files, repeat: int) -> tuple[float, float]:
         for gt_file, pred_file, name in zip(gt_files, pred_files, names, strict=True):
             paths = gt_file, pred_file, gt_file.with_name(name)
             runs, lengths = join_runs(*(arrays[str(path)] for path in paths))
-            joint = joint_counts(*runs[:2], lengths)
+            joint = joint_counts(runs[0], runs[1], lengths)
             places = TRUTH.places, PREDICTIONS["label"].places
             fold_counts(joint, *places, (NUM_LABELS, NUM_LABELS))
             count_instances(runs[2], runs[1], lengths)
@@ -142,7 +144,7 @@ def main() -> None:
         official = best_seconds(options.repeat, lambda: evaluate_official(*files))
         threads = dict.fromkeys((1, options.workers))
         seconds = [
-            best_seconds(options.repeat, lambda n=n: evaluate_cityscapes(*files, workers=n))
+            best_seconds(options.repeat, partial(evaluate_cityscapes, *files, workers=n))
             for n in threads
         ]
         bare = time_without_decoding(files, options.repeat)

@@ -19,51 +19,57 @@ TESTS = Path(__file__).resolve().parent.parent / "tests"
 sys.path.insert(0, str(TESTS))
 
 from goldens import (  # noqa: E402
+    FOLDER,
+    OF_GOLDEN,
     compare_cases,
+    list_goldens,
     read_contract,
     save_as_the_authors_do,
 )
 
 import dseg  # noqa: E402
 
-OF_GOLDEN = {golden: name for name, spec in dseg.MODELS.items() for golden in spec.goldens}
-
 
 def check(golden: str, contracts: Path, cases: Path) -> bool:
     """Print a line for every case of a golden; return whether all passed."""
-    contract = read_contract(contracts, golden)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "authors.pth"
-        save_as_the_authors_do(contract, file)
-        try:
+    passed = []
+    try:
+        contract = read_contract(contracts, golden)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "authors.pth"
+            save_as_the_authors_do(contract, file)
             model = dseg.load_model(OF_GOLDEN[golden], weights=file)
-        except dseg.DsegError as fault:
-            print(f"{golden:42} FAIL: {fault.problem}", flush=True)
-            return False
-    passed = True
-    compared = 0
-    for difference in compare_cases(model, cases, golden):
-        word = "pass" if difference.passed else "FAIL"
-        print(f"{golden:42} {difference.case:16} {difference.worst:9.2e}  {word}", flush=True)
-        passed &= difference.passed
-        compared += 1
-    if not compared:
+        for difference in compare_cases(model, cases, golden):
+            passed.append(difference.passed)
+            word = "pass" if difference.passed else "FAIL"
+            print(f"{golden:42} {difference.case:16} {difference.worst:9.2e}  {word}", flush=True)
+    except dseg.DsegError as fault:
+        print(f"{golden:42} FAIL: {fault.problem}", flush=True)
+        return False
+    except KeyError as fault:
+        print(f"{golden:42} FAIL: no entry {fault} in the table or the contract", flush=True)
+        return False
+    except OSError as fault:
+        print(f"{golden:42} FAIL: {fault}", flush=True)
+        return False
+    if not passed:
         print(f"{golden:42} {'keys and shapes':16} {'':9}  pass", flush=True)
-    return passed
+    return all(passed)
 
 
 @click.command(help=__doc__)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--contracts", type=click.Path(path_type=Path), default=TESTS / "golden")
+@click.option("--contracts", type=click.Path(path_type=Path), default=FOLDER)
 @click.option("--cases", type=click.Path(path_type=Path), help="By default that of --contracts.")
 def main(names: tuple[str, ...], contracts: Path, cases: Path | None) -> None:
     wanted: list[str] = []
-    for name in names or tuple(dseg.MODELS):
+    for name in names:
         wanted += [name] if name in OF_GOLDEN else dseg.MODELS[_network(name)].goldens
-    cases = cases or contracts
-    if not names:  # all that there is to hold
-        wanted = [golden for golden in wanted if (cases / f"{golden}.json").is_file()]
-    passed = [check(golden, contracts, cases) for golden in wanted]
+    if not names:  # ours all, of another folder those that it has for networks of the table
+        wanted = list_goldens(contracts)
+        if contracts != FOLDER:
+            wanted = [g for g in wanted if g in OF_GOLDEN and (contracts / f"{g}.json").is_file()]
+    passed = [check(golden, contracts, cases or contracts) for golden in wanted]
     sys.exit(0 if passed and all(passed) else 1)
 
 

@@ -1,0 +1,51 @@
+# Every target installs what it needs into .venv first, once.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/made-from.txt
+MADE_FROM = { echo "$(CURDIR)"; $(PYTHON) --version; cat setup.cfg pyproject.toml; }
+DEMO := dseg-out
+
+.PHONY: help install demo test test-all check docs bench clean
+
+help:
+	@echo "make install   the dseg command with its development tools, in .venv"
+	@echo "make demo      segment and score the street scenes that ship with dseg"
+	@echo "make test      the tests (make test-all: the slow ones too)"
+	@echo "make check     lint, types, and whether the generated docs are current"
+	@echo "make docs      make the generated docs anew"
+	@echo "make bench     the speed comparisons under scripts/"
+
+# A .venv made from another setup.cfg, Python or folder is thrown away.
+install:
+	@$(MADE_FROM) | cmp -s - $(STAMP) || { \
+	  rm -rf .venv && $(PYTHON) -m venv .venv \
+	  && $(BIN)/python -m pip install --quiet --upgrade pip \
+	  && $(BIN)/python -m pip install --quiet --editable '.[dev]' \
+	  && $(MADE_FROM) > $(STAMP); }
+
+demo: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/demo.py --out $(DEMO)
+
+test: install
+	$(BIN)/python -m pytest
+
+test-all: install
+	$(BIN)/python -m pytest -m ""
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python scripts/make_docs.py --check
+
+docs: install
+	$(BIN)/python scripts/make_docs.py
+
+bench: install
+	$(BIN)/python scripts/bench_eval.py
+	$(BIN)/python scripts/bench_transfer.py
+	$(BIN)/python scripts/bench_infer.py
+
+clean:
+	rm -rf .venv build dist *.egg-info $(DEMO) .pytest_cache .mypy_cache .ruff_cache .coverage
+	find dseg scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,56 @@
+"""The README's generated parts are current, and every command explains itself."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from inspect import cleandoc
+from pathlib import Path
+
+import click
+import pytest
+
+from dseg import MODELS
+from dseg.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_generated_parts_of_the_readme_are_current() -> None:
+    script = ROOT / "scripts" / "make_docs.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    command = main.commands[name]
+    assert re.search(rf"Examples?:\n  dseg {name}", cleandoc(command.help or ""))
+    assert command.get_short_help_str()
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_every_visible_option_has_help(name: str) -> None:
+    options = [p for p in main.commands[name].params if isinstance(p, click.Option)]
+    assert [option.name for option in options if not option.hidden and not option.help] == []
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_stands_in_the_readme(name: str) -> None:
+    assert f"| `{name}` |" in README
+
+
+def test_the_picture_of_the_house_names_every_room() -> None:
+    rooms = {
+        path.name for path in (ROOT / "dseg").iterdir() if path.is_dir() and path.name[0] != "_"
+    }
+    house = README.split("## The house")[1].split("## Licences")[0]
+    assert [room for room in sorted(rooms) if f"{room}/" not in house] == []
+
+
+def test_files_that_the_readme_shows_exist() -> None:
+    shown = [part.split(")")[0] for part in README.split("](")[1:]]
+    assert shown
+    assert [name for name in shown if not (ROOT / name).is_file()] == []

@@ -1,0 +1,84 @@
+"""The import direction of the house, read from the syntax tree."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "dseg"
+LEVELS = {
+    "errors": 0, "registry": 0, "recipes": 0, "labels": 0,
+    "nn": 1, "models": 2, "images": 3, "render": 3, "checkpoints": 4,
+    "predict": 5, "transfer": 5, "bench": 6, "evaluate": 6, "cli": 7,
+}  # fmt: skip
+NOT_AT_IMPORT = {"torch", "torchvision", "numpy", "PIL"}  # dseg --help answers without them
+ONLY_IN_CONSOLE = {"rich"}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(tree: ast.AST) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            if node.module == "dseg":
+                names |= {f"dseg.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_from_rooms_above_its_own(path: Path) -> None:
+    room = room_of(path)
+    if room in ("__init__", "__main__"):
+        return
+    rooms = {
+        name.split(".")[1] for name in imported(ast.parse(path.read_text())) if "dseg." in name
+    }
+    upward = {
+        other
+        for other in rooms - {room, "__version__"}
+        if LEVELS[other] > LEVELS[room] or (LEVELS[other] == LEVELS[room] and LEVELS[room] > 0)
+    }
+    # level 3: render draws into pixels that images decodes; level 0: registry names errors
+    assert not upward - ({"images"} if room == "render" else set()), f"{room} imports {upward}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if room_of(path) == "cli"],
+    ids=lambda path: path.stem,
+)
+def test_a_command_imports_nothing_heavy_before_it_runs(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    at_import = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            at_import |= imported(ast.Module(body=[node], type_ignores=[]))
+    roots = {name.split(".")[0] for name in at_import}
+    rooms = {name.split(".")[1] for name in at_import if name.startswith("dseg.")}
+    assert not roots & NOT_AT_IMPORT
+    assert rooms <= {"cli", "errors", "registry", "labels", "__version__"}
+    if path.stem != "console":
+        assert not roots & ONLY_IN_CONSOLE
+
+
+def test_only_images_opens_pixels() -> None:
+    openers = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in FILES
+        if "Image.open(" in path.read_text() or "decode_png" in path.read_text()
+    }
+    assert openers == {"images.py"}
+
+
+def test_no_file_outgrows_its_plan() -> None:
+    lengths = {str(path): len(path.read_text().splitlines()) for path in FILES}
+    assert {name: length for name, length in lengths.items() if length > 300} == {}
