@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ MAX_PIXELS = 200_000_000
 PNG_LEVEL = 3  # a label map of 2048x1024: 12 ms and 27 kB; level 9 takes 93 ms for 16 kB
 
 Pixels = NDArray[np.uint8]
+
+_OPENING = Lock()  # PIL's limit and the warning filters belong to all threads
 
 
 class MaskFile(NamedTuple):
@@ -39,14 +43,12 @@ class MaskFile(NamedTuple):
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """Open and decode an image file; whatever a decoder may raise becomes a DsegError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a bomb is refused below by our own limit
-            with Image.open(path, formats=FORMATS) as image:
-                width, height = image.size
-                if width * height <= max_pixels:
-                    image.load()
-                    yield image
-                    return
+        with _open_header(path) as image:
+            width, height = image.size
+            if width * height <= max_pixels:
+                image.load()
+                yield image
+                return
     except DsegError:
         raise
     except Exception as fault:
@@ -57,23 +59,34 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     )
 
 
+def _open_header(path: Path) -> Image.Image:
+    """Read what a file says of itself; PIL's own limit gives way to ``max_pixels``."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would wait for ever
+        raise OSError("it is a pipe or a device, not a file")
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path, formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
 def _decoding_error(path: Path, fault: Exception) -> DsegError:
     if isinstance(fault, FileNotFoundError):
         return DsegError(f"{path} does not exist.", hint="check the spelling of the path.")
     if isinstance(fault, PermissionError):
         return DsegError(f"{path} may not be read: permission denied.", hint="check who owns it.")
-    if isinstance(fault, Image.DecompressionBombError):
-        return DsegError(
-            f"{path} unpacks to a suspicious size: {fault}",
-            hint="leave the file out, or save it again with a program that you trust.",
-        )
     if path.is_file() and path.stat().st_size == 0:
         reason = "the file is empty"
     elif isinstance(fault, UnidentifiedImageError):
         reason = f"it is none of {', '.join(FORMATS)}, whatever its name says"
     else:
-        reason = str(fault) or type(fault).__name__
-    return DsegError(f"{path} cannot be decoded: {reason}.", hint="repair, replace or remove it.")
+        reason = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+    return DsegError(
+        f"{path} cannot be decoded: {reason.rstrip('.')}.", hint="repair, replace or remove it."
+    )
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -93,12 +106,16 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
         if upright.mode.startswith("I"):  # 16 bits a pixel; PIL's own conversion clips at 255
             grey = np.asarray(upright)
             return np.repeat((grey >> 8).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-        if upright.mode == "F":
-            raise DsegError(
-                f"{path} holds floating-point pixels, whose range is unknown.",
-                hint="save it with 8 or 16 bits a channel.",
-            )
+        _refuse_float(path, upright)
         return np.asarray(upright.convert("RGB"))
+
+
+def _refuse_float(path: Path, image: Image.Image) -> None:
+    if image.mode == "F":
+        raise DsegError(
+            f"{path} holds floating-point pixels, whose range is unknown.",
+            hint="save it with 8 or 16 bits a channel.",
+        )
 
 
 def read_mask_file(path: Path, max_pixels: int = MAX_PIXELS) -> MaskFile:
@@ -117,6 +134,7 @@ def read_mask_file(path: Path, max_pixels: int = MAX_PIXELS) -> MaskFile:
             return MaskFile(np.asarray(image), None)
         if image.mode == "1":
             return MaskFile(np.asarray(image).astype(np.uint8), None)
+        _refuse_float(path, image)
         return MaskFile(np.asarray(image.convert("RGB")), None)
 
 
@@ -167,10 +185,13 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as fault:
+        blocked = isinstance(fault, (FileExistsError, NotADirectoryError))
+        reason = "a file lies where its folder should be" if blocked else fault.strerror or fault
         raise DsegError(
-            f"{path} cannot be written: {fault.strerror or fault}.",
-            hint="make room, or name a folder that you may write to with --out.",
+            f"{path} cannot be written: {reason}.",
+            hint="make room, or name a place that you may write to.",
             exit_code=EXIT_FAILED_INPUTS,
         ) from fault
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # below a file or on a read-only disk there is nothing to remove
+            part.unlink(missing_ok=True)

@@ -12,16 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dseg.errors import DsegError
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.images import MAX_PIXELS, Pixels, read_image, write_png, written_whole
 from dseg.labels import LabelSpace, make_lookup
 from dseg.predict.predictor import Prediction, Predictor
-from dseg.predict.sources import ImageFile
+from dseg.predict.sources import KINDS as KINDS
+from dseg.predict.sources import RECORD, ImageFile
 from dseg.predict.tiles import Size
 from dseg.render import render_overlay
 
-KINDS = ("label_ids", "train_ids", "color", "overlay", "confidence")
-RECORD = "dseg-run.json"  # in the folder of results: how they were made
 READ_AHEAD = 2
 WRITE_BEHIND = 4
 
@@ -91,18 +90,20 @@ def predict_images(
 
     Args:
         kinds: any of ``KINDS``.
-        overwrite: make all results again, whatever made them before.
+        overwrite: make all results of these images again, whatever made them before.
         advance: called once for each image.
 
     Raises:
         DsegError: the folder holds results of other settings, or cannot be written.
     """
-    claim_folder(out, settings, overwrite=overwrite)
     run = _Run(predictor, out, kinds, max_pixels)
+    if overwrite:
+        run.remove_results(images)
+    claim_folder(out, settings, overwrite=overwrite)
     start = time.perf_counter()
     todo = []
     for image in images:
-        if not overwrite and all(run.target(kind, image).exists() for kind in kinds):
+        if all(run.target(kind, image).exists() for kind in kinds):
             run.summary.skipped += 1
             advance()
         else:
@@ -120,23 +121,23 @@ def claim_folder(out: Path, settings: Settings, *, overwrite: bool) -> None:
     """
     record = out / RECORD
     ours = json.loads(json.dumps(asdict(settings)))
-    if not overwrite:
-        theirs = _read_record(record)
-        if theirs == ours:
+    theirs = None if overwrite else _read_record(record)
+    if theirs is not None:
+        # The file's name may change, its SHA-256 may not.
+        differing = [key for key in ours if key != "weights" and theirs.get(key) != ours[key]]
+        if not differing and theirs.keys() == ours.keys():
             return
-        if theirs is not None:
-            differing = [key for key in ours if theirs.get(key) != ours[key]]
-            key = differing[0] if differing else "format"
-            raise DsegError(
-                f"{out} holds results of another run ({key}: {theirs.get(key)!r}, "
-                f"now {ours.get(key)!r}).",
-                hint="name another --out, or --overwrite to make them again.",
-            )
-        if any((out / kind).exists() for kind in KINDS):
-            raise DsegError(
-                f"{out} holds results, but no {RECORD} that says how they were made.",
-                hint="name another --out, or --overwrite to make them again.",
-            )
+        key = differing[0] if differing else "format"
+        raise DsegError(
+            f"{out} holds results of another run ({key}: {theirs.get(key)!r}, "
+            f"now {ours.get(key)!r}).",
+            hint="name another --out, or --overwrite to make them again.",
+        )
+    if not overwrite and any((out / kind).exists() for kind in KINDS):
+        raise DsegError(
+            f"{out} holds results, but no {RECORD} that says how they were made.",
+            hint="name another --out, or --overwrite to make them again.",
+        )
     with written_whole(record) as part:
         part.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
 
@@ -165,6 +166,22 @@ class _Run:
 
     def target(self, kind: str, image: ImageFile) -> Path:
         return self.out / kind / f"{image.name}.png"
+
+    def remove_results(self, images: Iterable[ImageFile]) -> None:
+        """Remove the results of images, so that a run stopped half-way leaves no old ones."""
+        for image in images:
+            for kind in KINDS:
+                target = self.target(kind, image)
+                try:
+                    target.unlink(missing_ok=True)
+                except NotADirectoryError:
+                    continue
+                except OSError as fault:
+                    raise DsegError(
+                        f"{target} cannot be replaced: {fault.strerror}.",
+                        hint="name a folder that you may write to with --out.",
+                        exit_code=EXIT_FAILED_INPUTS,
+                    ) from fault
 
     def label(self, images: Iterable[ImageFile], advance: Callable[[], None]) -> None:
         """Read, label and write; a fault of writing ends the run after what is under way."""

@@ -6,11 +6,15 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from dseg.errors import DsegError
 from dseg.images import SUFFIXES
+
+KINDS = ("label_ids", "train_ids", "color", "overlay", "confidence")
+RECORD = "dseg-run.json"  # in the folder of results: how they were made
 
 
 class ImageFile(NamedTuple):
@@ -29,43 +33,59 @@ def find_images(sources: Iterable[str | Path], *, leave_out: Path | None = None)
 
     Args:
         sources: folders, files, or patterns such as ``frames/**/*.png``.
-        leave_out: a folder not to look into, that of the results.
+        leave_out: the folder of the results, which are no images to label; neither are those
+            of other runs, known by their record.
 
     Raises:
         DsegError: a source does not exist, or there is no image in all of them.
     """
     sources = list(sources)
-    skip = leave_out.resolve() if leave_out is not None else None
-    found: dict[Path, Path] = {}  # each file once, with the folder that its name starts from
+    skip = (
+        {os.path.realpath(leave_out / kind) for kind in KINDS} if leave_out is not None else set()
+    )
+    real = cache(os.path.realpath)
+    found: dict[Path, tuple[Path, Path]] = {}  # each file once, with the folder of its name
     for source in sources:
         for path, base in _expand(source, skip):
-            found.setdefault(path, base)
+            found.setdefault(Path(real(path.parent), path.name), (path, base))
     if not found:
         looked = " ".join(repr(str(source)) for source in sources)
         raise DsegError(
             f"No image in {looked}.",
             hint=f"looked at any depth for: {' '.join('*' + s for s in SUFFIXES)} (any case).",
         )
-    names = {path: path.relative_to(base).with_suffix("") for path, base in found.items()}
-    if len(set(names.values())) < len(names):
-        names = _told_apart(list(found))
-    return sorted(ImageFile(path, name) for path, name in names.items())
+    names = _name_results(list(found.values()))
+    paths = [path for path, _ in found.values()]
+    return sorted(ImageFile(path, name) for path, name in zip(paths, names, strict=True))
 
 
-def _expand(source: str | Path, skip: Path | None) -> Iterator[tuple[Path, Path]]:
+def _expand(source: str | Path, skip: set[str]) -> Iterator[tuple[Path, Path]]:
+    """Yield the files that a source stands for, each with the folder that its name starts from."""
     path = Path(source)
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file() or path.is_symlink()
+    except OSError as fault:
+        raise DsegError(
+            f"{source} may not be read: {fault.strerror}.", hint="check who owns its folder."
+        ) from fault
+    if is_folder:
         yield from ((file, path) for file in _walk(path, skip))
-    elif path.is_file() or path.is_symlink():
+    elif is_file:
         yield path, path.parent
     elif glob.has_magic(str(source)):
-        base = Path(*_before_magic(path.parts))
-        matches = glob.glob(str(source), recursive=True)  # noqa: PTH207 (absolute ones too)
-        for match in sorted(matches):
-            if Path(match).suffix.lower() in SUFFIXES and Path(match).is_file():
-                yield Path(match), base
+        yield from _match(str(source), skip)
     else:
         raise DsegError(f"{source} does not exist.", hint="check the spelling of the path.")
+
+
+def _match(pattern: str, skip: set[str]) -> Iterator[tuple[Path, Path]]:
+    """Yield the images that a pattern matches, and those in the folders that it matches."""
+    base = Path(*_before_magic(Path(pattern).parts))
+    for match in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207 (absolute)
+        if match.is_dir():
+            yield from ((file, base) for file in _walk(match, skip))
+        elif match.suffix.lower() in SUFFIXES and not _is_result(match, base, skip):
+            yield match, base
 
 
 def _before_magic(parts: tuple[str, ...]) -> list[str]:
@@ -77,27 +97,66 @@ def _before_magic(parts: tuple[str, ...]) -> list[str]:
     return kept
 
 
-def _walk(top: Path, skip: Path | None) -> Iterator[Path]:
-    """Yield the images below a folder; hidden entries are not looked at, no folder twice."""
+def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
+    """Tell whether a file that a pattern matched below ``base`` was written by a run."""
+    for folder in path.parents:
+        if folder == base:
+            return False
+        recorded = folder.name in KINDS and (folder.parent / RECORD).exists()
+        if recorded or os.path.realpath(folder) in skip:
+            return True
+    return False
+
+
+def _walk(top: Path, skip: set[str]) -> Iterator[Path]:
+    """Yield the images below a folder; hidden entries are not looked at, no folder twice.
+
+    A folder below it that may not be read is yielded too, so that it is listed among the failed.
+    """
     seen: set[str] = set()
-    for folder, subfolders, files in os.walk(top, followlinks=True):
+    blocked: list[OSError] = []
+    for folder, subfolders, files in os.walk(top, followlinks=True, onerror=blocked.append):
         real = os.path.realpath(folder)
-        if real in seen or (skip is not None and Path(real) == skip):
+        if real in seen or real in skip:
             subfolders.clear()
             continue
         seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        results = KINDS if RECORD in files else ()
+        subfolders[:] = sorted(
+            name for name in subfolders if not name.startswith(".") and name not in results
+        )
         for name in sorted(files):
             if not name.startswith(".") and name.lower().endswith(SUFFIXES):
                 yield Path(folder, name)
+    for fault in blocked:
+        if Path(fault.filename) == top:
+            raise DsegError(
+                f"{top} may not be read: {fault.strerror}.", hint="check who owns the folder."
+            )
+        yield Path(fault.filename)
 
 
-def _told_apart(paths: list[Path]) -> dict[Path, Path]:
-    full = {path: Path.cwd() / path for path in paths}
-    shared = os.path.commonpath([path.parent for path in full.values()])
-    names = {path: full[path].relative_to(shared).with_suffix("") for path in paths}
-    times = Counter(names.values())
-    return {
-        path: name.with_name(f"{name.name}_{path.suffix[1:]}") if times[name] > 1 else name
-        for path, name in names.items()
-    }
+def _name_results(found: list[tuple[Path, Path]]) -> list[Path]:
+    """Return a name for each (path, base), no two alike."""
+    full = [(_absolute(path), _absolute(base)) for path, base in found]
+    bases = [base if path.is_relative_to(base) else path.parent for path, base in full]
+    names = [path.relative_to(base) for (path, _), base in zip(full, bases, strict=True)]
+    if len({name.with_suffix("") for name in names}) < len(names):
+        shared = os.path.commonpath(bases)
+        names = [path.relative_to(shared) for path, _ in full]
+    times = Counter(name.with_suffix("") for name in names)
+    short = [
+        _with_suffix_kept(name) if times[name.with_suffix("")] > 1 else name.with_suffix("")
+        for name in names
+    ]
+    if len(set(short)) < len(short):  # a.jpg and a.png beside a_jpg.png
+        return [_with_suffix_kept(name) for name in names]
+    return short
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 (resolves '..', keeps links)
+
+
+def _with_suffix_kept(name: Path) -> Path:
+    return name.with_name(f"{name.stem}_{name.suffix[1:]}")

@@ -1,0 +1,85 @@
+"""The ``dseg`` command: its subcommands, and how a fault is shown."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import warnings
+from difflib import get_close_matches
+from typing import Any
+
+import click
+
+from dseg import __version__
+from dseg.cli.console import say
+from dseg.cli.evaluate import evaluate
+from dseg.cli.infer import infer
+from dseg.cli.inspect import inspect
+from dseg.cli.models import models
+from dseg.cli.multiscale_infer import multiscale_infer
+from dseg.cli.transfer_labels import transfer_labels
+from dseg.errors import EXIT_INTERRUPTED, EXIT_USAGE, DsegError
+
+ALIASES = {"transfer": "transfer-labels"}
+
+
+class DsegGroup(click.Group):
+    """A group that knows aliases, names the nearest command and shows a fault as two lines."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            near = get_close_matches(name, [*self.commands, *ALIASES], n=1)
+            guess = f" Did you mean {near[0]}?" if near else ""
+            ctx.fail(f"No command named {name!r}.{guess} List all: dseg --help")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DsegError as fault:
+            say(f"Error: {fault.problem}")
+            say(f"Hint: {fault.hint}")
+            ctx.exit(fault.exit_code)
+        except OSError as fault:
+            if fault.errno == errno.EPIPE:  # click's own matter
+                raise
+            where = f"{fault.filename}: " if fault.filename else ""
+            say(f"Error: {where}{fault.strerror or fault}.")
+            say("Hint: check the path, who owns it, and the room on its disk.")
+            ctx.exit(EXIT_USAGE)
+        except KeyboardInterrupt:
+            say("Interrupted; what is written is whole. Run again to go on.")
+            ctx.exit(EXIT_INTERRUPTED)
+
+
+@click.group(cls=DsegGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dseg")
+def main() -> None:
+    """Segment street images and score the result.
+
+    \b
+    Example: images in, masks and Cityscapes label ids out, official score.
+      dseg infer --model DenseASPP161 --img-dir leftImg8bit/val --out results
+      dseg eval --pred-dir results/label_ids --gt-dir gtFine/val
+
+    \b
+    Exit codes: 0 all done; 1 ran, but some inputs failed; 2 wrong usage or
+    nothing to do; 3 checkpoint missing or not that of the network;
+    4 a verification failed; 130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):  # a file's name is printed even in an ASCII locale
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    # Of a file's metadata, mostly; a file that cannot be read is told in our own words.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+for _command in (infer, multiscale_infer, transfer_labels, evaluate, models, inspect):
+    main.add_command(_command)

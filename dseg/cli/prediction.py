@@ -1,0 +1,248 @@
+"""What infer and multiscale-infer share: their options, and one run over images."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dseg.cli.console import progress, say
+from dseg.cli.params import (
+    FILE,
+    FOLDER,
+    Command,
+    Kinds,
+    ModelName,
+    Option,
+    Share,
+    TileSize,
+    json_option,
+    quiet_option,
+    write_json,
+)
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+
+if TYPE_CHECKING:
+    from dseg.predict import Predictor, Protocol, Settings, Summary
+
+OPTIONS: tuple[Option, ...] = (
+    click.argument("sources", metavar="[SOURCE]...", nargs=-1),
+    click.option(
+        "--img-dir", "--img_dir", type=FILE, help="A folder of images, at any depth; as a SOURCE."
+    ),
+    click.option(
+        "--model", "--model-name", "--model_name", type=ModelName(), help="See: dseg models"
+    ),
+    click.option(
+        *("-w", "--weights", "--checkpoint", "--model-path", "--model_path"),
+        type=FILE,
+        help="Checkpoint, the authors' or our own; by default the network's in weights/.",
+    ),
+    click.option(
+        *("-o", "--out", "--output", "--output-dir"),
+        type=FOLDER,
+        default=Path("dseg-out"),
+        show_default=True,
+        help="Where results go, one sub-folder for each kind.",
+    ),
+    click.option(
+        "--save",
+        "kinds",
+        type=Kinds(),
+        default="label_ids,color,overlay",
+        show_default=True,
+        help="Of label_ids, train_ids, color, overlay, confidence.",
+    ),
+    click.option("--tile", type=TileSize(), help="Predict in tiles of HxW; by default only images"
+                 " that are too large for memory."),
+    click.option(
+        "--overlap",
+        type=Share(),
+        default="1/3",
+        show_default=True,
+        help="Share of a tile that its neighbour covers again.",
+    ),
+    click.option(
+        "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
+        help="Where the network runs.",
+    ),
+    click.option(
+        "--amp",
+        type=click.Choice(["off", "auto", "bf16", "fp16"]),
+        default="off",
+        show_default=True,
+        help="Reduced precision within the network.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Make again what is there already."),
+    click.option("--partial", is_flag=True, help="Accept a checkpoint that fits only in part."),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        default=200_000_000,
+        show_default=True,
+        help="Refuse images of more pixels, before they are decoded.",
+    ),
+    json_option("what was done"),
+    quiet_option,
+)  # fmt: skip
+
+
+def prediction_options(command: Command) -> Command:
+    """Add the options that infer and multiscale-infer share."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def run(
+    protocol: Protocol,
+    *,
+    sources: tuple[str, ...],
+    img_dir: Path | None,
+    model: str | None,
+    weights: Path | None,
+    out: Path,
+    kinds: tuple[str, ...],
+    device: str,
+    amp: str,
+    overwrite: bool,
+    partial: bool,
+    max_pixels: int,
+    json_file: Path | None,
+    quiet: bool,
+) -> None:
+    """Find the images, load the network, write the masks, and say what was done.
+
+    Raises:
+        DsegError: nothing to do, no such network, weights or device, or results that stand in
+            the way.
+    """
+    from dseg.predict import find_images, predict_images
+
+    named = [*_from_stdin(sources), *([img_dir] if img_dir is not None else [])]
+    if not named:
+        raise DsegError("No image is named.", hint="name a folder: --img-dir DIR, or a SOURCE.")
+    _keep_apart(named, out)
+    images = find_images(named, leave_out=out)
+    predictor, settings = _load(protocol, model, weights, device, amp, partial)
+    with progress("labelled", len(images), quiet=quiet) as advance:
+        summary = predict_images(
+            predictor,
+            images,
+            out,
+            settings,
+            kinds=kinds,
+            overwrite=overwrite,
+            max_pixels=max_pixels,
+            advance=advance,
+        )
+    _report(summary, predictor, out, kinds)
+    if json_file is not None:
+        write_json(json_file, _facts(summary, settings, predictor, out))
+    if summary.failed:
+        raise click.exceptions.Exit(EXIT_FAILED_INPUTS)
+
+
+def _from_stdin(sources: tuple[str, ...]) -> list[str | Path]:
+    """Replace ``-`` by the lines of standard input, or its parts between NULs (find -print0)."""
+    named: list[str | Path] = []
+    for source in sources:
+        if source == "-":  # bytes: a file's name need not be text
+            listed = sys.stdin.buffer.read()
+            lines = listed.split(b"\0") if b"\0" in listed else listed.splitlines()
+            named += [os.fsdecode(line) for line in lines if line]
+        else:
+            named.append(source)
+    return named
+
+
+def _keep_apart(named: list[str | Path], out: Path) -> None:
+    """Refuse to write results over what is to be read."""
+    from dseg.predict.sources import KINDS
+
+    results = Path(os.path.realpath(out))
+    for source in named:
+        place = Path(os.path.realpath(source))
+        if place == results:
+            raise DsegError(f"{out} is the folder of the images.", hint="name another --out.")
+        if any(place.is_relative_to(results / kind) for kind in KINDS):
+            raise DsegError(
+                f"{source} lies where results of {out} are written.", hint="name another --out."
+            )
+
+
+def _load(
+    protocol: Protocol,
+    model: str | None,
+    weights: Path | None,
+    device: str,
+    amp: str,
+    partial: bool,
+) -> tuple[Predictor, Settings]:
+    from dseg.checkpoints import find_weights, sha256
+    from dseg.predict import Predictor, Settings
+
+    if model is None and weights is None:
+        raise DsegError(
+            "No network is named.",
+            hint="name it by --model, for example DenseASPP161 (dseg models).",
+        )
+    file = find_weights(model, weights) if model is not None else weights
+    assert file is not None
+    predictor = Predictor.load(
+        model, file, protocol=protocol, device=device, amp=amp, partial=partial
+    )
+    card = predictor.model.card
+    settings = Settings(
+        network=card.network,
+        weights=file.name,
+        sha256=sha256(file),
+        label_space=card.label_space.name,
+        scales=protocol.scales,
+        flip=protocol.flip,
+        fusion=protocol.fusion,
+        tile=protocol.tile,
+        overlap=protocol.overlap,
+        amp=amp,
+    )
+    return predictor, settings
+
+
+def _facts(
+    summary: Summary, settings: Settings, predictor: Predictor, out: Path
+) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {
+        "out": str(out),
+        "done": summary.done,
+        "skipped": summary.skipped,
+        "failed": [{"file": str(path), "problem": problem} for path, problem in summary.failed],
+        "tiled": summary.tiled,
+        "seconds": round(summary.seconds, 3),
+        "stage_seconds": {
+            "read": round(summary.read_s, 3),
+            "forward": round(summary.forward_s, 3),
+            "write": round(summary.write_s, 3),
+        },
+        "device": str(predictor.device),
+        "settings": asdict(settings),
+    }
+
+
+def _report(summary: Summary, predictor: Predictor, out: Path, kinds: tuple[str, ...]) -> None:
+    for path, problem in summary.failed:
+        say(f"failed: {path}: {problem}" if str(path) not in problem else f"failed: {problem}")
+    speed = f", {summary.done / summary.seconds:.2f} images/s" if summary.done else ""
+    amp = str(predictor.amp or "float32").removeprefix("torch.")
+    say(
+        f"{summary.done} labelled, {summary.skipped} already there, {len(summary.failed)} failed "
+        f"in {summary.seconds:.1f} s{speed} on {predictor.device} ({amp}). Results: {out}"
+    )
+    if summary.tiled:
+        say(f"{summary.tiled} images were too large to be seen whole and were labelled in tiles.")
+    if "label_ids" in kinds and predictor.label_space.name == "cityscapes" and not summary.failed:
+        say(f"Next: dseg eval --pred-dir {out / 'label_ids'} --gt-dir gtFine/val")

@@ -1,0 +1,54 @@
+"""Running the command as a user does, and looking at what came of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from click.testing import CliRunner
+from PIL import Image
+
+from dseg.cli import main
+
+NOT_UTF8 = os.fsdecode(b"\xff\xfe.png")
+
+
+def save_noise(path, height: int, width: int, seed: int = 0) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise).save(path)
+
+
+def run(*words, **options):
+    result = CliRunner().invoke(main, list(map(str, words)), **options)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def refused(result, code: int, problem: str, hint: str = "") -> None:
+    """Check that a fault is two lines and nothing else, with its exit code."""
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
+    first, second = result.stderr.splitlines()
+    assert first.startswith("Error: ") and problem in first
+    assert second.startswith("Hint: ") and hint in second
+
+
+def misused(result, problem: str) -> None:
+    """Check that an option's value is refused before anything is done."""
+    assert (result.exit_code, result.stdout) == (2, ""), result.output
+    assert problem in result.stderr.splitlines()[-1]
+    assert not Path("dseg-out").exists()
+
+
+def written(folder="dseg-out") -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {name: (Path(folder) / name).read_bytes() for name in written(folder)}
+
+
+def pixels(path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)

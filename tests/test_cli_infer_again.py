@@ -1,0 +1,222 @@
+"""``dseg infer`` that is run again, stopped, or out of room."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from cli_runs import contents, misused, pixels, refused, run, save_noise, written
+from PIL import Image
+
+from dseg.images import written_whole
+from dseg.models import build_model
+from dseg.predict import pipeline
+
+# Results that are there, or cannot be written
+
+
+def test_a_second_run_touches_nothing_and_makes_again_what_was_deleted(infer):
+    infer("img")
+    before = contents("dseg-out")
+    for name in before:
+        os.utime(Path("dseg-out") / name, (1, 1))
+    result = infer("img", "--json", "-")
+    assert result.exit_code == 0
+    assert "0 labelled, 2 already there, 0 failed" in result.stderr
+    assert json.loads(result.stdout)["skipped"] == 2
+    assert {p.stat().st_mtime for p in Path("dseg-out").rglob("*.*")} == {1.0}
+    Path("dseg-out/color/sub/b.png").unlink()
+    assert "1 labelled, 1 already there" in infer("img").stderr
+    assert contents("dseg-out") == before
+    assert Path("dseg-out/color/a.png").stat().st_mtime == 1.0
+
+
+def test_other_settings_do_not_mix_with_results_that_are_there(infer):
+    infer("img")
+    before = contents("dseg-out")
+    problem = "dseg-out holds results of another run (tile: None, now [32, 32])."
+    refused(infer("img", "--tile", "32"), 2, problem, "--overwrite")
+    assert contents("dseg-out") == before
+    assert infer("img", "--tile", "32", "--overwrite").exit_code == 0
+    assert json.loads(Path("dseg-out/dseg-run.json").read_text())["tile"] == [32, 32]
+    assert contents("dseg-out")["label_ids/a.png"] != before["label_ids/a.png"]
+    refused(infer("img"), 2, "another run (tile: [32, 32], now None)")
+
+
+def test_the_checkpoint_counts_by_its_bytes_and_not_by_its_name(here, infer, checkpoint):
+    infer("img")
+    Path("renamed.safetensors").write_bytes(checkpoint.read_bytes())
+    result = run("infer", "img", "-w", "renamed.safetensors", "--device", "cpu")
+    assert "0 labelled, 2 already there" in result.stderr
+    torch.manual_seed(1)
+    torch.save(build_model("mobilenetdenseaspp").state_dict(), "renamed.pth")
+    result = infer("img", "--model", "mobilenetdenseaspp", "-w", "renamed.pth")
+    refused(result, 2, "results of another run (sha256: ")
+
+
+def test_results_without_a_record_are_not_taken_over(infer):
+    infer("img")
+    Path("dseg-out/dseg-run.json").unlink()
+    refused(infer("img"), 2, "dseg-out holds results, but no dseg-run.json")
+    assert infer("img", "--overwrite").exit_code == 0
+
+
+def test_an_overwrite_that_is_stopped_leaves_no_results_of_the_old_settings(infer, monkeypatch):
+    infer("img", "--save", "label_ids,confidence")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "read_image", stop)
+        assert infer("img", "--tile", "32", "--overwrite").exit_code == 130
+    assert written() == ["dseg-run.json"]
+    assert "2 labelled, 0 already there" in infer("img", "--tile", "32").stderr
+
+
+def test_results_within_the_images_are_no_images(infer):
+    for out in ("img/out", "img/out", "img/other"):
+        result = infer("img", "-o", out)
+        assert result.exit_code == 0
+        assert re.search("2 labelled|2 already there", result.stderr), result.stderr
+    assert written("img/other/label_ids") == ["a.png", "sub/b.png"]
+    result = infer("img/**/*.png", "-o", "img/out")
+    assert "0 labelled, 1 already there" in result.stderr
+    Path("img/out/dseg-run.json").unlink()  # unknown results, but still where ours go
+    assert "2 labelled" in infer("img", "-o", "img/out", "--overwrite").stderr
+
+
+@pytest.mark.parametrize("out", ["/proc/dseg-out", "file/below"])
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_place_that_cannot_be_written_is_told(infer, out, overwrite):
+    Path("file").write_text("a regular file")
+    refused(infer("img", "-o", out, *overwrite), 1, "cannot be written: ", "--out")
+
+
+def test_json_that_cannot_be_written_does_not_hide_what_was_done(infer):
+    Path("img/file").write_text("a regular file")
+    result = infer("img", "--json", "img/file/facts.json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    first, _, problem, hint = result.stderr.splitlines()
+    assert first.startswith("2 labelled, ")
+    assert problem == (
+        "Error: img/file/facts.json cannot be written: a file lies where its folder should be."
+    )
+    assert hint.startswith("Hint: ")
+
+
+def test_out_that_is_a_file_is_refused(infer):
+    Path("file").write_text("a regular file")
+    misused(infer("img", "-o", "file"), "'file' is a file")
+    assert Path("file").read_text() == "a regular file"
+
+
+def test_a_full_disk_stops_the_run_and_what_is_written_is_whole(infer, monkeypatch):
+    for number in range(9):
+        save_noise(f"img/more/{number}.png", 32, 32)
+    save = Image.Image.save
+    room = threading.Semaphore(4)
+
+    def fill_up(image, part, *args, **options):
+        if not room.acquire(blocking=False):
+            Path(part).write_bytes(b"\x89PNG half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(image, part, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", fill_up)
+        refused(infer("img"), 1, "cannot be written: No space left on device.", "make room")
+    files = written()
+    assert len(files) == 5 and "dseg-run.json" in files
+    for name in set(files) - {"dseg-run.json"}:
+        assert pixels(f"dseg-out/{name}").ndim >= 2
+    result = infer("img")
+    assert result.exit_code == 0
+    assert len(written()) == 1 + 3 * 11
+
+
+def test_a_fault_of_the_system_is_two_lines_too(infer, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error", "img/a.png")
+
+    monkeypatch.setattr(pipeline, "claim_folder", lambda *_, **__: fail())
+    refused(infer("img"), 2, "img/a.png: Input/output error.")
+
+
+def test_ctrl_c_ends_with_130_and_a_line_that_says_so(infer, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dseg.predict.Predictor.predict", stop)
+    result = infer("img")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "Interrupted; what is written is whole. Run again to go on.\n"
+    assert written() == ["dseg-run.json"]
+
+
+# A real process that is stopped
+
+
+def start_and_stop(checkpoint: Path, number: int, sent: signal.Signals) -> tuple[int, str]:
+    """Label the same image ``number`` times, send a signal after a few; return code and stderr."""
+    Path("many").mkdir()
+    for index in range(number):
+        os.link("img/a.png", f"many/{index:04}.png")
+    words = [sys.executable, "-m", "dseg", "infer", "many", "-w", checkpoint, "--device", "cpu"]
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    end = time.monotonic() + 60
+    while len(list(Path("dseg-out").rglob("*.png"))) < 10 and time.monotonic() < end:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(sent)
+    stdout, stderr = process.communicate(timeout=60)
+    assert stdout == ""
+    return process.returncode, stderr
+
+
+def check_whole() -> int:
+    """Decode every PNG of the results; return how many there are."""
+    found = list(Path("dseg-out").rglob("*.png"))
+    for path in found:
+        assert pixels(path).shape[:2] == (48, 64)
+    return len(found)
+
+
+def test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it(infer, checkpoint):
+    code, _ = start_and_stop(checkpoint, 500, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert 10 <= check_whole() < 1500
+    last = Path("dseg-out/label_ids/0499.png")
+    with pytest.raises(KeyboardInterrupt), written_whole(last) as part:
+        raise KeyboardInterrupt
+    part.write_bytes(b"\x89PNG half")  # what a kill leaves of a file that is being written
+    result = infer("many")
+    assert result.exit_code == 0
+    assert re.match(r"\d+ labelled, [1-9]\d* already there, 0 failed", result.stderr)
+    assert check_whole() == 1500
+    assert not [name for name in written() if name.endswith(".part")]
+
+
+def test_ctrl_c_of_a_process_ends_it_with_130_and_whole_files(here, checkpoint):
+    code, stderr = start_and_stop(checkpoint, 500, signal.SIGINT)
+    assert code == 130
+    assert stderr.splitlines()[-1].startswith("Interrupted; what is written is whole.")
+    assert "Traceback" not in stderr
+    assert 10 <= check_whole() < 1500
+    assert not [name for name in written() if name.endswith(".part")]
