@@ -14,7 +14,9 @@ from golden.fill import fill_state_dict, make_input
 from torch import Tensor
 
 from dseg.models import SegModel
+from dseg.registry import MODELS
 
+OF_GOLDEN = {golden: name for name, spec in MODELS.items() for golden in spec.goldens}
 FOLDER = Path(__file__).parent / "golden"
 TOLERANCE = 1e-4  # of the standard deviation of the golden's logits
 
@@ -35,6 +37,12 @@ def read_contract(folder: Path, golden: str) -> dict[str, Any]:
     """Return ``<golden>.json`` of a folder."""
     contract: dict[str, Any] = json.loads((folder / f"{golden}.json").read_text())
     return contract
+
+
+def list_goldens(folder: Path) -> list[str]:
+    """Return the goldens that the table names or the folder holds, whether or not both do."""
+    found = {file.stem for suffix in ("json", "npz") for file in folder.glob(f"*.{suffix}")}
+    return sorted(found | OF_GOLDEN.keys())
 
 
 def save_as_the_authors_do(contract: dict[str, Any], path: Path) -> None:

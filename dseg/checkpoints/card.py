@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from dseg.errors import CheckpointError
 from dseg.images import written_whole
 from dseg.labels import LABEL_SPACES, LabelSpace
 from dseg.models import ModelCard, SegModel
-from dseg.registry import find_model
+from dseg.registry import MODELS, find_model, plain_name
 
 FORMAT_VERSION = 1
 
@@ -39,38 +42,71 @@ def save_model(model: SegModel, path: Path, *, scores: Mapping[str, float] | Non
         "label_ids": space.label_ids,
         "mean": card.mean,
         "std": card.std,
-        "scores": dict(card.scores if scores is None else scores),
+        "scores": _without_nan(card.scores if scores is None else scores),
     }
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     with written_whole(path) as part:
-        save_file(state, part, {"dseg": json.dumps(metadata)})
+        try:
+            save_file(state, part, {"dseg": json.dumps(metadata)})
+        except SafetensorError as fault:  # a full disk
+            raise OSError(str(fault)) from fault
 
 
 def read_card(path: Path, text: str) -> ModelCard:
     """Return the card that ``save_model`` wrote into a file's metadata.
 
     Raises:
-        CheckpointError: it is not what ``save_model`` writes.
+        CheckpointError: it is not what ``save_model`` writes, or what a newer one does.
     """
     try:
         data = json.loads(text)
-        known = LABEL_SPACES.get(data["label_space"])
-        space = LabelSpace(
-            name=data["label_space"],
-            names=tuple(data["classes"]),
-            colors=tuple((int(r), int(g), int(b)) for r, g, b in data["colors"]),
-            label_ids=tuple(data["label_ids"]),
-        )
+        if data["format"] > FORMAT_VERSION or plain_name(data["network"]) not in _known_networks():
+            raise CheckpointError(
+                f"{path} is written for {data['network']!r} by a newer dseg "
+                f"(format {data['format']}, this one reads {FORMAT_VERSION}).",
+                hint="pip install -U dseg",
+            )
         return ModelCard(
             network=find_model(data["network"]),
-            kwargs=data["kwargs"],
-            label_space=known if known and known.names == space.names else space,
-            mean=tuple(data["mean"]),
-            std=tuple(data["std"]),
-            scores=data["scores"],
+            kwargs=dict(data["kwargs"]),
+            label_space=_read_space(data),
+            mean=_read_rgb(data["mean"]),
+            std=_read_rgb(data["std"]),
+            scores={
+                str(name): float("nan" if score is None else score)
+                for name, score in data["scores"].items()
+            },
         )
-    except (KeyError, TypeError, ValueError) as fault:
+    except (KeyError, TypeError, ValueError, AttributeError) as fault:
         raise CheckpointError(
             f"{path} has damaged metadata: {fault!r}.",
             hint="download or copy the file again and compare its size or SHA-256.",
         ) from fault
+
+
+def _known_networks() -> set[str]:
+    return {plain_name(name) for name in MODELS}
+
+
+def _read_space(data: dict[str, Any]) -> LabelSpace:
+    known = LABEL_SPACES.get(data["label_space"])
+    names = tuple(map(str, data["classes"]))
+    if known is not None and known.names == names:
+        return known
+    colors = tuple((int(r), int(g), int(b)) for r, g, b in data["colors"])
+    label_ids = tuple(map(int, data["label_ids"]))
+    if not len(names) == len(colors) == len(label_ids):
+        raise ValueError(f"{len(names)} classes, {len(colors)} colors, {len(label_ids)} ids")
+    return LabelSpace(
+        name=str(data["label_space"]), names=names, colors=colors, label_ids=label_ids
+    )
+
+
+def _read_rgb(numbers: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = map(float, numbers)
+    return red, green, blue
+
+
+def _without_nan(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """Return scores as strict JSON has them: null where there is no number."""
+    return {name: score if math.isfinite(score) else None for name, score in scores.items()}

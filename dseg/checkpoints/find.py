@@ -16,7 +16,7 @@ def weights_folders() -> list[Path]:
     """Return the folders that are searched, in order: ``weights/``, $DSEG_WEIGHTS, the cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     named = os.environ.get("DSEG_WEIGHTS")
-    return [Path("weights"), *([Path(named)] if named else []), cache / "dseg"]
+    return [Path("weights"), *([Path(named).expanduser()] if named else []), cache / "dseg"]
 
 
 def find_weights(name: str, weights: Path | None = None) -> Path:
@@ -37,15 +37,23 @@ def find_weights(name: str, weights: Path | None = None) -> Path:
         raise CheckpointError(
             f"No checkpoint {weights}.", hint=f"name an existing file. {_advice(name)}"
         )
-    wanted = [plain_name(Path(MODELS[name].weights).stem), plain_name(name)]
+    wanted = [plain_name(name), _stem(MODELS[name].weights)]
     for folder in folders:
         files = sorted(folder.iterdir()) if folder.is_dir() else []
-        for stem in wanted:
+        for stem in filter(None, wanted):
             for file in files:
-                if file.suffix.lower() in SUFFIXES and plain_name(file.stem) == stem:
+                if _stem(file.name) == stem and file.is_file():
                     return file
     searched = ", ".join(map(str, folders))
     raise CheckpointError(f"No weights for {name} in {searched}.", hint=_advice(name))
+
+
+def _stem(file: str) -> str:
+    """Return a checkpoint's name as ``plain_name`` does, empty for a file of another kind."""
+    path = Path(file.lower())
+    while path.suffix in SUFFIXES:  # .pth.tar
+        path = path.with_suffix("")
+    return plain_name(path.name) if path.name != file.lower() else ""
 
 
 def _advice(name: str) -> str:

@@ -114,7 +114,8 @@ def load_weights(
     """
     state = map_keys(type(model), checkpoint.state)
     report = compare(model, state, reset_head=reset_head)
-    if not report.matched or not (report.complete or partial):
+    fits = any(not key.endswith(COUNTER) for key in report.matched)
+    if not fits or not (report.complete or partial):
         raise _misfit(model, checkpoint, report)
     model.load_state_dict({key: state[key] for key in report.matched}, strict=False)
     return report
@@ -123,8 +124,8 @@ def load_weights(
 def _misfit(model: SegModel, checkpoint: Checkpoint, report: LoadReport) -> CheckpointError:
     name = model.card.network
     heads = [key for key, _, _ in report.misshapen if key.startswith(model.classifiers)]
-    if report.misshapen and len(heads) == len(report.misshapen) and not report.missing:
-        classes = report.misshapen[0][1][0]
+    classes = count_classes(type(model), map_keys(type(model), checkpoint.state))
+    if heads and classes and len(heads) == len(report.misshapen) and not report.missing:
         hint = f"the file's head has {classes} classes: load it with that many, or reset the head."
     elif names := [n for n in find_networks(checkpoint) if n != name]:
         hint = f"the keys are those of {' or '.join(names[:3])}; try --model {names[0]}."
@@ -134,22 +135,30 @@ def _misfit(model: SegModel, checkpoint: Checkpoint, report: LoadReport) -> Chec
 
 
 def find_networks(checkpoint: Checkpoint) -> list[str]:
-    """Return the networks whose keys and shapes are those of the file, whatever its class count."""
-    fitting = []
-    for name in MODELS:
+    """Return the networks whose keys and shapes are those of the file, whatever its class count.
+
+    Those that were published with the file's class count come first.
+    """
+    fitting = {}
+    for name, spec in MODELS.items():
         cls = find_class(name)
         state = map_keys(cls, checkpoint.state)
+        classes = count_classes(cls, state)
         with torch.device("meta"):  # shapes alone, no memory
-            model = build_model(name, count_classes(cls, state), **cls.options_for(state))
+            model = build_model(name, classes, **cls.options_for(state))
         if compare(model, state).complete:
-            fitting.append(name)
-    return fitting
+            fitting[name] = classes == spec.num_classes
+    return sorted(fitting, key=lambda name: not fitting[name])
 
 
 def count_classes(cls: type[SegModel], state: Mapping[str, Tensor]) -> int | None:
-    """Return the outputs of the main classifier in a state dict of our keys, None if not there."""
+    """Return the outputs of the main classifier in a state dict of our keys.
+
+    None if it is not there, or is another network's: not 1 to 255 classes.
+    """
     weight = state.get(f"{cls.classifiers[0]}weight")
-    return None if weight is None else int(weight.shape[0])
+    classes = weight.shape[0] if weight is not None and weight.ndim else 0
+    return classes if 1 <= classes <= 255 else None
 
 
 def load_model(

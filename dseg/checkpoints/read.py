@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
-import argparse
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dseg.checkpoints.card import read_card
+from dseg.checkpoints.format import STATE_DICT, broken, find_format
 from dseg.errors import CheckpointError
 from dseg.models import ModelCard
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network", "weights", "params")
 PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel, torch.compile
-# Values that training scripts save beside the weights; all of them plain data.
-_SCALAR = np.float64(0).__reduce__()[0]
-HARMLESS: list[Any] = [
-    argparse.Namespace,
-    np.dtype,
-    (_SCALAR, "numpy.core.multiarray.scalar"),
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")),
-]
+NUMPY_MAKERS = ("scalar", "_reconstruct")
+SYSTEMS = ("Posix", "PurePosix", "Windows", "PureWindows")
+
+
+class _Skipped:
+    """Stands for a value beside the weights: it is read past, and what it describes never made."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> _Skipped:
+        return object.__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """Forget the value's content."""
+
+
+# What training scripts save beside the weights; plain data, of which none is needed.
+SKIPPED = (
+    "argparse.Namespace",
+    "datetime.date",
+    "datetime.datetime",
+    "datetime.timedelta",
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in NUMPY_MAKERS),
+    *(f"{module}.{name}Path" for module in ("pathlib", "pathlib._local") for name in SYSTEMS),
+)
+HARMLESS: list[Any] = [(_Skipped, name) for name in SKIPPED]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,56 +77,46 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: missing, truncated, no checkpoint at all, or it carries code, which is
             refused and not run.
     """
-    head = _read_head(path)
-    if head[8:9] == b"{":
+    kind = find_format(path)
+    if kind == "safetensors":
         state, card = _read_safetensors(path)
-        return Checkpoint(path=path, state=state, kind="safetensors", card=card)
-    kind = "torch zip" if head.startswith(b"PK") else "torch legacy"
-    try:
-        with torch.serialization.safe_globals(HARMLESS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as fault:
-        raise _pickle_error(path, str(fault)) from fault
-    except Exception as fault:
-        raise _broken(path, str(fault).split("\n")[0]) from fault
-    state, container, extras = _unwrap(path, content)
+        return Checkpoint(path=path, state=state, kind=kind, card=card)
+    state, container, extras = _unwrap(path, _read_torch(path))
     return Checkpoint(path=path, state=state, kind=kind, container=container, extras=extras)
 
 
-def _read_head(path: Path) -> bytes:
-    """Return the first bytes, and explain what is no checkpoint at all."""
+def _read_torch(path: Path) -> object:
+    """Return what ``torch.save`` was given; strings of Python 2 are read as Latin-1."""
     try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as fault:
-        raise CheckpointError(
-            f"{path} cannot be read: {fault.strerror}.", hint="name a checkpoint file."
-        ) from fault
-    if not head:
-        raise _broken(path, "the file is empty")
-    if head.lstrip()[:1] == b"<":
-        raise _broken(path, "it is a web page, perhaps a download's warning")
-    if head.startswith(b"version https://git-lfs"):
-        raise _broken(path, "it is a pointer of Git LFS, not the file itself")
-    return head
-
-
-def _broken(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is not a whole checkpoint: {reason.rstrip('.')}.",
-        hint="download or copy the file again and compare its size or SHA-256.",
-    )
+        with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle's protocol: what cannot be read is told
+            return torch.load(path, map_location="cpu", weights_only=True, encoding="latin1")
+    except pickle.UnpicklingError as fault:
+        raise _pickle_error(path, str(fault)) from fault
+    except (EOFError, IndexError) as fault:
+        raise broken(path, "it ends too early") from fault
+    except Exception as fault:
+        text = str(fault).split("\n")[0]
+        if "weights_only" in text:  # torch's advice to run the file's code is not passed on
+            text = "it is of a kind that torch reads only by running it"
+        raise broken(path, text or type(fault).__name__) from fault
 
 
 def _pickle_error(path: Path, message: str) -> CheckpointError:
-    """Tell a file that carries code from one that is merely damaged."""
-    found = re.search(r"(?:GLOBAL|class|global:?|function) ([\w.]+\.[\w.]+)", message)
-    if found is None:
-        return _broken(path, "its pickle is damaged or truncated")
-    return CheckpointError(
-        f"{path} carries code ({found[1]}) and not tensors alone; it was refused and nothing ran.",
-        hint="ask its author for a state dict (torch.save of model.state_dict()) or safetensors.",
-    )
+    """Tell a file that carries code or an unknown instruction from one that is merely damaged."""
+    found = re.search(r"(?:GLOBAL|class|function) <?(?:class |function )?'?([\w.]+)", message)
+    if found is not None:
+        return CheckpointError(
+            f"{path} carries code ({found[1]}) and not tensors alone; "
+            "it was refused and nothing ran.",
+            hint=f"ask its author for {STATE_DICT}.",
+        )
+    if re.search(r"Unsupported operand (140|14[2-9]|15[01])$", message, re.MULTILINE):
+        return CheckpointError(
+            f"{path} is pickled by protocol 4 or 5, which cannot be read without running code.",
+            hint=f"ask its author for {STATE_DICT}, saved with torch.save's own protocol.",
+        )
+    return broken(path, "its pickle is damaged or cut short")
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
@@ -118,7 +125,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as fault:
-        raise _broken(path, str(fault)) from fault
+        raise broken(path, str(fault)) from fault
     card = read_card(path, metadata["dseg"]) if "dseg" in metadata else None
     return {PREFIX.sub("", key): value for key, value in state.items()}, card
 

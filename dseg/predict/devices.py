@@ -6,6 +6,12 @@ import torch
 
 from dseg.errors import DsegError
 
+OUT_OF_MEMORY = (  # as the CPU's allocator, CUDA, Metal, cuDNN and cuBLAS say it
+    "not enough memory",
+    "can't allocate memory",
+    "out of memory",
+    "alloc_failed",
+)
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -57,4 +63,4 @@ def is_out_of_memory(fault: BaseException) -> bool:
     if isinstance(fault, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(fault).lower()
-    return "not enough memory" in text or "can't allocate memory" in text
+    return any(sign in text for sign in OUT_OF_MEMORY)

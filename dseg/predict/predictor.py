@@ -143,8 +143,13 @@ class Predictor:
             confidence: also return the probability of each pixel's class.
 
         Raises:
-            DsegError: not even the smallest tile fits into memory.
+            DsegError: not even the smallest tile fits into memory, or it is no such image.
         """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise DsegError(
+                f"An array of {image.dtype}, {list(image.shape)}, is no image.",
+                hint="give (H, W, 3) of uint8, RGB, as read_image does.",
+            )
         for tile in self._attempts(image):
             try:
                 return self._labels(image, tile, confidence)
@@ -159,14 +164,17 @@ class Predictor:
         )
 
     def _attempts(self, image: Pixels) -> Iterator[Size | None]:
-        if self.protocol.tile is not None:
-            yield self.protocol.tile
-            return
         height, width = image.shape[:2]
-        if height * width * max(self.protocol.scales) ** 2 <= WHOLE_PIXELS:
+        if self.protocol.tile is not None:
+            rows, columns = self.protocol.tile
+            yield None if rows >= height and columns >= width else (rows, columns)
+            return
+        largest = WHOLE_PIXELS / max(self.protocol.scales) ** 2
+        if height * width <= largest:
             yield None
         for tile in self._tiles:
-            if tile[0] < height or tile[1] < width:
+            fits = min(tile[0], height) * min(tile[1], width) <= largest
+            if (tile[0] < height or tile[1] < width) and (fits or tile == self._tiles[-1]):
                 yield tile
 
     @torch.inference_mode()
@@ -229,7 +237,7 @@ class Predictor:
 
     def _normalised(self, image: Pixels) -> Tensor:
         """Return (1, 3, H, W) float32, channels last."""
-        pixels = torch.from_numpy(np.require(image, requirements="W")).to(self.device)
+        pixels = torch.from_numpy(np.require(image, requirements=("C", "W"))).to(self.device)
         view: Tensor = pixels.permute(2, 0, 1)[None].float().sub_(self._mean).div_(self._std)
         return view
 

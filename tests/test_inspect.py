@@ -1,0 +1,124 @@
+"""dseg inspect and dseg models as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from checkpoint_files import (
+    NAME,
+    Evil,
+    card_of,
+    make_state,
+    write,
+)
+from click.testing import CliRunner, Result
+from torch import Tensor
+
+import dseg
+from dseg.checkpoints import (
+    save_model,
+    sha256,
+)
+from dseg.cli import main
+from dseg.models import build_model
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small files are read many times faster by one thread where cores are shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def state() -> dict[str, Tensor]:
+    """Return a network's state dict, which nobody changes in place."""
+    return make_state()
+
+
+def strict(text: str) -> Any:
+    def fail(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=fail)
+
+
+def inspect(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["inspect", *arguments])
+
+
+def test_inspect_tells_what_an_authors_file_is(state: dict[str, Tensor], tmp_path: Path) -> None:
+    content = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}
+    file = write(content, tmp_path / "a.pth", zipped=False)
+    result = inspect(str(file))
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert f"file: {file}" in lines
+    assert f"sha256: {sha256(file)}" in lines
+    assert "format: torch legacy" in lines
+    assert "container: state_dict" in lines
+    assert "beside it: epoch" in lines
+    assert f"tensors: {len(state)}" in lines
+    assert "types: float32, int64" in lines
+    assert "fits: mobilenetdenseaspp, mobilenetdenseaspp_os16" in lines
+    assert "keys:" not in lines
+
+
+def test_inspect_lists_keys(tmp_path: Path) -> None:
+    file = write({"b.weight": torch.ones(2, 3)}, tmp_path / "a.pth")
+    lines = inspect(str(file), "--keys").output.splitlines()
+    assert lines[-2:] == ["keys:", "  b.weight: [2, 3]"]
+    assert "fits: none" in lines
+    assert strict(inspect(str(file), "--keys", "--json", "-").stdout)["keys"] == {
+        "b.weight": [2, 3]
+    }
+
+
+def test_inspect_of_our_own_file_is_strict_json(tmp_path: Path) -> None:
+    file = tmp_path / "own.safetensors"
+    save_model(build_model(NAME, 2), file, scores={"miou": 50.5, "empty": math.nan})
+    facts = strict(inspect(str(file), "--json", "-").stdout)
+    assert facts["format"] == "safetensors"
+    assert facts["network"] == NAME
+    assert facts["label_space"] == "unnamed-2"
+    assert facts["classes"] == ["class 0", "class 1"]
+    assert facts["colors"] == [[128, 0, 0], [0, 128, 0]]
+    assert facts["mean"] == [0.290101, 0.328081, 0.286964]
+    assert facts["scores"] == {"miou": 50.5, "empty": None}
+    assert facts["bytes"] == file.stat().st_size
+    assert "NaN" not in json.dumps(card_of(file))
+    target = tmp_path / "facts.json"
+    assert "network: mobilenetdenseaspp" in inspect(str(file), "--json", str(target)).stdout
+    assert strict(target.read_text()) == facts
+
+
+def test_inspect_refuses_in_two_lines_with_exit_code_3(tmp_path: Path) -> None:
+    file = write(Evil(os.system, f"touch {tmp_path / 'ran'}"), tmp_path / "evil.pth")
+    result = inspect(str(file))
+    assert result.exit_code == 3
+    error, hint = result.stderr.splitlines()
+    assert error.startswith("Error: ") and "carries code" in error
+    assert hint.startswith("Hint: ask its author")
+    assert result.stdout == ""
+    assert not (tmp_path / "ran").exists()
+    assert inspect(str(tmp_path / "none.pth")).exit_code == 3
+
+
+def test_models_lists_every_network_as_strict_json() -> None:
+    rows = strict(CliRunner().invoke(main, ["models", "--json"]).stdout)
+    assert [row["name"] for row in rows] == list(dseg.MODELS)
+    (large,) = [row for row in rows if row["name"] == "denseaspp161"]
+    assert (large["params"], large["gmacs"]) == (35_395_427, 1239.479222272)
+    assert large["gflops"] == 2478.958444544
+    assert large["weights"] == "denseASPP161.pkl"
+    shown = CliRunner().invoke(main, ["models"], env={"COLUMNS": "200"}).output
+    assert all(name in shown for name in dseg.MODELS)

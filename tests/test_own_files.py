@@ -1,0 +1,179 @@
+"""Our own checkpoint files with their cards, and where files are found."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoint_files import (
+    NAME,
+    card_of,
+    refused,
+    same,
+)
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from dseg.checkpoints import (
+    find_weights,
+    load_model,
+    read_checkpoint,
+    save_model,
+)
+from dseg.errors import DsegError
+from dseg.labels import LABEL_SPACES, LabelSpace
+from dseg.models import build_model
+
+
+def test_our_own_file_keeps_everything(tmp_path: Path) -> None:
+    space = LabelSpace(
+        name="yard", names=("mud", "hay"), colors=((9, 8, 7), (1, 2, 3)), label_ids=(4, 40)
+    )
+    model = build_model(NAME, 2, output_stride=16)
+    model.card = replace(model.card, label_space=space, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    file = tmp_path / "deep" / "yard.safetensors"
+    save_model(model, file, scores={"miou": 61.25, "empty": math.nan})
+    assert [path.name for path in file.parent.iterdir()] == ["yard.safetensors"]
+    loaded = load_model(weights=file)
+    assert same(loaded, dict(model.state_dict()))
+    card = loaded.card
+    assert card.network == NAME
+    assert card.kwargs == {"output_stride": 16}
+    assert loaded.upsample == 2
+    assert card.label_space == space
+    assert (card.mean, card.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert card.scores["miou"] == 61.25
+    assert math.isnan(card.scores["empty"])
+    save_model(loaded, tmp_path / "again.safetensors")  # the card's own scores
+    assert read_checkpoint(tmp_path / "again.safetensors").card.scores["miou"] == 61.25
+
+
+def test_our_own_file_of_a_known_label_space_gets_it_whole(tmp_path: Path) -> None:
+    save_model(build_model(NAME, 19), tmp_path / "c.safetensors")
+    space = load_model(NAME, tmp_path / "c.safetensors").card.label_space
+    assert space is LABEL_SPACES["cityscapes"]  # with the ignored ids, which the file lacks
+
+
+def test_a_reset_head_does_not_keep_the_files_classes(tmp_path: Path) -> None:
+    save_model(build_model(NAME, 2), tmp_path / "c.safetensors")
+    model = load_model(NAME, tmp_path / "c.safetensors", 19, reset_head=True)
+    assert model.card.label_space.name == "cityscapes"
+    assert model.classifier.out_channels == 19
+
+
+def test_an_auxiliary_head_comes_back_from_a_file(tmp_path: Path) -> None:
+    model = build_model("denseaspp_densenet121_citys", 3, aux=True)
+    save_model(model, tmp_path / "a.safetensors")
+    loaded = load_model(weights=tmp_path / "a.safetensors")
+    assert loaded.card.kwargs == {"depth": 121, "aux": True}
+    assert torch.equal(loaded.aux.classifier.bias, model.aux.classifier.bias)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"network": "denseaspp999"}, "'denseaspp999' by a newer dseg"),
+        ({"format": 2}, "by a newer dseg (format 2, this one reads 1)"),
+        ({"network": 5}, "damaged metadata"),
+        ({"mean": [0.5]}, "damaged metadata"),
+        ({"colors": [[1, 2, 3]]}, "damaged metadata"),
+        ({"colors": [[1, 2]]}, "damaged metadata"),
+        ({"scores": [1]}, "damaged metadata"),
+        ({"kwargs": 3}, "damaged metadata"),
+        ({"label_space": []}, "damaged metadata"),
+        (None, "damaged metadata"),
+    ],
+    ids=str,
+)
+def test_a_strange_card_is_refused(
+    change: dict[str, object] | None, problem: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.safetensors"
+    save_model(build_model(NAME, 2), file)
+    data = card_of(file)
+    text = json.dumps({**data, **change}) if change is not None else "[]"
+    save_file({"a": torch.ones(1)}, file, {"dseg": text})
+    assert problem in refused(lambda: read_checkpoint(file)).problem
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(state: object, part: Path, metadata: object) -> None:
+        Path(part).write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("dseg.checkpoints.card.save_file", fail)
+    with pytest.raises(DsegError, match="No space left"):
+        save_model(build_model(NAME, 2), tmp_path / "own.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DSEG_WEIGHTS", str(tmp_path / "named"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    places = {"weights": Path("weights"), "named": tmp_path / "named"}
+    places["cache"] = tmp_path / "cache" / "dseg"
+    for place in places.values():
+        place.mkdir(parents=True)
+    return places
+
+
+@pytest.mark.parametrize("place", ["weights", "named", "cache"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "denseASPP161.pkl",
+        "DENSEASPP161.PKL",
+        "DenseASPP-161.safetensors",
+        "denseaspp_161.pt",
+        "denseaspp161.pth.tar",
+        "DenseASPP161.PTH",
+    ],
+)
+def test_weights_are_found_by_name_in_any_case(
+    homes: dict[str, Path], place: str, file: str
+) -> None:
+    (homes[place] / "denseaspp161.txt").touch()
+    (homes[place] / "denseaspp161").touch()
+    (homes[place] / "._.pth").touch()
+    (homes[place] / "denseaspp161.pth").mkdir(exist_ok=True)
+    (homes[place] / file).touch()
+    assert find_weights("denseaspp161") == homes[place] / file
+    assert find_weights("denseaspp161", Path(file)) == homes[place] / file
+
+
+def test_folders_are_searched_in_order_and_the_own_name_first(homes: dict[str, Path]) -> None:
+    for place in homes.values():
+        (place / "denseASPP161.pkl").touch()
+    assert find_weights("denseaspp161") == Path("weights/denseASPP161.pkl")
+    assert find_weights("denseaspp161_os16") == Path("weights/denseASPP161.pkl")  # same weights
+    (homes["weights"] / "denseaspp161_os16.safetensors").touch()
+    assert find_weights("denseaspp161_os16") == Path("weights/denseaspp161_os16.safetensors")
+    (homes["weights"] / "denseASPP161.pkl").unlink()
+    assert find_weights("denseaspp161") == homes["named"] / "denseASPP161.pkl"
+
+
+def test_missing_weights_are_told_file_source_and_place(homes: dict[str, Path]) -> None:
+    fault = refused(lambda: load_model("DenseASPP161"))
+    assert fault.problem == (
+        f"No weights for denseaspp161 in weights, {homes['named']}, {homes['cache']}."
+    )
+    assert fault.hint == (
+        "get denseASPP161.pkl from github.com/DeepMotionAIResearch/DenseASPP and put it at "
+        "weights/denseASPP161.pkl, or name your file by --weights."
+    )
+
+
+def test_weights_that_were_never_published_are_told_so(homes: dict[str, Path]) -> None:
+    (homes["weights"] / "_.pth").touch()
+    fault = refused(lambda: load_model("denseaspp121"))
+    assert "published no file for denseaspp121" in fault.hint
+    assert "weights/denseaspp121.safetensors" in fault.hint
+    assert refused(lambda: load_model(NAME, "no.pth")).problem == "No checkpoint no.pth."

@@ -1,0 +1,176 @@
+"""Files that are refused: code, damage, no checkpoint at all."""
+
+from __future__ import annotations
+
+import ast
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoint_files import (
+    NAME,
+    OLD_TORCH,
+    Evil,
+    make_state,
+    refused,
+    write,
+)
+from safetensors.torch import save_file
+from torch import Tensor
+
+import dseg
+from dseg.checkpoints import (
+    load_model,
+    read_checkpoint,
+)
+from dseg.models import build_model
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small files are read many times faster by one thread where cores are shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def state() -> dict[str, Tensor]:
+    """Return a network's state dict, which nobody changes in place."""
+    return make_state()
+
+
+@OLD_TORCH
+@pytest.mark.parametrize("place", ["bare", "beside"])
+@pytest.mark.parametrize(("kind", "named"), [("system", "system"), ("exec", "exec")])
+def test_code_in_a_pickle_is_refused_and_does_not_run(
+    tmp_path: Path, zipped: bool, place: str, kind: str, named: str
+) -> None:
+    marker = tmp_path / "ran"
+    touch = f"open({str(marker)!r}, 'w').close()"
+    evil = Evil(os.system, f"touch {marker}") if kind == "system" else Evil(exec, touch)
+    content = evil if place == "bare" else {"state_dict": {"a": torch.ones(1)}, "args": evil}
+    file = write(content, tmp_path / "evil.pth", zipped=zipped)
+    fault = refused(lambda: load_model(NAME, file))
+    assert "carries code" in fault.problem
+    assert named in fault.problem
+    assert "nothing ran" in fault.problem
+    assert "safetensors" in fault.hint
+    assert not marker.exists()
+    evil.call[0](*evil.call[1])
+    assert marker.exists()  # the trap does work
+
+
+@OLD_TORCH
+def test_a_whole_module_is_refused(tmp_path: Path, zipped: bool) -> None:
+    file = write(build_model(NAME), tmp_path / "whole.pth", zipped=zipped)
+    fault = refused(lambda: read_checkpoint(file))
+    assert "carries code (dseg.models.denseaspp.MobileNetDenseASPP)" in fault.problem
+    assert "model.state_dict()" in fault.hint
+
+
+def test_nothing_in_dseg_reads_a_pickle_with_its_code() -> None:
+    sources = sorted(Path(dseg.__file__).parent.rglob("*.py"))
+    assert len(sources) > 30
+    loads = 0
+    for source in sources:
+        for node in ast.walk(ast.parse(source.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            assert called not in ("pickle.load", "pickle.loads", "torch.jit.load", "eval", "exec")
+            assert called not in ("torch.export.load", "pickle.Unpickler", "joblib.load")
+            if called == "torch.load":
+                loads += 1
+                safe = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                assert safe.get("weights_only") == "True"
+            if called.endswith("np.load") or called == "numpy.load":
+                assert not any(keyword.arg == "allow_pickle" for keyword in node.keywords)
+    assert loads == 1
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_a_file_cut_short_is_refused(state: dict[str, Tensor], tmp_path: Path, kind: str) -> None:
+    whole = tmp_path / "whole"
+    if kind == "safetensors":
+        save_file(state, whole)
+    else:
+        write(state, whole, zipped=kind == "zip")
+    content = whole.read_bytes()
+    file = tmp_path / "part.pth"
+    for size in (1, 2, 8, 9, 15, 16, 64, 1000, len(content) // 2, len(content) - 1):
+        file.write_bytes(content[:size])
+        fault = refused(lambda: read_checkpoint(file))
+        assert "is not a whole checkpoint: " in fault.problem
+        if kind == "legacy" and size <= 64:
+            assert fault.problem.endswith(": it ends too early.")
+        assert "download or copy the file again" in fault.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"\x00\x01ok", "the file ends after its first bytes"),
+        (b"\n<!DOCTYPE html><html>Google Drive: virus scan</html>", "it is a web page"),
+        (b"\xef\xbb\xbf<html>", "it is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "of Git LFS"),
+        (b'{"error": "quota exceeded"}\n', """a text file that begins with '{"error":"""),
+        (b"Not Found, sorry\n", "a text file that begins with 'Not Found, sorry"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "neither safetensors nor a file of torch.save"),
+        (bytes(2000), "neither safetensors nor a file of torch.save"),
+    ],
+)
+def test_what_is_no_checkpoint_is_named(content: bytes, reason: str, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(content)
+    assert reason in refused(lambda: read_checkpoint(file)).problem
+
+
+def test_other_archives_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a/readme.txt", "x")
+    assert "but not one of torch.save" in refused(lambda: read_checkpoint(file)).problem
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_torchscript_is_refused_as_a_program(tmp_path: Path) -> None:
+    file = tmp_path / "script.pt"
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), file)
+    fault = refused(lambda: read_checkpoint(file))
+    assert "is a program (TorchScript or torch.export)" in fault.problem
+    assert "nothing ran" in fault.problem
+
+
+@OLD_TORCH
+@pytest.mark.filterwarnings("error")
+def test_a_new_pickle_protocol_is_not_called_damage(tmp_path: Path, zipped: bool) -> None:
+    file = write({"a": torch.ones(1)}, tmp_path / "p4.pth", zipped=zipped, pickle_protocol=4)
+    assert "pickled by protocol 4 or 5" in refused(lambda: read_checkpoint(file)).problem
+
+
+@pytest.mark.parametrize(
+    ("content", "held"),
+    [
+        ([1, 2], "list"),
+        (torch.ones(1), "Tensor"),
+        ({}, "a dict of nothing"),
+        ({"epoch": 3, "state_dict": {}}, "a dict of 'epoch', 'state_dict'"),
+        ({"a": torch.ones(1), "epoch": 3}, "a dict of 'a', 'epoch'"),
+    ],
+    ids=str,
+)
+def test_what_holds_no_state_dict_is_told(content: object, held: str, tmp_path: Path) -> None:
+    file = write(content, tmp_path / "c.pth")
+    fault = refused(lambda: read_checkpoint(file))
+    assert fault.problem == f"{file} holds no state dict but {held}."
+
+
+@pytest.mark.parametrize("place", ["missing.pth", "."])
+def test_a_path_that_is_no_file(tmp_path: Path, place: str) -> None:
+    assert "cannot be read" in refused(lambda: read_checkpoint(tmp_path / place)).problem

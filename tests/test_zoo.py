@@ -1,0 +1,261 @@
+"""Every network of the table: its size, its shapes, and its logits against its authors' code."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from goldens import (
+    FOLDER,
+    OF_GOLDEN,
+    compare_cases,
+    list_goldens,
+    read_contract,
+    save_as_the_authors_do,
+)
+
+import dseg
+from dseg.bench import count_cost
+from dseg.errors import DsegError
+from dseg.models import SegModel, SegOutput, build_model, find_class
+from dseg.registry import find_model, plain_name
+
+AUTHORS = [n for n, spec in dseg.MODELS.items() if spec.target.split(":")[1] != "PostNormDenseASPP"]
+AT_STRIDE_16 = [name for name in AUTHORS if name.endswith("_os16")]
+WITH_AUX = [n for n, spec in dseg.MODELS.items() if spec.target.endswith(":PostNormDenseASPP")]
+SCRIPT = Path(__file__).parent.parent / "scripts" / "check_golden.py"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small maps are computed many times faster by one thread where cores are shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        yield
+    torch.set_num_threads(threads)
+
+
+def build_shapes(name: str, num_classes: int | None = None, **kwargs: object) -> SegModel:
+    """Build a network of shapes alone: its forward costs nothing."""
+    with torch.device("meta"):
+        return build_model(name, num_classes, **kwargs)
+
+
+@cache
+def published(name: str) -> SegModel:
+    """Return the shapes of a network as it was published, in evaluation mode."""
+    return build_shapes(name).eval()
+
+
+def image(height: int, width: int, batch: int = 1) -> torch.Tensor:
+    return torch.empty(batch, 3, height, width, device="meta")
+
+
+def test_the_table_holds_the_networks_that_were_promised() -> None:
+    assert len(dseg.MODELS) == 18
+    assert len(AUTHORS) == 10
+    assert len(AT_STRIDE_16) == 5
+    assert len(WITH_AUX) == 8
+
+
+@pytest.mark.parametrize("name", dseg.MODELS)
+def test_parameters_and_operations_are_those_of_the_table(name: str) -> None:
+    cost = count_cost(name)
+    assert cost.params == dseg.MODELS[name].params
+    assert cost.macs == dseg.MODELS[name].macs
+    assert cost.flops == 2 * cost.macs
+
+
+@pytest.mark.parametrize("golden", [g for g in OF_GOLDEN if "_aux_" not in g])
+def test_the_table_has_the_size_that_was_recorded_of_the_authors_code(golden: str) -> None:
+    spec, contract = dseg.MODELS[OF_GOLDEN[golden]], read_contract(FOLDER, golden)
+    params = contract.get("params_without_unused_classifier", contract["params"])
+    assert (spec.params, spec.num_classes) == (params, contract["n_class"])
+    assert spec.macs == contract["macs_1024x2048"]
+    assert list(spec.mean) == contract["mean_std"]["mean"]
+    assert list(spec.std) == contract["mean_std"]["std"]
+
+
+def test_operations_at_another_size() -> None:
+    assert count_cost("denseaspp121", 320, 320).macs == 15_077_273_600
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 35), (64, 96)], ids=str)
+@pytest.mark.parametrize("name", dseg.MODELS)
+def test_logits_are_as_large_as_the_image(name: str, size: tuple[int, int]) -> None:
+    model = published(name)
+    assert model.min_size == 16
+    out = model(image(*size))
+    assert isinstance(out, SegOutput)
+    assert out.main.shape == (1, dseg.MODELS[name].num_classes, *size)
+    assert out.aux == ()
+
+
+@pytest.mark.parametrize("name", ["mobilenetdenseaspp", "denseaspp_densenet121_citys"])
+def test_logits_of_the_smallest_image_are_numbers(name: str) -> None:
+    model = build_model(name, output_stride=16).eval()
+    main = model(torch.zeros(1, 3, 16, 16)).main
+    assert main.shape == (1, 19, 16, 16)
+    assert main.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "name", ["denseaspp_densenet121_citys", "denseaspp_densenet161_voc"], ids=str
+)
+def test_an_auxiliary_head_speaks_in_training_only(name: str) -> None:
+    model = build_shapes(name, 5, aux=True)
+    assert model.training
+    out = model(image(33, 65, batch=2))
+    assert [scores.shape for scores in (out.main, *out.aux)] == [(2, 5, 33, 65), (2, 5, 33, 65)]
+    assert model.eval()(image(33, 65)).aux == ()
+    assert build_shapes(name)(image(33, 65, batch=2)).aux == ()
+
+
+@pytest.mark.parametrize("name", WITH_AUX)
+def test_an_auxiliary_head_is_built_on_request_only(name: str) -> None:
+    extra = build_shapes(name, aux=True).state_dict().keys() - published(name).state_dict().keys()
+    assert {key.split(".")[0] for key in extra} == {"aux"}
+
+
+@pytest.mark.parametrize("name", dseg.MODELS)
+def test_another_number_of_classes_has_its_own_label_space(name: str) -> None:
+    model = build_shapes(name, 7).eval()
+    assert model(image(16, 16)).main.shape == (1, 7, 16, 16)
+    assert model.card.label_space.name == "unnamed-7"
+    assert model.card.network == name
+    assert published(name).card.label_space.name == dseg.MODELS[name].label_space
+
+
+@pytest.mark.parametrize("name", AT_STRIDE_16)
+def test_stride_16_gives_logits_as_large_as_stride_8(name: str) -> None:
+    coarse, fine = published(name), published(name.removesuffix("_os16"))
+    assert fine.logits(image(48, 80))[0].shape == (1, 19, 48, 80)
+    assert coarse.logits(image(48, 80))[0].shape == (1, 19, 48, 80)
+    assert coarse.backbone(image(48, 80)).shape[-2:] == (3, 5)
+    assert fine.backbone(image(48, 80)).shape[-2:] == (6, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [
+        ("denseaspp121", (96, 192)),  # pooling drops the last row and column
+        ("denseaspp121_os16", (96, 192)),
+        ("mobilenetdenseaspp", (104, 200)),  # convolutions of stride 2 keep them
+        ("mobilenetdenseaspp_os16", (112, 208)),
+    ],
+)
+def test_logits_of_an_odd_image_before_they_are_resized(name: str, odd: tuple[int, int]) -> None:
+    assert published(name).logits(image(97, 193))[0].shape == (1, 19, *odd)
+
+
+@pytest.mark.parametrize("name", AT_STRIDE_16)
+def test_stride_16_has_the_keys_of_stride_8(name: str) -> None:
+    coarse, fine = published(name), published(name.removesuffix("_os16"))
+    shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (coarse, fine)]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [
+        ("DenseASPP161", "denseaspp161"),
+        ("dense-ASPP_161", "denseaspp161"),
+        ("MobileNetDenseASPP", "mobilenetdenseaspp"),
+        ("DenseASPP-DenseNet121-Citys", "denseaspp_densenet121_citys"),
+        ("denseaspp 121 OS16", "denseaspp121_os16"),
+    ],
+)
+def test_names_in_any_spelling(typed: str, key: str) -> None:
+    assert find_model(typed) == key
+    assert find_class(typed) is find_class(key)
+
+
+def test_no_two_networks_share_a_spelling() -> None:
+    assert len({plain_name(name) for name in dseg.MODELS}) == 18
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"), [("DenseASSP161", "denseaspp161"), ("mobilenet-aspp", "mobilenetdenseaspp")]
+)
+def test_a_wrong_name_is_told_the_nearest(typed: str, near: str) -> None:
+    with pytest.raises(DsegError) as caught:
+        build_model(typed)
+    assert caught.value.problem == f"No network named {typed!r}."
+    assert f"did you mean {near}" in caught.value.hint
+    assert caught.value.hint.endswith("List all: dseg models")
+
+
+def test_a_name_that_is_near_to_none_gets_no_guess() -> None:
+    with pytest.raises(DsegError) as caught:
+        find_model("zzz")
+    assert caught.value.hint == "List all: dseg models"
+
+
+def test_an_unknown_argument_is_told_the_known_ones() -> None:
+    with pytest.raises(DsegError) as caught:
+        build_model("denseaspp121", aux=True)
+    assert caught.value.problem == "denseaspp121 takes no argument 'aux'."
+    assert caught.value.hint == "it takes: depth, mid, growth, output_stride."
+
+
+@pytest.mark.parametrize("name", ["denseaspp121", "mobilenetdenseaspp"])
+def test_an_output_stride_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(DsegError, match="at output stride 32"):
+        build_model(name, output_stride=32)
+
+
+def test_every_golden_file_belongs_to_a_network_and_is_there() -> None:
+    assert len(OF_GOLDEN) == 14
+    assert list_goldens(FOLDER) == sorted(OF_GOLDEN)
+    for golden in OF_GOLDEN:
+        assert (FOLDER / f"{golden}.json").is_file()
+        assert (FOLDER / f"{golden}.npz").is_file()
+
+
+@pytest.mark.parametrize("golden", list_goldens(FOLDER))
+def test_logits_match_the_authors_code(golden: str, tmp_path: Path) -> None:
+    contract = read_contract(FOLDER, golden)
+    file = tmp_path / "authors.pth"
+    save_as_the_authors_do(contract, file)
+    model = dseg.load_model(OF_GOLDEN[golden], weights=file)
+    found = {difference.case: difference for difference in compare_cases(model, FOLDER, golden)}
+    aux = ["even_aux", "odd_aux"] if "_aux_" in golden else []
+    assert sorted(found) == sorted(["even", "odd", *aux])
+    assert [case for case, difference in found.items() if not difference.passed] == []
+
+
+def test_a_wrong_weight_fails_its_golden(tmp_path: Path) -> None:
+    golden = "mobilenetdenseaspp_deepmotion"
+    file = tmp_path / "authors.pth"
+    save_as_the_authors_do(read_contract(FOLDER, golden), file)
+    model = dseg.load_model(OF_GOLDEN[golden], weights=file)
+    model.classifier.bias[3] += 0.001
+    assert not any(difference.passed for difference in compare_cases(model, FOLDER, golden))
+
+
+@pytest.mark.parametrize("lost", ["json", "npz", "entry"])
+def test_check_golden_fails_where_a_file_or_the_networks_entry_is_missing(
+    lost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = importlib.util.spec_from_file_location("check_golden", SCRIPT)
+    assert loaded is not None and loaded.loader is not None
+    script = importlib.util.module_from_spec(loaded)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the script puts tests/ in front
+    loaded.loader.exec_module(script)
+    golden = "mobilenetdenseaspp_deepmotion"
+    for suffix in ("json", "npz"):
+        shutil.copy(FOLDER / f"{golden}.{suffix}", tmp_path)
+    assert script.check(golden, tmp_path, tmp_path)
+    if lost == "entry":
+        monkeypatch.delitem(OF_GOLDEN, golden)
+    else:
+        (tmp_path / f"{golden}.{lost}").unlink()
+    assert not script.check(golden, tmp_path, tmp_path)
+    assert "FAIL" in capsys.readouterr().out
