@@ -100,7 +100,7 @@ def test_results_within_the_images_are_no_images(infer):
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
 def test_a_place_that_cannot_be_written_is_told(infer, out, overwrite):
     Path("file").write_text("a regular file")
-    refused(infer("img", "-o", out, *overwrite), 1, "cannot be written: ", "--out")
+    refused(infer("img", "-o", out, *overwrite), 1, "cannot be written: ", "name a place")
 
 
 def test_json_that_cannot_be_written_does_not_hide_what_was_done(infer):
@@ -199,24 +199,24 @@ def check_whole() -> int:
 
 
 def test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it(infer, checkpoint):
-    code, _ = start_and_stop(checkpoint, 500, signal.SIGKILL)
+    code, _ = start_and_stop(checkpoint, 200, signal.SIGKILL)
     assert code == -signal.SIGKILL
-    assert 10 <= check_whole() < 1500
-    last = Path("dseg-out/label_ids/0499.png")
+    assert 10 <= check_whole() < 600
+    last = Path("dseg-out/label_ids/0199.png")
     with pytest.raises(KeyboardInterrupt), written_whole(last) as part:
         raise KeyboardInterrupt
     part.write_bytes(b"\x89PNG half")  # what a kill leaves of a file that is being written
     result = infer("many")
     assert result.exit_code == 0
-    assert re.match(r"\d+ labelled, [1-9]\d* already there, 0 failed", result.stderr)
-    assert check_whole() == 1500
+    assert re.search(r"\d+ labelled, [1-9]\d* already there, 0 failed", result.stderr)
+    assert check_whole() == 600
     assert not [name for name in written() if name.endswith(".part")]
 
 
 def test_ctrl_c_of_a_process_ends_it_with_130_and_whole_files(here, checkpoint):
-    code, stderr = start_and_stop(checkpoint, 500, signal.SIGINT)
+    code, stderr = start_and_stop(checkpoint, 200, signal.SIGINT)
     assert code == 130
     assert stderr.splitlines()[-1].startswith("Interrupted; what is written is whole.")
     assert "Traceback" not in stderr
-    assert 10 <= check_whole() < 1500
+    assert 10 <= check_whole() < 600
     assert not [name for name in written() if name.endswith(".part")]

@@ -343,4 +343,4 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path, folder, reason):
     with pytest.raises(DsegError, match=f"cannot be written: {reason}") as caught:
         write_png(path, PICTURE)
     assert str(path) in caught.value.problem
-    assert "--out" in caught.value.hint
+    assert "name a place that you may write to" in caught.value.hint

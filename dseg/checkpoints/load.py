@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,6 +168,7 @@ def load_model(
     *,
     partial: bool = False,
     reset_head: bool = False,
+    on_report: Callable[[LoadReport], None] = lambda report: None,
 ) -> SegModel:
     """Build a network and load a checkpoint into it, the authors' or our own.
 
@@ -177,6 +178,7 @@ def load_model(
         num_classes: outputs; by default those of the file.
         partial: accept a checkpoint that fits in part.
         reset_head: leave the head fresh where the file has another number of classes.
+        on_report: called with how the file's keys met the network's.
 
     Returns:
         The network in evaluation mode, on the CPU, float32.
@@ -199,7 +201,7 @@ def load_model(
         options = {**card.kwargs, **options}
     outputs = count_classes(cls, state) if num_classes is None else num_classes
     model = build_model(key, outputs, **options)
-    load_weights(model, checkpoint, partial=partial, reset_head=reset_head)
+    on_report(load_weights(model, checkpoint, partial=partial, reset_head=reset_head))
     if card is not None and card.label_space.num_classes == outputs:
         model.card = card
     return model.eval()

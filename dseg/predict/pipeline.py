@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
-from dseg.images import MAX_PIXELS, Pixels, read_image, write_png, written_whole
+from dseg.images import MAX_PIXELS, Pixels, read_image, write_jpeg, write_png, written_whole
 from dseg.labels import LabelSpace, make_lookup
 from dseg.predict.predictor import Prediction, Predictor
 from dseg.predict.sources import KINDS as KINDS
@@ -21,8 +22,8 @@ from dseg.predict.sources import RECORD, ImageFile
 from dseg.predict.tiles import Size
 from dseg.render import render_overlay
 
-READ_AHEAD = 2
-WRITE_BEHIND = 4
+THREADS = min(8, os.cpu_count() or 2)  # that read, and as many that write
+PIXELS_AHEAD = 64_000_000  # decoded or waiting to be written, unless one image has more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,23 +81,25 @@ def predict_images(
     *,
     kinds: Sequence[str] = ("label_ids", "color", "overlay"),
     overwrite: bool = False,
+    overlay_format: str = "png",
     max_pixels: int = MAX_PIXELS,
     advance: Callable[[], None] = lambda: None,
 ) -> Summary:
-    """Label images and write ``<out>/<kind>/<name>.png`` for each kind.
+    """Label images and write ``<out>/<kind>/<name>.png`` for each kind (an overlay may be a jpg).
 
     An image whose results of all kinds exist is skipped, so that a run goes on where it was
     stopped; one that cannot be read or labelled is listed and does not stop the run.
 
     Args:
         kinds: any of ``KINDS``.
+        overlay_format: ``png``, or ``jpg``, which is written in a tenth of the time.
         overwrite: make all results of these images again, whatever made them before.
         advance: called once for each image.
 
     Raises:
         DsegError: the folder holds results of other settings, or cannot be written.
     """
-    run = _Run(predictor, out, kinds, max_pixels)
+    run = _Run(predictor, out, kinds, max_pixels, overlay_format)
     if overwrite:
         run.remove_results(images)
     claim_folder(out, settings, overwrite=overwrite)
@@ -151,49 +154,48 @@ def _read_record(record: Path) -> dict[str, object] | None:
 
 
 class _Run:
-    """One pass over images: two threads read ahead, two write behind, the caller's computes."""
+    """One pass over images: threads read ahead and write behind, the caller's computes."""
 
     def __init__(
-        self, predictor: Predictor, out: Path, kinds: Sequence[str], max_pixels: int
+        self,
+        predictor: Predictor,
+        out: Path,
+        kinds: Sequence[str],
+        max_pixels: int,
+        overlay_format: str = "png",
     ) -> None:
         self.predictor = predictor
         self.out = out
         self.kinds = kinds
         self.max_pixels = max_pixels
+        self.overlay_format = overlay_format
+        self.in_flight = THREADS  # images read ahead, and as many that wait to be written
         self.summary = Summary()
         space = predictor.label_space
         self.label_ids = np.frombuffer(make_lookup(enumerate(space.label_ids)), np.uint8)
 
     def target(self, kind: str, image: ImageFile) -> Path:
-        return self.out / kind / f"{image.name}.png"
+        suffix = self.overlay_format if kind == "overlay" else "png"
+        return self.out / kind / f"{image.name}.{suffix}"
 
     def remove_results(self, images: Iterable[ImageFile]) -> None:
         """Remove the results of images, so that a run stopped half-way leaves no old ones."""
         for image in images:
             for kind in KINDS:
-                target = self.target(kind, image)
-                try:
-                    target.unlink(missing_ok=True)
-                except NotADirectoryError:
-                    continue
-                except OSError as fault:
-                    raise DsegError(
-                        f"{target} cannot be replaced: {fault.strerror}.",
-                        hint="name a folder that you may write to with --out.",
-                        exit_code=EXIT_FAILED_INPUTS,
-                    ) from fault
+                for suffix in ("png", "jpg"):
+                    _remove(self.out / kind / f"{image.name}.{suffix}")
 
     def label(self, images: Iterable[ImageFile], advance: Callable[[], None]) -> None:
         """Read, label and write; a fault of writing ends the run after what is under way."""
         writing: deque[Future[float]] = deque()
-        with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
+        with ThreadPoolExecutor(THREADS) as readers, ThreadPoolExecutor(THREADS) as writers:
             try:
                 for image, reading in self._read_ahead(readers, images):
                     done = self._label_one(image, reading)
                     if done is not None:
                         pixels, prediction = done
                         writing.append(writers.submit(self._write, image, pixels, prediction))
-                    while len(writing) > WRITE_BEHIND:
+                    while len(writing) > self.in_flight:
                         self._written(writing)
                     advance()
                 while writing:
@@ -207,7 +209,7 @@ class _Run:
         ahead: deque[tuple[ImageFile, Future[tuple[Pixels, float]]]] = deque()
         for image in images:
             ahead.append((image, readers.submit(self._read, image)))
-            if len(ahead) > READ_AHEAD:
+            while len(ahead) > self.in_flight:
                 yield ahead.popleft()
         yield from ahead
 
@@ -222,6 +224,7 @@ class _Run:
         try:
             pixels, seconds = reading.result()
             self.summary.read_s += seconds
+            self.in_flight = max(1, min(THREADS, PIXELS_AHEAD * 3 // pixels.size))
             start = time.perf_counter()
             prediction = self.predictor.predict(pixels, confidence="confidence" in self.kinds)
             self.summary.forward_s += time.perf_counter() - start
@@ -240,7 +243,11 @@ class _Run:
         start = time.perf_counter()
         for kind in self.kinds:
             shown, palette = self._render(kind, pixels, prediction)
-            write_png(self.target(kind, image), shown, palette)
+            target = self.target(kind, image)
+            if target.suffix == ".jpg":
+                write_jpeg(target, shown)
+            else:
+                write_png(target, shown, palette)
         return time.perf_counter() - start
 
     def _render(
@@ -257,3 +264,16 @@ class _Run:
         if kind == "label_ids":
             return self.label_ids[prediction.train_ids], None
         return prediction.train_ids, None
+
+
+def _remove(target: Path) -> None:
+    try:
+        target.unlink(missing_ok=True)
+    except NotADirectoryError:  # so it is not there
+        return
+    except OSError as fault:
+        raise DsegError(
+            f"{target} cannot be replaced: {fault.strerror}.",
+            hint="name a folder that you may write to with --out.",
+            exit_code=EXIT_FAILED_INPUTS,
+        ) from fault

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from dseg.checkpoints import load_model
+from dseg.checkpoints import LoadReport, load_model
 from dseg.errors import DsegError
 from dseg.images import Pixels
 from dseg.models import SegModel
@@ -120,6 +120,7 @@ class Predictor:
         device: str = "auto",
         amp: str = "off",
         partial: bool = False,
+        on_report: Callable[[LoadReport], None] = lambda report: None,
     ) -> Predictor:
         """Load a network by name and checkpoint; see ``load_model`` and ``Predictor``.
 
@@ -128,7 +129,7 @@ class Predictor:
             DsegError: no such network or device.
         """
         find_device(device)  # told before a large file is read
-        model = load_model(name, weights, partial=partial)
+        model = load_model(name, weights, partial=partial, on_report=on_report)
         return cls(model, protocol=protocol, device=device, amp=amp)
 
     def __call__(self, image: Pixels) -> Pixels:
