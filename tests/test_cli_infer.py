@@ -236,6 +236,34 @@ def test_help_needs_no_torch():
 # How it runs
 
 
+def test_overlays_are_jpegs_on_request_and_nothing_else_is(infer):
+    assert infer("img", "--overlay-format", "jpg").exit_code == 0
+    overlays = [name for name in written() if name.startswith("overlay/")]
+    assert overlays == ["overlay/a.jpg", "overlay/sub/b.jpg"]
+    assert Image.open("dseg-out/overlay/a.jpg").format == "JPEG"
+    assert Image.open("dseg-out/color/a.png").format == "PNG"
+    assert "0 labelled, 2 already there" in infer("img", "--overlay-format", "jpg").stderr
+    assert infer("img", "--overwrite").exit_code == 0
+    assert [n for n in written() if n.startswith("overlay/")] == [
+        "overlay/a.png",
+        "overlay/sub/b.png",
+    ]
+
+
+def test_a_checkpoint_that_fits_in_part_is_used_with_consent_and_a_warning(here):
+    model = build_model("mobilenetdenseaspp")
+    state = model.state_dict()
+    del state["classifier.bias"]
+    torch.save(state, "part.pth")
+    words = ("infer", "img", "--model", "mobilenetdenseaspp", "-w", "part.pth", "--device", "cpu")
+    refused(run(*words), 3, "1 missing (first classifier.bias)")
+    result = run(*words, "--partial")
+    assert result.exit_code == 0
+    first = result.stderr.splitlines()[0]
+    assert first.startswith("WARNING: the checkpoint fits in part: ")
+    assert "1 missing (first classifier.bias)" in first
+
+
 def test_reading_does_not_run_ahead_of_writing(infer, monkeypatch):
     for number in range(40):
         save_noise(f"many/{number:02}.png", 16, 16)
