@@ -62,14 +62,20 @@ def check(golden: str, contracts: Path, cases: Path) -> bool:
 @click.option("--contracts", type=click.Path(path_type=Path), default=FOLDER)
 @click.option("--cases", type=click.Path(path_type=Path), help="By default that of --contracts.")
 def main(names: tuple[str, ...], contracts: Path, cases: Path | None) -> None:
+    cases = cases or contracts
     wanted: list[str] = []
     for name in names:
-        wanted += [name] if name in OF_GOLDEN else dseg.MODELS[_network(name)].goldens
+        found = [name] if name in OF_GOLDEN else dseg.MODELS[_network(name)].goldens
+        if not found:
+            print(f"{name:42} has no golden")
+        wanted += found
     if not names:  # ours all, of another folder those that it has for networks of the table
         wanted = list_goldens(contracts)
-        if contracts != FOLDER:
-            wanted = [g for g in wanted if g in OF_GOLDEN and (contracts / f"{g}.json").is_file()]
-    passed = [check(golden, contracts, cases or contracts) for golden in wanted]
+        if cases != FOLDER:
+            wanted = [g for g in wanted if g in OF_GOLDEN and (cases / f"{g}.json").is_file()]
+    passed = [check(golden, contracts, cases) for golden in wanted]
+    if not passed:
+        print("nothing was checked")
     sys.exit(0 if passed and all(passed) else 1)
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from dseg.cli.prediction import prediction_options, run
+from dseg.cli.prediction import PredictionCommand, prediction_options, run
 
 
-@click.command(short_help="Segment images: one scale, whole image.")
+@click.command(cls=PredictionCommand, short_help="Segment images: one scale, whole image.")
 @prediction_options
 def infer(tile: tuple[int, int] | None, overlap: float, **options: Any) -> None:
     """Write masks of every image of the SOURCEs: folders, files, patterns, or '-' for a list.

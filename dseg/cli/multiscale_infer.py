@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import click
 
-from dseg.cli.prediction import prediction_options, run
+from dseg.cli.prediction import PredictionCommand, prediction_options, run
 
 
 class Scales(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
@@ -25,7 +25,11 @@ class Scales(click.ParamType):  # type: ignore[type-arg]  # not generic in older
             self.fail(f"{value!r} is not a list of scales like 0.5,1,1.5.", param, ctx)
 
 
-@click.command("multiscale-infer", short_help="Segment images: several scales and mirrored.")
+@click.command(
+    "multiscale-infer",
+    cls=PredictionCommand,
+    short_help="Segment images: several scales and mirrored.",
+)
 @click.option(
     "--scales",
     type=Scales(),

@@ -31,20 +31,18 @@ if TYPE_CHECKING:
 
 OPTIONS: tuple[Option, ...] = (
     click.argument("sources", metavar="[SOURCE]...", nargs=-1),
+    click.option("--img-dir", type=FILE, metavar="DIR", help="A folder of images, as a SOURCE."),
+    click.option("--model", type=ModelName(), metavar="NAME", help="The network; see: dseg models"),
     click.option(
-        "--img-dir", "--img_dir", type=FILE, help="A folder of images, at any depth; as a SOURCE."
-    ),
-    click.option(
-        "--model", "--model-name", "--model_name", type=ModelName(), help="See: dseg models"
-    ),
-    click.option(
-        *("-w", "--weights", "--checkpoint", "--model-path", "--model_path"),
+        *("-w", "--weights"),
         type=FILE,
+        metavar="FILE",
         help="Checkpoint, the authors' or our own; by default the network's in weights/.",
     ),
     click.option(
-        *("-o", "--out", "--output", "--output-dir"),
+        *("-o", "--out"),
         type=FOLDER,
+        metavar="DIR",
         default=Path("dseg-out"),
         show_default=True,
         help="Where results go, one sub-folder for each kind.",
@@ -62,10 +60,14 @@ OPTIONS: tuple[Option, ...] = (
         type=click.Choice(["png", "jpg"]),
         default="png",
         show_default=True,
-        help="jpg is written in a tenth of the time.",
+        help="jpg is faster and smaller.",
     ),
-    click.option("--tile", type=TileSize(), help="Predict in tiles of HxW; by default only images"
-                 " that are too large for memory."),
+    click.option(
+        "--tile",
+        type=TileSize(),
+        metavar="HxW",
+        help="Predict in tiles; by default only images that are too large for memory.",
+    ),
     click.option(
         "--overlap",
         type=Share(),
@@ -74,7 +76,10 @@ OPTIONS: tuple[Option, ...] = (
         help="Share of a tile that its neighbour covers again.",
     ),
     click.option(
-        "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:N]|mps",
+        "--device",
+        default="auto",
+        show_default=True,
+        metavar="auto|cpu|cuda[:N]|mps",
         help="Where the network runs.",
     ),
     click.option(
@@ -89,13 +94,36 @@ OPTIONS: tuple[Option, ...] = (
     click.option(
         "--max-pixels",
         type=click.IntRange(min=1),
+        metavar="N",
         default=200_000_000,
         show_default=True,
         help="Refuse images of more pixels, before they are decoded.",
     ),
     json_option("what was done"),
     quiet_option,
-)  # fmt: skip
+)
+
+ALIASES = {  # the authors' and other tools' spellings, so that old command lines work
+    "--img_dir": "--img-dir",
+    "--model_name": "--model",
+    "--model-name": "--model",
+    "--model_path": "--weights",
+    "--model-path": "--weights",
+    "--checkpoint": "--weights",
+    "--output": "--out",
+    "--output-dir": "--out",
+}
+
+
+class PredictionCommand(click.Command):
+    """A command that understands other tools' spellings without showing them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        for index, word in enumerate(args[:end]):
+            name, equals, value = word.partition("=")
+            args[index] = ALIASES.get(name, name) + equals + value
+        return super().parse_args(ctx, args)
 
 
 def prediction_options(command: Command) -> Command:
