@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ JPEG_SIDE = 65_500  # the coder's own limit
 PNG_LEVEL = 3  # a label map of 2048x1024: 12 ms and 27 kB; level 9 takes 93 ms for 16 kB
 
 Pixels = NDArray[np.uint8]
+Ids = NDArray[np.integer[Any]]
 
 _OPENING = Lock()  # PIL's limit and the warning filters belong to all threads
 
@@ -38,7 +39,7 @@ class MaskFile(NamedTuple):
         palette: (256, 3) uint8, the colour of each value of a palette file, else None.
     """
 
-    values: NDArray[np.generic]
+    values: Ids
     palette: Pixels | None
 
 
@@ -141,7 +142,7 @@ def read_mask_file(path: Path, max_pixels: int = MAX_PIXELS) -> MaskFile:
         return MaskFile(np.asarray(image.convert("RGB")), None)
 
 
-def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.generic]:
+def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Ids:
     """Read a mask of ids: (H, W) uint8, uint16 or int32; a palette file gives its indices.
 
     Raises:

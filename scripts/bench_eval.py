@@ -15,8 +15,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from dseg.evaluate import evaluate_cityscapes, evaluate_official
@@ -31,7 +33,7 @@ Files = tuple[list[Path], list[Path]]
 
 def draw_scene(
     rng: np.random.Generator, height: int, width: int, things: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Draw a street of label ids: bands, blobs of stuff, instances; and a faulty prediction.
 
     Returns:
@@ -44,7 +46,7 @@ def draw_scene(
     truth = truth.astype(np.uint8)
     instances = truth.astype(np.uint16)
 
-    def ellipse(scale: float) -> np.ndarray:
+    def ellipse(scale: float) -> NDArray[Any]:
         middle = rng.uniform(0.1, 0.8) * height, rng.uniform(0, 1) * width
         radii = rng.uniform(0.2, 1, 2) * scale * height
         down, across = (rows - middle[0]) / radii[0], (columns - middle[1]) / radii[1]

@@ -16,10 +16,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from dseg import build_model
@@ -29,7 +31,7 @@ from dseg.predict import Predictor, Settings, find_images, predict_images
 from dseg.render import render_overlay
 
 
-def draw(height: int, width: int, seed: int) -> np.ndarray:
+def draw(height: int, width: int, seed: int) -> NDArray[Any]:
     """Return smooth colour with noise, (H, W, 3) uint8: it compresses about as a photograph."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 255, (12, 24, 3), dtype=np.uint8))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from golden.fill import fill_state_dict, make_input
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dseg.models import SegModel
@@ -83,7 +84,7 @@ def compare_cases(model: SegModel, folder: Path, golden: str) -> Iterator[Differ
     model.training = False
 
 
-def _worst(scores: Tensor, expected: np.ndarray, stride: int, std: float) -> float:
+def _worst(scores: Tensor, expected: NDArray[Any], stride: int, std: float) -> float:
     ours = scores.numpy()[..., ::stride, ::stride]
     if ours.shape != expected.shape:
         return float("inf")

@@ -53,8 +53,9 @@ def count_instances(
     if not inside.size:
         return ()
     own, pixels = values[inside].astype(np.intp), lengths[inside]
-    if own.max() >= NUM_LABELS * INSTANCE_BASE:
-        raise ValueError(f"instance {own.max()}, but label ids end at {NUM_LABELS - 1}")
+    largest = int(np.max(own))
+    if largest >= NUM_LABELS * INSTANCE_BASE:
+        raise ValueError(f"instance {largest}, but label ids end at {NUM_LABELS - 1}")
     label_of = own // INSTANCE_BASE
     predicted = reading.places[prediction[inside]]
     same_group = GROUPS[predicted] == GROUPS[label_of]
