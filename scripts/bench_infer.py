@@ -39,22 +39,6 @@ def draw(height: int, width: int, seed: int) -> NDArray[Any]:
     return (smooth + rng.integers(-6, 7, smooth.shape)).clip(0, 255).astype(np.uint8)
 
 
-def settings_of(predictor: Predictor) -> Settings:
-    protocol = predictor.protocol
-    return Settings(
-        network=predictor.model.card.network,
-        weights="random",
-        sha256="",
-        label_space=predictor.label_space.name,
-        scales=protocol.scales,
-        flip=protocol.flip,
-        fusion=protocol.fusion,
-        tile=protocol.tile,
-        overlap=protocol.overlap,
-        amp="off",
-    )
-
-
 def median_seconds(work: Callable[[], object], times: int) -> float:
     seconds = []
     for _ in range(times):
@@ -82,7 +66,9 @@ def measure(predictor: Predictor, folder: Path, count: int) -> dict[str, float]:
         "encode": median_seconds(write, 5),
     }
     start = time.perf_counter()
-    predict_images(predictor, images, folder / "out", settings_of(predictor), overwrite=True)
+    predict_images(
+        predictor, images, folder / "out", Settings.of(predictor, "random", ""), overwrite=True
+    )
     stages["end to end"] = (time.perf_counter() - start) / count
     return stages
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from checkpoint_files import make_state
 from cli_runs import run, save_noise
 from click.testing import Result
+from torch import Tensor
 
 from dseg.checkpoints import save_model
 from dseg.models import build_model
@@ -24,9 +26,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Images this small are labelled faster by one thread than by several that wait."""
+    """Images this small are labelled many times faster by one thread than by several that wait."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -34,7 +36,13 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Path:
+def state() -> dict[str, Tensor]:
+    """A network's state dict, which nobody changes in place."""
+    return make_state()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in that has two images, of 48x64 and 40x50 pixels, below ``img``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

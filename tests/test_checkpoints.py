@@ -7,7 +7,6 @@ import pickle
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ import torch
 from checkpoint_files import (
     NAME,
     OLD_TORCH,
-    make_state,
     refused,
     same,
     write,
@@ -34,21 +32,6 @@ from dseg.checkpoints import (
     read_checkpoint,
 )
 from dseg.models import build_model
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small files are read many times faster by one thread where cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def state() -> dict[str, Tensor]:
-    """Return a network's state dict, which nobody changes in place."""
-    return make_state()
 
 
 @OLD_TORCH

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from checkpoint_files import (
     NAME,
     Evil,
     card_of,
-    make_state,
     write,
 )
 from click.testing import CliRunner, Result
@@ -28,21 +25,6 @@ from dseg.checkpoints import (
 )
 from dseg.cli import main
 from dseg.models import build_model
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small files are read many times faster by one thread where cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def state() -> dict[str, Tensor]:
-    """Return a network's state dict, which nobody changes in place."""
-    return make_state()
 
 
 def strict(text: str) -> Any:

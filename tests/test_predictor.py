@@ -28,12 +28,9 @@ from dseg.predict.predictor import MULTI_SCALES
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def no_gradients() -> Iterator[None]:
     with torch.inference_mode():
         yield
-    torch.set_num_threads(threads)
 
 
 def authors_scores(model: SegModel, image: Pixels, scales: tuple[float, ...], prob: bool) -> Tensor:

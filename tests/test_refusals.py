@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from checkpoint_files import (
     NAME,
     OLD_TORCH,
     Evil,
-    make_state,
     refused,
     write,
 )
@@ -27,21 +25,6 @@ from dseg.checkpoints import (
     read_checkpoint,
 )
 from dseg.models import build_model
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small files are read many times faster by one thread where cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def state() -> dict[str, Tensor]:
-    """Return a network's state dict, which nobody changes in place."""
-    return make_state()
 
 
 @OLD_TORCH

@@ -33,13 +33,9 @@ SCRIPT = Path(__file__).parent.parent / "scripts" / "check_golden.py"
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small maps are computed many times faster by one thread where cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def no_gradients() -> Iterator[None]:
     with torch.inference_mode():
         yield
-    torch.set_num_threads(threads)
 
 
 def build_shapes(name: str, num_classes: int | None = None, **kwargs: object) -> SegModel:

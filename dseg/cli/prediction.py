@@ -177,7 +177,7 @@ def run(
             max_pixels=max_pixels,
             advance=advance,
         )
-    _report(summary, predictor, out, kinds)
+    _report(summary, settings, predictor, out, kinds)
     if json_file is not None:
         write_json(json_file, _facts(summary, settings, predictor, out))
     if summary.failed:
@@ -239,20 +239,7 @@ def _load(
         partial=partial,
         on_report=_warn_of_partial_fit,
     )
-    card = predictor.model.card
-    settings = Settings(
-        network=card.network,
-        weights=file.name,
-        sha256=sha256(file),
-        label_space=card.label_space.name,
-        scales=protocol.scales,
-        flip=protocol.flip,
-        fusion=protocol.fusion,
-        tile=protocol.tile,
-        overlap=protocol.overlap,
-        amp=amp,
-    )
-    return predictor, settings
+    return predictor, Settings.of(predictor, file.name, sha256(file))
 
 
 def _warn_of_partial_fit(report: LoadReport) -> None:
@@ -282,14 +269,19 @@ def _facts(
     }
 
 
-def _report(summary: Summary, predictor: Predictor, out: Path, kinds: tuple[str, ...]) -> None:
+def _report(
+    summary: Summary,
+    settings: Settings,
+    predictor: Predictor,
+    out: Path,
+    kinds: tuple[str, ...],
+) -> None:
     for path, problem in summary.failed:
         say(f"failed: {path}: {problem}" if str(path) not in problem else f"failed: {problem}")
     speed = f", {summary.done / summary.seconds:.2f} images/s" if summary.done else ""
-    amp = str(predictor.amp or "float32").removeprefix("torch.")
     say(
         f"{summary.done} labelled, {summary.skipped} already there, {len(summary.failed)} failed "
-        f"in {summary.seconds:.1f} s{speed} on {predictor.device} ({amp}). Results: {out}"
+        f"in {summary.seconds:.1f} s{speed} on {predictor.device} ({settings.amp}). Results: {out}"
     )
     if summary.tiled:
         say(f"{summary.tiled} images were too large to be seen whole and were labelled in tiles.")

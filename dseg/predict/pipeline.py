@@ -35,7 +35,8 @@ class Settings:
         weights: the checkpoint file's name.
         sha256: of that file.
         label_space: whose ids ``label_ids/`` holds.
-        scales, flip, fusion, tile, overlap, amp: as in ``Protocol`` and ``Predictor``.
+        scales, flip, fusion, tile, overlap: as in ``Protocol``.
+        amp: the precision within the network.
     """
 
     network: str
@@ -48,6 +49,23 @@ class Settings:
     tile: Size | None
     overlap: float
     amp: str
+
+    @classmethod
+    def of(cls, predictor: Predictor, weights: str, sha256: str) -> Settings:
+        """Return the settings of a predictor whose checkpoint has that name and digest."""
+        protocol = predictor.protocol
+        return cls(
+            network=predictor.model.card.network,
+            weights=weights,
+            sha256=sha256,
+            label_space=predictor.label_space.name,
+            scales=protocol.scales,
+            flip=protocol.flip,
+            fusion=protocol.fusion,
+            tile=protocol.tile,
+            overlap=protocol.overlap,
+            amp=str(predictor.amp or "float32").removeprefix("torch."),
+        )
 
 
 @dataclass

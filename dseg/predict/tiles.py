@@ -40,7 +40,8 @@ def blend_rows(
 ) -> Iterator[tuple[int, Tensor]]:
     """Blend the scores of overlapping tiles and give away every band of rows once it is final.
 
-    Memory: one band of K x tile height x image width float32, whatever the image's height.
+    Memory: one band of K x tile height x image width float32, whatever the image's height. A
+    band is given away for as long as the caller does not ask for the next one.
 
     Args:
         size: (height, width) of the image.
@@ -72,7 +73,7 @@ def blend_rows(
         weight_down += down
         final = below - top
         weights = (weight_down[:final, None] * weight_across).to(band.device)
-        yield top, band[:, :final] / weights
+        yield top, band[:, :final].div_(weights)  # in place: these rows are given away
         _move_up(band, final)
         _move_up(weight_down[None], final)
 
