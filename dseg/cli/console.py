@@ -60,7 +60,7 @@ def _bar(what: str, total: int) -> Iterator[Advance]:
             nonlocal done
             done += 1
             rate = done / (time.perf_counter() - start)
-            bar.update(task, advance=1, rate=f"{rate:.2f} images/s")
+            bar.update(task, advance=1, rate=f"{rate:.3g} images/s")
 
         yield advance
 
@@ -77,7 +77,7 @@ def _plain_lines(what: str, total: int) -> Advance:
             last = now
             rate = done / (now - start)
             left = (total - done) / rate
-            say(f"{what}: {done}/{total}, {rate:.2f} images/s, {left:.0f} s left")
+            say(f"{what}: {done}/{total}, {rate:.3g} images/s, {left:.0f} s left")
 
     return advance
 

@@ -278,7 +278,7 @@ def _report(
 ) -> None:
     for path, problem in summary.failed:
         say(f"failed: {path}: {problem}" if str(path) not in problem else f"failed: {problem}")
-    speed = f", {summary.done / summary.seconds:.2f} images/s" if summary.done else ""
+    speed = f", {summary.done / summary.seconds:.3g} images/s" if summary.done else ""
     say(
         f"{summary.done} labelled, {summary.skipped} already there, {len(summary.failed)} failed "
         f"in {summary.seconds:.1f} s{speed} on {predictor.device} ({settings.amp}). Results: {out}"
