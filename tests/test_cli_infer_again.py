@@ -53,6 +53,16 @@ def test_other_settings_do_not_mix_with_results_that_are_there(infer):
     refused(infer("img"), 2, "another run (tile: [32, 32], now None)")
 
 
+def test_an_overwrite_of_some_images_does_not_mix_with_the_others_results(infer):
+    infer("img")
+    before = contents("dseg-out")
+    problem = "is a result of another run (tile: None, now [32, 32])"
+    refused(infer("img/a.png", "--tile", "32", "--overwrite"), 2, problem, "another --out")
+    assert contents("dseg-out") == before
+    assert infer("img/a.png", "--overwrite").exit_code == 0  # the same settings may
+    assert contents("dseg-out") == before
+
+
 def test_the_checkpoint_counts_by_its_bytes_and_not_by_its_name(here, infer, checkpoint):
     infer("img")
     Path("renamed.safetensors").write_bytes(checkpoint.read_bytes())
@@ -67,7 +77,7 @@ def test_the_checkpoint_counts_by_its_bytes_and_not_by_its_name(here, infer, che
 def test_results_without_a_record_are_not_taken_over(infer):
     infer("img")
     Path("dseg-out/dseg-run.json").unlink()
-    refused(infer("img"), 2, "dseg-out holds results, but no dseg-run.json")
+    refused(infer("img"), 2, "results of another run (no dseg-run.json says which)")
     assert infer("img", "--overwrite").exit_code == 0
 
 

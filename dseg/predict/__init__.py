@@ -1,8 +1,9 @@
 """From images to masks: one image by ``Predictor``, folders of them by ``predict_folder``."""
 
-from dseg.predict.pipeline import KINDS, Settings, Summary, predict_images
+from dseg.predict.pipeline import Summary, predict_images
 from dseg.predict.predictor import Prediction, Predictor, Protocol
-from dseg.predict.sources import ImageFile, find_images
+from dseg.predict.record import Settings
+from dseg.predict.sources import KINDS, ImageFile, find_images
 
 __all__ = [
     "KINDS",

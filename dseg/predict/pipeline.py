@@ -2,70 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from dseg.errors import EXIT_FAILED_INPUTS, DsegError
-from dseg.images import MAX_PIXELS, Pixels, read_image, write_jpeg, write_png, written_whole
+from dseg.errors import DsegError
+from dseg.images import MAX_PIXELS, Pixels, read_image, write_jpeg, write_png
 from dseg.labels import LabelSpace, make_lookup
 from dseg.predict.predictor import Prediction, Predictor
-from dseg.predict.sources import KINDS as KINDS
-from dseg.predict.sources import RECORD, ImageFile
-from dseg.predict.tiles import Size
+from dseg.predict.record import Settings, claim_folder
+from dseg.predict.sources import ImageFile
 from dseg.render import render_overlay
 
 THREADS = min(8, os.cpu_count() or 2)  # that read, and as many that write
 PIXELS_AHEAD = 64_000_000  # decoded or waiting to be written, unless one image has more
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Everything that the masks of a folder depend on, besides the images.
-
-    Attributes:
-        network: its name in the table.
-        weights: the checkpoint file's name.
-        sha256: of that file.
-        label_space: whose ids ``label_ids/`` holds.
-        scales, flip, fusion, tile, overlap: as in ``Protocol``.
-        amp: the precision within the network.
-    """
-
-    network: str
-    weights: str
-    sha256: str
-    label_space: str
-    scales: tuple[float, ...]
-    flip: bool
-    fusion: str
-    tile: Size | None
-    overlap: float
-    amp: str
-
-    @classmethod
-    def of(cls, predictor: Predictor, weights: str, sha256: str) -> Settings:
-        """Return the settings of a predictor whose checkpoint has that name and digest."""
-        protocol = predictor.protocol
-        return cls(
-            network=predictor.model.card.network,
-            weights=weights,
-            sha256=sha256,
-            label_space=predictor.label_space.name,
-            scales=protocol.scales,
-            flip=protocol.flip,
-            fusion=protocol.fusion,
-            tile=protocol.tile,
-            overlap=protocol.overlap,
-            amp=str(predictor.amp or "float32").removeprefix("torch."),
-        )
 
 
 @dataclass
@@ -117,10 +73,8 @@ def predict_images(
     Raises:
         DsegError: the folder holds results of other settings, or cannot be written.
     """
+    claim_folder(out, settings, images, overwrite=overwrite)
     run = _Run(predictor, out, kinds, max_pixels, overlay_format)
-    if overwrite:
-        run.remove_results(images)
-    claim_folder(out, settings, overwrite=overwrite)
     start = time.perf_counter()
     todo = []
     for image in images:
@@ -132,43 +86,6 @@ def predict_images(
     run.label(todo, advance)
     run.summary.seconds = time.perf_counter() - start
     return run.summary
-
-
-def claim_folder(out: Path, settings: Settings, *, overwrite: bool) -> None:
-    """Write down how the results in a folder are made, or see that they were made the same way.
-
-    Raises:
-        DsegError: it holds results that were made in another way, or cannot be written.
-    """
-    record = out / RECORD
-    ours = json.loads(json.dumps(asdict(settings)))
-    theirs = None if overwrite else _read_record(record)
-    if theirs is not None:
-        # The file's name may change, its SHA-256 may not.
-        differing = [key for key in ours if key != "weights" and theirs.get(key) != ours[key]]
-        if not differing and theirs.keys() == ours.keys():
-            return
-        key = differing[0] if differing else "format"
-        raise DsegError(
-            f"{out} holds results of another run ({key}: {theirs.get(key)!r}, "
-            f"now {ours.get(key)!r}).",
-            hint="name another --out, or --overwrite to make them again.",
-        )
-    if not overwrite and any((out / kind).exists() for kind in KINDS):
-        raise DsegError(
-            f"{out} holds results, but no {RECORD} that says how they were made.",
-            hint="name another --out, or --overwrite to make them again.",
-        )
-    with written_whole(record) as part:
-        part.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
-
-
-def _read_record(record: Path) -> dict[str, object] | None:
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 class _Run:
@@ -195,13 +112,6 @@ class _Run:
     def target(self, kind: str, image: ImageFile) -> Path:
         suffix = self.overlay_format if kind == "overlay" else "png"
         return self.out / kind / f"{image.name}.{suffix}"
-
-    def remove_results(self, images: Iterable[ImageFile]) -> None:
-        """Remove the results of images, so that a run stopped half-way leaves no old ones."""
-        for image in images:
-            for kind in KINDS:
-                for suffix in ("png", "jpg"):
-                    _remove(self.out / kind / f"{image.name}.{suffix}")
 
     def label(self, images: Iterable[ImageFile], advance: Callable[[], None]) -> None:
         """Read, label and write; a fault of writing ends the run after what is under way."""
@@ -282,16 +192,3 @@ class _Run:
         if kind == "label_ids":
             return self.label_ids[prediction.train_ids], None
         return prediction.train_ids, None
-
-
-def _remove(target: Path) -> None:
-    try:
-        target.unlink(missing_ok=True)
-    except NotADirectoryError:  # so it is not there
-        return
-    except OSError as fault:
-        raise DsegError(
-            f"{target} cannot be replaced: {fault.strerror}.",
-            hint="name a folder that you may write to with --out.",
-            exit_code=EXIT_FAILED_INPUTS,
-        ) from fault
