@@ -14,7 +14,6 @@ ImageNet's DenseNet without the fourth transition, and an auxiliary head for tra
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -29,14 +28,14 @@ from dseg.nn.pyramid import DenseAtrousPyramid, PostNormBranch, PreNormBranch
 RATES = (3, 6, 12, 18, 24)
 
 
-class DenseASPP(SegModel):
-    """The authors' network on DenseNet.
+class PreNormDenseASPP(SegModel):
+    """The authors' pyramid and classifier on any backbone.
 
     Args:
         num_classes: outputs.
-        depth: of the DenseNet: 121, 161, 169 or 201.
+        backbone: with ``out_channels``, at the output stride.
         mid, growth: channels within and out of a branch of the pyramid.
-        output_stride: 8, or 16 for a quarter of the work.
+        output_stride: of the backbone; at 16 its map is doubled before the pyramid.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -46,26 +45,23 @@ class DenseASPP(SegModel):
         (r"^classification\.1\.", "classifier."),
     )
 
-    def __init__(self, num_classes: int, depth: int, mid: int, growth: int, output_stride: int = 8):
-        super().__init__()
-        backbone = DenseNet(depth, output_stride, halve_last=True)
-        self._assemble(backbone, backbone.out_channels, num_classes, mid, growth, output_stride)
-
-    def _assemble(
+    def __init__(
         self,
-        backbone: nn.Module,
-        channels: int,
         num_classes: int,
+        backbone: DenseNet | MobileNetV2,
         mid: int,
         growth: int,
         output_stride: int,
-    ) -> None:
-        def branch(in_channels: int, rate: int) -> nn.Module:
-            return PreNormBranch(in_channels, mid, growth, rate, leading_norm=rate != RATES[0])
-
+    ):
+        super().__init__()
         self.backbone = backbone
         self.upsample = output_stride // 8
-        self.context = DenseAtrousPyramid(channels, RATES, branch, growth)
+        self.context = DenseAtrousPyramid(
+            backbone.out_channels,
+            RATES,
+            lambda read, rate: PreNormBranch(read, mid, growth, rate, leading_norm=rate > RATES[0]),
+            growth,
+        )
         self.dropout = nn.Dropout2d(0.1)
         self.classifier = nn.Conv2d(self.context.out_channels, num_classes, 1)
         for module in self.modules():
@@ -83,7 +79,22 @@ class DenseASPP(SegModel):
         return [_upsample(scores, 8)]
 
 
-class MobileNetDenseASPP(DenseASPP):
+class DenseASPP(PreNormDenseASPP):
+    """The authors' network on DenseNet.
+
+    Args:
+        num_classes: outputs.
+        depth: of the DenseNet: 121, 161, 169 or 201.
+        mid, growth: channels within and out of a branch of the pyramid.
+        output_stride: 8, or 16 for half the work.
+    """
+
+    def __init__(self, num_classes: int, depth: int, mid: int, growth: int, output_stride: int = 8):
+        backbone = DenseNet(depth, output_stride, halve_last=True)
+        super().__init__(num_classes, backbone, mid, growth, output_stride)
+
+
+class MobileNetDenseASPP(PreNormDenseASPP):
     """The authors' network on MobileNetV2.
 
     At output stride 16 the release forgets the x2 upsampling of the feature; here it is done.
@@ -103,13 +114,11 @@ class MobileNetDenseASPP(DenseASPP):
         (r"^features\.features\.(\d+)\.conv\.4\.", r"backbone.block\1.depthwise.norm."),
         (r"^features\.features\.(\d+)\.conv\.6\.", r"backbone.block\1.project.conv."),
         (r"^features\.features\.(\d+)\.conv\.7\.", r"backbone.block\1.project.norm."),
-        *DenseASPP.KEY_MAP,
+        *PreNormDenseASPP.KEY_MAP,
     )
 
     def __init__(self, num_classes: int, mid: int = 128, growth: int = 64, output_stride: int = 8):
-        SegModel.__init__(self)
-        backbone = MobileNetV2(output_stride)
-        self._assemble(backbone, backbone.out_channels, num_classes, mid, growth, output_stride)
+        super().__init__(num_classes, MobileNetV2(output_stride), mid, growth, output_stride)
 
 
 class PostNormDenseASPP(SegModel):
@@ -149,8 +158,9 @@ class PostNormDenseASPP(SegModel):
         self.backbone = DenseNet(depth, output_stride)
         self.upsample = output_stride // 8
         channels = self.backbone.out_channels
-        branch = partial(_post_norm_branch, mid, growth)
-        self.context = DenseAtrousPyramid(channels, RATES, branch, growth)
+        self.context = DenseAtrousPyramid(
+            channels, RATES, lambda read, rate: PostNormBranch(read, mid, growth, rate), growth
+        )
         self.dropout = nn.Dropout(0.1)
         self.classifier = nn.Conv2d(self.context.out_channels, num_classes, 1)
         self.aux = fcn_head(channels, num_classes) if aux else None
@@ -167,10 +177,6 @@ class PostNormDenseASPP(SegModel):
     def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
         """Ask for the auxiliary head where the checkpoint holds one."""
         return {"aux": any(key.startswith("aux.") for key in keys)}
-
-
-def _post_norm_branch(mid: int, growth: int, in_channels: int, rate: int) -> nn.Module:
-    return PostNormBranch(in_channels, mid, growth, rate)
 
 
 def _upsample(x: Tensor, factor: int) -> Tensor:
