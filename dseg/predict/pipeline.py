@@ -66,7 +66,7 @@ def predict_images(
 
     Args:
         kinds: any of ``KINDS``.
-        overlay_format: ``png``, or ``jpg``, which is written in a tenth of the time.
+        overlay_format: ``png``, or ``jpg``, which is written faster and is smaller.
         overwrite: make all results of these images again, whatever made them before.
         advance: called once for each image.
 
