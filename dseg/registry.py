@@ -27,6 +27,7 @@ class ModelSpec:
         weights: name of the authors' checkpoint file, empty if none was published.
         source: the authors' release, where that file is found.
         published: the authors' own figures, in words.
+        recipe: how it is trained unless told otherwise, a key of ``dseg.recipes.RECIPES``.
     """
 
     title: str
@@ -43,6 +44,7 @@ class ModelSpec:
     weights: str = ""
     source: str = ""
     published: str = ""
+    recipe: str = "denseaspp_cityscapes"
 
 
 PAPER: dict[str, Any] = {"title": "DenseASPP", "paper": "Yang et al., CVPR 2018"}
@@ -56,6 +58,7 @@ TRAMAC: dict[str, Any] = {
     **PAPER,
     "target": "denseaspp:PostNormDenseASPP",
     "source": "github.com/Tramac/awesome-semantic-segmentation-pytorch",
+    "recipe": "denseaspp_voc",
 }
 VOC: dict[str, Any] = {"num_classes": 21, "label_space": "voc"}
 
@@ -90,6 +93,19 @@ MOBILE: dict[str, Any] = {
     "target": "denseaspp:MobileNetDenseASPP",
     "params": 2_486_419,
 }
+DABNET: dict[str, Any] = {
+    "title": "DABNet",
+    "paper": "Li et al., BMVC 2019",
+    "target": "dabnet:DABNet",
+    "std": (1 / 255, 1 / 255, 1 / 255),  # 0..255 minus the mean, not divided
+    "source": "github.com/Reagan1311/DABNet",
+}
+CAMVID: dict[str, Any] = {"num_classes": 11, "label_space": "camvid"}
+
+
+def _rgb(red: float, green: float, blue: float) -> tuple[float, float, float]:
+    """Return a mean that is published in 0..255 in 0..1."""
+    return red / 255, green / 255, blue / 255
 
 
 def _at_stride_16(entry: dict[str, Any]) -> dict[str, Any]:
@@ -183,6 +199,25 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "denseaspp_densenet201_voc": ModelSpec(
         **TRAMAC, **VOC, macs=737_423_654_912, kwargs={"depth": 201}, params=21_503_509
+    ),
+    "dabnet": ModelSpec(
+        **DABNET,
+        params=756_643,
+        macs=40_881_520_640,
+        mean=_rgb(73.1583251953125, 82.90901947021484, 72.39240264892578),
+        goldens=("dabnet_cityscapes_reagan",),
+        published="Cityscapes val 69.57, test 70.07",
+        recipe="dabnet_cityscapes",
+    ),
+    "dabnet_camvid": ModelSpec(
+        **DABNET,
+        **CAMVID,
+        params=754_571,
+        macs=40_813_625_344,
+        mean=_rgb(99.62540435791016, 103.329833984375, 105.65775299072266),
+        goldens=("dabnet_camvid_reagan",),
+        published="CamVid test 66.72 at 360x480, trained on train and val",
+        recipe="dabnet_camvid",
     ),
 }
 

@@ -53,6 +53,8 @@ def save_as_the_authors_do(contract: dict[str, Any], path: Path) -> None:
     if contract["name"].endswith("_deepmotion"):  # torch 0.3, DataParallel
         state = {f"module.{key}": value for key, value in state.items()}
         torch.save(state, path, _use_new_zipfile_serialization=False)
+    elif contract["name"].startswith("dabnet_"):
+        torch.save({"epoch": 1000, "model": state}, path)
     else:
         torch.save(state, path)
 

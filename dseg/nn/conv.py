@@ -10,29 +10,31 @@ from torch import nn
 def conv_norm_act(
     in_channels: int,
     out_channels: int,
-    kernel: int,
+    kernel: int | tuple[int, int],
     *,
     stride: int = 1,
     dilation: int = 1,
     groups: int = 1,
     act: nn.Module | None = None,
+    eps: float = 1e-5,
 ) -> nn.Sequential:
     """Build convolution (no bias, padded to keep the size), batch norm and, if given, activation.
 
-    The parts are named ``conv``, ``norm`` and ``act``.
+    The parts are named ``conv``, ``norm`` and ``act``; ``kernel`` is a side or (height, width).
     """
+    height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
     parts: OrderedDict[str, nn.Module] = OrderedDict(
         conv=nn.Conv2d(
             in_channels,
             out_channels,
-            kernel,
+            (height, width),
             stride=stride,
-            padding=dilation * (kernel // 2),
+            padding=(dilation * (height // 2), dilation * (width // 2)),
             dilation=dilation,
             groups=groups,
             bias=False,
         ),
-        norm=nn.BatchNorm2d(out_channels),
+        norm=nn.BatchNorm2d(out_channels, eps=eps),
     )
     if act is not None:
         parts["act"] = act

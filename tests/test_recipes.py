@@ -1,0 +1,73 @@
+"""Recipes: the published values, and what --set makes of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from dseg import MODELS
+from dseg.errors import DsegError
+from dseg.recipes import RECIPES, Recipe, find_recipe
+
+
+def test_every_network_names_a_recipe_that_exists() -> None:
+    assert {spec.recipe for spec in MODELS.values()} <= set(RECIPES)
+
+
+def test_the_published_values_of_dabnet_on_camvid() -> None:
+    recipe = find_recipe("DABNet-CamVid")
+    assert (recipe.optimizer, recipe.lr, recipe.weight_decay) == ("adam", 1e-3, 2e-4)
+    assert (recipe.batch, recipe.epochs, recipe.crop) == (16, 1000, (360, 480))
+    assert (recipe.warmup, recipe.warmup_from, recipe.power) == (500, 1 / 3, 0.9)
+    assert recipe.scales == (0.75, 1.0, 1.25, 1.5, 1.75, 2.0) and not recipe.continuous
+    assert sum(recipe.published_weights) == pytest.approx(75.84782)
+
+
+@pytest.mark.parametrize(
+    ("setting", "field", "value"),
+    [
+        ("lr=0.5", "lr", 0.5),
+        ("crop=360x480", "crop", (360, 480)),
+        ("crop=64", "crop", (64, 64)),
+        ("scales=0.5,1,2", "scales", (0.5, 1.0, 2.0)),
+        ("optimizer=adamw", "optimizer", "adamw"),
+        ("continuous=false", "continuous", False),
+        ("batch = 4", "batch", 4),
+        ("weight-decay=0", "weight_decay", 0.0),
+        ("class_weights=log", "class_weights", "log"),
+    ],
+)
+def test_a_setting_replaces_one_field(setting: str, field: str, value: object) -> None:
+    old = Recipe(source="x")
+    new = old.override([setting])
+    assert getattr(new, field) == value
+    assert type(getattr(new, field)) is type(getattr(old, field))
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("lr", "Write field=value"),
+        ("learning_rate=1", "field=value"),
+        ("bach=4", "did you mean batch"),
+        ("batch=four", "a whole number"),
+        ("batch=0", "use 1 to"),
+        ("batch=2.5", "a whole number"),
+        ("lr=nan", "use 0 to 100"),
+        ("lr=-1", "use 0 to 100"),
+        ("crop=0x5", "use 16 to"),
+        ("crop=1x2x3", "a size like"),
+        ("optimizer=lion", "one of sgd, adam, adamw"),
+        ("continuous=maybe", "true or false"),
+        ("scales=", "set scales"),
+        ("source=me", "field=value"),
+    ],
+)
+def test_a_wrong_setting_says_what_is_right(setting: str, words: str) -> None:
+    with pytest.raises(DsegError) as caught:
+        Recipe(source="x").override([setting])
+    assert words in str(caught.value)
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(DsegError, match="did you mean dabnet_camvid"):
+        find_recipe("dabnet_camvit")
