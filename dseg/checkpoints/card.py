@@ -20,12 +20,21 @@ from dseg.registry import MODELS, find_model, plain_name
 FORMAT_VERSION = 1
 
 
-def save_model(model: SegModel, path: Path, *, scores: Mapping[str, float] | None = None) -> None:
+def save_model(
+    model: SegModel,
+    path: Path,
+    *,
+    scores: Mapping[str, float] | None = None,
+    training: Mapping[str, Any] | None = None,
+    half: bool = False,
+) -> None:
     """Write a network as safetensors with its card: name, arguments, classes, normalisation.
 
     Args:
         model: made by ``build_model`` or ``load_model``.
         scores: measured figures to keep with it.
+        training: what else is to be kept: how it was trained, as JSON has it.
+        half: write 16 bits a number (IEEE half precision) where the network has 32.
 
     Raises:
         DsegError: the file cannot be written.
@@ -43,8 +52,11 @@ def save_model(model: SegModel, path: Path, *, scores: Mapping[str, float] | Non
         "mean": card.mean,
         "std": card.std,
         "scores": _without_nan(card.scores if scores is None else scores),
+        "training": dict(training or {}),
     }
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    if half:
+        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     with written_whole(path) as part:
         try:
             save_file(state, part, {"dseg": json.dumps(metadata)})

@@ -17,6 +17,7 @@ from dseg.cli.infer import infer
 from dseg.cli.inspect import inspect
 from dseg.cli.models import models
 from dseg.cli.multiscale_infer import multiscale_infer
+from dseg.cli.train import train
 from dseg.cli.transfer_labels import transfer_labels
 from dseg.errors import EXIT_INTERRUPTED, EXIT_USAGE, DsegError
 
@@ -81,5 +82,5 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-for _command in (infer, multiscale_infer, transfer_labels, evaluate, models, inspect):
+for _command in (infer, multiscale_infer, transfer_labels, evaluate, train, models, inspect):
     main.add_command(_command)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 import click
 from rich.console import Console
@@ -80,6 +81,72 @@ def _plain_lines(what: str, total: int) -> Advance:
             say(f"{what}: {done}/{total}, {rate:.3g} images/s, {left:.0f} s left")
 
     return advance
+
+
+class TrainingDisplay:
+    """A run's progress on stderr: a live line on a terminal, otherwise a plain line now and then.
+
+    Args:
+        steps: of the whole run.
+        first: steps done before this process began; they do not count for the speed.
+        bar: the live line, None for plain lines.
+        quiet: show nothing but what is said.
+        clock: seconds, for tests.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        first: int,
+        *,
+        bar: Progress | None = None,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._steps, self._first, self._bar, self._quiet = steps, first, bar, quiet
+        self._clock, self._begun, self._shown = clock, clock(), -PLAIN_EVERY_S
+        self._scores = ""
+        self._task = None if bar is None else bar.add_task("", total=steps, completed=first)
+
+    def train(
+        self, step: int, *, epoch: float, loss: float, lr: float, images_per_s: float
+    ) -> None:
+        """Show a row of metrics."""
+        now = self._clock()
+        left = (now - self._begun) / max(step - self._first, 1) * (self._steps - step)
+        text = (
+            f"epoch {epoch:.1f}  loss {loss:.3f}  lr {lr:.1e}  {images_per_s:.1f} images/s"
+            f"{self._scores}  left {timedelta(seconds=round(left))}"
+        )
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=step, description=text)
+        elif not self._quiet and (now - self._shown >= PLAIN_EVERY_S or step == self._steps):
+            self._shown = now
+            say(f"step {step}/{self._steps}  {text}")
+
+    def validated(self, step: int, *, miou: float, best: float, seconds: float) -> None:
+        """Show a validation."""
+        self._scores = f"  mIoU {100 * miou:.1f} (best {100 * best:.1f})"
+        if not self._quiet:
+            self.say(f"step {step}/{self._steps}  validated in {seconds:.1f} s:{self._scores}")
+
+    def say(self, text: str) -> None:
+        """Show a line, above the live one if there is one."""
+        if self._bar is None:
+            say(text)
+        else:
+            self._bar.console.print(text, markup=False, highlight=False)
+
+
+@contextmanager
+def training_display(steps: int, first: int, *, quiet: bool = False) -> Iterator[TrainingDisplay]:
+    """Show the progress of a run of ``steps`` steps, ``first`` of which are done."""
+    if quiet or not sys.stderr.isatty():
+        yield TrainingDisplay(steps, first, quiet=quiet)
+        return
+    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        yield TrainingDisplay(steps, first, bar=bar)
 
 
 def say(line: str) -> None:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import progress, say, show_table
+from dseg.cli.console import say, show_table
 from dseg.cli.params import FILE, FOLDER, json_option, quiet_option, workers_option, write_json
+from dseg.cli.shares import share_progress
 from dseg.errors import EXIT_VERIFICATION, DsegError
 
 if TYPE_CHECKING:
+    from dseg.distributed import Group
     from dseg.evaluate import CityscapesScores, ClassScores, Pairs
     from dseg.labels import LabelSpace
 
@@ -107,21 +109,35 @@ def evaluate(**given: Any) -> None:
       dseg eval --pred-dir results --data-dir cityscapes --json scores.json
       dseg eval --pred-dir out --gt-dir masks --num-classes 5 --ignore 0
     """
+    from dseg.distributed import joined
+
+    with joined("cpu") as group:
+        _evaluate(Options(**given), group)
+
+
+def _evaluate(options: Options, group: Group) -> None:
+    """Score each process's share of the images; the first process does all the rest."""
     from dseg.evaluate import refuse_blank_truth, refuse_train_ids
 
-    options = Options(**given)
-    _check(options)
-    gt_dir, pred_dir = _folders(options)
-    pairs = _find_pairs(options, gt_dir, pred_dir)
+    gt_dir, pred_dir, pairs = group.from_main(lambda: _find(options))
     start = time.perf_counter()
-    scores = _score(options, pairs)
+    scores = _score(options, pairs, group)
     refuse_blank_truth(scores, gt_dir)
     if options.cityscapes and options.pred_ids is None:
         refuse_train_ids(scores.confusion, pred_dir)
-    _show(options, pairs, scores)
-    if not options.quiet:
-        say(f"Scored in {time.perf_counter() - start:.1f} s.")
+    if group.main:
+        _show(options, pairs, scores)
+        if not options.quiet:
+            say(f"Scored in {time.perf_counter() - start:.1f} s.")
+    group.barrier()  # torchrun ends all with the first that exits with a failure
     _verify(options, scores.mean_iou)
+
+
+def _find(options: Options) -> tuple[Path, Path, Pairs]:
+    """Return the folders of ground truth and of predictions, and what is in them."""
+    _check(options)
+    folders = _folders(options)
+    return *folders, _find_pairs(options, *folders)
 
 
 def _check(options: Options) -> None:
@@ -210,17 +226,21 @@ def _label_space(options: Options) -> LabelSpace:
     )
 
 
-def _score(options: Options, pairs: Pairs) -> CityscapesScores | ClassScores:
+def _score(options: Options, pairs: Pairs, group: Group) -> CityscapesScores | ClassScores:
     """Run the engine that was asked for."""
     from dseg.evaluate import evaluate_cityscapes, evaluate_official, evaluate_pairs
 
     files = pairs.gt_files, pairs.pred_files
     per_image = options.per_image or options.csv_file is not None
     if options.official:
-        if not options.quiet:
-            say(f"The official engine scores {len(pairs.gt_files)} images; this takes a while.")
-        return evaluate_official(*files, instances=options.instances, per_image=per_image)
-    with progress("scoring", len(pairs.gt_files), quiet=options.quiet) as advance:
+        if group.main and not options.quiet:
+            alone = " in one process" if group.world_size > 1 else ""
+            count = len(pairs.gt_files)
+            say(f"The official engine scores {count} images{alone}; this takes a while.")
+        return group.from_main(
+            lambda: evaluate_official(*files, instances=options.instances, per_image=per_image)
+        )
+    with share_progress("scoring", pairs.gt_files, group, quiet=options.quiet) as advance:
         if not options.cityscapes:
             return evaluate_pairs(
                 *files,
@@ -228,6 +248,7 @@ def _score(options: Options, pairs: Pairs) -> CityscapesScores | ClassScores:
                 workers=options.workers,
                 per_image=per_image,
                 advance=advance,
+                group=group,
             )
         return evaluate_cityscapes(
             *files,
@@ -236,6 +257,7 @@ def _score(options: Options, pairs: Pairs) -> CityscapesScores | ClassScores:
             per_image=per_image,
             advance=advance,
             pred_ids=options.pred_ids or "label",
+            group=group,
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dseg.cli.console import progress, say
+from dseg.cli.console import say
 from dseg.cli.params import (
     FILE,
     FOLDER,
@@ -23,11 +23,13 @@ from dseg.cli.params import (
     quiet_option,
     write_json,
 )
+from dseg.cli.shares import make_facts, say_summary, share_progress
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 
 if TYPE_CHECKING:
     from dseg.checkpoints import LoadReport
-    from dseg.predict import Predictor, Protocol, Settings, Summary
+    from dseg.distributed import Group
+    from dseg.predict import ImageFile, Predictor, Protocol, Settings
 
 OPTIONS: tuple[Option, ...] = (
     click.argument("sources", metavar="[SOURCE]...", nargs=-1),
@@ -153,35 +155,50 @@ def run(
 ) -> None:
     """Find the images, load the network, write the masks, and say what was done.
 
+    Under torchrun each process labels its share of the images; the first does all the rest.
+
     Raises:
         DsegError: nothing to do, no such network, weights or device, or results that stand in
             the way.
     """
-    from dseg.predict import find_images, predict_images
+    from dseg.distributed import joined, local_device
+    from dseg.predict import predict_images
+
+    with joined("cpu") as group:
+        images = group.from_main(lambda: _find(sources, img_dir, out))
+        device = local_device(device, group)
+        predictor, settings = _load(protocol, model, weights, device, amp, partial, group)
+        with share_progress("labelled", images, group, quiet=quiet) as advance:
+            summary = predict_images(
+                predictor,
+                images,
+                out,
+                settings,
+                kinds=kinds,
+                overlay_format=overlay_format,
+                overwrite=overwrite,
+                max_pixels=max_pixels,
+                advance=advance,
+                group=group,
+            )
+        if group.main:
+            say_summary(summary, settings, predictor, out, kinds, group)
+            if json_file is not None:
+                write_json(json_file, make_facts(summary, settings, predictor, out, group))
+        group.barrier()  # torchrun ends all with the first that exits with a failure
+    if summary.failed:
+        raise click.exceptions.Exit(EXIT_FAILED_INPUTS)
+
+
+def _find(sources: tuple[str, ...], img_dir: Path | None, out: Path) -> list[ImageFile]:
+    """Find the images that the user names."""
+    from dseg.predict import find_images
 
     named = [*_from_stdin(sources), *([img_dir] if img_dir is not None else [])]
     if not named:
         raise DsegError("No image is named.", hint="name a folder: --img-dir DIR, or a SOURCE.")
     _keep_apart(named, out)
-    images = find_images(named, leave_out=out)
-    predictor, settings = _load(protocol, model, weights, device, amp, partial)
-    with progress("labelled", len(images), quiet=quiet) as advance:
-        summary = predict_images(
-            predictor,
-            images,
-            out,
-            settings,
-            kinds=kinds,
-            overlay_format=overlay_format,
-            overwrite=overwrite,
-            max_pixels=max_pixels,
-            advance=advance,
-        )
-    _report(summary, settings, predictor, out, kinds)
-    if json_file is not None:
-        write_json(json_file, _facts(summary, settings, predictor, out))
-    if summary.failed:
-        raise click.exceptions.Exit(EXIT_FAILED_INPUTS)
+    return find_images(named, leave_out=out)
 
 
 def _from_stdin(sources: tuple[str, ...]) -> list[str | Path]:
@@ -219,6 +236,7 @@ def _load(
     device: str,
     amp: str,
     partial: bool,
+    group: Group,
 ) -> tuple[Predictor, Settings]:
     from dseg.checkpoints import find_weights, sha256
     from dseg.predict import Predictor, Settings
@@ -237,7 +255,7 @@ def _load(
         device=device,
         amp=amp,
         partial=partial,
-        on_report=_warn_of_partial_fit,
+        on_report=_warn_of_partial_fit if group.main else lambda report: None,
     )
     return predictor, Settings.of(predictor, file.name, sha256(file))
 
@@ -245,45 +263,3 @@ def _load(
 def _warn_of_partial_fit(report: LoadReport) -> None:
     if not report.complete:
         say(f"WARNING: the checkpoint fits in part: {report}.")
-
-
-def _facts(
-    summary: Summary, settings: Settings, predictor: Predictor, out: Path
-) -> dict[str, object]:
-    from dataclasses import asdict
-
-    return {
-        "out": str(out),
-        "done": summary.done,
-        "skipped": summary.skipped,
-        "failed": [{"file": str(path), "problem": problem} for path, problem in summary.failed],
-        "tiled": summary.tiled,
-        "seconds": round(summary.seconds, 3),
-        "stage_seconds": {
-            "read": round(summary.read_s, 3),
-            "forward": round(summary.forward_s, 3),
-            "write": round(summary.write_s, 3),
-        },
-        "device": str(predictor.device),
-        "settings": asdict(settings),
-    }
-
-
-def _report(
-    summary: Summary,
-    settings: Settings,
-    predictor: Predictor,
-    out: Path,
-    kinds: tuple[str, ...],
-) -> None:
-    for path, problem in summary.failed:
-        say(f"failed: {path}: {problem}" if str(path) not in problem else f"failed: {problem}")
-    speed = f", {summary.done / summary.seconds:.3g} images/s" if summary.done else ""
-    say(
-        f"{summary.done} labelled, {summary.skipped} already there, {len(summary.failed)} failed "
-        f"in {summary.seconds:.1f} s{speed} on {predictor.device} ({settings.amp}). Results: {out}"
-    )
-    if summary.tiled:
-        say(f"{summary.tiled} images were too large to be seen whole and were labelled in tiles.")
-    if "label_ids" in kinds and predictor.label_space.name == "cityscapes" and not summary.failed:
-        say(f"Next: dseg eval --pred-dir {out / 'label_ids'} --gt-dir gtFine/val")

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.evaluate.benchmark import CATEGORIES, NAMES, NUM_LABELS, PREDICTIONS, ROWS, SCORED, TRUTH
 from dseg.evaluate.confusion import Counts, Ids, join_runs, joint_counts, mean_of_present, ratio
 from dseg.evaluate.counting import (
     Reading,
     checked_counts,
+    count_cores,
     map_in_order,
     read_pair,
     refuse_no_pairs,
@@ -48,6 +50,7 @@ def evaluate_cityscapes(
     per_image: bool = False,
     advance: Callable[[], None] | None = None,
     pred_ids: str = "label",
+    group: Group | None = None,
 ) -> CityscapesScores:
     """Compute the official scores of predictions against ``*_labelIds.png`` files.
 
@@ -57,28 +60,39 @@ def evaluate_cityscapes(
         instances: whether to compute iIoU.
         workers: threads, by default one a core; the result does not depend on it.
         per_image: whether to keep the scores of each image as well.
-        advance: called once for each image done.
+        advance: called once for each image that this process has done.
         pred_ids: what the predictions hold, "label" or "train" ids.
+        group: the processes that share the images out; all get the scores of the whole.
 
     Raises:
         DsegError: a file is missing or unreadable, sizes differ, or an id is wrong.
     """
+    group = group or Group()
     refuse_no_pairs(gt_files, pred_files)
     if instances:
         refuse_missing_instances(gt_files)
     count = partial(count_pair, instances=instances, pred_ids=pred_ids)
-    pairs = list(zip(gt_files, pred_files, strict=True))
+    pairs = group.shard(list(zip(gt_files, pred_files, strict=True)))
+    workers = workers or group.share_of(count_cores())
     total = np.zeros((NUM_LABELS, NUM_LABELS), np.int64)
-    sums = WeightedSums()
+    found: list[tuple[InstanceCount, ...]] = []
     images: list[ImageScores] = []
     for pair, counts in zip(pairs, map_in_order(count, pairs, workers), strict=True):
         total += counts.confusion
-        sums.add(counts.instances)
+        found.append(counts.instances)
         if per_image:
             images.append(score_image(*pair, counts.confusion))
         if advance is not None:
             advance()
-    return _make_scores(total, sums if instances else None, tuple(images), len(pairs))
+    sums = WeightedSums()
+    for of_image in group.gather_shards(found):
+        sums.add(of_image)
+    return _make_scores(
+        group.sum_counts(total),
+        sums if instances else None,
+        tuple(group.gather_shards(images)),
+        len(gt_files),
+    )
 
 
 def count_pair(

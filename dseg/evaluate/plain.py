@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dseg.distributed import Group
 from dseg.evaluate.confusion import (
     Counts,
     class_accuracy,
@@ -20,6 +21,7 @@ from dseg.evaluate.confusion import (
 from dseg.evaluate.counting import (
     Reading,
     checked_counts,
+    count_cores,
     make_places,
     map_in_order,
     read_pair,
@@ -37,6 +39,7 @@ def evaluate_pairs(
     workers: int | None = None,
     per_image: bool = False,
     advance: Callable[[], None] | None = None,
+    group: Group | None = None,
 ) -> ClassScores:
     """Compute IoU and accuracy of each class over all pairs together.
 
@@ -49,14 +52,17 @@ def evaluate_pairs(
         space: the classes.
         workers: threads, by default one a core; the result does not depend on it.
         per_image: whether to keep the scores of each image as well.
-        advance: called once for each image done.
+        advance: called once for each image that this process has done.
+        group: the processes that share the images out; all get the scores of the whole.
 
     Raises:
         DsegError: a file is unreadable, sizes differ, or an id is not of ``space``.
     """
+    group = group or Group()
     refuse_no_pairs(gt_files, pred_files)
     count = partial(_count_pair, reading=_reading_of(space), size=space.num_classes + 1)
-    pairs = list(zip(gt_files, pred_files, strict=True))
+    pairs = group.shard(list(zip(gt_files, pred_files, strict=True)))
+    workers = workers or group.share_of(count_cores())
     total = np.zeros((space.num_classes + 1, space.num_classes + 1), np.int64)
     images: list[ImageScores] = []
     for (gt_file, pred_file), counts in zip(
@@ -67,7 +73,8 @@ def evaluate_pairs(
             images.append(_score_image(gt_file, pred_file, counts, space))
         if advance is not None:
             advance()
-    return _make_scores(total, space, tuple(images), len(pairs))
+    images = group.gather_shards(images)
+    return _make_scores(group.sum_counts(total), space, tuple(images), len(gt_files))
 
 
 def _reading_of(space: LabelSpace) -> Reading:

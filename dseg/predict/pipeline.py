@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.images import MAX_PIXELS, Pixels, read_image, write_jpeg, write_png
 from dseg.labels import LabelSpace, make_lookup
@@ -20,7 +21,7 @@ from dseg.predict.record import Settings, claim_folder
 from dseg.predict.sources import ImageFile
 from dseg.render import render_overlay
 
-THREADS = min(8, os.cpu_count() or 2)  # that read, and as many that write
+THREADS = 8  # at most, one a core, that read, and as many that write
 PIXELS_AHEAD = 64_000_000  # decoded or waiting to be written, unless one image has more
 
 
@@ -58,6 +59,7 @@ def predict_images(
     overlay_format: str = "png",
     max_pixels: int = MAX_PIXELS,
     advance: Callable[[], None] = lambda: None,
+    group: Group | None = None,
 ) -> Summary:
     """Label images and write ``<out>/<kind>/<name>.png`` for each kind (an overlay may be a jpg).
 
@@ -68,16 +70,19 @@ def predict_images(
         kinds: any of ``KINDS``.
         overlay_format: ``png``, or ``jpg``, which is written faster and is smaller.
         overwrite: make all results of these images again, whatever made them before.
-        advance: called once for each image.
+        advance: called once for each image of this process.
+        group: the processes that share the images out; all get the summary of the whole.
 
     Raises:
         DsegError: the folder holds results of other settings, or cannot be written.
     """
-    claim_folder(out, settings, images, overwrite=overwrite)
-    run = _Run(predictor, out, kinds, max_pixels, overlay_format)
+    group = group or Group()
+    group.from_main(lambda: claim_folder(out, settings, images, overwrite=overwrite))
+    threads = min(THREADS, group.share_of(os.cpu_count() or 2))
+    run = _Run(predictor, out, kinds, max_pixels, overlay_format, threads)
     start = time.perf_counter()
     todo = []
-    for image in images:
+    for image in group.shard(images):
         if all(run.target(kind, image).exists() for kind in kinds):
             run.summary.skipped += 1
             advance()
@@ -85,7 +90,25 @@ def predict_images(
             todo.append(image)
     run.label(todo, advance)
     run.summary.seconds = time.perf_counter() - start
-    return run.summary
+    return _joined(group.gather(run.summary), images)
+
+
+def _joined(parts: list[Summary], images: Sequence[ImageFile]) -> Summary:
+    """Return one summary of all processes' parts; its failures are in the order of the images."""
+    places = {image.path: place for place, image in enumerate(images)}
+    return Summary(
+        done=sum(part.done for part in parts),
+        skipped=sum(part.skipped for part in parts),
+        failed=sorted(
+            (failure for part in parts for failure in part.failed),
+            key=lambda failure: places[failure[0]],
+        ),
+        tiled=sum(part.tiled for part in parts),
+        seconds=max(part.seconds for part in parts),
+        read_s=sum(part.read_s for part in parts),
+        forward_s=sum(part.forward_s for part in parts),
+        write_s=sum(part.write_s for part in parts),
+    )
 
 
 class _Run:
@@ -98,13 +121,15 @@ class _Run:
         kinds: Sequence[str],
         max_pixels: int,
         overlay_format: str = "png",
+        threads: int = THREADS,
     ) -> None:
         self.predictor = predictor
         self.out = out
         self.kinds = kinds
         self.max_pixels = max_pixels
         self.overlay_format = overlay_format
-        self.in_flight = THREADS  # images read ahead, and as many that wait to be written
+        self.threads = threads
+        self.in_flight = threads  # images read ahead, and as many that wait to be written
         self.summary = Summary()
         space = predictor.label_space
         self.label_ids = np.frombuffer(make_lookup(enumerate(space.label_ids)), np.uint8)
@@ -116,7 +141,10 @@ class _Run:
     def label(self, images: Iterable[ImageFile], advance: Callable[[], None]) -> None:
         """Read, label and write; a fault of writing ends the run after what is under way."""
         writing: deque[Future[float]] = deque()
-        with ThreadPoolExecutor(THREADS) as readers, ThreadPoolExecutor(THREADS) as writers:
+        with (
+            ThreadPoolExecutor(self.threads) as readers,
+            ThreadPoolExecutor(self.threads) as writers,
+        ):
             try:
                 for image, reading in self._read_ahead(readers, images):
                     done = self._label_one(image, reading)
@@ -152,7 +180,7 @@ class _Run:
         try:
             pixels, seconds = reading.result()
             self.summary.read_s += seconds
-            self.in_flight = max(1, min(THREADS, PIXELS_AHEAD * 3 // pixels.size))
+            self.in_flight = max(1, min(self.threads, PIXELS_AHEAD * 3 // pixels.size))
             start = time.perf_counter()
             prediction = self.predictor.predict(pixels, confidence="confidence" in self.kinds)
             self.summary.forward_s += time.perf_counter() - start

@@ -1,0 +1,197 @@
+"""``dseg check-data``: what the masks of a data set hold, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dseg.cli.console import progress, say, show_table
+from dseg.cli.params import FILE, FOLDER, json_option, quiet_option, workers_option, write_json
+from dseg.errors import EXIT_FAILED_INPUTS
+
+if TYPE_CHECKING:
+    from dseg.datasets import DataReport, Fault
+
+SIZES_AT_MOST = 3
+
+
+@click.command("check-data", short_help="Look for faults in a data set before training on it.")
+@click.option(
+    "--dataset",
+    required=True,
+    metavar="NAME",
+    help="cityscapes, camvid, voc, mapillary, folder or scenes.",
+)
+@click.option("--data-dir", type=FOLDER, required=True, help="Where it is.")
+@click.option(
+    "--split", "splits", multiple=True, metavar="SPLIT", help="May be repeated; by default all."
+)
+@click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set.")
+@click.option("--label-space", metavar="NAME", help="Map the masks onto other classes.")
+@click.option(
+    "--weights", type=click.Choice(["median", "log"]), help="Class weights for a loss, too."
+)
+@click.option(
+    "--decode-images",
+    is_flag=True,
+    help="Decode images too, not only their headers: finds cut-off files.",
+)
+@json_option("all of it")
+@workers_option("Threads, by default one a core; the result does not depend on it.")
+@quiet_option
+@click.pass_context
+def check_data(ctx: click.Context, /, **given: Any) -> None:
+    """Read all masks of a data set: its classes, sizes and values, and what is wrong.
+
+    Finds images without mask and masks without image, unequal sizes, unreadable
+    files, values that mean nothing, colours in place of ids, masks of 0 and 255,
+    mixed-up label ids and train ids, and classes that never occur; says what to
+    do about each.
+
+    \b
+    Example:
+      dseg check-data --dataset camvid --data-dir camvid
+      dseg check-data --dataset folder --data-dir roads --weights median
+
+    \b
+    Exit codes: 0 no faults (there may be warnings); 1 faults; 2 the folder is
+    of another kind, or the class file is wrong.
+    """
+    to_stdout = str(given["json_file"]) == "-"
+    reports = []
+    for report in _check(**given):
+        reports.append(report)
+        if not to_stdout:
+            _show(report, given["weights"])
+    if given["json_file"] is not None:
+        write_json(given["json_file"], _make_json(reports, **given))
+    faulty = not all(report.clean for report in reports)
+    if not given["quiet"]:
+        masks = sum(report.pairs for report in reports)
+        said = "there are faults" if faulty else "no faults"
+        say(f"{masks} masks read: {said}.")
+    if faulty:
+        ctx.exit(EXIT_FAILED_INPUTS)
+
+
+def _check(
+    *,
+    dataset: str,
+    data_dir: Path,
+    splits: tuple[str, ...],
+    classes: Path | None,
+    label_space: str | None,
+    decode_images: bool,
+    workers: int | None,
+    quiet: bool,
+    **_: Any,
+) -> Iterator[DataReport]:
+    """Yield the report of each split."""
+    from dseg.datasets import check_dataset, find_dataset, find_splits
+    from dseg.labels import find_label_space
+
+    space = find_label_space(label_space) if label_space else None
+    wanted = dict.fromkeys(splits) or find_splits(dataset, data_dir, class_file=classes)
+    for split in wanted:
+        found = find_dataset(dataset, data_dir, split, space=space, class_file=classes)
+        with progress(f"{split}: masks read", len(found.dataset), quiet=quiet) as advance:
+            yield check_dataset(
+                found.dataset,
+                unlabelled=found.unlabelled,
+                orphans=found.orphans,
+                decode_images=decode_images,
+                workers=workers,
+                advance=advance,
+            )
+
+
+def _show(report: DataReport, weights: str | None) -> None:
+    show_table("", (f"{report.name} {report.split}", ""), _make_facts(report))
+    if report.labelled:
+        columns = (
+            "class",
+            "pixels",
+            "share (%)",
+            "masks",
+            *([f"{weights} weight"] * bool(weights)),
+        )
+        show_table("", columns, _make_rows(report, weights))
+    for fault in report.faults:
+        for line in _say_fault(fault):
+            click.echo("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+
+
+def _make_facts(report: DataReport) -> list[tuple[str, str]]:
+    sizes = [
+        f"{width}x{height} ({count})" if height else f"others ({count})"
+        for (height, width), count in report.sizes.most_common(SIZES_AT_MOST)
+    ]
+    if len(report.sizes) > SIZES_AT_MOST:
+        sizes.append(f"{len(report.sizes) - SIZES_AT_MOST} more")
+    ignored = report.pixels - report.labelled - report.wrong
+    facts = {
+        "images with a mask": f"{report.pairs:,}",
+        "images without mask": f"{report.unlabelled + report.bare:,}",
+        "masks without image": f"{report.orphans:,}",
+        "sizes (width x height)": ", ".join(sizes),
+        "masks stored as": ", ".join(f"{kind} ({n})" for kind, n in report.kinds.most_common()),
+        "values of masks": _say_ranges([v for v, pixels in enumerate(report.values) if pixels]),
+        "ignored pixels": f"{ignored / report.pixels:.2%}" if report.pixels else "",
+        "wrong pixels": f"{report.wrong / report.pixels:.2%}" if report.wrong else "",
+    }
+    return [(what, value) for what, value in facts.items() if value]
+
+
+def _say_ranges(values: list[int]) -> str:
+    """Return ``0-11, 255``."""
+    spans: list[list[int]] = []
+    for value in values:
+        if spans and spans[-1][-1] == value - 1:
+            spans[-1] = [spans[-1][0], value]
+        else:
+            spans.append([value])
+    return ", ".join("-".join(map(str, span)) for span in spans)
+
+
+def _make_rows(report: DataReport, weights: str | None) -> list[tuple[str, ...]]:
+    rows = zip(report.space.names, report.class_pixels, report.images_with, strict=True)
+    shown = [
+        (name, f"{pixels:,}", f"{100 * pixels / report.labelled:.3f}", f"{images:,}")
+        for name, pixels, images in rows
+    ]
+    if weights is None:
+        return list(shown)
+    return [
+        (*row, f"{weight:.5f}") for row, weight in zip(shown, _weigh(report, weights), strict=True)
+    ]
+
+
+def _weigh(report: DataReport, kind: str) -> tuple[float, ...]:
+    from dseg.datasets import class_weights
+
+    return class_weights(report, "median" if kind == "median" else "log")
+
+
+def _say_fault(fault: Fault) -> list[str]:
+    files = f" ({fault.count} files, this is the first)" if fault.count > 1 else ""
+    return [f"{fault.level.upper()} {fault.kind}{files}: {fault.problem}", f"  Hint: {fault.hint}"]
+
+
+def _make_json(
+    reports: list[DataReport], *, dataset: str, data_dir: Path, weights: str | None, **_: Any
+) -> dict[str, Any]:
+    splits = {report.split: report.as_json() for report in reports}
+    if weights is not None:
+        for report in reports:
+            counted = list(_weigh(report, weights)) if report.labelled else None
+            splits[report.split][f"{weights}_weights"] = counted
+    return {
+        "dataset": dataset,
+        "data_dir": str(data_dir),
+        "label_space": reports[0].space.name,
+        "clean": all(report.clean for report in reports),
+        "splits": splits,
+    }

@@ -1,0 +1,185 @@
+"""``dseg train``: a network and a data set in, trained weights and curves out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dseg.cli.console import progress, say, training_display
+from dseg.cli.params import write_json
+from dseg.cli.training import Options, training_options
+from dseg.errors import DsegError
+
+if TYPE_CHECKING:
+    from dseg.distributed import Group
+    from dseg.recipes import Recipe
+    from dseg.train import Conditions, Outcome, Settings
+
+
+@click.command(short_help="Train a network.")
+@training_options
+def train(**values: Any) -> None:
+    """Train a network on a data set, by its published recipe unless told otherwise.
+
+    The folder RUN gets best.safetensors and last.safetensors, for dseg infer --weights;
+    metrics.jsonl, loss.png, miou.png, confusion.png and predictions/; run.json, what was trained
+    how; and state.pt, from which --resume goes on to the same bits. Ctrl-C and SIGTERM save first.
+
+    \b
+    Examples:
+      dseg scenes --out scenes -n 200
+      dseg train --model DABNet --dataset scenes --data-dir scenes --out run --epochs 20
+      dseg train --out run --resume
+      torchrun --nproc-per-node 4 -m dseg train --model DABNet --dataset cityscapes \\
+        --data-dir cityscapes --out run --resume
+    """
+    options = Options(**values)
+    from dseg.distributed import joined
+    from dseg.train import run_training, stopping_on_signals
+
+    device = "cpu" if options.device == "cpu" else _kind_of_device(options.device)
+    with joined(device) as group, stopping_on_signals() as stop:
+        settings = group.from_main(lambda: _find_settings(options, group))
+        group.from_main(lambda: _claim(options, settings))
+        outcome = run_training(
+            settings,
+            _conditions(options),
+            options.run,
+            group,
+            resume=options.resume,
+            show=lambda steps, first: training_display(
+                steps, first, quiet=options.quiet or not group.main
+            ),
+            progress=lambda what, total: progress(
+                what, total, quiet=options.quiet or not group.main
+            ),
+            stopping=stop,
+        )
+        if group.main:
+            _report(options, outcome)
+        group.barrier()  # torchrun would end this process with the first that ends otherwise than 0
+    if outcome.stopped:
+        raise click.exceptions.Exit(stop.exit_code or 130)
+
+
+def _kind_of_device(name: str) -> str:
+    from dseg.predict.devices import find_device
+
+    return find_device(name).type
+
+
+def _find_settings(options: Options, group: Group) -> Settings:
+    """Return the settings that the options ask for; of a run to resume, the ones it has."""
+    from dseg.train import read_settings
+    from dseg.train.settings import RUN_FILE, find_differences
+
+    known = options.resume and (options.run / RUN_FILE).is_file()
+    if known and options.model is None and not options.names:
+        return read_settings(options.run)
+    settings = _make_settings(options, group)
+    if known:
+        differences = find_differences(read_settings(options.run), settings)
+        if differences:
+            raise DsegError(
+                f"{options.run} was begun otherwise: {'; '.join(differences[:4])}.",
+                hint=f"go on as it was begun (dseg train --resume --out {options.run}), or start "
+                "anew with another --out.",
+            )
+    return settings
+
+
+def _make_settings(options: Options, group: Group) -> Settings:
+    from dseg.train import Settings
+
+    if options.model is None:
+        raise DsegError(
+            "No network is named.", hint="name it by --model, for example DABNet (dseg models)."
+        )
+    if not options.names or len(options.names) != len(options.roots):
+        raise DsegError(
+            f"{len(options.names)} data sets are named, and {len(options.roots)} folders.",
+            hint="give each --dataset its --data-dir, for example: --dataset camvid --data-dir "
+            "CamVid",
+        )
+    name, recipe = _find_recipe(options)
+    return Settings(
+        model=options.model,
+        datasets=tuple(
+            (name.lower(), str(root))
+            for name, root in zip(options.names, options.roots, strict=True)
+        ),
+        split=options.split,
+        val_split="" if options.val_split == "none" else options.val_split,
+        label_space=options.label_space.lower(),
+        class_file=str(options.classes or ""),
+        recipe_name=name,
+        recipe=recipe,
+        weights=str(options.weights or ""),
+        reset_head=options.reset_head,
+        backbone_weights=options.backbone_weights,
+        seed=options.seed,
+        deterministic=options.deterministic,
+        amp=options.amp,
+        on_bad_data=options.on_bad_data,
+        world_size=group.world_size,
+    )
+
+
+def _find_recipe(options: Options) -> tuple[str, Recipe]:
+    from dseg.recipes import find_recipe
+    from dseg.registry import MODELS
+
+    assert options.model is not None
+    name = options.recipe_name or MODELS[options.model].recipe
+    shortcuts = []
+    if options.epochs is not None:
+        shortcuts += [f"epochs={options.epochs}", "steps=0"]
+    if options.batch_size is not None:
+        shortcuts.append(f"batch={options.batch_size}")
+    return name, find_recipe(name).override([*options.overrides, *shortcuts])
+
+
+def _claim(options: Options, settings: Settings) -> None:
+    """Refuse to write over another run."""
+    from dseg.train.settings import RUN_FILE
+
+    if (options.run / RUN_FILE).exists() and not options.resume:
+        raise DsegError(
+            f"{options.run} holds a run already.",
+            hint="go on with it by --resume, or name another --out.",
+        )
+
+
+def _conditions(options: Options) -> Conditions:
+    from dseg.train import Conditions
+
+    return Conditions(
+        device=options.device,
+        workers=options.workers,
+        cache=options.cache,
+        validate_every=options.validate_every,
+        save_every=options.save_every,
+        log_every=options.log_every,
+        draw=options.draw,
+        tensorboard=options.tensorboard,
+        compile=options.compiled,
+        checkpoint_activations=options.checkpoint_activations,
+        check_data=not options.no_check,
+    )
+
+
+def _report(options: Options, outcome: Outcome) -> None:
+    best = f"{100 * outcome.best:.2f} %" if outcome.best >= 0 else "not validated"
+    facts = {"run": str(options.run), "step": outcome.step, "stopped": outcome.stopped}
+    if options.json_file is not None:
+        write_json(
+            options.json_file, {**facts, "best_miou": outcome.best if outcome.best >= 0 else None}
+        )
+    if outcome.stopped:
+        say(f"Stopped after step {outcome.step}. Go on: dseg train --resume --out {options.run}")
+        return
+    say(f"Trained {outcome.step} steps; best validation mIoU: {best}. Results: {options.run}")
+    if outcome.best >= 0:
+        weights = options.run / "best.safetensors"
+        say(f"Next: dseg infer --weights {weights} --img-dir DIR")

@@ -1,0 +1,37 @@
+"""CamVid (Brostow et al., ECCV 2008) in the 11-class form of SegNet's tutorial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dseg.datasets.base import Encoding
+from dseg.datasets.layouts import CAMVID_SPLITS, find_camvid_list
+from dseg.datasets.lists import read_pair_list
+from dseg.datasets.tree import Listing, Tree, pair_files, walk_images
+from dseg.labels import IGNORE, LABEL_SPACES
+
+SPACE = LABEL_SPACES["camvid"]
+ENCODING = Encoding(
+    train_ids={**{value: value for value in range(11)}, 11: IGNORE, IGNORE: IGNORE},
+    allowed="CamVid's 11 classes are 0 to 10, and 11 or 255 is ignored",
+)
+
+
+def open_camvid(root: Path) -> Tree:
+    """Describe CamVid: pairs of folders, or else list files in SegNet's or DABNet's manner."""
+    splits = (*CAMVID_SPLITS[:2], "trainval", *CAMVID_SPLITS[2:])
+    there = tuple(s for s in splits if _has_folders(root, s) or find_camvid_list(root, s))
+    return Tree(space=SPACE, splits=there, listing=lambda split: _list_split(root, split))
+
+
+def _has_folders(root: Path, split: str) -> bool:
+    return (root / split).is_dir() and (root / f"{split}annot").is_dir()
+
+
+def _list_split(root: Path, split: str) -> Listing:
+    if _has_folders(root, split):
+        images, masks = (walk_images(root / f"{split}{kind}") for kind in ("", "annot"))
+        return pair_files(images, masks, ENCODING, labels_may_lack=split == "test")
+    listed = find_camvid_list(root, split)
+    assert listed is not None  # the tree names such splits only
+    return read_pair_list(listed, root, ENCODING)

@@ -1,0 +1,266 @@
+"""Class files: a small TOML or JSON file that says what the masks of a folder hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dseg.datasets.base import UNKNOWN, Encoding
+from dseg.errors import DsegError
+from dseg.labels import IGNORE, Color, LabelSpace, voc_color
+
+TOP = (
+    *("name", "images", "masks", "image_suffix", "mask_suffix"),
+    *("ignore", "ignore_colors", "mask_colors", "map", "class"),
+)
+OF_CLASS = ("name", "id", "ids", "color")
+EXAMPLE = '[[class]] with name = "road" and id = 0'
+Places = str | Mapping[str, str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFile:
+    """What a class file says.
+
+    Attributes:
+        path: the file.
+        images, masks: a folder below the data set's, with ``{split}`` in it or not; or one for
+            each split; or None for the usual ones.
+        image_suffix, mask_suffix: what follows the common name before ``.png``.
+        space: the classes.
+        encoding: of all masks.
+    """
+
+    path: Path
+    images: Places
+    masks: Places
+    image_suffix: str
+    mask_suffix: str
+    space: LabelSpace
+    encoding: Encoding
+
+
+def read_class_file(path: Path) -> ClassFile:
+    """Read a class file.
+
+    Raises:
+        DsegError: it is missing, no TOML or JSON, or a field is wrong; names the field.
+    """
+    return _Reader(path, _parse(path)).read()
+
+
+def _parse(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DsegError(f"{path} is no text in UTF-8.", hint="save it as UTF-8.") from None
+    except OSError as fault:
+        raise DsegError(
+            f"The class file {path} cannot be read: {fault.strerror}.", hint="check --classes."
+        ) from None
+    kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
+    try:
+        return json.loads(text) if kind == "JSON" else _find_toml().loads(text)
+    except (ValueError, RecursionError) as fault:  # both parsers' errors are ValueErrors
+        raise DsegError(f"{path} is no {kind}: {fault}.", hint="mend that line.") from None
+
+
+def _find_toml() -> Any:
+    for name in ("tomllib", "tomli"):  # the first since Python 3.11
+        try:
+            return import_module(name)
+        except ModuleNotFoundError:
+            continue
+    raise DsegError(
+        "Python 3.10 cannot read TOML by itself.",
+        hint="pip install tomli, or write the class file as JSON.",
+    )
+
+
+@dataclass
+class _Reader:
+    """Reads the fields of one class file, each checked."""
+
+    path: Path
+    fields: Any
+    owners: dict[int | Color, str] = field(default_factory=dict)  # who has claimed a value
+
+    def read(self) -> ClassFile:
+        if not isinstance(self.fields, dict):
+            self.fail("it is no table of fields", f"write {EXAMPLE}.")
+        self.fields = dict(self.fields)
+        if "classes" in self.fields:
+            self.fields.setdefault("class", self.fields.pop("classes"))
+        self.known(self.fields, TOP, "", "")
+        space = self.read_space()
+        return ClassFile(
+            path=self.path,
+            images=self.places("images"),
+            masks=self.places("masks"),
+            image_suffix=self.text(self.fields, "image_suffix", ""),
+            mask_suffix=self.text(self.fields, "mask_suffix", ""),
+            space=space,
+            encoding=self.encoding,
+        )
+
+    def read_space(self) -> LabelSpace:
+        """Return the classes, and keep what mask values mean in ``encoding``."""
+        rows = self.fields.get("class")
+        if not isinstance(rows, list) or not rows or not all(isinstance(r, dict) for r in rows):
+            self.fail("it names no class", f"write {EXAMPLE} for each.")
+        if len(rows) > UNKNOWN:
+            self.fail(f"it has {len(rows)} classes", f"use {UNKNOWN} at most.")
+        by_color = self.fields.get("mask_colors", False)
+        if not isinstance(by_color, bool):
+            self.fail("mask_colors is neither true nor false", "write mask_colors = true.")
+        self.refuse_mixture(rows, by_color)
+        names = tuple(self.read_name(place, row) for place, row in enumerate(rows))
+        if len({name.lower() for name in names}) < len(names):
+            self.fail("two classes have the same name", "give one class several ids = [...].")
+        colors = tuple(
+            self.color(row["color"], f"color of {name!r}") if "color" in row else None
+            for name, row in zip(names, rows, strict=True)
+        )
+        values = self.read_values(names, rows)
+        lost = [IGNORE]
+        if by_color:
+            self.encoding = self.encode_colors(names, colors)
+        else:
+            self.encoding = self.encode_ids(names, values)
+            lost = [v for v, train_id in self.encoding.train_ids.items() if train_id == IGNORE]
+        return LabelSpace(
+            name=self.text(self.fields, "name", self.path.stem),
+            names=names,
+            colors=tuple(color or voc_color(at + 1) for at, color in enumerate(colors)),
+            label_ids=tuple(range(len(names))) if by_color else tuple(v[0] for v in values),
+            ignored_ids=tuple(sorted(lost)),
+        )
+
+    def refuse_mixture(self, rows: list[Any], by_color: bool) -> None:
+        """Refuse fields that would be without effect."""
+        idle = ("ignore", "map") if by_color else ("ignore_colors",)
+        used = [key for key in idle if key in self.fields]
+        if by_color:
+            used += [key for row in rows for key in ("id", "ids") if key in row]
+        if used:
+            kind = "true, masks hold no ids" if by_color else "not true, masks hold no colours"
+            self.fail(f"mask_colors is {kind}, yet there is {used[0]}", "leave one of them out.")
+
+    def read_name(self, place: int, row: Mapping[str, Any]) -> str:
+        where = f"class {place + 1}"
+        name = self.text(row, "name", "", where)
+        if not name.strip() or not name.isprintable():
+            self.fail(f"{where} has no name", f"write {EXAMPLE}.")
+        if name == "ignore":
+            self.fail(f"{where} is named 'ignore'", "write ignore = [...] with its ids instead.")
+        if "id" in row and "ids" in row:
+            self.fail(f"{name!r} has id and ids", "keep one of them.")
+        self.known(
+            row, OF_CLASS, f" of {name!r}", "fields of the whole file stand above the first class."
+        )
+        return name
+
+    def read_values(self, names: tuple[str, ...], rows: list[Any]) -> list[list[int]]:
+        """Return the mask values of each class; none where masks are colours."""
+        values = [
+            self.ids([row["id"]] if "id" in row else row.get("ids", []), f"ids of {name!r}")
+            for name, row in zip(names, rows, strict=True)
+        ]
+        renamed = self.fields.get("map", {})
+        if not isinstance(renamed, dict):
+            self.fail("map is no table", 'write map = {7 = "road", 0 = "ignore"}.')
+        for value, name in renamed.items():
+            small = value.isdecimal() and len(value) <= 3
+            (number,) = self.ids([int(value) if small else value[:9]], "map")
+            if name == "ignore":
+                self.claim(number, "ignore")
+            elif name in names:
+                values[names.index(name)].append(number)
+            else:
+                self.fail(f"map gives {value} to {name!r}, which is no class", "name a class.")
+        return values
+
+    def encode_ids(self, names: tuple[str, ...], values: list[list[int]]) -> Encoding:
+        for name, own in zip(names, values, strict=True):
+            if not own:
+                self.fail(f"{name!r} has no id", "write id = 0, or ids = [0, 7].")
+            for value in own:
+                self.claim(value, name)
+        if "ignore" in self.fields or IGNORE not in self.owners:
+            for value in self.ids(self.fields.get("ignore", [IGNORE]), "ignore"):
+                self.claim(value, "ignore")
+        train_ids = {
+            value: IGNORE if owner == "ignore" else names.index(owner)
+            for value, owner in self.owners.items()
+            if isinstance(value, int)
+        }
+        known = ", ".join(map(str, sorted(train_ids)))
+        return Encoding(train_ids=train_ids, allowed=f"{self.path.name} knows {known}")
+
+    def encode_colors(self, names: tuple[str, ...], colors: tuple[Color | None, ...]) -> Encoding:
+        for name, color in zip(names, colors, strict=True):
+            if color is None:
+                self.fail(f"{name!r} has no color", "mask_colors = true needs one for each.")
+            self.claim(color, name)
+        for color in self.listed(self.fields.get("ignore_colors", []), "ignore_colors"):
+            self.claim(self.color(color, "ignore_colors"), "ignore")
+        return Encoding(
+            train_ids={},
+            allowed=f"{self.path.name} names {len(self.owners)} colours",
+            colors={
+                color: IGNORE if owner == "ignore" else names.index(owner)
+                for color, owner in self.owners.items()
+                if isinstance(color, tuple)
+            },
+        )
+
+    def claim(self, value: int | Color, owner: str) -> None:
+        """Note what a value or colour means, once."""
+        other = self.owners.setdefault(value, owner)
+        if other != owner:
+            self.fail(f"{value} is both {other!r} and {owner!r}", "give it to one.")
+
+    def places(self, key: str) -> Places:
+        value = self.fields.get(key)
+        if isinstance(value, dict):
+            return {split: self.text(value, split, "", key) for split in value}
+        return self.text(self.fields, key, "") or None
+
+    def text(self, table: Mapping[str, Any], key: str, default: str, where: str = "") -> str:
+        value = table.get(key, default)
+        if not isinstance(value, str):
+            self.fail(f"{where + ': ' if where else ''}{key} is {value!r}", "write a text.")
+        return value
+
+    def listed(self, value: Any, where: str) -> list[Any]:
+        if not isinstance(value, list):
+            self.fail(f"{where} is {value!r}", "write a list, [...].")
+        return value
+
+    def ids(self, value: Any, where: str) -> list[int]:
+        numbers = self.listed(value, where)
+        for number in numbers:
+            if type(number) is not int or not 0 <= number <= 255:
+                self.fail(f"{where} has {number!r}", "values of masks are whole, 0 to 255.")
+        return numbers
+
+    def color(self, value: Any, where: str) -> Color:
+        if not isinstance(value, list) or len(value) != 3:
+            self.fail(f"{where} is {value!r}", "write [red, green, blue], each 0 to 255.")
+        red, green, blue = self.ids(value, where)
+        return red, green, blue
+
+    def known(self, table: Mapping[str, Any], names: Iterable[str], where: str, hint: str) -> None:
+        for key in table:
+            if key not in names:
+                near = get_close_matches(key, names, n=1)
+                guess = f"did you mean {near[0]}? " if near else ""
+                self.fail(f"{key!r}{where} is no field", f"{guess}{hint or 'see the README.'}")
+
+    def fail(self, problem: str, hint: str) -> NoReturn:
+        raise DsegError(f"{self.path}: {problem}.", hint=hint)

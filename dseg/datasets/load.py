@@ -1,0 +1,185 @@
+"""From a name, a folder and a split to a ``Dataset``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+
+from dseg.datasets.base import Dataset, Encoding, Sample
+from dseg.datasets.layouts import refuse_layout, refuse_missing
+from dseg.datasets.mapping import map_classes
+from dseg.datasets.table import DATASETS
+from dseg.datasets.tree import Listing, Tree, join_listings
+from dseg.errors import DsegError
+from dseg.labels import LabelSpace
+
+JOINED = "trainval"
+JOINED_OF = ("train", "val")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """One split as it lies on disk.
+
+    Attributes:
+        dataset: the images that have masks.
+        unlabelled: images without mask.
+        orphans: masks without image.
+    """
+
+    dataset: Dataset
+    unlabelled: tuple[Path, ...]
+    orphans: tuple[Path, ...]
+
+
+def find_dataset_name(name: str) -> str:
+    """Return a data set's name as the table spells it.
+
+    Raises:
+        DsegError: there is none; the hint lists them.
+    """
+    plain = name.lower().replace("_", "-")
+    if plain in DATASETS:
+        return plain
+    near = get_close_matches(plain, DATASETS, n=1)
+    guess = f"did you mean {near[0]}? " if near else ""
+    raise DsegError(
+        f"No data set named {name!r}.", hint=f"{guess}choose one of: {', '.join(DATASETS)}."
+    )
+
+
+def load_dataset(
+    name: str,
+    root: Path,
+    split: str,
+    *,
+    space: LabelSpace | None = None,
+    class_file: Path | None = None,
+) -> Dataset:
+    """Find the pairs of one split; files are decoded later.
+
+    Args:
+        name: one of ``DATASETS``.
+        root: its folder.
+        split: such as ``train``; ``trainval`` joins train and val.
+        space: classes to map those of the masks onto; by default the data set's own.
+        class_file: for ``folder``, where it is not ``classes.toml`` in ``root``.
+
+    Raises:
+        DsegError: unknown name or split, a folder of another kind, an empty split, an image
+            without mask, or classes that cannot be mapped.
+    """
+    found = find_dataset(name, root, split, space=space, class_file=class_file)
+    if found.unlabelled:
+        raise _unlabelled(found, root)
+    return found.dataset
+
+
+def find_dataset(
+    name: str,
+    root: Path,
+    split: str,
+    *,
+    space: LabelSpace | None = None,
+    class_file: Path | None = None,
+) -> Found:
+    """Find the pairs of one split and what has no partner; see ``load_dataset``."""
+    name = find_dataset_name(name)
+    tree = _open_tree(name, root, class_file)
+    listing = _list_split(name, tree, root, split)
+    if not listing.samples and not listing.unlabelled:
+        raise DsegError(
+            f"The split {split} of {name} in {root} has no image.",
+            hint=f"expected: {DATASETS[name].layout}.",
+        )
+    samples = listing.samples
+    if space is not None:
+        table = map_classes(tree.space, space, by_name=tree.by_name)
+        samples = _map_samples(samples, table)
+    dataset = Dataset(
+        name=name,
+        split=split,
+        space=space or tree.space,
+        samples=samples,
+        classes=frozenset[int]().union(*(e.classes() for e in _encodings(samples))),
+    )
+    return Found(dataset=dataset, unlabelled=listing.unlabelled, orphans=listing.orphans)
+
+
+def find_splits(name: str, root: Path, *, class_file: Path | None = None) -> tuple[str, ...]:
+    """Return the splits that there are in a data set's folder, without joined ones.
+
+    Raises:
+        DsegError: unknown name, or a folder of another kind.
+    """
+    name = find_dataset_name(name)
+    tree = _open_tree(name, root, class_file)
+    if not tree.splits:
+        raise _no_split(name, root, "", tree)
+    alone = tuple(split for split in tree.splits if split != JOINED)
+    return alone or tree.splits
+
+
+def _open_tree(name: str, root: Path, class_file: Path | None) -> Tree:
+    spec = DATASETS[name]
+    if class_file is not None and name != "folder":
+        raise DsegError(
+            f"The classes of {name} are known, yet the class file {class_file} is named.",
+            hint="leave --classes away, or use --dataset folder.",
+        )
+    module, _, function = spec.target.partition(":")
+    opened: Callable[..., Tree] = getattr(import_module(module), function)
+    if class_file is not None:
+        refuse_missing(name, root)
+        return opened(root, class_file)
+    refuse_layout(name, root, spec.layout)
+    return opened(root)
+
+
+def _list_split(name: str, tree: Tree, root: Path, split: str) -> Listing:
+    if split in tree.splits:
+        return tree.listing(split)
+    if split == JOINED and set(JOINED_OF) <= set(tree.splits):
+        return join_listings({part: tree.listing(part) for part in JOINED_OF})
+    raise _no_split(name, root, split, tree)
+
+
+def _no_split(name: str, root: Path, split: str, tree: Tree) -> DsegError:
+    layout = DATASETS[name].layout
+    if not tree.splits:
+        return DsegError(f"{root} has no split of {name}.", hint=f"expected: {layout}.")
+    there = ", ".join(tree.splits)
+    hint = f"there are: {there}. Expected: {layout}."
+    if split == "trainaug":
+        hint = (
+            "put its list into ImageSets/Segmentation/trainaug.txt (an id, or an image and its "
+            f"mask a line) and its masks into SegmentationClassAug; there are: {there}."
+        )
+    return DsegError(f"{name} in {root} has no split {split!r}.", hint=hint)
+
+
+def _unlabelled(found: Found, root: Path) -> DsegError:
+    count = len(found.unlabelled)
+    orphans = ""
+    if found.orphans:
+        orphans = f"; masks without image: {len(found.orphans)}, the first: {found.orphans[0]}"
+    return DsegError(
+        f"{count} of {count + len(found.dataset)} images of the split {found.dataset.split} in "
+        f"{root} have no mask, the first: {found.unlabelled[0]}{orphans}.",
+        hint="add the masks, or take these images away. Expected: "
+        f"{DATASETS[found.dataset.name].layout}.",
+    )
+
+
+def _encodings(samples: tuple[Sample, ...]) -> list[Encoding]:
+    """Return the different encodings of samples; there are few."""
+    return list({id(sample.encoding): sample.encoding for sample in samples}.values())
+
+
+def _map_samples(samples: tuple[Sample, ...], table: tuple[int, ...]) -> tuple[Sample, ...]:
+    """Map all encodings; samples share the few that there are."""
+    mapped = {id(old): old.map_train_ids(table) for old in _encodings(samples)}
+    return tuple(replace(sample, encoding=mapped[id(sample.encoding)]) for sample in samples)

@@ -1,0 +1,151 @@
+"""Mapillary Vistas v1.2 (Neuhold et al., ICCV 2017), its 66 classes read as Cityscapes' 19.
+
+Each decision follows the definitions of Cityscapes' classes (Cordts et al., CVPR 2016, appendix A
+and the data set's site): road has its markings, lanes that only markings part from it, and lanes
+for emergencies; sidewalk has its curb; terrain has sand and soil; rider is whoever rides.
+What Cityscapes names but does not score is ignored (parking, rail track, guard rail, bridge,
+tunnel, caravan, trailer), and so is what it does not name, or names in part only.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from dseg.datasets.base import Encoding
+from dseg.datasets.tree import Listing, Tree, pair_files, walk_images
+from dseg.errors import DsegError
+from dseg.labels import IGNORE, LABEL_SPACES
+
+SPACE = LABEL_SPACES["cityscapes"]
+FOLDERS = {"train": "training", "val": "validation", "test": "testing"}
+CONFIGS = ("config_v1.2.json", "config.json")
+UNSCORED = ""
+
+# In the order of the ids, 0 to 65: the class, and Cityscapes' class.
+CLASSES: tuple[tuple[str, str], ...] = (
+    ("animal--bird", UNSCORED),
+    ("animal--ground-animal", UNSCORED),
+    ("construction--barrier--curb", "sidewalk"),
+    ("construction--barrier--fence", "fence"),
+    ("construction--barrier--guard-rail", UNSCORED),
+    ("construction--barrier--other-barrier", UNSCORED),  # blocks of concrete, walls, fences
+    ("construction--barrier--wall", "wall"),
+    ("construction--flat--bike-lane", "road"),  # parted by markings
+    ("construction--flat--crosswalk-plain", "road"),
+    ("construction--flat--curb-cut", "sidewalk"),
+    ("construction--flat--parking", UNSCORED),
+    ("construction--flat--pedestrian-area", "sidewalk"),
+    ("construction--flat--rail-track", UNSCORED),
+    ("construction--flat--road", "road"),
+    ("construction--flat--service-lane", "road"),
+    ("construction--flat--sidewalk", "sidewalk"),
+    ("construction--structure--bridge", UNSCORED),
+    ("construction--structure--building", "building"),
+    ("construction--structure--tunnel", UNSCORED),
+    ("human--person", "person"),
+    ("human--rider--bicyclist", "rider"),
+    ("human--rider--motorcyclist", "rider"),
+    ("human--rider--other-rider", "rider"),
+    ("marking--crosswalk-zebra", "road"),
+    ("marking--general", "road"),
+    ("nature--mountain", UNSCORED),
+    ("nature--sand", "terrain"),
+    ("nature--sky", "sky"),
+    ("nature--snow", UNSCORED),
+    ("nature--terrain", "terrain"),
+    ("nature--vegetation", "vegetation"),
+    ("nature--water", UNSCORED),
+    ("object--banner", UNSCORED),
+    ("object--bench", UNSCORED),
+    ("object--bike-rack", UNSCORED),
+    ("object--billboard", UNSCORED),
+    ("object--catch-basin", UNSCORED),  # these two and potholes lie in roads and sidewalks
+    ("object--cctv-camera", UNSCORED),
+    ("object--fire-hydrant", UNSCORED),
+    ("object--junction-box", UNSCORED),
+    ("object--mailbox", UNSCORED),
+    ("object--manhole", UNSCORED),
+    ("object--phone-booth", UNSCORED),
+    ("object--pothole", UNSCORED),
+    ("object--street-light", UNSCORED),  # its pole is a pole in Vistas too
+    ("object--support--pole", "pole"),
+    ("object--support--traffic-sign-frame", "pole"),  # horizontal parts count as pole
+    ("object--support--utility-pole", "pole"),
+    ("object--traffic-light", "traffic light"),
+    ("object--traffic-sign--back", UNSCORED),
+    ("object--traffic-sign--front", "traffic sign"),
+    ("object--trash-can", UNSCORED),
+    ("object--vehicle--bicycle", "bicycle"),
+    ("object--vehicle--boat", UNSCORED),
+    ("object--vehicle--bus", "bus"),
+    ("object--vehicle--car", "car"),
+    ("object--vehicle--caravan", UNSCORED),
+    ("object--vehicle--motorcycle", "motorcycle"),
+    ("object--vehicle--on-rails", "train"),
+    ("object--vehicle--other-vehicle", UNSCORED),
+    ("object--vehicle--trailer", UNSCORED),
+    ("object--vehicle--truck", "truck"),
+    ("object--vehicle--wheeled-slow", UNSCORED),
+    ("void--car-mount", UNSCORED),
+    ("void--ego-vehicle", UNSCORED),
+    ("void--unlabeled", UNSCORED),
+)
+
+
+def open_mapillary(root: Path) -> Tree:
+    """Describe Vistas; the ids are those of the root's ``config.json`` if there is one.
+
+    Raises:
+        DsegError: that file is broken or that of another version.
+    """
+    encoding = _make_encoding(_read_names(root))
+    splits = tuple(split for split, name in FOLDERS.items() if (root / name / "images").is_dir())
+    return Tree(
+        space=SPACE, splits=splits, listing=lambda split: _list_split(root, split, encoding)
+    )
+
+
+def _make_encoding(names: list[str]) -> Encoding:
+    onto = dict(CLASSES)
+    return Encoding(
+        train_ids={
+            value: SPACE.names.index(onto[name]) if onto[name] else IGNORE
+            for value, name in enumerate(names)
+        },
+        allowed=f"the ids of Vistas v1.2 are 0 to {len(names) - 1}",
+    )
+
+
+def _read_names(root: Path) -> list[str]:
+    """Return the class of each id."""
+    path = next((root / name for name in CONFIGS if (root / name).is_file()), None)
+    if path is None:
+        return [name for name, _ in CLASSES]
+    try:
+        names = [row["name"] for row in json.loads(path.read_text(encoding="utf-8"))["labels"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        raise DsegError(
+            f"{path} does not list the classes of Mapillary Vistas.",
+            hint="put the file that came with the data set there, or take it away.",
+        ) from None
+    if sorted(map(str, names)) != sorted(dict(CLASSES)):
+        raise DsegError(
+            f"{path} names {len(names)} classes, which are not the {len(CLASSES)} of v1.2.",
+            hint="use v1.2; where both versions are unpacked, put config_v1.2.json there.",
+        )
+    return names
+
+
+def _list_split(root: Path, split: str, encoding: Encoding) -> Listing:
+    home = root / FOLDERS[split]
+    places = (home / "v1.2" / "labels", home / "labels")
+    labels = next((place for place in places if place.is_dir()), None)
+    if labels is None and (home / "v2.0").is_dir():
+        raise DsegError(
+            f"{home} has the labels of Vistas v2.0 only, whose ids differ.",
+            hint=f"unpack v1.2 as well, into {places[0]}.",
+        )
+    masks = walk_images(labels, suffixes=(".png",)) if labels else {}
+    images = walk_images(home / "images")
+    return pair_files(images, masks, encoding, labels_may_lack=split == "test")

@@ -1,0 +1,287 @@
+"""Stream: an endless, reproducible sequence of augmented samples, and batches of it.
+
+Position p of the stream is sample ``order(epoch)[p % n]`` of epoch ``p // n``, augmented by a
+generator of (seed, epoch, index). Step s of a run reads positions ``s * batch`` onwards, dealt out
+to processes and parts in turn. So what a step sees depends on nothing but the seed: not on the
+number of processes, not on workers, not on where a run was interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from dseg.datasets.base import Dataset, Pair
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.transforms import Augmentation, apply_views, draw_view, make_generator
+
+OnBadData = Literal["stop", "skip"]
+MAX_TRIES = 100  # samples in a row that may be bad before a run stops in any case
+
+
+class Batch(NamedTuple):
+    """One part of a step's batch, for one process.
+
+    Attributes:
+        images: (n, 3, h, w) uint8, RGB.
+        train_ids: (n, h, w) uint8.
+        names: of the samples.
+        faults: what was wrong with samples that were left out, as ``(name, problem)``.
+    """
+
+    images: Tensor
+    train_ids: Tensor
+    names: list[str]
+    faults: list[tuple[str, str]]
+
+
+class Crop(NamedTuple):
+    """One augmented sample: (3, h, w) and (h, w) uint8; see ``Batch``."""
+
+    image: Tensor
+    train_ids: Tensor
+    name: str
+    faults: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Which positions of the stream each part of each step reads.
+
+    Attributes:
+        batch: samples a step, over all processes and parts.
+        accumulate: parts of a process's share.
+        rank, world_size: this process, and how many there are.
+        first, last: the steps to read, ``last`` excluded.
+    """
+
+    batch: int
+    accumulate: int = 1
+    rank: int = 0
+    world_size: int = 1
+    first: int = 0
+    last: int = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        size = self.batch // (self.world_size * self.accumulate)
+        for step in range(self.first, self.last):
+            for part in range(self.accumulate):
+                start = step * self.batch + (part * self.world_size + self.rank) * size
+                yield list(range(start, start + size))
+
+    def check(self) -> None:
+        """Raise a DsegError if the batch cannot be dealt out evenly."""
+        parts = self.world_size * self.accumulate
+        if self.batch % parts:
+            raise DsegError(
+                f"A batch of {self.batch} cannot be dealt out to {self.world_size} processes "
+                f"with {self.accumulate} parts each.",
+                hint=f"use a multiple of {parts}: --set batch={-(-self.batch // parts) * parts}",
+            )
+
+
+class Stream(TorchDataset[Crop | DsegError]):
+    """The samples of a data set in random order, augmented, for ever.
+
+    Args:
+        dataset: where samples come from.
+        augmentation: what may happen to them.
+        seed: of order and augmentation.
+        fill: RGB around images, 0 to 255.
+        on_bad_data: ``stop`` at a sample that cannot be read, or ``skip`` it and take the next.
+        read: gives the pair of an index; by default it is read from its files.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        augmentation: Augmentation,
+        *,
+        seed: int,
+        fill: Sequence[float],
+        on_bad_data: OnBadData = "stop",
+        read: Callable[[int], Pair] | None = None,
+    ):
+        self.dataset = dataset
+        self.augmentation = augmentation
+        self.seed = seed
+        self.fill = tuple(fill)
+        self.on_bad_data = on_bad_data
+        self.read = read or dataset.read
+
+    def place(self, position: int) -> tuple[int, int]:
+        """Return the epoch and the sample's index at a position."""
+        epoch, rest = divmod(position, len(self.dataset))
+        return epoch, int(_order(self.seed, epoch, len(self.dataset))[rest])
+
+    def __getitem__(self, position: int) -> Crop | DsegError:
+        """Return the augmented sample at a position, or what is wrong with it.
+
+        An error is returned, not raised: a worker process would wrap it into another.
+        """
+        try:
+            return self.crop(position)
+        except DsegError as fault:
+            return fault
+
+    def crop(self, position: int) -> Crop:
+        """Return the augmented sample at a position, 0 or more.
+
+        Raises:
+            DsegError: it cannot be read and is not to be skipped, or 100 in a row cannot.
+        """
+        epoch, index = self.place(position)
+        generator = make_generator(self.seed, epoch, index)
+        pair, name, faults = self._read(index)
+        image = torch.from_numpy(pair.image.copy()).permute(2, 0, 1)[None]
+        train_ids = torch.from_numpy(pair.train_ids.copy())[None]
+        height, width = pair.train_ids.shape
+        view = draw_view(self.augmentation, height, width, generator)
+        crop, ids = apply_views(image, train_ids, [view], self.augmentation.crop, self.fill)
+        return Crop(crop[0], ids[0], name, faults)
+
+    def _read(self, index: int) -> tuple[Pair, str, list[tuple[str, str]]]:
+        """Read a sample; with ``skip``, the next one that can be read."""
+        faults: list[tuple[str, str]] = []
+        for place in range(index, index + min(MAX_TRIES, len(self.dataset))):
+            sample = self.dataset.samples[place % len(self.dataset)]
+            try:
+                return self.read(place % len(self.dataset)), sample.name, faults
+            except DsegError as fault:
+                if self.on_bad_data == "stop":
+                    raise DsegError(
+                        fault.problem,
+                        hint=f"{fault.hint} Or leave such samples out: --on-bad-data skip.",
+                        exit_code=EXIT_FAILED_INPUTS,
+                    ) from None
+                faults.append((sample.name, fault.problem))
+        raise DsegError(
+            f"{len(faults)} samples in a row cannot be read, the last: {faults[-1][1]}",
+            hint="look at the data set: dseg check-data --help",
+            exit_code=EXIT_FAILED_INPUTS,
+        )
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> NDArray[np.intp]:
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def collate(crops: Sequence[Crop | DsegError]) -> Batch | DsegError:
+    """Stack samples of one size; the first error stands for all."""
+    whole: list[Crop] = []
+    for crop in crops:
+        if isinstance(crop, DsegError):
+            return crop
+        whole.append(crop)
+    return Batch(
+        torch.stack([crop.image for crop in whole]),
+        torch.stack([crop.train_ids for crop in whole]),
+        [crop.name for crop in whole],
+        [fault for crop in whole for fault in crop.faults],
+    )
+
+
+def load_batches(stream: Stream, plan: Plan, *, workers: int, pin: bool = False) -> Iterator[Batch]:
+    """Yield the parts of all steps of a plan, read ahead by worker processes.
+
+    Args:
+        stream: the samples.
+        plan: which of them, in which order.
+        workers: processes; 0 reads in this one.
+        pin: put batches where a GPU copies faster.
+
+    Raises:
+        DsegError: a sample cannot be read, or workers cannot share memory.
+    """
+    plan.check()
+    options: dict[str, Any] = {}
+    if workers:
+        options = {"prefetch_factor": 4, "multiprocessing_context": _context()}
+    loader: DataLoader[Crop | DsegError] = DataLoader(
+        stream,
+        batch_sampler=plan,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        generator=torch.Generator().manual_seed(0),  # not the global one
+        worker_init_fn=_one_thread,
+        **options,
+    )
+    try:
+        for batch in loader:
+            if isinstance(batch, DsegError):
+                raise batch
+            yield batch
+    except RuntimeError as fault:
+        raise _worker_error(fault, workers) from fault
+
+
+def _worker_error(fault: RuntimeError, workers: int) -> Exception:
+    """Say what became of a worker process; other errors stay as they are."""
+    text = str(fault)
+    if "shared memory" in text or "shm" in text or "Bus error" in text:
+        return DsegError(
+            f"{workers} workers found too little shared memory (/dev/shm) for their batches.",
+            hint="use fewer --workers, --workers 0, or a larger /dev/shm.",
+            exit_code=EXIT_FAILED_INPUTS,
+        )
+    if "DataLoader worker" in text:
+        return DsegError(
+            f"A worker process was killed: {text.splitlines()[0]}",
+            hint="memory may have run out: use fewer --workers, then --resume.",
+            exit_code=EXIT_FAILED_INPUTS,
+        )
+    return fault
+
+
+def _context() -> str:
+    """Return how workers start: forked, they share a cache; elsewhere that is not safe."""
+    return "fork" if sys.platform == "linux" else "spawn"
+
+
+def _one_thread(worker: int) -> None:
+    """Let a worker compute with one thread, and leave Ctrl-C to the process that waits for it."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class RamCache:
+    """Decoded pairs of a data set, kept in memory; forked workers share them.
+
+    Args:
+        dataset: read once, here.
+        advance: called for each sample.
+    """
+
+    def __init__(self, dataset: Dataset, advance: Callable[[], None] = lambda: None):
+        self._pairs: list[Pair | DsegError] = []
+        for index in range(len(dataset)):
+            try:
+                self._pairs.append(dataset.read(index))
+            except DsegError as fault:
+                self._pairs.append(fault)
+            advance()
+
+    def read(self, index: int) -> Pair:
+        """Return a pair.
+
+        Raises:
+            DsegError: what was wrong with it when it was read.
+        """
+        pair = self._pairs[index]
+        if isinstance(pair, DsegError):
+            raise pair
+        return pair

@@ -1,0 +1,78 @@
+"""PASCAL VOC 2012, and its training set as augmented by SBD (Hariharan et al., ICCV 2011)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dseg.datasets.base import Encoding, Sample
+from dseg.datasets.layouts import find_voc_home
+from dseg.datasets.lists import find_below, read_lines
+from dseg.datasets.tree import Listing, Tree
+from dseg.errors import DsegError
+from dseg.labels import IGNORE, LABEL_SPACES
+
+SPACE = LABEL_SPACES["voc"]
+ENCODING = Encoding(
+    train_ids={**{value: value for value in range(21)}, IGNORE: IGNORE},
+    allowed="VOC's classes are 0 to 20, and 255 is ignored",
+)
+LISTS = {
+    "train": ("train.txt",),
+    "val": ("val.txt",),
+    "trainval": ("trainval.txt",),
+    "trainaug": ("trainaug.txt", "train_aug.txt"),
+    "test": ("test.txt",),
+}
+MASKS = "SegmentationClass"
+AUGMENTED = f"{MASKS}Aug"
+
+
+def open_voc(root: Path) -> Tree:
+    """Describe VOC 2012; ``root`` is VOC2012 or a folder above it."""
+    home = find_voc_home(root)
+    assert home is not None  # the layout is checked before
+    lists = {
+        split: home / "ImageSets" / "Segmentation" / name
+        for split, names in LISTS.items()
+        for name in names[::-1]
+        if (home / "ImageSets" / "Segmentation" / name).is_file()
+    }
+    splits = tuple(split for split in LISTS if split in lists)
+    return Tree(
+        space=SPACE, splits=splits, listing=lambda split: _list_split(home, split, lists[split])
+    )
+
+
+def _list_split(home: Path, split: str, listed: Path) -> Listing:
+    """Read a list of ids, or of images and masks."""
+    folders = (AUGMENTED, MASKS) if split == "trainaug" else (MASKS,)
+    found: dict[str, tuple[Path, Path | None]] = {}
+    for number, words in read_lines(listed):
+        image, mask = _find_pair(home, words, folders)
+        if image is None or image.stem in found:
+            problem = "is listed twice" if image else f"has no image in {home / 'JPEGImages'}"
+            raise DsegError(
+                f"{listed}, line {number}: {words[0]} {problem}.",
+                hint="each line is one id, or one image and its mask.",
+            )
+        found[image.stem] = image, mask
+    hidden = split == "test" and not any(mask for _, mask in found.values())
+    return Listing(
+        samples=tuple(
+            Sample(name=name, image=image, mask=mask, encoding=ENCODING)
+            for name, (image, mask) in sorted(found.items())
+            if mask is not None or hidden
+        ),
+        unlabelled=tuple(image for image, mask in found.values() if mask is None and not hidden),
+    )
+
+
+def _find_pair(
+    home: Path, words: list[str], folders: tuple[str, ...]
+) -> tuple[Path | None, Path | None]:
+    """Return the files that a line names; None for one that is not there."""
+    if len(words) == 1:
+        image = find_below(home, f"JPEGImages/{words[0]}.jpg")
+        masks = (find_below(home, f"{folder}/{words[0]}.png") for folder in folders)
+        return image, next((mask for mask in masks if mask), None)
+    return find_below(home, words[0]), find_below(home, words[1])

@@ -1,0 +1,135 @@
+"""Batch norm over the images of all processes (Peng et al., MegDet, CVPR 2018, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+
+def synchronise_norms(model: nn.Module, device_type: str) -> nn.Module:
+    """Let every BatchNorm2d of a model take its statistics over the batches of all processes.
+
+    Parameters, buffers and the keys of the state dict stay as they are.
+
+    Args:
+        model: changed in place.
+        device_type: ``cuda`` takes torch's SyncBatchNorm, which runs nowhere else.
+    """
+    if device_type == "cuda":
+        convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
+        return convert(model)
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = AllReduceBatchNorm2d  # which has no state of its own
+    return model
+
+
+class AllReduceBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm2d whose statistics in training are those of all processes' batches together.
+
+    Equal to BatchNorm2d on the concatenated batch, whatever each process's share of it. The
+    gradients of weight and bias are each process's part: their sum is the whole one.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (N, C, H, W); N may differ between processes, and be 0."""
+        of_batch = self.training or self.running_mean is None
+        if not (of_batch and dist.is_available() and dist.is_initialized()):
+            return super().forward(input)
+        self._check_input_dim(input)
+        mean, moment, count = _moments_of_all(input)
+        if count < 2:
+            raise ValueError(f"Expected more than 1 value per channel, got {list(input.shape)}")
+        if self.training and self.running_mean is not None:
+            self._track(mean, moment / (count - 1))
+        normalised: Tensor = _Normalise.apply(
+            input, self.weight, self.bias, mean, moment / count, count, self.eps
+        )
+        return normalised
+
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics towards those of this batch, the variance unbiased."""
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        with torch.no_grad():
+            self.running_mean.lerp_(mean.to(self.running_mean), share)
+            self.running_var.lerp_(variance.to(self.running_var), share)
+
+
+@torch.no_grad()
+def _moments_of_all(values: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Return mean and summed squared deviation of each channel, and the values in a channel.
+
+    Each process's own moments are joined in float64 (Chan et al., 1979), in the order of ranks, so
+    that all have the same numbers and none is the difference of two large sums.
+    """
+    channels = values.shape[1]
+    own = values.new_zeros(2 * channels + 1, dtype=torch.float64)
+    count = values.numel() // channels
+    if count:
+        mean = values.mean((0, 2, 3), dtype=torch.float64)
+        deviation = values.float() - mean.float().view(1, -1, 1, 1)
+        # The rounded mean is the reference, so its error is taken back.
+        error = mean - mean.float().double()
+        moment = deviation.square().sum((0, 2, 3), dtype=torch.float64) - count * error.square()
+        own = torch.cat([mean, moment, own.new_tensor([count])])
+    parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, own)
+    every = torch.stack(parts)
+    means, moments, counts = every[:, :channels], every[:, channels:-1], every[:, -1:]
+    total = counts.sum()
+    mean = (means * counts).sum(0) / total
+    moment = (moments + counts * (means - mean).square()).sum(0)
+    return mean, moment, int(total)
+
+
+class _Normalise(torch.autograd.Function):
+    """Normalisation by statistics that depend on the inputs of all processes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        mean: Tensor,
+        variance: Tensor,
+        count: int,
+        eps: float,
+    ) -> Tensor:
+        scale = (variance + eps).rsqrt()
+        ctx.save_for_backward(values, weight, mean.float(), scale.float())
+        ctx.count = count
+        return F.batch_norm(
+            values, mean.float(), variance.float(), weight, bias, training=False, eps=eps
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        values, weight, mean, scale = ctx.saved_tensors
+        normalised = (values.float() - _by_channel(mean)) * _by_channel(scale)
+        grad_bias = grad.float().sum((0, 2, 3))
+        grad_weight = (grad * normalised).float().sum((0, 2, 3))
+        grad_values = None
+        if ctx.needs_input_grad[0]:
+            sums = torch.cat([grad_bias, grad_weight])
+            dist.all_reduce(sums)
+            of_grad, of_product = (sums / ctx.count).chunk(2)
+            centred = grad.float() - _by_channel(of_grad) - normalised * _by_channel(of_product)
+            factor = scale if weight is None else scale * weight
+            grad_values = (centred * _by_channel(factor)).to(values.dtype)
+        parameters = (None, None) if weight is None else (grad_weight, grad_bias)
+        return (grad_values, *parameters, None, None, None, None)
+
+
+def _by_channel(numbers: Tensor) -> Tensor:
+    return numbers.view(1, -1, 1, 1)

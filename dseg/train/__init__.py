@@ -1,0 +1,17 @@
+"""Training: one run from its settings to its weights, resumable to the bit."""
+
+from dseg.train.conditions import Conditions
+from dseg.train.rhythm import Outcome
+from dseg.train.run import run_training
+from dseg.train.settings import Settings, read_settings
+from dseg.train.signals import Stop, stopping_on_signals
+
+__all__ = [
+    "Conditions",
+    "Outcome",
+    "Settings",
+    "Stop",
+    "read_settings",
+    "run_training",
+    "stopping_on_signals",
+]

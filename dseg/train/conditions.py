@@ -1,0 +1,60 @@
+"""Conditions: what a run computes under, which changes nothing of what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+Advance = Callable[[], None]
+Progress = Callable[[str, int], AbstractContextManager[Advance]]
+
+
+class Display(Protocol):
+    """Where a run says how it is getting on."""
+
+    def train(
+        self, step: int, *, epoch: float, loss: float, lr: float, images_per_s: float
+    ) -> None:
+        """Show a row of metrics."""
+
+    def validated(self, step: int, *, miou: float, best: float, seconds: float) -> None:
+        """Show a validation."""
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+
+
+Show = Callable[[int, int], AbstractContextManager[Display]]  # (steps, steps done)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Under what conditions a run computes; none of them changes what it computes.
+
+    Attributes:
+        device: as ``--device``.
+        workers: processes that read ahead; None for one that fits the machine.
+        cache: ``none``, or ``ram`` to decode every image once and keep it.
+        validate_every: epochs from one validation to the next.
+        save_every: seconds from one saved state to the next.
+        log_every: steps from one row of metrics to the next.
+        draw: images drawn at each validation.
+        tensorboard: whether to write TensorBoard's files too.
+        compile: whether to compile the network.
+        checkpoint_activations: whether dense blocks compute activations twice, to save memory.
+        check_data: whether to read all masks first.
+    """
+
+    device: str = "auto"
+    workers: int | None = None
+    cache: str = "none"
+    validate_every: float = 1.0
+    save_every: float = 60.0
+    log_every: int = 10
+    draw: int = 4
+    tensorboard: bool = False
+    compile: bool = False
+    checkpoint_activations: bool = False
+    check_data: bool = True

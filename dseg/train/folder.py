@@ -1,0 +1,146 @@
+"""A run's folder: settings, metrics, weights, plots and the state to resume from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dseg.checkpoints import save_model
+from dseg.datasets.stream import Batch
+from dseg.distributed import Group
+from dseg.labels import LabelSpace
+from dseg.train.conditions import Conditions, Display
+from dseg.train.drawings import write_predictions
+from dseg.train.loop import Trainer
+from dseg.train.metrics import MetricsFile
+from dseg.train.plots import write_confusion_plot, write_loss_plot, write_miou_plot
+from dseg.train.rhythm import Rhythm
+from dseg.train.settings import Settings, write_settings
+from dseg.train.state import save_state
+from dseg.train.tensorboard import TensorBoard
+from dseg.train.validate import Validation
+
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+
+
+class RunFolder:
+    """What a run leaves behind; of several processes, the main one writes it.
+
+    Args:
+        run: the folder.
+        settings, conditions: of the run.
+        space: the classes.
+        rhythm: steps in all.
+        group: the processes.
+    """
+
+    trainer: Trainer
+    display: Display
+
+    def __init__(
+        self,
+        run: Path,
+        settings: Settings,
+        conditions: Conditions,
+        space: LabelSpace,
+        rhythm: Rhythm,
+        group: Group,
+    ):
+        self.run, self.settings, self.conditions = run, settings, conditions
+        self.space, self.rhythm, self.group = space, rhythm, group
+        self.metrics = MetricsFile(run / "metrics.jsonl")
+        self.data: list[Any] = []  # what the training split is recognised by
+        self._board: TensorBoard | None = None
+        self._told: set[str] = set()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def begin(self, step: int) -> None:
+        """Write the settings and forget what metrics hold beyond the step that is gone on from."""
+        if not self.group.main:
+            return
+        facts = {"steps": self.rhythm.steps, "conditions": asdict(self.conditions)}
+        write_settings(self.run, self.settings, facts)
+        self.metrics.cut_after(step)
+        if self.conditions.tensorboard:
+            self._board = TensorBoard(self.run / "tensorboard", purge_step=step + 1)
+
+    def row(self, row: dict[str, Any]) -> None:
+        """Take a row of training metrics."""
+        self._write(row)
+        self.display.train(
+            row["step"],
+            epoch=row["epoch"],
+            loss=row["loss"],
+            lr=row["lr"],
+            images_per_s=row["images_per_s"],
+        )
+
+    def validated(
+        self, step: int, epoch: float, found: Validation, better: bool, seconds: float
+    ) -> None:
+        """Take a validation: keep the weights, the best apart; draw curves and images."""
+        self._write(
+            {
+                **{"kind": "val", "step": step, "epoch": epoch, "loss": None},
+                **{"miou": found.mean_iou, "pixel_accuracy": found.pixel_accuracy},
+                "class_iou": found.class_iou,
+            }
+        )
+        scores = {"val_miou": found.mean_iou, "val_pixel_accuracy": found.pixel_accuracy}
+        training = {**self.settings.as_json(), "step": step, "epoch": epoch}
+        if better:
+            save_model(self.trainer.scored, self.run / BEST, scores=scores, training=training)
+        save_model(self.trainer.scored, self.run / LAST, scores=scores, training=training)
+        self._draw(found)
+        self.display.validated(step, miou=found.mean_iou, best=self.trainer.best, seconds=seconds)
+
+    def _draw(self, found: Validation) -> None:
+        rows = self.metrics.read()
+        write_loss_plot(rows, self.run / "loss.png")
+        write_miou_plot(rows, self.run / "miou.png")
+        write_confusion_plot(found.matrix, self.space, self.run / "confusion.png")
+        samples = [
+            (name, pair.image, pair.train_ids, prediction) for name, pair, prediction in found.drawn
+        ]
+        write_predictions(samples, self.space, self.run / "predictions")
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep a state, with what it belongs to."""
+        kept = {"trainer": state, "data": self.data, "settings": self.settings.as_json()}
+        save_state(self.run, kept)
+
+    def finish(self) -> None:
+        """Keep the weights of a run that validated nothing."""
+        if self.group.main and self.trainer.val_set is None:
+            training = {**self.settings.as_json(), "step": self.trainer.step}
+            save_model(self.trainer.scored, self.run / LAST, training=training)
+            write_loss_plot(self.metrics.read(), self.run / "loss.png")
+
+    def tell_faults(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Pass batches on, saying once of each sample that was left out."""
+        for batch in batches:
+            for name, problem in batch.faults:
+                if name not in self._told:
+                    self._told.add(name)
+                    self.display.say(f"WARNING: left out: {problem}")
+            yield batch
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self.metrics.write(row)
+        if self._board is not None:
+            self._board.write(row)

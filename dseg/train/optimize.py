@@ -1,0 +1,96 @@
+"""Optimizer, learning-rate schedule and the running mean of the weights, as a recipe says."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from dseg.models import SegModel
+from dseg.recipes import Recipe
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
+    """Make the optimizer; each group's ``factor`` scales the schedule's learning rate.
+
+    Args:
+        model: parameters of its ``backbone`` learn at the recipe's rate, all others at
+            ``head_lr`` times it.
+        recipe: optimizer, momentum, decay.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        factor = 1.0 if name.startswith("backbone.") else recipe.head_lr
+        decays = recipe.decay_norms or parameter.ndim > 1
+        key = (factor, recipe.weight_decay if decays else 0.0)
+        groups.setdefault(key, []).append(parameter)
+    params = [
+        {"params": params, "factor": factor, "weight_decay": decay}
+        for (factor, decay), params in groups.items()
+    ]
+    if recipe.optimizer == "sgd":
+        return SGD(params, lr=recipe.lr, momentum=recipe.momentum)
+    kind = Adam if recipe.optimizer == "adam" else AdamW
+    return kind(params, lr=recipe.lr, betas=(recipe.momentum, recipe.beta2))
+
+
+def find_lr(recipe: Recipe, step: int, steps: int) -> float:
+    """Return the learning rate of a step, 0 to ``steps`` - 1."""
+    done = step / max(steps, 1)
+    factor: float
+    if recipe.schedule == "poly":
+        factor = (1 - done) ** recipe.power
+    elif recipe.schedule == "cosine":
+        factor = (1 + math.cos(math.pi * done)) / 2
+    else:
+        factor = 1.0
+    if step < recipe.warmup:
+        risen = step / recipe.warmup
+        if recipe.warmup_shape == "linear":
+            factor *= recipe.warmup_from + (1 - recipe.warmup_from) * risen
+        else:
+            factor *= recipe.warmup_from ** (1 - risen)
+    return recipe.lr * factor
+
+
+def set_lr(optimizer: Optimizer, lr: float) -> None:
+    """Set the learning rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["factor"]
+
+
+class MeanWeights:
+    """An exponential running mean of a network's weights and statistics.
+
+    The decay rises to its value, so that the first weights are soon forgotten: at step t it is
+    at most (1 + t) / (10 + t).
+
+    Args:
+        model: whose present state the mean starts from.
+        decay: 0 to 1.
+
+    Attributes:
+        model: a network with the mean weights.
+    """
+
+    def __init__(self, model: SegModel, decay: float):
+        self.decay = decay
+        self.model = copy.deepcopy(model).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the mean towards the network's state after a step, counted from 0."""
+        keep = min(self.decay, (1 + step) / (10 + step))
+        floats: list[Tensor] = []
+        news: list[Tensor] = []
+        mean = self.model.state_dict()
+        for key, value in model.state_dict().items():
+            if value.is_floating_point():
+                floats.append(mean[key])
+                news.append(value)
+            else:
+                mean[key].copy_(value)
+        torch._foreach_lerp_(floats, news, 1 - keep)

@@ -1,0 +1,180 @@
+"""One run: data, network and loop put together, begun or gone on with."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from inspect import signature
+from pathlib import Path
+
+import torch
+
+from dseg.checkpoints import load_model
+from dseg.datasets.base import Dataset
+from dseg.distributed import Group, local_device
+from dseg.errors import EXIT_MISFIT, DsegError
+from dseg.losses import SegLoss, make_class_weights
+from dseg.models import SegModel, build_model, find_class
+from dseg.nn.sync_norm import synchronise_norms
+from dseg.predict.devices import find_amp, find_device
+from dseg.recipes import Recipe
+from dseg.train.conditions import Conditions, Progress, Show
+from dseg.train.data import check_data, fingerprint, load_splits, make_batches
+from dseg.train.folder import RunFolder
+from dseg.train.loop import Trainer
+from dseg.train.rhythm import Outcome, Rhythm
+from dseg.train.settings import Settings
+from dseg.train.state import has_state, load_state
+
+
+def run_training(
+    settings: Settings,
+    conditions: Conditions,
+    run: Path,
+    group: Group,
+    *,
+    resume: bool,
+    show: Show,
+    progress: Progress,
+    stopping: Callable[[], bool],
+) -> Outcome:
+    """Train a network, from fresh weights or from the state that a folder holds.
+
+    Args:
+        settings: what is trained, on what, how.
+        conditions: where and with what reports.
+        run: the folder for weights, metrics and plots.
+        group: the processes.
+        resume: go on from the folder's state if there is one.
+        show, progress: how the run is shown.
+        stopping: asked after each step whether to save and stop.
+
+    Raises:
+        DsegError: unusable data, checkpoint or settings; a loss that is not a number; a full disk.
+    """
+    _make_reproducible(settings.deterministic)
+    device = find_device(local_device(conditions.device, group))
+    amp = find_amp(settings.amp, device)
+    train_set, val_set = load_splits(settings)
+    weights = check_data(settings, conditions, group, train_set, val_set, progress)
+    model = make_model(settings, train_set, group, device, conditions)
+    rhythm = make_rhythm(settings.recipe, conditions, len(train_set))
+    with RunFolder(run, settings, conditions, model.card.label_space, rhythm, group) as folder:
+        trainer = Trainer(
+            model,
+            settings.recipe,
+            rhythm,
+            make_loss(settings.recipe, weights, device),
+            train_set=train_set,
+            val_set=val_set,
+            group=group,
+            run=run,
+            device=device,
+            amp=amp,
+            seed=settings.seed,
+            listener=folder,
+            stopping=stopping,
+        )
+        folder.data = fingerprint(train_set)
+        folder.trainer = trainer
+        if resume and has_state(run):
+            _restore(trainer, folder, run, device)
+        folder.begin(trainer.step)
+        with show(rhythm.steps, trainer.step) as display:
+            folder.display = display
+            batches = make_batches(settings, conditions, trainer, progress)
+            outcome = trainer.train(folder.tell_faults(batches))
+        folder.finish()
+        return outcome
+
+
+def make_model(
+    settings: Settings, dataset: Dataset, group: Group, device: torch.device, conditions: Conditions
+) -> SegModel:
+    """Build the network with its first weights, on its device."""
+    torch.manual_seed(settings.seed)
+    outputs = dataset.space.num_classes
+    if settings.weights:
+        model = load_model(
+            settings.model,
+            Path(settings.weights),
+            num_classes=outputs,
+            reset_head=settings.reset_head,
+        )
+    else:
+        takes_aux = "aux" in signature(find_class(settings.model)).parameters
+        options = {"aux": True} if takes_aux and settings.recipe.aux_weight else {}
+        model = build_model(settings.model, outputs, **options)
+    if settings.backbone_weights:
+        from dseg.checkpoints import load_backbone
+
+        load_backbone(model, settings.backbone_weights)
+    model.card = replace(model.card, label_space=dataset.space, scores={})
+    if conditions.checkpoint_activations:
+        from dseg.nn.backbones.densenet import checkpoint_activations
+    if conditions.checkpoint_activations and not checkpoint_activations(model):
+        raise DsegError(
+            f"{settings.model} has no dense blocks whose activations could be computed twice.",
+            hint="leave --checkpoint-activations out, or use a smaller batch or crop.",
+        )
+    model = model.to(device).to(memory_format=torch.channels_last)
+    if group.world_size > 1:
+        synchronised = synchronise_norms(model, device.type)
+        assert isinstance(synchronised, SegModel)
+        model = synchronised
+    if conditions.compile:
+        model.compile()
+    return model
+
+
+def make_rhythm(recipe: Recipe, conditions: Conditions, samples: int) -> Rhythm:
+    """Turn epochs into steps."""
+    steps = recipe.steps or max(1, math.ceil(recipe.epochs * samples / recipe.batch))
+    every = max(1, round(conditions.validate_every * samples / recipe.batch))
+    return Rhythm(
+        steps=steps,
+        validate_every=every if conditions.validate_every else 0,
+        save_every=conditions.save_every,
+        log_every=conditions.log_every,
+        draw=conditions.draw,
+    )
+
+
+def make_loss(recipe: Recipe, weights: tuple[float, ...], device: torch.device) -> SegLoss:
+    """Make the loss that a recipe names."""
+    return SegLoss(
+        class_weights=make_class_weights(weights, device),
+        aux_weight=recipe.aux_weight,
+        ohem=recipe.loss == "ohem",
+        threshold=recipe.ohem_threshold,
+        keep=recipe.ohem_keep,
+    )
+
+
+def _restore(trainer: Trainer, folder: RunFolder, run: Path, device: torch.device) -> None:
+    """Go on from the folder's state."""
+    state, file = load_state(run, device)
+    if state["data"] != folder.data:
+        raise DsegError(
+            f"The training split is not the one that {run} was begun with: {folder.data[0]} "
+            f"images now, {state['data'][0]} then, or other names.",
+            hint="restore the data set, or start anew with another --out.",
+            exit_code=EXIT_MISFIT,
+        )
+    try:
+        trainer.restore(state["trainer"])
+    except (KeyError, ValueError, RuntimeError) as fault:
+        raise DsegError(
+            f"{file} does not fit this network: {str(fault).splitlines()[0]}",
+            hint="start anew with another --out.",
+            exit_code=EXIT_MISFIT,
+        ) from fault
+
+
+def _make_reproducible(deterministic: bool) -> None:
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.use_deterministic_algorithms(deterministic)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

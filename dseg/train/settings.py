@@ -1,0 +1,114 @@
+"""Settings: all that decides what a training run computes, as written to the run's folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dseg import __version__
+from dseg.errors import DsegError
+from dseg.images import written_whole
+from dseg.recipes import Recipe
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What decides the weights that a run ends with, besides the data.
+
+    Attributes:
+        model: the network's name in the table.
+        datasets: ``(name, folder)`` of each data set that is joined.
+        split, val_split: what is trained on, and what decides on the best weights; "" for none.
+        label_space: the classes; "" for the data set's own.
+        class_file: of a ``folder`` data set; "" for the one in it.
+        recipe_name: what ``--recipe`` named.
+        recipe: with all overrides.
+        weights: checkpoint that training starts from; "" for fresh weights.
+        reset_head: whether that checkpoint's classifier is left out.
+        backbone_weights: ``imagenet``, a file, or "".
+        seed: of weights, order and augmentation.
+        deterministic: whether only reproducible algorithms are used.
+        amp: precision, as ``--amp``.
+        on_bad_data: ``stop`` or ``skip``.
+        world_size: processes.
+    """
+
+    model: str
+    datasets: tuple[tuple[str, str], ...]
+    split: str
+    val_split: str
+    label_space: str
+    class_file: str
+    recipe_name: str
+    recipe: Recipe
+    weights: str
+    reset_head: bool
+    backbone_weights: str
+    seed: int
+    deterministic: bool
+    amp: str
+    on_bad_data: str
+    world_size: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings as JSON has them: lists for tuples."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+
+def read_settings(run: Path) -> Settings:
+    """Read the settings of a run's folder.
+
+    Raises:
+        DsegError: there is none, or it is damaged or of another version.
+    """
+    file = run / RUN_FILE
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))["settings"]
+        recipe: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in data["recipe"].items()
+        }
+        data["recipe"] = Recipe(**recipe)
+        data["datasets"] = tuple((str(name), str(root)) for name, root in data["datasets"])
+        return Settings(**data)
+    except FileNotFoundError:
+        raise DsegError(
+            f"{run} holds no run to go on with.",
+            hint="name the --out of an earlier dseg train, or start one: dseg train --help",
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise DsegError(
+            f"{file} cannot be read: {fault!r}.",
+            hint="it is damaged or of another version of dseg; start anew with another --out.",
+        ) from fault
+
+
+def write_settings(run: Path, settings: Settings, facts: dict[str, Any]) -> None:
+    """Write the settings, and what else there is to know of the run, to its folder."""
+    versions = {"dseg": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    text = json.dumps({"settings": settings.as_json(), **facts, "versions": versions}, indent=2)
+    with written_whole(run / RUN_FILE) as part:
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def find_differences(old: Settings, new: Settings) -> list[str]:
+    """Return in words where two runs' settings differ."""
+    found = []
+    for field in fields(Settings):
+        before, after = getattr(old, field.name), getattr(new, field.name)
+        if before == after:
+            continue
+        if isinstance(before, Recipe):
+            pairs = zip(asdict(before).items(), asdict(after).values(), strict=True)
+            found += [f"{name} {was} -> {now}" for (name, was), now in pairs if was != now]
+        else:
+            found.append(f"{field.name} {before} -> {after}")
+    return found

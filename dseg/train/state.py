@@ -1,0 +1,81 @@
+"""The state of a run: all that a killed run needs to go on to the same bits."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dseg.errors import EXIT_MISFIT, DsegError
+from dseg.images import written_whole
+
+STATE = "state.pt"
+PREVIOUS = "state-previous.pt"
+
+
+def save_state(run: Path, state: dict[str, Any]) -> None:
+    """Write the state; the one before it stays as the previous generation.
+
+    It is on the disk before it takes its name, so that a power cut leaves one generation at least.
+
+    Args:
+        run: the run's folder.
+        state: tensors, numbers, texts, and dicts and lists of them.
+
+    Raises:
+        DsegError: the disk is full or cannot be written; the old generations are left as they are.
+    """
+    newest = run / STATE
+    with written_whole(newest) as part:
+        try:
+            with part.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except RuntimeError as fault:  # torch's writer has its own word for a full disk
+            raise OSError(str(fault).splitlines()[0]) from fault
+        if newest.exists():
+            newest.replace(run / PREVIOUS)
+    _sync_folder(run)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def has_state(run: Path) -> bool:
+    """Tell whether a folder holds a state to go on from."""
+    return (run / STATE).is_file() or (run / PREVIOUS).is_file()
+
+
+def load_state(run: Path, device: torch.device) -> tuple[dict[str, Any], Path]:
+    """Read the newest state that is whole.
+
+    Returns:
+        The state and its file.
+
+    Raises:
+        DsegError: there is none, or none of them can be read.
+    """
+    problems = []
+    for file in (run / STATE, run / PREVIOUS):
+        if not file.is_file():
+            continue
+        try:
+            state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+            return state, file
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as fault:
+            problems.append(f"{file.name}: {str(fault).splitlines()[0][:100]}")
+    raise DsegError(
+        f"{run} holds no state that can be read{': ' if problems else '.'}{'; '.join(problems)}",
+        hint="start anew with another --out, from best.safetensors if you like (--weights).",
+        exit_code=EXIT_MISFIT,
+    )

@@ -1,0 +1,92 @@
+"""Losses against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from dseg.losses import SegLoss, find_hard
+from dseg.models import SegOutput
+
+IGNORED = 255
+
+
+def logits_of(probabilities: list[float]) -> Tensor:
+    """Logits of two classes over a row of pixels, from the probabilities of class 0."""
+    p = torch.tensor(probabilities, dtype=torch.float64)
+    return torch.stack([p.log(), (1 - p).log()]).view(1, 2, 1, -1).float()
+
+
+def ids_of(values: list[int]) -> Tensor:
+    return torch.tensor(values, dtype=torch.uint8).view(1, 1, -1)
+
+
+def test_cross_entropy_is_the_mean_over_scored_pixels() -> None:
+    loss, target = SegLoss(), ids_of([0, 1, IGNORED])
+    found = loss(SegOutput(logits_of([0.5, 0.75, 0.9])), target, loss.weigh(target))
+    assert float(found) == pytest.approx((math.log(2) + math.log(4)) / 2, rel=1e-6)
+
+
+def test_class_weights_weigh_pixels_and_their_number() -> None:
+    loss, target = SegLoss(class_weights=torch.tensor([3.0, 1.0])), ids_of([0, 1, IGNORED])
+    assert float(loss.weigh(target)) == 4.0
+    found = loss(SegOutput(logits_of([0.5, 0.75, 0.9])), target, loss.weigh(target))
+    assert float(found) == pytest.approx((3 * math.log(2) + math.log(4)) / 4, rel=1e-6)
+
+
+def test_auxiliary_outputs_count_by_their_weight() -> None:
+    loss, target = SegLoss(aux_weight=0.4), ids_of([0])
+    output = SegOutput(logits_of([0.5]), (logits_of([0.25]), logits_of([0.25])))
+    found = loss(output, target, loss.weigh(target))
+    assert float(found) == pytest.approx(math.log(2) + 0.8 * math.log(4), rel=1e-6)
+
+
+def test_parts_of_a_batch_add_up_to_the_whole() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4, 5, 6, 7)
+    target = torch.randint(0, 5, (4, 6, 7)).byte()
+    target[0, :5] = IGNORED  # parts of different weight
+    loss = SegLoss(class_weights=torch.tensor([1.0, 2, 3, 4, 5]))
+    total = loss.weigh(target)
+    whole = loss(SegOutput(logits), target, total)
+    parts = [loss(SegOutput(logits[i : i + 1]), target[i : i + 1], total) for i in range(4)]
+    assert float(sum(parts)) == pytest.approx(float(whole), rel=1e-6)
+
+
+@pytest.mark.parametrize("ohem", [False, True])
+def test_a_batch_without_any_class_has_no_loss_and_a_finite_gradient(ohem: bool) -> None:
+    logits = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    target = torch.full((1, 3, 3), IGNORED, dtype=torch.uint8)
+    loss = SegLoss(ohem=ohem)
+    found = loss(SegOutput(logits), target, loss.weigh(target))
+    found.backward()
+    assert float(found.detach()) == 0 and logits.grad is not None and not logits.grad.any()
+
+
+def hard(probabilities: list[float], threshold: float, keep: float) -> list[int]:
+    ids = torch.zeros(1, 1, len(probabilities), dtype=torch.int64)
+    ids[..., -1] = IGNORED
+    found = find_hard(logits_of(probabilities), ids, threshold, keep)
+    return [place for place, value in enumerate(found.flatten().tolist()) if value == 0]
+
+
+def test_hard_pixels_are_those_below_the_threshold() -> None:
+    assert hard([0.9, 0.6, 0.8, 0.2, 0.1], 0.7, 0) == [1, 3]
+
+
+def test_of_too_few_hard_pixels_the_hardest_are_kept_up_to_the_number() -> None:
+    assert hard([0.9, 0.6, 0.8, 0.2, 0.1], 0.3, 3) == [1, 2, 3]
+    assert hard([0.9, 0.6, 0.8, 0.2, 0.1], 0.3, 0.6) == [1, 2, 3]  # 3 of 5
+
+
+def test_all_pixels_are_kept_where_there_are_fewer_than_the_number() -> None:
+    assert hard([0.9, 0.6, 0.8, 0.2, 0.1], 0.3, 100) == [0, 1, 2, 3]
+
+
+def test_ohem_is_the_mean_over_the_hard_pixels_alone() -> None:
+    loss, target = SegLoss(ohem=True, threshold=0.7, keep=0), ids_of([0, 0, 0])
+    found = loss(SegOutput(logits_of([0.9, 0.5, 0.25])), target, loss.weigh(target))
+    assert float(found) == pytest.approx((math.log(2) + math.log(4)) / 2, rel=1e-5)
