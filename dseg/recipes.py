@@ -149,6 +149,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("clip", 0, 1e9),
 )
 FIELDS = [field.name for field in fields(Recipe)]
+WHOLE = {field.name: int for field in fields(Recipe) if field.type == "int"}
 CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": get_args(Optimizer),
     "schedule": get_args(Schedule),
@@ -175,7 +176,7 @@ def _parse(name: str, text: str, old: Any) -> Any:
             return height, width
         if isinstance(old, tuple):
             return tuple(float(part) for part in text.split(",") if part.strip())
-        return type(old)(text)
+        return WHOLE.get(name, float)(text)
     except (ValueError, KeyError, TypeError):
         wanted = {
             "crop": "a size like 512x1024 (height x width)",
@@ -184,7 +185,11 @@ def _parse(name: str, text: str, old: Any) -> Any:
         }.get(name) or (
             f"one of {', '.join(CHOICES[name])}"
             if name in CHOICES
-            else {bool: "true or false", int: "a whole number"}.get(type(old), "a number")
+            else "true or false"
+            if isinstance(old, bool)
+            else "a whole number"
+            if name in WHOLE
+            else "a number"
         )
         raise DsegError(
             f"{name}={text} cannot be used.", hint=f"{name} is {wanted}, now {old}."

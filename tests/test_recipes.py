@@ -43,6 +43,10 @@ def test_a_setting_replaces_one_field(setting: str, field: str, value: object) -
     assert type(getattr(new, field)) is type(getattr(old, field))
 
 
+def test_a_part_of_an_epoch_counts_even_where_the_recipe_has_a_whole_number() -> None:
+    assert find_recipe("dabnet_camvid").override(["epochs=2.5", "lr=1"]).epochs == 2.5
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
