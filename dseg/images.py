@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")  # no other decoder ever sees a user's file
 MAX_PIXELS = 200_000_000
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 JPEG_QUALITY = 90
 JPEG_SIDE = 65_500  # the coder's own limit
 PNG_LEVEL = 3  # a label map of 2048x1024: 12 ms and 27 kB; level 9 takes 93 ms for 16 kB
@@ -112,6 +113,21 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Pixels:
             return np.repeat((grey >> 8).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
         _refuse_float(path, upright)
         return np.asarray(upright.convert("RGB"))
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return the (height, width) of an upright image without decoding its pixels.
+
+    Raises:
+        DsegError: missing, or no image.
+    """
+    try:
+        with _open_header(path) as image:
+            width, height = image.size
+            sideways = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
+    except Exception as fault:
+        raise _decoding_error(path, fault) from fault
+    return (width, height) if sideways else (height, width)
 
 
 def _refuse_float(path: Path, image: Image.Image) -> None:

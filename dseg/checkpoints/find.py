@@ -4,19 +4,49 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sysconfig
 from pathlib import Path
 
 from dseg.errors import CheckpointError
 from dseg.registry import MODELS, plain_name
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".pkl", ".tar")
+SHIPPED = "dabnet.safetensors"  # what is used where no network is named
 
 
 def weights_folders() -> list[Path]:
-    """Return the folders that are searched, in order: ``weights/``, $DSEG_WEIGHTS, the cache."""
+    """Return the folders that are searched, in order.
+
+    They are ``weights/``, $DSEG_WEIGHTS, the cache, and what is installed with dseg.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     named = os.environ.get("DSEG_WEIGHTS")
-    return [Path("weights"), *([Path(named).expanduser()] if named else []), cache / "dseg"]
+    chosen = [Path(named).expanduser()] if named else []
+    return [Path("weights"), *chosen, cache / "dseg", shipped_folder()]
+
+
+def shipped_folder() -> Path:
+    """Return where dseg's own weights are: in its source tree, or where pip puts data files."""
+    tree = Path(__file__).resolve().parents[2]
+    if (tree / "setup.cfg").is_file():
+        return tree / "weights"
+    return Path(sysconfig.get_path("data")) / "share" / "dseg" / "weights"
+
+
+def find_shipped() -> Path:
+    """Return the checkpoint that is used where no network is named.
+
+    Raises:
+        CheckpointError: this installation lacks it.
+    """
+    file = shipped_folder() / SHIPPED
+    if not file.is_file():
+        raise CheckpointError(
+            f"No network is named, and {file}, which ships with dseg, is not there.",
+            hint="name a network by --model, for example DenseASPP161 (dseg models), or install "
+            "dseg again.",
+        )
+    return file
 
 
 def find_weights(name: str, weights: Path | None = None) -> Path:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
+import time
 import warnings
 from difflib import get_close_matches
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import click
 
 from dseg import __version__
+from dseg.cli.check_data import check_data
 from dseg.cli.console import say
 from dseg.cli.evaluate import evaluate
 from dseg.cli.infer import infer
@@ -43,6 +46,11 @@ class DsegGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.UsageError:
+            if os.environ.get("RANK", "0") != "0":  # the first process says it; torchrun ends all
+                time.sleep(10)
+                ctx.exit(EXIT_USAGE)
+            raise
         except DsegError as fault:
             say(f"Error: {fault.problem}")
             say(f"Hint: {fault.hint}")
@@ -82,5 +90,14 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-for _command in (infer, multiscale_infer, transfer_labels, evaluate, train, models, inspect):
+for _command in (
+    infer,
+    multiscale_infer,
+    transfer_labels,
+    evaluate,
+    train,
+    check_data,
+    models,
+    inspect,
+):
     main.add_command(_command)

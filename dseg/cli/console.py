@@ -165,7 +165,7 @@ def show_table(
 
     Off a terminal it is as wide as its contents, so that nothing is cut.
     """
-    console = Console(width=None if sys.stdout.isatty() else 400)
+    console = Console(width=None if sys.stdout.isatty() else 400, markup=False)
     table = Table(title=title or None, title_justify="left", caption=footer or None)
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", no_wrap=index == 0)

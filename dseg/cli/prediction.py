@@ -238,16 +238,15 @@ def _load(
     partial: bool,
     group: Group,
 ) -> tuple[Predictor, Settings]:
-    from dseg.checkpoints import find_weights, sha256
+    from dseg.checkpoints import find_shipped, find_weights, sha256
     from dseg.predict import Predictor, Settings
 
-    if model is None and weights is None:
-        raise DsegError(
-            "No network is named.",
-            hint="name it by --model, for example DenseASPP161 (dseg models).",
-        )
-    file = find_weights(model, weights) if model is not None else weights
-    assert file is not None
+    if model is not None:
+        file = find_weights(model, weights)
+    else:
+        file = weights or find_shipped()
+        if weights is None and group.main:
+            say(f"No network is named: using {file.name}, which ships with dseg (dseg inspect).")
     predictor = Predictor.load(
         model,
         file,

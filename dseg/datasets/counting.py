@@ -13,18 +13,10 @@ from dseg.datasets.base import UNKNOWN, Encoding, Sample
 from dseg.datasets.cityscapes import LABEL_IDS, TRAIN_IDS
 from dseg.datasets.report import Remark
 from dseg.errors import DsegError
-from dseg.images import (
-    MaskFile,
-    Pixels,
-    _decoding_error,
-    _open_header,
-    read_image,
-    read_mask_file,
-)
+from dseg.images import MaskFile, Pixels, read_image, read_mask_file, read_size
 from dseg.labels import IGNORE
 
 Counts = NDArray[np.int64]
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 SHOWN_AT_MOST = 3
 
 
@@ -86,21 +78,6 @@ def count_sample(sample: Sample, *, decode_image: bool = False) -> Counted:
     return counted
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Return the (height, width) of an upright image without decoding its pixels.
-
-    Raises:
-        DsegError: missing, or no image.
-    """
-    try:
-        with _open_header(path) as image:
-            width, height = image.size
-            sideways = image.getexif().get(ExifTags.Base.Orientation) in SIDEWAYS
-    except Exception as fault:
-        raise _decoding_error(path, fault) from fault
-    return (width, height) if sideways else (height, width)
-
-
 def _count_mask(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding) -> None:
     values = mask.values
     if values.ndim == 3:
@@ -122,8 +99,8 @@ def _count_mask(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding
             "name them in the class file and set mask_colors = true.",
         )
     else:
-        inside = (values >= 0) & (values <= 255)
-        whole = values.ravel() if values.dtype == np.uint8 else values[inside]
+        small = values.dtype == np.uint8
+        whole = values.ravel() if small else values[(values >= 0) & (values <= 255)]
         counted.values = np.bincount(whole, minlength=256)
         counted.outside = int(values.size - counted.values.sum())
         np.add.at(counted.train_ids, encoding.lookup(), counted.values)
