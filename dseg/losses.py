@@ -31,14 +31,15 @@ class SegLoss:
     keep: float = 1 / 16
 
     def weigh(self, target: Tensor) -> Tensor:
-        """Return what a mask's pixels weigh together, float64; ignored ones weigh nothing.
+        """Return what a mask's pixels weigh together; ignored ones weigh nothing.
 
         Args:
             target: (N, H, W) train ids, uint8.
         """
+        precise = torch.float32 if target.device.type == "mps" else torch.float64  # MPS has no more
         if self.class_weights is None:
-            return (target != IGNORE).sum(dtype=torch.float64)
-        table = F.pad(self.class_weights.double(), (0, 256 - len(self.class_weights)))
+            return (target != IGNORE).sum(dtype=precise)
+        table = F.pad(self.class_weights.to(precise), (0, 256 - len(self.class_weights)))
         return (torch.bincount(target.flatten(), minlength=256) * table).sum()
 
     def __call__(self, output: SegOutput, target: Tensor, total: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class SegLoss:
         Args:
             output: logits of (N, K, H, W).
             target: (N, H, W) train ids, uint8.
-            total: weight of the whole batch, the sum of ``weigh`` over its parts, float64.
+            total: weight of the whole batch, the sum of ``weigh`` over its parts.
         """
         ids = target.long()
         share = (self.weigh(target) / total.clamp(min=1e-12)).float()

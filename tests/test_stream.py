@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from dseg.datasets.base import Dataset, Encoding, Sample
-from dseg.datasets.stream import Batch, Plan, RamCache, Stream, load_batches
+from dseg.datasets.cache import DeviceCache, RamCache, load_device_batches
+from dseg.datasets.stream import Batch, Plan, Stream, load_batches
 from dseg.errors import DsegError
 from dseg.labels import LABEL_SPACES
 from dseg.transforms import Augmentation
@@ -95,6 +96,36 @@ def test_workers_change_nothing(dataset: Dataset) -> None:
 def test_a_cache_changes_nothing(dataset: Dataset) -> None:
     plan = Plan(batch=4, last=5)
     assert same(run(dataset, plan), run(dataset, plan, read=RamCache(dataset).read))
+
+
+def test_a_cache_on_the_device_cuts_the_same_crops(dataset: Dataset) -> None:
+    plan = Plan(batch=4, accumulate=2, last=5)
+    cache = DeviceCache(dataset, torch.device("cpu"))
+    found = list(load_device_batches(make_stream(dataset), plan, cache))
+    for ours, plain in zip(found, run(dataset, plan), strict=True):
+        assert ours.names == plain.names
+        assert torch.equal(ours.train_ids, plain.train_ids)
+        assert int((ours.images.int() - plain.images.int()).abs().max()) <= 1
+
+
+def test_a_cache_on_the_device_refuses_images_of_several_sizes(dataset: Dataset) -> None:
+    Image.fromarray(np.zeros((21, 30, 3), np.uint8)).save(dataset.samples[5].image)
+    mask = dataset.samples[5].mask
+    assert mask is not None
+    Image.fromarray(np.zeros((21, 30), np.uint8)).save(mask)
+    with pytest.raises(DsegError, match="5 has 30x21 pixels, 0 30x20"):
+        DeviceCache(dataset, torch.device("cpu"))
+
+
+def test_a_bad_sample_on_the_device_stops_or_is_skipped(broken: Dataset) -> None:
+    cache = DeviceCache(broken, torch.device("cpu"))
+    plan = Plan(batch=7, last=1)
+    with pytest.raises(DsegError, match=r"3_mask\.png holds the value 77"):
+        list(load_device_batches(make_stream(broken), plan, cache))
+    skipping = make_stream(broken, on_bad_data="skip")
+    (batch,) = load_device_batches(skipping, plan, cache)
+    assert sorted(batch.names) == ["0", "1", "2", "4", "4", "5", "6"]
+    assert [name for name, _ in batch.faults] == ["3"]
 
 
 def test_a_run_from_the_middle_sees_what_follows_there(dataset: Dataset) -> None:

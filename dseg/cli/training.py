@@ -104,10 +104,10 @@ OPTIONS = (
     ),
     click.option(
         "--cache",
-        type=click.Choice(["none", "ram"]),
+        type=click.Choice(["none", "ram", "device"]),
         default="none",
         show_default=True,
-        help="ram: decode every image once and keep it.",
+        help="Decode every image once: keep it in memory, or on the device and augment it there.",
     ),
     click.option(
         "--on-bad-data",

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags
 
 from dseg.datasets.base import UNKNOWN, Encoding, Sample
 from dseg.datasets.cityscapes import LABEL_IDS, TRAIN_IDS

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from dseg.datasets.base import Dataset, Pair
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.transforms import Augmentation, apply_views, draw_view, make_generator
 
+Found = TypeVar("Found")
 OnBadData = Literal["stop", "skip"]
 MAX_TRIES = 100  # samples in a row that may be bad before a run stops in any case
 
@@ -143,7 +144,7 @@ class Stream(TorchDataset[Crop | DsegError]):
         """
         epoch, index = self.place(position)
         generator = make_generator(self.seed, epoch, index)
-        pair, name, faults = self._read(index)
+        (pair, name), faults = self.find_good(index, self._read)
         image = torch.from_numpy(pair.image.copy()).permute(2, 0, 1)[None]
         train_ids = torch.from_numpy(pair.train_ids.copy())[None]
         height, width = pair.train_ids.shape
@@ -151,13 +152,25 @@ class Stream(TorchDataset[Crop | DsegError]):
         crop, ids = apply_views(image, train_ids, [view], self.augmentation.crop, self.fill)
         return Crop(crop[0], ids[0], name, faults)
 
-    def _read(self, index: int) -> tuple[Pair, str, list[tuple[str, str]]]:
-        """Read a sample; with ``skip``, the next one that can be read."""
+    def find_good(
+        self, index: int, read: Callable[[int], Found]
+    ) -> tuple[Found, list[tuple[str, str]]]:
+        """Read a sample; with ``skip``, the next one that can be read.
+
+        Args:
+            index: of the sample.
+            read: reads one, or raises a DsegError.
+
+        Returns:
+            What ``read`` gave, and what was left out, as ``(name, problem)``.
+
+        Raises:
+            DsegError: it cannot be read and is not to be skipped, or 100 in a row cannot.
+        """
         faults: list[tuple[str, str]] = []
         for place in range(index, index + min(MAX_TRIES, len(self.dataset))):
-            sample = self.dataset.samples[place % len(self.dataset)]
             try:
-                return self.read(place % len(self.dataset)), sample.name, faults
+                return read(place % len(self.dataset)), faults
             except DsegError as fault:
                 if self.on_bad_data == "stop":
                     raise DsegError(
@@ -165,12 +178,16 @@ class Stream(TorchDataset[Crop | DsegError]):
                         hint=f"{fault.hint} Or leave such samples out: --on-bad-data skip.",
                         exit_code=EXIT_FAILED_INPUTS,
                     ) from None
-                faults.append((sample.name, fault.problem))
+                name = self.dataset.samples[place % len(self.dataset)].name
+                faults.append((name, fault.problem))
         raise DsegError(
             f"{len(faults)} samples in a row cannot be read, the last: {faults[-1][1]}",
             hint="look at the data set: dseg check-data --help",
             exit_code=EXIT_FAILED_INPUTS,
         )
+
+    def _read(self, index: int) -> tuple[Pair, str]:
+        return self.read(index), self.dataset.samples[index].name
 
 
 @lru_cache(maxsize=4)
@@ -256,32 +273,3 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-class RamCache:
-    """Decoded pairs of a data set, kept in memory; forked workers share them.
-
-    Args:
-        dataset: read once, here.
-        advance: called for each sample.
-    """
-
-    def __init__(self, dataset: Dataset, advance: Callable[[], None] = lambda: None):
-        self._pairs: list[Pair | DsegError] = []
-        for index in range(len(dataset)):
-            try:
-                self._pairs.append(dataset.read(index))
-            except DsegError as fault:
-                self._pairs.append(fault)
-            advance()
-
-    def read(self, index: int) -> Pair:
-        """Return a pair.
-
-        Raises:
-            DsegError: what was wrong with it when it was read.
-        """
-        pair = self._pairs[index]
-        if isinstance(pair, DsegError):
-            raise pair
-        return pair

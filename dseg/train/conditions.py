@@ -36,7 +36,8 @@ class Conditions:
     Attributes:
         device: as ``--device``.
         workers: processes that read ahead; None for one that fits the machine.
-        cache: ``none``, or ``ram`` to decode every image once and keep it.
+        cache: ``none``; ``ram`` to decode every image once and keep it; ``device`` to keep and
+            augment them where the network is.
         validate_every: epochs from one validation to the next.
         save_every: seconds from one saved state to the next.
         log_every: steps from one row of metrics to the next.

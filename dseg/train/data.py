@@ -11,7 +11,8 @@ from typing import Any
 
 from dseg.datasets import check_dataset, class_weights, join_datasets, load_dataset
 from dseg.datasets.base import Dataset
-from dseg.datasets.stream import Batch, OnBadData, Plan, RamCache, Stream, load_batches
+from dseg.datasets.cache import DeviceCache, RamCache, load_device_batches
+from dseg.datasets.stream import Batch, OnBadData, Plan, Stream, load_batches
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.labels import find_label_space
@@ -114,6 +115,10 @@ def make_batches(
         first=trainer.step,
         last=trainer.rhythm.steps,
     )
+    if conditions.cache == "device":
+        with progress("images cached", len(dataset)) as advance:
+            cache = DeviceCache(dataset, trainer.device, advance)
+        return load_device_batches(stream, plan, cache)
     cuda = trainer.device.type == "cuda"
     cores = group.share_of(os.cpu_count() or 1)
     workers = conditions.workers

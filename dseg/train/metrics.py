@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -28,50 +31,84 @@ class MetricsFile:
         self.path = path
 
     def write(self, row: Row) -> None:
-        """Append a row.
+        """Append a row, whole or not at all.
 
         Raises:
             DsegError: the disk is full or the file cannot be written.
         """
-        line = json.dumps(_strict(row), allow_nan=False) + "\n"
-        try:
+        line = json.dumps(_strict(row), allow_nan=False).encode() + b"\n"
+        with self._faults_told("written", "make room, then go on with --resume."):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(line)
+            with FileIO(self.path, "a+") as file:
+                size = file.seek(0, 2)
+                try:
+                    _write_all(file, line if _ends_a_line(file, size) else b"\n" + line)
+                except OSError:
+                    with suppress(OSError):  # half a line would be worse than none
+                        file.truncate(size)
+                    raise
+
+    def read(self) -> list[Row]:
+        """Return the rows; a line that a kill has cut, or that is no row, is left out.
+
+        Raises:
+            DsegError: the file cannot be read.
+        """
+        return [row for _, row in self._lines()]
+
+    def cut_after(self, step: int) -> None:
+        """Forget the rows of later steps, which will be made again, and lines cut by a kill.
+
+        Raises:
+            DsegError: the file cannot be read or written.
+        """
+        kept = "".join(f"{line}\n" for line, row in self._lines() if row["step"] <= step)
+        if self.path.exists():
+            with written_whole(self.path) as part:
+                part.write_bytes(kept.encode())
+
+    def _lines(self) -> Iterator[tuple[str, Row]]:
+        """Return each line that holds a row, with the row."""
+        with self._faults_told("read", "check who owns it."):
+            text = self.path.read_bytes().decode(errors="replace") if self.path.exists() else ""
+        for line in text.split("\n"):
+            with suppress(ValueError):
+                row = json.loads(line)
+                if isinstance(row, dict) and isinstance(row.get("step"), int) and "kind" in row:
+                    yield line, row
+
+    @contextmanager
+    def _faults_told(self, done: str, hint: str) -> Iterator[None]:
+        try:
+            yield
         except OSError as fault:
             raise DsegError(
-                f"{self.path} cannot be written: {fault.strerror or fault}.",
-                hint="make room, then go on with --resume.",
+                f"{self.path} cannot be {done}: {fault.strerror or fault}.",
+                hint=hint,
                 exit_code=EXIT_FAILED_INPUTS,
             ) from fault
 
-    def read(self) -> list[Row]:
-        """Return the rows; a line that a kill or a full disk has cut is left out."""
-        if not self.path.exists():
-            return []
-        rows = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                rows.append(row)
-        return rows
 
-    def cut_after(self, step: int) -> None:
-        """Forget the rows of later steps, which will be made again."""
-        if not self.path.exists():
-            return
-        kept = [row for row in self.read() if row.get("step", 0) <= step]
-        with written_whole(self.path) as part:
-            part.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+def _ends_a_line(file: FileIO, size: int) -> bool:
+    """Tell whether a row may follow at once; not so after a line that a kill has cut."""
+    if size == 0:
+        return True
+    file.seek(size - 1)
+    return file.read(1) == b"\n"
+
+
+def _write_all(file: FileIO, line: bytes) -> None:
+    """Write a line; a disk that fills up takes a part of it first and fails then."""
+    while line:
+        line = line[file.write(line) :]
 
 
 def _strict(value: Any) -> Any:
-    """Return a value as strict JSON has it."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+    """Return a value as strict JSON has it: null for what is no number."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
     return value

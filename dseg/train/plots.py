@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,127 +20,191 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Rows = Sequence[dict[str, Any]]
-SMOOTH = 0.02  # share of all rows that one point of the smooth curve averages
+Values = NDArray[np.float64]
+
+CURVES = (7.5, 4.5)  # inches, width and height of a plot of curves
+DPI = 120
+SMOOTH = 0.04  # share of all rows that one point of the smooth curve averages
+DOTTED = 60  # validations; more of them are a line without dots
+WITH_NUMBERS = 40  # classes; the cells of a larger matrix have no room for a number
+NAME_LENGTH = 24  # characters of a class's name
+LEAST_SHOWN = 0.5  # percent; less would be shown as 0
+TRAINING, VALIDATION, SECONDARY, MARK = "tab:blue", "tab:orange", "0.45", "tab:red"
 
 
 def write_loss_plot(rows: Rows, path: Path) -> None:
-    """Draw the training loss and the learning rate over epochs; nothing without rows.
+    """Draw the training loss, the validation's if it is known, and the learning rate over epochs.
+
+    Nothing is written without a row of training.
 
     Args:
         rows: of ``metrics.jsonl``.
         path: a PNG.
+
+    Raises:
+        DsegError: the file cannot be written.
     """
-    points = [row for row in rows if row["kind"] == "train" and row["loss"] is not None]
-    if not points:
+    epochs, losses = _find_curve(rows, "train", "loss")
+    if not len(losses):
         return
-    figure, axes = _make_axes("Training loss", "epoch", "loss")
-    epochs = [row["epoch"] for row in points]
-    losses = np.array([row["loss"] for row in points])
-    axes.plot(epochs, losses, color="tab:blue", alpha=0.3, linewidth=0.8)
-    axes.plot(epochs, _smooth(losses), color="tab:blue", label="loss")
-    axes.set_ylim(bottom=0, top=float(np.quantile(losses, 0.99)) * 1.1 or None)
-    rate = axes.twinx()
-    rate.plot(epochs, [row["lr"] for row in points], color="tab:gray", linewidth=0.8)
-    rate.set_ylabel("learning rate", color="tab:gray")
-    rate.set_ylim(bottom=0)
-    rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    _save(figure, path)
+    with _matplotlib():
+        figure, axes = _make_axes("Loss", "epoch", "loss", CURVES)
+        rate = axes.twinx()
+        rate.plot(*_find_curve(rows, "train", "lr"), color=SECONDARY, ls="--", lw=1)
+        rate.set_ylabel("learning rate (dashed)", color=SECONDARY)
+        rate.set_ylim(bottom=0)
+        rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+        axes.plot(epochs, losses, color=TRAINING, alpha=0.3, lw=0.8)
+        axes.plot(epochs, _smooth(losses), **_dots(losses), color=TRAINING, label="training")
+        others = _find_curve(rows, "val", "loss")
+        if len(others[1]):
+            axes.plot(*others, **_dots(others[1]), color=VALIDATION, label="validation")
+            axes.legend(loc="upper right")
+        # a few wild steps would flatten all the others
+        axes.set_ylim(0, 1.1 * float(max(np.quantile(losses, 0.99), *others[1], 1e-9)))
+        axes.set_zorder(rate.get_zorder() + 1)
+        axes.patch.set_visible(False)
+        _save(figure, path)
 
 
 def write_miou_plot(rows: Rows, path: Path) -> None:
-    """Draw the validation's mean IoU and pixel accuracy over epochs, the best one marked.
+    """Draw the validation's mean IoU and pixel accuracy over epochs, the best mean IoU marked.
+
+    Nothing is written without a validation.
 
     Args:
         rows: of ``metrics.jsonl``.
         path: a PNG.
+
+    Raises:
+        DsegError: the file cannot be written.
     """
-    points = [row for row in rows if row["kind"] == "val" and row["miou"] is not None]
-    if not points:
+    epochs, scores = _find_curve(rows, "val", "miou", 100)
+    if not len(scores):
         return
-    figure, axes = _make_axes("Validation", "epoch", "%")
-    epochs = [row["epoch"] for row in points]
-    scores = [100 * row["miou"] for row in points]
-    marker = "." if len(points) < 60 else ""
-    axes.plot(
-        epochs,
-        [100 * (row["pixel_accuracy"] or 0) for row in points],
-        color="tab:gray",
-        marker=marker,
-        label="pixel accuracy",
-    )
-    axes.plot(epochs, scores, color="tab:orange", marker=marker, label="mean IoU")
     best = int(np.argmax(scores))
-    axes.plot(epochs[best], scores[best], "o", color="tab:red", fillstyle="none", markersize=9)
-    axes.annotate(
-        f"{scores[best]:.1f}",
-        (epochs[best], scores[best]),
-        textcoords="offset points",
-        xytext=(0, -16),
-        ha="center",
-        color="tab:red",
-    )
-    axes.set_ylim(0, 100)
-    axes.legend(loc="lower right")
-    _save(figure, path)
+    with _matplotlib():
+        figure, axes = _make_axes("Validation", "epoch", "score (%)", CURVES)
+        exact = _find_curve(rows, "val", "pixel_accuracy", 100)
+        axes.plot(*exact, **_dots(scores), color=SECONDARY, label="pixel accuracy")
+        axes.plot(epochs, scores, **_dots(scores), color=VALIDATION, label="mean IoU")
+        label = f"best: {scores[best]:.1f} % at epoch {epochs[best]:.4g}"
+        axes.plot(epochs[best], scores[best], "o", color=MARK, mfc="none", ms=10, label=label)
+        axes.set_ylim(0, 100)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False)
+        _save(figure, path)
 
 
 def write_confusion_plot(matrix: NDArray[np.int64], space: LabelSpace, path: Path) -> None:
-    """Draw where the pixels of each class went, in percent of the class.
+    """Draw where the pixels of each class went, in percent of the class; absent classes are grey.
 
     Args:
         matrix: (K, K), ground truth by prediction.
         space: the K classes.
         path: a PNG.
+
+    Raises:
+        DsegError: the file cannot be written.
     """
     totals = matrix.sum(1, keepdims=True)
     share = np.where(totals > 0, 100 * matrix / np.maximum(totals, 1), np.nan)
-    side = 2.2 + 0.36 * len(matrix)
-    figure, axes = _make_axes("Pixels of each class, %", "predicted", "true", (side, side))
-    colors = _colormap()
-    axes.imshow(share, cmap=colors, vmin=0, vmax=100)
-    names = list(space.names)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.grid(visible=False)
-    for row, column in zip(*np.nonzero(share >= 0.5), strict=True):
+    numbered = len(matrix) <= WITH_NUMBERS
+    side = 2.2 + (0.36 if numbered else 0.15) * max(len(matrix), 5)
+    with _matplotlib():
+        title = "Prediction of each class's pixels (% of the class)"
+        figure, axes = _make_axes(title, "predicted class", "true class", (side, side))
+        axes.grid(visible=False)
+        shown = axes.imshow(share, cmap=_make_colormap(), vmin=0, vmax=100)
+        _name_ticks(axes, space.names, 8 if numbered else 6)
+        if numbered:
+            _number_cells(axes, share)
+        else:
+            figure.colorbar(shown, shrink=0.6, label="%")
+        _save(figure, path)
+
+
+def _name_ticks(axes: Axes, names: Sequence[str], size: int) -> None:
+    """Write the classes along both sides; a class's name is no formula, whatever it holds."""
+    short = [n if len(n) <= NAME_LENGTH else n[: NAME_LENGTH - 3] + "..." for n in names]
+    places = range(len(short))
+    axes.set_xticks(places, short, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(places, short, fontsize=size, parse_math=False)
+    axes.tick_params(length=0)
+
+
+def _number_cells(axes: Axes, share: Values) -> None:
+    for row, column in zip(*np.nonzero(share >= LEAST_SHOWN), strict=True):
         value = share[row, column]
         color = "white" if value > 55 else "black"
-        axes.text(*(column, row, f"{value:.0f}"), ha="center", va="center", color=color, fontsize=7)
-    _save(figure, path)
+        text = f"{value:.0f}"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=7.5)
 
 
-def _colormap() -> Any:
+def _find_curve(rows: Rows, kind: str, name: str, factor: float = 1.0) -> tuple[Values, Values]:
+    """Return epochs and values of the rows of a kind that hold a number of that name."""
+    points = [(row.get("epoch"), row.get(name)) for row in rows if row.get("kind") == kind]
+    known = [p for p in points if all(isinstance(v, (int, float)) and np.isfinite(v) for v in p)]
+    epochs, values = np.array(known, np.float64).reshape(-1, 2).T
+    return epochs, factor * values
+
+
+def _smooth(values: Values) -> Values:
+    """Return moving averages, over fewer values at either end."""
+    half = round(SMOOTH * len(values) / 2)
+    sums = np.cumsum(np.insert(values, 0, 0.0))
+    places = np.arange(len(values))
+    starts = np.maximum(places - half, 0)
+    ends = np.minimum(places + half + 1, len(values))
+    smooth: Values = (sums[ends] - sums[starts]) / (ends - starts)
+    return smooth
+
+
+def _dots(values: Values) -> dict[str, Any]:
+    """Return a line's style: a curve of few points, even of one, shows them."""
+    return {"marker": ".", "ms": 7} if len(values) < DOTTED else {}
+
+
+def _make_colormap() -> Any:
     from matplotlib import colormaps
 
     colors = colormaps["Blues"].copy()
-    colors.set_bad("0.85")  # a class without pixels
+    colors.set_bad("0.85")
     return colors
 
 
-def _make_axes(
-    title: str, across: str, up: str, size: tuple[float, float] = (7.5, 4.5)
-) -> tuple[Figure, Axes]:
-    """Make a figure apart from matplotlib's global state."""
+@contextmanager
+def _matplotlib() -> Iterator[None]:
+    """Use matplotlib's own style, not the user's, and keep its remarks on fonts to itself."""
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        from matplotlib import style
+
+        with warnings.catch_warnings(), style.context("default"):
+            warnings.simplefilter("ignore")  # of letters that its font lacks
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _make_axes(title: str, across: str, up: str, size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """Make a figure apart from pyplot's global state.
+
+    Args:
+        size: width and height in inches.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(title)
+    axes.set_title(title, fontsize=11)
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     axes.grid(visible=True, alpha=0.3)
     return figure, axes
-
-
-def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    width = max(1, round(SMOOTH * len(values)))
-    sums = np.cumsum(np.insert(values, 0, 0.0))
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - width, 0)
-    smooth: NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
-    return smooth
 
 
 def _save(figure: Figure, path: Path) -> None:
