@@ -5,39 +5,23 @@ Usage: python scripts/draw_samples.py [FOLDER]
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from street import (
-    HEIGHT,
-    LABEL_IDS,
-    SCALE,
-    WIDTH,
-    Daylight,
-    Scene,
-    draw_ground,
-    draw_sky,
-    draw_skyline,
-)
-from street_things import (
-    draw_bicycle,
-    draw_building,
-    draw_cyclist,
-    draw_fence,
-    draw_hedge,
-    draw_lantern,
-    draw_motorcycle,
-    draw_person,
-    draw_sign,
-    draw_traffic_light,
-    draw_tree,
-    draw_wall,
-)
-from street_vehicles import draw_bus, draw_car, draw_rails, draw_truck
+from PIL import Image, ImageDraw, ImageFilter
 
+from dseg.datasets.scenes.canvas import Scene, rgb
+from dseg.datasets.scenes.cars import draw_car
+from dseg.datasets.scenes.cycles import draw_bicycle, draw_cyclist, draw_motorcycle
+from dseg.datasets.scenes.finish import draw_hood, mark_border
+from dseg.datasets.scenes.furniture import draw_lantern, draw_sign, draw_traffic_light
+from dseg.datasets.scenes.greens import Tree, draw_fence, draw_hedge, draw_tree, draw_wall
+from dseg.datasets.scenes.ground import Street, draw_ground, draw_rails, draw_skyline
+from dseg.datasets.scenes.houses import House, draw_house
+from dseg.datasets.scenes.people import Looks, draw_person
+from dseg.datasets.scenes.vehicles import draw_bus, draw_truck
+from dseg.datasets.scenes.view import LABEL_IDS, Daylight
 from dseg.images import read_image, read_mask_file, write_png
 from dseg.labels import LABEL_SPACES
 from dseg.render import render_overlay
@@ -76,22 +60,34 @@ def draw_row(scene: Scene, x: float, start: float, end: float) -> None:
         houses.append(((z, min(z + wide, end)), height, color))
         z += wide
     for zs, height, color in reversed(houses):
-        draw_building(scene, x, zs, height, color)
+        draw_house(scene, x, zs, House(height=height, color=color))
 
 
-def draw_hood(scene: Scene) -> None:
-    """Draw the bonnet of the car that carries the camera, and the edges that do not count."""
-    middle, bottom = WIDTH * SCALE / 2, HEIGHT * SCALE
-    arc = []
-    for step in range(41):
-        t = step / 20 - 1
-        arc.append((middle + t * WIDTH * SCALE * 0.52, bottom - 66 * math.sqrt(1 - t * t * 0.98)))
-    corners = [(WIDTH * SCALE, bottom), (0, bottom)]
-    scene.polygon([*arc, *corners], scene.tone((38, 40, 46), 0), LABEL_IDS["ego"])
-    scene.draw.line(arc, scene.tone((104, 110, 120), 0), 5)
-    for left in (0, (WIDTH - BORDER) * SCALE):
-        box = (left, 0, left + BORDER * SCALE - 1, bottom)
-        scene.mark.rectangle(box, LABEL_IDS["out of roi"])
+def draw_sky(scene: Scene) -> None:
+    """Draw a gradient and soft clouds over the upper part of the canvas."""
+    width, height = scene.size
+    top, low = scene.light.sky
+    bottom = int((scene.camera.center[1] + 4) * scene.camera.scale)
+    for row in range(bottom):
+        t = (row / bottom) ** 1.3
+        color = rgb(a + (b - a) * t for a, b in zip(top, low, strict=True))
+        scene.draw.line((0, row, width, row), color)
+    mask = Image.new("L", scene.size)
+    puff = ImageDraw.Draw(mask)
+    for _ in range(9):
+        u, v = scene.rng.uniform(0, width), scene.rng.uniform(0, bottom * 0.62)
+        for _ in range(9):
+            du, dv = scene.rng.normal(0, 90), scene.rng.normal(0, 9)
+            r = scene.rng.uniform(14, 40)
+            puff.ellipse((u + du - 2 * r, v + dv - r, u + du + 2 * r, v + dv + r * 0.7), 150)
+    mask = mask.filter(ImageFilter.GaussianBlur(16))
+    scene.image.paste(Image.new("RGB", scene.size, scene.light.cloud), mask=mask)
+    scene.mark.rectangle((0, 0, width, height), LABEL_IDS["sky"])
+
+
+def add_tree(scene: Scene, x: float, z: float, height: float) -> None:
+    """Add a tree in leaf."""
+    scene.add(z, draw_tree, x, z, Tree(height=height))
 
 
 def draw_day() -> Scene:
@@ -99,30 +95,31 @@ def draw_day() -> Scene:
     scene = Scene(DAY, np.random.default_rng(19))
     draw_sky(scene)
     draw_skyline(scene)
-    draw_ground(scene, half_road=5.2, pavement=3.4, crossing=8.2)
+    draw_ground(scene, Street(half_road=5.2, pavements=(3.4, 3.4), crossing=8.2))
     draw_row(scene, -8.8, 20, 120)
     draw_row(scene, 9.6, 3, 44)
     draw_row(scene, 11.5, 62, 130)
     for z in (3.5, 6, 9, 12.5, 16):
-        scene.add(z + 6, draw_tree, -13.5 - 0.2 * z, z + 6, 7.5)
+        add_tree(scene, -13.5 - 0.2 * z, z + 6, 7.5)
     scene.add(19, draw_hedge, -10.6, (3, 19.5), 1.5)
     scene.add(18.5, draw_fence, -8.7, (3.2, 19))
     for z in (24, 38, 56):
-        scene.add(z, draw_tree, -7.6, z, 6.5)
+        add_tree(scene, -7.6, z, 6.5)
     for z in (30, 47, 53, 60):
-        scene.add(z, draw_tree, 8.2 + 0.05 * z, z, 7.0)
+        add_tree(scene, 8.2 + 0.05 * z, z, 7.0)
     for x, z in ((-5.7, 15), (5.8, 22), (-5.7, 42), (5.8, 58)):
         scene.add(z, draw_lantern, x, z)
     _fill_day(scene)
     scene.draw_things()
     draw_hood(scene)
+    mark_border(scene, BORDER)
     return scene
 
 
 def _fill_day(scene: Scene) -> None:
     """Add signs, vehicles and people to the street by day."""
-    scene.add(17, draw_traffic_light, 5.6, 17, True)
-    scene.add(26, draw_traffic_light, -5.6, 26, True)
+    scene.add(17, draw_traffic_light, 5.6, 17)
+    scene.add(26, draw_traffic_light, -5.6, 26)
     scene.add(11, draw_sign, 6.0, 11, "speed")
     scene.add(20, draw_sign, -6.2, 20, "park")
     scene.add(34, draw_sign, 5.9, 34, "yield")
@@ -136,7 +133,9 @@ def _fill_day(scene: Scene) -> None:
     people = ((7.3, 9.5, (44, 66, 120)), (-6.6, 14, (196, 180, 150)), (7.0, 19, (70, 84, 66)),
               (-6.8, 23, (150, 60, 40)), (6.6, 33, (40, 42, 50)))  # fmt: skip
     for place, far, coat in people:
-        scene.add(far, draw_person, place, far, coat, float(scene.rng.uniform(1.62, 1.86)))
+        scene.add(
+            far, draw_person, place, far, Looks(coat=coat), float(scene.rng.uniform(1.62, 1.86))
+        )
     scene.add(10.4, draw_bicycle, -8.0, 10.4, (50, 92, 150))
 
 
@@ -145,27 +144,28 @@ def draw_dusk() -> Scene:
     scene = Scene(DUSK, np.random.default_rng(7))
     draw_sky(scene)
     draw_skyline(scene)
-    draw_ground(scene, half_road=6.4, pavement=3.0, crossing=11.5)
+    draw_ground(scene, Street(half_road=6.4, pavements=(3.0, 3.0), crossing=11.5))
     draw_rails(scene, -4.4)
     draw_row(scene, -9.6, 3, 110)
     draw_row(scene, 9.9, 34, 120)
     for z in (8, 13, 19, 26):
-        scene.add(z, draw_tree, 14 + 0.25 * z, z, 8.0)
+        add_tree(scene, 14 + 0.25 * z, z, 8.0)
     scene.add(33, draw_wall, 9.9, (3, 33), 1.7)
     for z in (22, 36, 52):
-        scene.add(z, draw_tree, 8.6, z, 6.5)
+        add_tree(scene, 8.6, z, 6.5)
     for x, z in ((6.9, 12), (-6.9, 19), (6.9, 30), (-6.9, 42), (6.9, 54), (-6.9, 70)):
         scene.add(z, draw_lantern, x, z)
     _fill_dusk(scene)
     scene.draw_things()
     draw_hood(scene)
+    mark_border(scene, BORDER)
     return scene
 
 
 def _fill_dusk(scene: Scene) -> None:
     """Add signs, vehicles and people to the avenue at dusk."""
-    scene.add(15, draw_traffic_light, 7.0, 15, False)
-    scene.add(24, draw_traffic_light, -6.9, 24, False)
+    scene.add(15, draw_traffic_light, 7.0, 15, "red")
+    scene.add(24, draw_traffic_light, -6.9, 24, "red")
     scene.add(14, draw_sign, -7.2, 14, "stop")
     scene.add(18, draw_sign, 7.4, 18, "park")
     scene.add(20, draw_bus, -4.4, 20, (176, 40, 44), False, "train")
@@ -178,7 +178,9 @@ def _fill_dusk(scene: Scene) -> None:
     people = ((-7.6, 10.4, (182, 150, 70)), (-8.3, 11, (90, 96, 150)), (-7.8, 16, (160, 60, 70)),
               (8.6, 14, (110, 140, 120)), (-8.4, 27, (60, 60, 70)))  # fmt: skip
     for place, far, coat in people:
-        scene.add(far, draw_person, place, far, coat, float(scene.rng.uniform(1.62, 1.86)))
+        scene.add(
+            far, draw_person, place, far, Looks(coat=coat), float(scene.rng.uniform(1.62, 1.86))
+        )
     scene.add(11, draw_motorcycle, 8.6, 11, (150, 40, 46))
     scene.add(13, draw_cyclist, -2.9, 13, (196, 200, 70))
 
@@ -186,8 +188,9 @@ def _fill_dusk(scene: Scene) -> None:
 def write_scene(scene: Scene, folder: Path, number: int) -> None:
     """Write the image and its two masks under the names that Cityscapes gives them."""
     image, instance_ids = scene.finished()
-    grain = scene.rng.random((HEIGHT, WIDTH, 1)) < 0.06
-    pixels = np.asarray(image, np.int16) + grain * scene.rng.integers(-3, 4, (HEIGHT, WIDTH, 1))
+    spots = (*instance_ids.shape, 1)
+    grain = scene.rng.random(spots) < 0.06
+    pixels = image.astype(np.int16) + grain * scene.rng.integers(-3, 4, spots)
     label_ids = np.where(instance_ids >= 1000, instance_ids // 1000, instance_ids)
     name = f"{CITY}_{number:06d}_000019"
     images, masks = (folder / kind / "demo" / CITY for kind in ("leftImg8bit", "gtFine"))

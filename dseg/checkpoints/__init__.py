@@ -1,7 +1,8 @@
 """Any author's file into our networks, and our own files out."""
 
+from dseg.checkpoints.backbone import BackboneReport, load_backbone
 from dseg.checkpoints.card import save_model
-from dseg.checkpoints.find import find_weights, sha256
+from dseg.checkpoints.find import find_shipped, find_weights, sha256
 from dseg.checkpoints.load import (
     LoadReport,
     count_classes,
@@ -13,11 +14,14 @@ from dseg.checkpoints.load import (
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 
 __all__ = [
+    "BackboneReport",
     "Checkpoint",
     "LoadReport",
     "count_classes",
     "find_networks",
+    "find_shipped",
     "find_weights",
+    "load_backbone",
     "load_model",
     "load_weights",
     "map_keys",

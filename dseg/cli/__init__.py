@@ -20,6 +20,7 @@ from dseg.cli.infer import infer
 from dseg.cli.inspect import inspect
 from dseg.cli.models import models
 from dseg.cli.multiscale_infer import multiscale_infer
+from dseg.cli.scenes import scenes
 from dseg.cli.train import train
 from dseg.cli.transfer_labels import transfer_labels
 from dseg.errors import EXIT_INTERRUPTED, EXIT_USAGE, DsegError
@@ -97,6 +98,7 @@ for _command in (
     evaluate,
     train,
     check_data,
+    scenes,
     models,
     inspect,
 ):

@@ -69,13 +69,13 @@ class RunFolder:
         if self._board is not None:
             self._board.close()
 
-    def begin(self, step: int) -> None:
-        """Write the settings and forget what metrics hold beyond the step that is gone on from."""
+    def begin(self, step: int, validated_at: int) -> None:
+        """Write the settings and forget what metrics hold beyond the state that is gone on from."""
         if not self.group.main:
             return
         facts = {"steps": self.rhythm.steps, "conditions": asdict(self.conditions)}
         write_settings(self.run, self.settings, facts)
-        self.metrics.cut_after(step)
+        self.metrics.cut_after(step, validated_at)
         if self.conditions.tensorboard:
             self._board = TensorBoard(self.run / "tensorboard", purge_step=step + 1)
 

@@ -103,8 +103,8 @@ class Trainer:
         Raises:
             DsegError: the loss is not a number, data cannot be read, or the disk is full.
         """
-        rhythm, stop = self.rhythm, False
-        saved, spent = time.monotonic(), 0.0
+        rhythm, stop, first = self.rhythm, False, self.step
+        saved, spent, logged = time.monotonic(), 0.0, first
         if self.step and rhythm.validates(self.step) and self.validated_at != self.step:
             stop = not self._validate()  # the run was stopped while it validated
             self._save()
@@ -115,14 +115,15 @@ class Trainer:
             spent += time.monotonic() - begun
             due, stop = rhythm.validates(self.step), self._agreed_stop()
             if rhythm.logs(self.step):
-                self._log(spent)
-                spent = 0.0
+                self._log(spent, self.step - logged)
+                spent, logged = 0.0, self.step
             if due and not stop:
                 stop = not self._validate()
             if due or stop or time.monotonic() - saved > rhythm.save_every:
                 self._save()
                 saved = time.monotonic()
-        return Outcome(self.step, stop and self.step < rhythm.steps, self.best)
+        unfinished = self.step < rhythm.steps or self.validated_at != self.step
+        return Outcome(self.step, stop and unfinished, self.best, first)
 
     def _take_step(self, parts: list[Batch]) -> None:
         """Do one optimizer step on this process's share of a batch."""
@@ -176,43 +177,54 @@ class Trainer:
         if not self._pending:
             return
         losses = self.group.sum(torch.stack([loss for loss, _ in self._pending])).tolist()
-        first = self.step - len(losses)
+        first = self.step - len(losses) + 1
         for place, loss in enumerate(losses):
             if not math.isfinite(loss):
-                self._refuse(first + place, loss, self._pending[place][1])
+                what = f"The loss of step {first + place} is {loss}"
+                self._refuse(first + place, what, loss, self._pending[place][1])
+        if not self._has_finite_weights():  # a loss that is a number may lead to them
+            what = f"The weights after step {self.step} are not finite; the loss was {loss:g}"
+            self._refuse(self.step, what, loss, self._pending[-1][1])
         self._losses += losses
         self._pending = []
 
-    def _refuse(self, step: int, loss: float, names: list[str]) -> None:
-        """Write down whose loss is no number, and raise."""
+    def _has_finite_weights(self) -> bool:
+        """Tell whether weights and statistics are numbers in all processes."""
+        values = [v for v in self.model.state_dict().values() if v.is_floating_point()]
+        largest = torch.stack(torch._foreach_norm(values, math.inf)).max()
+        return math.isfinite(self.group.sum(largest).item())
+
+    def _refuse(self, step: int, what: str, loss: float, names: list[str]) -> None:
+        """Write down whose loss is no number, and raise; steps count from 1, as in the metrics."""
         names = [name for part in self.group.gather(names) for name in part]
-        lr = find_lr(self.recipe, step, self.rhythm.steps)
+        lr = find_lr(self.recipe, step - 1, self.rhythm.steps)
         file = self.run / "not-a-number.json"
         if self.group.main:
             with written_whole(file) as part:
                 facts = {"step": step, "loss": str(loss), "lr": lr, "images": names}
                 part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         raise DsegError(
-            f"The loss of step {step} is {loss} at a learning rate of {lr:g}; its {len(names)} "
-            f"images are listed in {file}.",
+            f"{what}, at a learning rate of {lr:g}; its {len(names)} images are listed in {file}.",
             hint="look at those images, lower the learning rate or limit the gradient (--set "
-            "clip=1); the saved state is from before.",
+            "clip=1); states that were saved are from before.",
             exit_code=EXIT_FAILED_INPUTS,
         )
 
-    def _log(self, seconds: float) -> None:
+    def _log(self, seconds: float, steps: int) -> None:
+        """Report the losses since the last row; a resumed run has timed but its own steps."""
         self._see_losses()
         losses, self._losses = self._losses, []
         if self.group.main:
             row = {"kind": "train", "step": self.step, "epoch": self.epoch}
             row["loss"] = sum(losses) / len(losses)
             row["lr"] = find_lr(self.recipe, self.step - 1, self.rhythm.steps)
-            row["images_per_s"] = len(losses) * self.recipe.batch / max(seconds, 1e-9)
+            row["images_per_s"] = steps * self.recipe.batch / max(seconds, 1e-9)
             row["seconds"] = seconds
             self.listener.row(row)
 
     def _validate(self) -> bool:
         """Score the weights; return False if told to stop meanwhile."""
+        self._see_losses()
         if self.val_set is not None:
             start = time.monotonic()
             found = validate(

@@ -56,13 +56,22 @@ class MetricsFile:
         """
         return [row for _, row in self._lines()]
 
-    def cut_after(self, step: int) -> None:
+    def cut_after(self, step: int, validated_at: int | None = None) -> None:
         """Forget the rows of later steps, which will be made again, and lines cut by a kill.
+
+        Args:
+            step: the last one that is kept.
+            validated_at: the last one whose validation is kept; by default ``step``.
 
         Raises:
             DsegError: the file cannot be read or written.
         """
-        kept = "".join(f"{line}\n" for line, row in self._lines() if row["step"] <= step)
+        last_val = step if validated_at is None else validated_at
+        kept = "".join(
+            f"{line}\n"
+            for line, row in self._lines()
+            if row["step"] <= (last_val if row["kind"] == "val" else step)
+        )
         if self.path.exists():
             with written_whole(self.path) as part:
                 part.write_bytes(kept.encode())

@@ -24,7 +24,8 @@ Values = NDArray[np.float64]
 
 CURVES = (7.5, 4.5)  # inches, width and height of a plot of curves
 DPI = 120
-SMOOTH = 0.04  # share of all rows that one point of the smooth curve averages
+SMOOTH = 0.04  # share of all rows that one point of the smooth curve stands for
+SMOOTH_POINTS = 500
 DOTTED = 60  # validations; more of them are a line without dots
 WITH_NUMBERS = 40  # classes; the cells of a larger matrix have no room for a number
 NAME_LENGTH = 24  # characters of a class's name
@@ -50,18 +51,20 @@ def write_loss_plot(rows: Rows, path: Path) -> None:
     with _matplotlib():
         figure, axes = _make_axes("Loss", "epoch", "loss", CURVES)
         rate = axes.twinx()
-        rate.plot(*_find_curve(rows, "train", "lr"), color=SECONDARY, ls="--", lw=1)
+        rates = _find_curve(rows, "train", "lr")
+        rate.plot(*rates, color=SECONDARY, ls="--", lw=1)
         rate.set_ylabel("learning rate (dashed)", color=SECONDARY)
-        rate.set_ylim(bottom=0)
+        rate.set_ylim(0, 1.1 * max(*rates[1], 1e-9))
         rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
         axes.plot(epochs, losses, color=TRAINING, alpha=0.3, lw=0.8)
-        axes.plot(epochs, _smooth(losses), **_dots(losses), color=TRAINING, label="training")
+        axes.plot(*_smooth(epochs, losses), **_dots(losses), color=TRAINING, label="training")
         others = _find_curve(rows, "val", "loss")
         if len(others[1]):
             axes.plot(*others, **_dots(others[1]), color=VALIDATION, label="validation")
             axes.legend(loc="upper right")
         # a few wild steps would flatten all the others
         axes.set_ylim(0, 1.1 * float(max(np.quantile(losses, 0.99), *others[1], 1e-9)))
+        axes.set_xlim(left=0)
         axes.set_zorder(rate.get_zorder() + 1)
         axes.patch.set_visible(False)
         _save(figure, path)
@@ -90,6 +93,7 @@ def write_miou_plot(rows: Rows, path: Path) -> None:
         axes.plot(epochs, scores, **_dots(scores), color=VALIDATION, label="mean IoU")
         label = f"best: {scores[best]:.1f} % at epoch {epochs[best]:.4g}"
         axes.plot(epochs[best], scores[best], "o", color=MARK, mfc="none", ms=10, label=label)
+        axes.set_xlim(left=0)
         axes.set_ylim(0, 100)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False)
         _save(figure, path)
@@ -109,7 +113,7 @@ def write_confusion_plot(matrix: NDArray[np.int64], space: LabelSpace, path: Pat
     totals = matrix.sum(1, keepdims=True)
     share = np.where(totals > 0, 100 * matrix / np.maximum(totals, 1), np.nan)
     numbered = len(matrix) <= WITH_NUMBERS
-    side = 2.2 + (0.36 if numbered else 0.15) * max(len(matrix), 5)
+    side = 2.2 + (0.36 if numbered else 0.15) * max(len(matrix), 8)
     with _matplotlib():
         title = "Prediction of each class's pixels (% of the class)"
         figure, axes = _make_axes(title, "predicted class", "true class", (side, side))
@@ -148,15 +152,16 @@ def _find_curve(rows: Rows, kind: str, name: str, factor: float = 1.0) -> tuple[
     return epochs, factor * values
 
 
-def _smooth(values: Values) -> Values:
-    """Return moving averages, over fewer values at either end."""
+def _smooth(epochs: Values, values: Values) -> tuple[Values, Values]:
+    """Return a moving median, over fewer values at either end, at up to ``SMOOTH_POINTS`` places.
+
+    A mean would show one wild step as a plateau.
+    """
     half = round(SMOOTH * len(values) / 2)
-    sums = np.cumsum(np.insert(values, 0, 0.0))
-    places = np.arange(len(values))
-    starts = np.maximum(places - half, 0)
-    ends = np.minimum(places + half + 1, len(values))
-    smooth: Values = (sums[ends] - sums[starts]) / (ends - starts)
-    return smooth
+    count = min(len(values), SMOOTH_POINTS)
+    places = np.linspace(0, len(values) - 1, count).round().astype(int)
+    medians = [np.median(values[max(place - half, 0) : place + half + 1]) for place in places]
+    return epochs[places], np.array(medians)
 
 
 def _dots(values: Values) -> dict[str, Any]:

@@ -52,8 +52,16 @@ class Listener(Protocol):
 
 
 class Outcome(NamedTuple):
-    """How a run ended: steps done, whether it was told to stop, and the best validation mIoU."""
+    """How a run ended.
+
+    Attributes:
+        step: steps done.
+        stopped: whether it was told to stop before all was done.
+        best: the best validation mIoU, minus infinity for none.
+        begun: steps that had been done before.
+    """
 
     step: int
     stopped: bool
     best: float
+    begun: int = 0

@@ -26,7 +26,7 @@ from dseg.train.folder import RunFolder
 from dseg.train.loop import Trainer
 from dseg.train.rhythm import Outcome, Rhythm
 from dseg.train.settings import Settings
-from dseg.train.state import has_state, load_state
+from dseg.train.state import STATE, has_state, load_state
 
 
 def run_training(
@@ -79,11 +79,14 @@ def run_training(
         )
         folder.data = fingerprint(train_set)
         folder.trainer = trainer
+        fallback = ""
         if resume and has_state(run):
-            _restore(trainer, folder, run, device)
-        folder.begin(trainer.step)
+            fallback = _restore(trainer, folder, run, device)
+        folder.begin(trainer.step, trainer.validated_at)
         with show(rhythm.steps, trainer.step) as display:
             folder.display = display
+            if fallback and group.main:
+                display.say(fallback)
             batches = make_batches(settings, conditions, trainer, progress)
             outcome = trainer.train(folder.tell_faults(batches))
         folder.finish()
@@ -153,24 +156,30 @@ def make_loss(recipe: Recipe, weights: tuple[float, ...], device: torch.device) 
     )
 
 
-def _restore(trainer: Trainer, folder: RunFolder, run: Path, device: torch.device) -> None:
-    """Go on from the folder's state."""
+def _restore(trainer: Trainer, folder: RunFolder, run: Path, device: torch.device) -> str:
+    """Go on from the folder's state; return what is to be said if it is not the newest."""
     state, file = load_state(run, device)
-    if state["data"] != folder.data:
-        raise DsegError(
-            f"The training split is not the one that {run} was begun with: {folder.data[0]} "
-            f"images now, {state['data'][0]} then, or other names.",
-            hint="restore the data set, or start anew with another --out.",
-            exit_code=EXIT_MISFIT,
-        )
     try:
+        if state["data"] != folder.data:
+            raise DsegError(
+                f"The training split is not the one that {run} was begun with: {folder.data[0]} "
+                f"images now, {state['data'][0]} then, or other names.",
+                hint="restore the data set, or start anew with another --out.",
+                exit_code=EXIT_MISFIT,
+            )
         trainer.restore(state["trainer"])
-    except (KeyError, ValueError, RuntimeError) as fault:
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as fault:
         raise DsegError(
             f"{file} does not fit this network: {str(fault).splitlines()[0]}",
             hint="start anew with another --out.",
             exit_code=EXIT_MISFIT,
         ) from fault
+    if file.name == STATE:
+        return ""
+    return (
+        f"WARNING: {run / STATE} is missing or damaged; going on from {file.name}, which is of "
+        f"step {trainer.step}."
+    )
 
 
 def _make_reproducible(deterministic: bool) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from dseg import __version__
 from dseg.errors import DsegError
 from dseg.images import written_whole
 from dseg.recipes import Recipe
+from dseg.train.conditions import Conditions
 
 RUN_FILE = "run.json"
 
@@ -69,8 +72,7 @@ def read_settings(run: Path) -> Settings:
     Raises:
         DsegError: there is none, or it is damaged or of another version.
     """
-    file = run / RUN_FILE
-    try:
+    with _faults_told(run) as file:
         data = json.loads(file.read_text(encoding="utf-8"))["settings"]
         recipe: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
@@ -79,6 +81,19 @@ def read_settings(run: Path) -> Settings:
         data["recipe"] = Recipe(**recipe)
         data["datasets"] = tuple((str(name), str(root)) for name, root in data["datasets"])
         return Settings(**data)
+
+
+def read_conditions(run: Path) -> Conditions:
+    """Read what a run's folder was last computed under; raises as ``read_settings``."""
+    with _faults_told(run) as file:
+        return Conditions(**json.loads(file.read_text(encoding="utf-8"))["conditions"])
+
+
+@contextmanager
+def _faults_told(run: Path) -> Iterator[Path]:
+    file = run / RUN_FILE
+    try:
+        yield file
     except FileNotFoundError:
         raise DsegError(
             f"{run} holds no run to go on with.",

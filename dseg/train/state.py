@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 
@@ -35,8 +35,10 @@ def save_state(run: Path, state: dict[str, Any]) -> None:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
-        except RuntimeError as fault:  # torch's writer has its own word for a full disk
-            raise OSError(str(fault).splitlines()[0]) from fault
+        except RuntimeError as fault:  # torch's writer hides the fault of a full disk behind it
+            hidden = fault.__context__
+            text = str(fault).splitlines()[0]
+            raise hidden if isinstance(hidden, OSError) else OSError(text) from fault
         if newest.exists():
             newest.replace(run / PREVIOUS)
     _sync_folder(run)
@@ -70,12 +72,20 @@ def load_state(run: Path, device: torch.device) -> tuple[dict[str, Any], Path]:
         if not file.is_file():
             continue
         try:
-            state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
-            return state, file
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as fault:
-            problems.append(f"{file.name}: {str(fault).splitlines()[0][:100]}")
+            return _read_state(file, device), file
+        except Exception as fault:  # a damaged file makes readers fail in any way
+            problems.append(f"{file.name}: {(str(fault) or repr(fault)).splitlines()[0][:100]}")
     raise DsegError(
         f"{run} holds no state that can be read{': ' if problems else '.'}{'; '.join(problems)}",
         hint="start anew with another --out, from best.safetensors if you like (--weights).",
         exit_code=EXIT_MISFIT,
     )
+
+
+def _read_state(file: Path, device: torch.device) -> dict[str, Any]:
+    with ZipFile(file) as archive:
+        damaged = archive.testzip()  # torch does not compare the checksums that it writes
+    if damaged is not None:
+        raise ValueError(f"{damaged} is damaged")
+    state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    return state

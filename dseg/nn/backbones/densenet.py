@@ -6,11 +6,17 @@ Module names are torchvision's, so that its ImageNet files fit.
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from dseg.errors import DsegError
+from dseg.nn.backbones.base import Backbone
 
 # depth: (growth, channels of the stem, layers of each block), table 1 of the paper
 CONFIGS: dict[int, tuple[int, int, tuple[int, int, int, int]]] = {
@@ -43,7 +49,15 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Layers that each read everything before them."""
+    """Layers that each read everything before them.
+
+    Attributes:
+        checkpoint_activations: keep only the layers' outputs, and compute what lies between them
+            again in the backward pass (Pleiss et al., 2017): memory grows with the depth and not
+            with its square, and outputs, gradients and running statistics are the same bits.
+    """
+
+    checkpoint_activations: bool = False
 
     def __init__(self, in_channels: int, growth: int, layers: int, dilation: int):
         super().__init__()
@@ -54,12 +68,24 @@ class DenseBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, h, w) to (N, out_channels, h, w)."""
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            return self._forward_checkpointed(x)
         for layer in self.children():
             x = torch.cat([x, layer(x)], dim=1)
         return x
 
+    def _forward_checkpointed(self, x: Tensor) -> Tensor:
+        # A list, since each concatenation that was an input here would be kept.
+        maps = [x]
+        for layer in self.children():
+            options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+            if not torch.compiler.is_compiling():  # a compiled graph writes each statistic once
+                options["context_fn"] = partial(_contexts, layer)
+            maps.append(checkpoint(_read, layer, *maps, **options))
+        return torch.cat(maps, dim=1)
 
-class DenseNet(nn.Module):
+
+class DenseNet(Backbone):
     """The feature extractor of DenseNet.
 
     Args:
@@ -71,6 +97,12 @@ class DenseNet(nn.Module):
         DsegError: no such depth or output stride.
     """
 
+    KEY_MAP: tuple[tuple[str, str | None], ...] = (
+        (r"^classifier\.", None),
+        (r"^features\.", ""),
+        (r"^(.*layer\d+)\.(norm|conv)\.(\d)\.", r"\1.\2\3."),  # norm.1 of torch 0.3
+    )
+
     def __init__(self, depth: int, output_stride: int = 8, *, halve_last: bool = False):
         super().__init__()
         if depth not in CONFIGS or output_stride not in LAYOUTS:
@@ -78,6 +110,10 @@ class DenseNet(nn.Module):
                 f"There is no DenseNet of depth {depth} at output stride {output_stride}.",
                 hint=f"depths: {list(CONFIGS)}; output strides: {list(LAYOUTS)}.",
             )
+        self.torchvision_name = f"densenet{depth}"
+        if halve_last:  # the norm of the last block's map is then the transition's
+            self.KEY_MAP = ((r"^features\.norm5\.", "transition4.norm."), *DenseNet.KEY_MAP)
+            self.ABSENT = ("transition4.conv.", "norm5.")
         growth, channels, blocks = CONFIGS[depth]
         pools, dilations = LAYOUTS[output_stride]
         self.conv0 = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
@@ -116,3 +152,45 @@ def _transition(channels: int, pool: bool) -> nn.Sequential:
     if pool:
         parts["pool"] = nn.AvgPool2d(2, stride=2)
     return nn.Sequential(parts)
+
+
+def checkpoint_activations(model: nn.Module) -> int:
+    """Let all dense blocks of a network compute activations twice, and return how many there are.
+
+    Before or after wrapping for several processes, before compiling.
+    """
+    blocks = [module for module in model.modules() if isinstance(module, DenseBlock)]
+    for block in blocks:
+        block.checkpoint_activations = True
+    return len(blocks)
+
+
+def _read(layer: nn.Module, *maps: Tensor) -> Tensor:
+    out: Tensor = layer(maps[0] if len(maps) == 1 else torch.cat(maps, dim=1))
+    return out
+
+
+def _contexts(layer: nn.Module) -> tuple[AbstractContextManager[None], _Untracked]:
+    """Return what the first and the second computation of a layer run within."""
+    return nullcontext(), _Untracked(layer)
+
+
+class _Untracked(AbstractContextManager[None]):
+    """While entered, batch norms update copies of their running statistics, which are dropped.
+
+    Copies, since without any a batch norm would save other tensors than the first time. May be
+    entered again, as a second backward pass through a retained graph does.
+    """
+
+    def __init__(self, layer: nn.Module):
+        self.norms = [module for module in layer.modules() if isinstance(module, _BatchNorm)]
+
+    def __enter__(self) -> None:
+        self.kept = [(norm, dict(norm._buffers)) for norm in self.norms if norm.training]
+        for norm, buffers in self.kept:
+            copies = {k: v if v is None else v.clone() for k, v in buffers.items()}
+            norm._buffers.update(copies)
+
+    def __exit__(self, *exception: object) -> None:
+        for norm, buffers in self.kept:
+            norm._buffers.update(buffers)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
 
 from dseg.errors import DsegError
+from dseg.nn.backbones.base import Backbone
 from dseg.nn.conv import conv_norm_act
 
+EPS = 1e-5  # of every norm, torch's default
 # expansion, channels, blocks of each stage, table 2 of the paper
 STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
 # output stride: (stride of the first block, dilation of all blocks) of each stage
@@ -42,7 +46,7 @@ class InvertedResidual(nn.Module):
         return x + out if self.residual else out
 
 
-class MobileNetV2(nn.Sequential):
+class MobileNetV2(Backbone, nn.Sequential):
     """The feature extractor of MobileNetV2 up to its 320 channels.
 
     All of the stages that no longer follow a stride are dilated by 2, as in the release.
@@ -54,6 +58,23 @@ class MobileNetV2(nn.Sequential):
         DsegError: no such output stride.
     """
 
+    KEY_MAP = (
+        (r"^(classifier|features\.18)\.", None),
+        (r"^features\.0\.0\.", "stem.conv."),
+        (r"^features\.0\.1\.", "stem.norm."),
+        (r"^features\.1\.conv\.2\.", "block1.project.norm."),
+        (r"^features\.1\.conv\.1\.", "block1.project.conv."),
+        (r"^features\.1\.conv\.0\.0\.", "block1.depthwise.conv."),
+        (r"^features\.1\.conv\.0\.1\.", "block1.depthwise.norm."),
+        (r"^features\.(\d+)\.conv\.0\.0\.", r"block\1.expand.conv."),
+        (r"^features\.(\d+)\.conv\.0\.1\.", r"block\1.expand.norm."),
+        (r"^features\.(\d+)\.conv\.1\.0\.", r"block\1.depthwise.conv."),
+        (r"^features\.(\d+)\.conv\.1\.1\.", r"block\1.depthwise.norm."),
+        (r"^features\.(\d+)\.conv\.2\.", r"block\1.project.conv."),
+        (r"^features\.(\d+)\.conv\.3\.", r"block\1.project.norm."),
+    )
+    ABSENT = ("block1.expand.",)
+    torchvision_name = "mobilenet_v2"
     out_channels = 320
 
     def __init__(self, output_stride: int = 8):
@@ -76,3 +97,24 @@ class MobileNetV2(nn.Sequential):
                 )
                 channels, stride = out_channels, 1
         super().__init__(parts)
+
+    @torch.no_grad()
+    def settle_absent(self) -> None:
+        """Make the first block's expansion, which torchvision lacks, pass the stem on unchanged.
+
+        In evaluation it is the identity up to 6, where torchvision's stem ends too. In training
+        too, as far as the stem's channels before their ReLU are normal with the mean and deviation
+        that its norm gives them: their moments after it become scale and shift.
+        """
+        state = self.state_dict()  # the tensors themselves
+        shift, scale = state["stem.norm.bias"], state["stem.norm.weight"].abs().clamp(min=1e-12)
+        ratio = shift / scale
+        density = torch.exp(-ratio.square() / 2) / math.sqrt(2 * math.pi)
+        mean = shift * torch.special.ndtr(ratio) + scale * density
+        square = (shift**2 + scale**2) * torch.special.ndtr(ratio) + shift * scale * density
+        variance = (square - mean**2).clamp(min=0)
+        nn.init.dirac_(state["block1.expand.conv.weight"])
+        state["block1.expand.norm.running_mean"].copy_(mean)
+        state["block1.expand.norm.running_var"].copy_(variance)
+        state["block1.expand.norm.bias"].copy_(mean)
+        state["block1.expand.norm.weight"].copy_((variance + EPS).sqrt())

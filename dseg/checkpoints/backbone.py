@@ -1,0 +1,240 @@
+"""ImageNet's classification weights of torchvision into a network's backbone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dseg.checkpoints.find import weights_folders
+from dseg.checkpoints.load import COUNTER, LoadReport, compare, map_keys
+from dseg.checkpoints.read import Checkpoint, read_checkpoint
+from dseg.errors import CheckpointError, DsegError
+from dseg.models import SegModel, build_model
+from dseg.nn.backbones import densenet, mobilenet, resnet
+from dseg.nn.backbones.base import Backbone
+from dseg.registry import MODELS
+
+IMAGENET = "imagenet"
+PREFIX = "backbone."
+RELEASE = "IMAGENET1K_V1"  # the only one of DenseNet, and what published recipes start from
+BACKBONES: tuple[Callable[[], Backbone], ...] = (
+    *(partial(densenet.DenseNet, depth) for depth in densenet.CONFIGS),
+    *(partial(densenet.DenseNet, depth, halve_last=True) for depth in densenet.CONFIGS),
+    *(partial(resnet.ResNet, depth) for depth in resnet.CONFIGS),
+    mobilenet.MobileNetV2,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneReport:
+    """What a backbone took from a file.
+
+    Attributes:
+        path: the file.
+        backbone: torchvision's name of the network.
+        matched: keys of the backbone that were loaded.
+        fresh: keys of the backbone that torchvision's network lacks, and the file too.
+        dropped: keys of the file that are not the backbone's: the classifier above all.
+    """
+
+    path: Path
+    backbone: str
+    matched: tuple[str, ...]
+    fresh: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.matched)} tensors of {self.backbone} loaded from {self.path}"]
+        if self.dropped:
+            parts.append(f"{len(self.dropped)} left out (first {self.dropped[0]})")
+        if self.fresh:
+            parts.append(f"{len(self.fresh)} fresh (first {PREFIX}{self.fresh[0]})")
+        return ", ".join(parts)
+
+
+def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
+    """Load classification weights into ``model.backbone``, and nowhere else.
+
+    Torchvision's networks learnt from RGB in 0..1 minus (0.485, 0.456, 0.406) by (0.229, 0.224,
+    0.225). A network of another mean and std, such as the authors' DenseASPP, keeps its own, and
+    the norms adapt in training.
+
+    Args:
+        model: made by ``build_model``, on any device.
+        source: as for ``find_backbone_weights``. The file is torchvision's, in any container that
+            ``read_checkpoint`` reads, or holds a whole network with this backbone, whose backbone
+            alone is taken.
+
+    Returns:
+        What was loaded. What torchvision's network lacks stays fresh; MobileNetV2's first
+        expansion is made to pass its input on.
+
+    Raises:
+        DsegError: the network has no backbone that torchvision has too.
+        CheckpointError: no file, no checkpoint, or not this backbone's.
+    """
+    backbone = _backbone_of(model)
+    checkpoint = read_checkpoint(find_backbone_weights(model, source))
+    found = [(_compare(backbone, state), state) for state in _readings(model, checkpoint)]
+    report, state = max(found, key=lambda pair: (pair[0].complete, len(pair[0].matched)))
+    if not report.complete:
+        raise _misfit(model, backbone, checkpoint, report)
+    backbone.load_state_dict({key: state[key] for key in report.matched}, strict=False)
+    if fresh := _find_fresh(backbone, state):
+        backbone.settle_absent()
+    used = {id(state[key]) for key in report.matched}
+    dropped = (key for key, value in checkpoint.state.items() if id(value) not in used)
+    return BackboneReport(
+        path=checkpoint.path,
+        backbone=backbone.torchvision_name,
+        matched=report.matched,
+        fresh=fresh,
+        dropped=tuple(key for key in dropped if not key.endswith(COUNTER)),
+    )
+
+
+def find_backbone_weights(model: SegModel, source: str | Path) -> Path:
+    """Return the file that a source means; only "imagenet" may use the network.
+
+    Args:
+        source: the text ``imagenet``: torchvision's IMAGENET1K_V1 weights of the backbone, from
+            the folders of weights or torch.hub's, else downloaded into the latter. Or a file, also
+            looked for in the folders of weights.
+
+    Raises:
+        DsegError: the network has no backbone that torchvision has too.
+        CheckpointError: no such file, or the download failed.
+    """
+    backbone = _backbone_of(model)
+    if source == IMAGENET:
+        return _find_imagenet(backbone.torchvision_name)
+    named = Path(source)
+    for candidate in (named, *(folder / named for folder in weights_folders())):
+        if candidate.is_file():
+            return candidate
+    url = _url(backbone.torchvision_name)
+    raise CheckpointError(
+        f"No checkpoint {named}.",
+        hint=f"name an existing file, such as {_file_name(url)} from {url}, or {IMAGENET}.",
+    )
+
+
+def _backbone_of(model: SegModel) -> Backbone:
+    backbone = getattr(model, "backbone", None)
+    if isinstance(backbone, Backbone):
+        return backbone
+    raise DsegError(
+        f"{model.card.network} has no backbone with ImageNet weights.",
+        hint=f"leave --backbone-weights out, or choose among: {', '.join(_networks_on())}.",
+    )
+
+
+def _find_imagenet(name: str) -> Path:
+    url = _url(name)
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / _file_name(url)
+    for folder in (*weights_folders(), cached.parent):
+        if (folder / cached.name).is_file():
+            return folder / cached.name
+    digest = cached.stem.rpartition("-")[2]  # the first digits of its SHA-256
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(cached), digest, progress=sys.stderr.isatty())
+    except (OSError, HTTPException, RuntimeError) as fault:
+        reason = getattr(fault, "reason", None) or fault
+        raise CheckpointError(
+            f"{url} could not be downloaded to {cached}: {reason}.",
+            hint=f"get {cached.name} on another machine and put it into {cached.parent}, or name "
+            "it wherever it lies: --backbone-weights FILE.",
+        ) from fault
+    return cached
+
+
+def _url(name: str) -> str:
+    from torchvision.models import get_model_weights  # takes a second
+
+    return str(get_model_weights(name)[RELEASE].url)
+
+
+def _file_name(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+def _readings(model: SegModel, checkpoint: Checkpoint) -> Iterator[dict[str, Tensor]]:
+    """Read the file as a backbone's, then as a whole network's of its authors or our own."""
+    yield _rename(_backbone_of(model), checkpoint.state)
+    yield _keep_backbone(map_keys(type(model), checkpoint.state))
+
+
+def _rename(backbone: Backbone, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    keyed: Any = backbone  # has a KEY_MAP too, which is all that is read
+    return map_keys(keyed, _keep_backbone(state) or state)
+
+
+def _keep_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
+
+
+def _compare(backbone: Backbone, state: Mapping[str, Tensor]) -> LoadReport:
+    """Compare a state dict in our keys with a backbone's; what torchvision lacks is not missing."""
+    network: Any = backbone  # without a head to reset, its state dict is all that is read
+    report = compare(network, state)
+    missing = tuple(key for key in report.missing if not key.startswith(backbone.ABSENT))
+    return replace(report, missing=missing)
+
+
+def _find_fresh(backbone: Backbone, state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    absent = (key for key in backbone.state_dict() if key.startswith(backbone.ABSENT))
+    return tuple(key for key in absent if key not in state and not key.endswith(COUNTER))
+
+
+def _misfit(
+    model: SegModel, backbone: Backbone, checkpoint: Checkpoint, report: LoadReport
+) -> CheckpointError:
+    name = backbone.torchvision_name
+    others = [other for other in _find_backbones(checkpoint) if other != name]
+    url = _url(name)
+    hint = f"get {_file_name(url)} from {url}, or let --backbone-weights {IMAGENET} do it."
+    if others and (networks := _networks_on(others[0])):
+        hint = f"the file is of {others[0]}, the backbone of {', '.join(networks)}; {hint}"
+    elif others:
+        hint = f"the file is of {others[0]}, which no network here has; {hint}"
+    return CheckpointError(
+        f"{checkpoint.path} does not fit {name}, the backbone of {model.card.network}: {report}.",
+        hint=hint,
+    )
+
+
+def _find_backbones(checkpoint: Checkpoint) -> list[str]:
+    """Return torchvision's names of the backbones that the file fits."""
+    fitting = []
+    for build in BACKBONES:
+        with torch.device("meta"):  # shapes alone, no memory
+            backbone = build()
+        if _compare(backbone, _rename(backbone, checkpoint.state)).complete:
+            fitting.append(backbone.torchvision_name)
+    return fitting
+
+
+def _networks_on(wanted: str = "") -> list[str]:
+    """Return the networks of the table that have this backbone, or any."""
+    return [network for network, name in _backbone_names() if wanted in ("", name)]
+
+
+@cache
+def _backbone_names() -> list[tuple[str, str]]:
+    """Return every network of the table that has a backbone, and torchvision's name of that."""
+    names = []
+    for network in MODELS:
+        with torch.device("meta"):
+            backbone = getattr(build_model(network), "backbone", None)
+        if isinstance(backbone, Backbone):
+            names.append((network, backbone.torchvision_name))
+    return names

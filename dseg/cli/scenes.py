@@ -1,0 +1,73 @@
+"""``dseg scenes``: a data set of drawn streets out of nothing."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from dseg.cli.console import progress, say
+from dseg.cli.params import FOLDER, TileSize, quiet_option, workers_option
+
+FIRST_VAL = 500_000  # the number of the first scene to validate on
+
+
+@click.command("scenes", short_help="Draw a data set of street scenes with exact labels.")
+@click.option("--out", "-o", type=FOLDER, metavar="DIR", required=True, help="Where they go.")
+@click.option(
+    "-n", "--count", type=click.IntRange(1, FIRST_VAL), metavar="N", required=True,
+    help="Scenes to train on.",
+)  # fmt: skip
+@click.option(
+    "--val", type=click.IntRange(0, FIRST_VAL), metavar="N",
+    help="Scenes to validate on, other ones; by default a fifth of -n.",
+)  # fmt: skip
+@click.option(
+    "--size", type=TileSize(), default="512x1024", show_default=True,
+    help="Height and width, 64 to 2048 each.",
+)  # fmt: skip
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S",
+    help="Another number gives other scenes.",
+)  # fmt: skip
+@workers_option("Processes, by default one a core; the scenes do not depend on it.")
+@quiet_option
+def scenes(
+    out: Path,
+    count: int,
+    val: int | None,
+    size: tuple[int, int],
+    seed: int,
+    workers: int | None,
+    quiet: bool,
+) -> None:
+    """Draw street scenes with exact labels, in Cityscapes' layout.
+
+    All 19 classes occur. Images go to leftImg8bit/train and leftImg8bit/val,
+    label ids, instance ids and colours to gtFine. The same seed and size give
+    the same scenes; those that are there already are not drawn again.
+
+    \b
+    Example: a small data set, and a network that learns it.
+      dseg scenes --out streets -n 200
+      dseg train --dataset scenes --data-dir streets --model DABNet --out runs/dabnet
+    """
+    from dseg.datasets.scenes import write_scenes
+
+    val = max(1, count // 5) if val is None else val
+    drawn = 0
+    with progress("drawing", count + val, quiet=quiet) as advance:
+        for split, start, number in (("train", 0, count), ("val", FIRST_VAL, val)):
+            if number:
+                drawn += write_scenes(
+                    out, number, split=split, size=size, seed=seed, start=start,
+                    workers=workers, advance=advance,
+                )  # fmt: skip
+    there = count + val - drawn
+    before = f" ({there} of them were there)" if there else ""
+    folder = shlex.quote(str(out))
+    say(
+        f"{count} scenes to train on and {val} to validate on in {out}{before}. "
+        f"Next: dseg train --dataset scenes --data-dir {folder} --model DABNet"
+    )

@@ -1,0 +1,199 @@
+"""ResNet (He et al., CVPR 2016), dilated on request so that its last map keeps stride 8 or 16.
+
+Blocks and module names are torchvision's, so that its ImageNet files fit: a bottleneck strides in
+its 3x3 convolution, not in the first 1x1 as in the paper.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from dseg.errors import DsegError
+from dseg.nn.backbones.base import Backbone
+
+WIDTHS = (64, 128, 256, 512)
+# output stride: (stride, dilation of the strided convolution, dilation after it) of each stage
+LAYOUTS = {
+    8: ((1, 1, 1), (2, 1, 1), (1, 1, 2), (1, 2, 4)),
+    16: ((1, 1, 1), (2, 1, 1), (2, 1, 1), (1, 1, 2)),
+    32: ((1, 1, 1), (2, 1, 1), (2, 1, 1), (2, 1, 1)),
+}
+
+
+class Residual(nn.Module):
+    """What both kinds of block share: the branch is added to the input, then ReLU (eq. 2).
+
+    Args:
+        in_channels, out_channels: of the block.
+        stride: of the shortcut, a 1x1 convolution where the shape changes (option B).
+    """
+
+    expansion: ClassVar[int]
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
+        super().__init__()
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or in_channels != out_channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False),
+                nn.BatchNorm2d(out_channels),
+            )
+
+    def branch(self, x: Tensor) -> Tensor:
+        """Return what is added to the shortcut."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, h, w) to (N, out_channels, h / stride, w / stride)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out: Tensor = self.relu(self.branch(x) + shortcut)
+        return out
+
+
+class BasicBlock(Residual):
+    """Two 3x3 convolutions (figure 5, left), in depths 18 and 34.
+
+    Args:
+        width: channels within.
+        stride: of the first 3x3.
+        dilations: of the first and of the second 3x3.
+    """
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, width: int, stride: int, dilations: tuple[int, int]):
+        super().__init__(in_channels, width, stride)
+        self.conv1 = _conv3x3(in_channels, width, stride, dilations[0])
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = _conv3x3(width, width, 1, dilations[1])
+        self.bn2 = nn.BatchNorm2d(width)
+
+    def branch(self, x: Tensor) -> Tensor:
+        """Return 3x3, norm, ReLU, 3x3, norm."""
+        out: Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return out
+
+
+class Bottleneck(Residual):
+    """1x1, 3x3, 1x1 to four times the width (figure 5, right), in depths 50, 101 and 152.
+
+    Args:
+        width: channels within.
+        stride: of the 3x3.
+        dilations: of the 3x3; the second, of what follows it, is not read.
+    """
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, stride: int, dilations: tuple[int, int]):
+        super().__init__(in_channels, 4 * width, stride)
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = _conv3x3(width, width, stride, dilations[0])
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+
+    def branch(self, x: Tensor) -> Tensor:
+        """Return 1x1, norm, ReLU, 3x3, norm, ReLU, 1x1, norm."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        out: Tensor = self.bn3(self.conv3(x))
+        return out
+
+
+# depth: (block, blocks of each stage), table 1 of the paper
+CONFIGS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+
+
+class ResNet(Backbone):
+    """The feature extractor of ResNet.
+
+    Without stride, a stage computes at every place what the strided one computes at each second:
+    the map of stride 32 is the map of stride 8 at each fourth place.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        output_stride: 8, 16 or 32; stages that no longer stride are dilated instead.
+
+    Attributes:
+        stage_channels: channels of the four maps.
+        stage_strides: their strides, such as (4, 8, 16, 32).
+
+    Raises:
+        DsegError: no such depth or output stride.
+    """
+
+    KEY_MAP = ((r"^fc\.", None),)
+
+    def __init__(self, depth: int, output_stride: int = 32):
+        super().__init__()
+        if depth not in CONFIGS or output_stride not in LAYOUTS:
+            raise DsegError(
+                f"There is no ResNet of depth {depth} at output stride {output_stride}.",
+                hint=f"depths: {list(CONFIGS)}; output strides: {list(LAYOUTS)}.",
+            )
+        block, counts = CONFIGS[depth]
+        self.torchvision_name = f"resnet{depth}"
+        self.stage_channels = tuple(width * block.expansion for width in WIDTHS)
+        self.stage_strides = tuple(min(stride, output_stride) for stride in (4, 8, 16, 32))
+        self.out_channels = self.stage_channels[-1]
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        channels = 64
+        for index, layout in enumerate(LAYOUTS[output_stride]):
+            stage = _stage(block, channels, WIDTHS[index], counts[index], layout)
+            self.add_module(f"layer{index + 1}", stage)
+            channels = self.stage_channels[index]
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """Return the four stages' maps, finest first: (N, stage_channels[i], h, w).
+
+        Args:
+            image: (N, 3, H, W); a side of n becomes ceil(n / 2) at every stride.
+        """
+        x = self.maxpool(self.relu(self.bn1(self.conv1(image))))
+        maps = []
+        for name, stage in self.named_children():
+            if name.startswith("layer"):
+                x = stage(x)
+                maps.append(x)
+        return maps
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (N, 3, H, W) to the last stage's (N, out_channels, H / stride, W / stride)."""
+        return self.maps(image)[-1]
+
+
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck],
+    in_channels: int,
+    width: int,
+    count: int,
+    layout: tuple[int, int, int],
+) -> nn.Sequential:
+    stride, first, dilation = layout
+    blocks: list[nn.Module] = [block(in_channels, width, stride, (first, dilation))]
+    for _ in range(count - 1):
+        blocks.append(block(width * block.expansion, width, 1, (dilation, dilation)))
+    return nn.Sequential(*blocks)
+
+
+def _conv3x3(in_channels: int, out_channels: int, stride: int, dilation: int) -> nn.Conv2d:
+    return nn.Conv2d(
+        in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, bias=False
+    )
