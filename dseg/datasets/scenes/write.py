@@ -87,7 +87,7 @@ def write_scenes(
     _check_count(count, start)
     check_numbers(seed, start, size)
     numbers = range(start, start + count)
-    missing = [n for n in numbers if True]
+    missing = [n for n in numbers if not scene_files(out, split, n).complete()]
     _check_recipe(out, size, seed)
     for _ in range(count - len(missing)):
         _count(advance)
