@@ -20,11 +20,11 @@ from dseg.models import build_model
 from dseg.nn.backbones.resnet import ResNet
 
 
-def assert_same(ours: Tensor, reference: Tensor) -> None:
-    """Compare two maps to 1e-5 of the standard deviation."""
+def assert_same(ours: Tensor, reference: Tensor, tolerance: float = 1e-5) -> None:
+    """Compare two maps; the tolerance is in standard deviations."""
     assert ours.shape == reference.shape
-    assert reference.std() > 1e-3
-    assert (ours - reference).abs().max() < 1e-5 * reference.std()
+    assert reference.std((2, 3)).mean() > 0.2 * reference.std()  # it depends on the picture
+    assert (ours - reference).abs().max() < tolerance * reference.std()
 
 
 def dilate(part: nn.Module, first: int, rest: int) -> None:
@@ -106,11 +106,10 @@ def test_mobilenet_computes_what_torchvisions_does(tmp_path: Path) -> None:
     model = build_model(LITTLE).eval()
     file = write({"module." + k: v for k, v in network.state_dict().items()}, tmp_path / "m.pth")
     report = load_backbone(model, file)
-    # Six times the picture: the stem must reach 6, where ReLU6 ends.
-    assert network.features[0](6 * picture()).max() == 6
-    assert_same(
-        model.get_submodule("backbone")(6 * picture()), network.features[:18](6 * picture())
-    )
+    image = 6 * picture()  # at which the stem reaches 6, where ReLU6 ends
+    assert network.features[0](image).max() == 6
+    # Our first expansion divides and multiplies by a deviation, each with its own rounding.
+    assert_same(model.get_submodule("backbone")(image), network.features[:18](image), 1e-4)
     assert {key.rpartition(".")[0] for key in report.fresh} == {
         "block1.expand.conv",
         "block1.expand.norm",
@@ -128,7 +127,7 @@ def test_mobilenets_first_expansion_passes_on_in_training_too(tmp_path: Path) ->
         x = stem(picture(4, 128, 128))
         error = (expand(x) - x).abs()
     assert x.mean() > 0.4
-    assert error.mean() < 0.03  # 0.4 for a norm of scale 1 and shift 0
+    assert error.mean() < 0.01  # 0.2 for a norm of scale 1 and shift 0
 
 
 @pytest.mark.parametrize(

@@ -162,12 +162,11 @@ def test_a_wrong_mask_of_one_share_ends_all_and_is_told_once(folder: Path) -> No
 
 
 def test_an_unusable_option_ends_all_and_is_told_once(folder: Path) -> None:
-    result = dseg("infer", "img", "-o", "never")
+    result = dseg("infer", "none", "-o", "never")
     assert exit_code(result) == 2
-    assert own_words(result) == [
-        "Error: No network is named.",
-        "Hint: name it by --model, for example DenseASPP161 (dseg models).",
-    ]
+    problem, hint = own_words(result)
+    assert problem.startswith("Error: ") and "none" in problem
+    assert hint.startswith("Hint: ")
     assert not Path("never").exists()
 
 

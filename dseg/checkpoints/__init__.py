@@ -1,6 +1,6 @@
 """Any author's file into our networks, and our own files out."""
 
-from dseg.checkpoints.backbone import BackboneReport, load_backbone
+from dseg.checkpoints.backbone import BackboneReport, find_backbone_weights, load_backbone
 from dseg.checkpoints.card import save_model
 from dseg.checkpoints.find import find_shipped, find_weights, sha256
 from dseg.checkpoints.load import (
@@ -18,6 +18,7 @@ __all__ = [
     "Checkpoint",
     "LoadReport",
     "count_classes",
+    "find_backbone_weights",
     "find_networks",
     "find_shipped",
     "find_weights",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 PLAIN_EVERY_S = 10.0
 
@@ -104,7 +105,7 @@ class TrainingDisplay:
         clock: Callable[[], float] = time.monotonic,
     ):
         self._steps, self._first, self._bar, self._quiet = steps, first, bar, quiet
-        self._clock, self._begun, self._shown = clock, clock(), -PLAIN_EVERY_S
+        self._clock, self._begun, self._shown = clock, clock(), -math.inf
         self._scores = ""
         self._task = None if bar is None else bar.add_task("", total=steps, completed=first)
 
@@ -113,20 +114,21 @@ class TrainingDisplay:
     ) -> None:
         """Show a row of metrics."""
         now = self._clock()
-        left = (now - self._begun) / max(step - self._first, 1) * (self._steps - step)
-        text = (
-            f"epoch {epoch:.1f}  loss {loss:.3f}  lr {lr:.1e}  {images_per_s:.1f} images/s"
-            f"{self._scores}  left {timedelta(seconds=round(left))}"
-        )
+        seconds = (now - self._begun) / max(step - self._first, 1) * (self._steps - step)
+        left = f"left {timedelta(seconds=round(seconds))}"
+        losses = f"epoch {epoch:.1f}  loss {loss:.3f}"
+        rates = f"lr {lr:.1e}  {images_per_s:.1f} images/s"
         if self._bar is not None and self._task is not None:
+            # a narrow terminal cuts what stands last
+            text = f"{left}  {losses}{self._scores}  {rates}"
             self._bar.update(self._task, completed=step, description=text)
         elif not self._quiet and (now - self._shown >= PLAIN_EVERY_S or step == self._steps):
             self._shown = now
-            say(f"step {step}/{self._steps}  {text}")
+            say(f"step {step}/{self._steps}  {losses}  {rates}{self._scores}  {left}")
 
     def validated(self, step: int, *, miou: float, best: float, seconds: float) -> None:
         """Show a validation."""
-        self._scores = f"  mIoU {100 * miou:.1f} (best {100 * best:.1f})"
+        self._scores = f"  mIoU {_percent(miou)} (best {_percent(best)})"
         if not self._quiet:
             self.say(f"step {step}/{self._steps}  validated in {seconds:.1f} s:{self._scores}")
 
@@ -135,7 +137,7 @@ class TrainingDisplay:
         if self._bar is None:
             say(text)
         else:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(_plain(text), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -144,18 +146,30 @@ def training_display(steps: int, first: int, *, quiet: bool = False) -> Iterator
     if quiet or not sys.stderr.isatty():
         yield TrainingDisplay(steps, first, quiet=quiet)
         return
-    columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with _training_bar(Console(stderr=True)) as bar:
         yield TrainingDisplay(steps, first, bar=bar)
 
 
-def say(line: str) -> None:
-    """Print a line for the person, on stderr: stdout is for what was asked.
+def _training_bar(console: Console) -> Progress:
+    """Make a line whose bar takes the room that the numbers leave; without room there is none."""
+    bar = BarColumn(bar_width=None, table_column=Column(ratio=1))
+    numbers = "{task.completed}/{task.total}  {task.description}"
+    return Progress(bar, TextColumn(numbers, justify="right"), console=console, expand=True)
 
-    What a file's name may hold besides text, line breaks and terminal codes, is shown escaped.
-    """
-    plain = (c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    click.echo("".join(plain), err=True)
+
+def _percent(share: float) -> str:
+    """Return a share in percent, a dash for one that is not known."""
+    return f"{100 * share:.1f}" if math.isfinite(share) else "-"
+
+
+def say(line: str) -> None:
+    """Print a line for the person, on stderr: stdout is for what was asked."""
+    click.echo(_plain(line), err=True)
+
+
+def _plain(line: str) -> str:
+    """Return a line with what a file's name may hold besides text escaped, as terminal codes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def show_table(

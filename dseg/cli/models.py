@@ -62,4 +62,5 @@ def _row(name: str) -> dict[str, Any]:
         "weights": spec.weights,
         "source": spec.source,
         "published": spec.published,
+        "recipe": spec.recipe,
     }

@@ -49,7 +49,7 @@ def scenes(
     the same scenes; those that are there already are not drawn again.
 
     \b
-    Example: a small data set, and a network that learns it.
+    Example:
       dseg scenes --out streets -n 200
       dseg train --dataset scenes --data-dir streets --model DABNet --out runs/dabnet
     """

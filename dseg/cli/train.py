@@ -8,8 +8,9 @@ import click
 
 from dseg.cli.console import progress, say, training_display
 from dseg.cli.params import write_json
+from dseg.cli.resumed import fill_in, keep_conditions, keep_settings
 from dseg.cli.training import Options, training_options
-from dseg.errors import DsegError
+from dseg.errors import EXIT_INTERRUPTED, DsegError
 
 if TYPE_CHECKING:
     from dseg.distributed import Group
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Train a network.")
 @training_options
-def train(**values: Any) -> None:
+@click.pass_context
+def train(ctx: click.Context, /, **values: Any) -> None:
     """Train a network on a data set, by its published recipe unless told otherwise.
 
     The folder RUN gets best.safetensors and last.safetensors, for dseg infer --weights;
@@ -28,23 +30,36 @@ def train(**values: Any) -> None:
 
     \b
     Examples:
-      dseg scenes --out scenes -n 200
       dseg train --model DABNet --dataset scenes --data-dir scenes --out run --epochs 20
       dseg train --out run --resume
       torchrun --nproc-per-node 4 -m dseg train --model DABNet --dataset cityscapes \\
         --data-dir cityscapes --out run --resume
     """
-    options = Options(**values)
+    default = click.core.ParameterSource.DEFAULT
+    given = frozenset(name for name in values if ctx.get_parameter_source(name) != default)
+    options = Options(**values, given=given)
+    try:
+        _train(options)
+    except KeyboardInterrupt:
+        raise DsegError(
+            "Interrupted; what is written is whole.",
+            hint=f"go on from the last saved state: dseg train --resume --out {options.run}",
+            exit_code=EXIT_INTERRUPTED,
+        ) from None
+
+
+def _train(options: Options) -> None:
     from dseg.distributed import joined
     from dseg.train import run_training, stopping_on_signals
 
-    device = "cpu" if options.device == "cpu" else _kind_of_device(options.device)
+    conditions = _find_conditions(options)
+    device = "cpu" if conditions.device == "cpu" else _kind_of_device(conditions.device)
     with joined(device) as group, stopping_on_signals() as stop:
         settings = group.from_main(lambda: _find_settings(options, group))
         group.from_main(lambda: _claim(options, settings))
         outcome = run_training(
             settings,
-            _conditions(options),
+            conditions,
             options.run,
             group,
             resume=options.resume,
@@ -60,7 +75,7 @@ def train(**values: Any) -> None:
             _report(options, outcome)
         group.barrier()  # torchrun would end this process with the first that ends otherwise than 0
     if outcome.stopped:
-        raise click.exceptions.Exit(stop.exit_code or 130)
+        raise click.exceptions.Exit(stop.exit_code or EXIT_INTERRUPTED)
 
 
 def _kind_of_device(name: str) -> str:
@@ -72,21 +87,18 @@ def _kind_of_device(name: str) -> str:
 def _find_settings(options: Options, group: Group) -> Settings:
     """Return the settings that the options ask for; of a run to resume, the ones it has."""
     from dseg.train import read_settings
-    from dseg.train.settings import RUN_FILE, find_differences
 
-    known = options.resume and (options.run / RUN_FILE).is_file()
-    if known and options.model is None and not options.names:
-        return read_settings(options.run)
-    settings = _make_settings(options, group)
-    if known:
-        differences = find_differences(read_settings(options.run), settings)
-        if differences:
-            raise DsegError(
-                f"{options.run} was begun otherwise: {'; '.join(differences[:4])}.",
-                hint=f"go on as it was begun (dseg train --resume --out {options.run}), or start "
-                "anew with another --out.",
-            )
-    return settings
+    if not _goes_on(options):
+        return _make_settings(options, group)
+    before = read_settings(options.run)
+    named = _make_settings(fill_in(options, before), group)
+    return keep_settings(options, before, named, _find_overrides(options))
+
+
+def _goes_on(options: Options) -> bool:
+    from dseg.train.settings import RUN_FILE
+
+    return options.resume and (options.run / RUN_FILE).is_file()
 
 
 def _make_settings(options: Options, group: Group) -> Settings:
@@ -101,6 +113,11 @@ def _make_settings(options: Options, group: Group) -> Settings:
             f"{len(options.names)} data sets are named, and {len(options.roots)} folders.",
             hint="give each --dataset its --data-dir, for example: --dataset camvid --data-dir "
             "CamVid",
+        )
+    if options.weights is not None and options.backbone_weights:
+        raise DsegError(
+            "--weights and --backbone-weights both say what the backbone starts from.",
+            hint="give one of them.",
         )
     name, recipe = _find_recipe(options)
     return Settings(
@@ -132,12 +149,16 @@ def _find_recipe(options: Options) -> tuple[str, Recipe]:
 
     assert options.model is not None
     name = options.recipe_name or MODELS[options.model].recipe
+    return name, find_recipe(name).override(_find_overrides(options))
+
+
+def _find_overrides(options: Options) -> list[str]:
     shortcuts = []
     if options.epochs is not None:
         shortcuts += [f"epochs={options.epochs}", "steps=0"]
     if options.batch_size is not None:
         shortcuts.append(f"batch={options.batch_size}")
-    return name, find_recipe(name).override([*options.overrides, *shortcuts])
+    return [*options.overrides, *shortcuts]
 
 
 def _claim(options: Options, settings: Settings) -> None:
@@ -151,10 +172,12 @@ def _claim(options: Options, settings: Settings) -> None:
         )
 
 
-def _conditions(options: Options) -> Conditions:
+def _find_conditions(options: Options) -> Conditions:
+    """Return the conditions that the options ask for; of a run to resume, else the ones it had."""
     from dseg.train import Conditions
+    from dseg.train.settings import read_conditions
 
-    return Conditions(
+    named = Conditions(
         device=options.device,
         workers=options.workers,
         cache=options.cache,
@@ -167,6 +190,9 @@ def _conditions(options: Options) -> Conditions:
         checkpoint_activations=options.checkpoint_activations,
         check_data=not options.no_check,
     )
+    if not _goes_on(options):
+        return named
+    return keep_conditions(options, read_conditions(options.run), named)
 
 
 def _report(options: Options, outcome: Outcome) -> None:
@@ -179,7 +205,8 @@ def _report(options: Options, outcome: Outcome) -> None:
     if outcome.stopped:
         say(f"Stopped after step {outcome.step}. Go on: dseg train --resume --out {options.run}")
         return
-    say(f"Trained {outcome.step} steps; best validation mIoU: {best}. Results: {options.run}")
+    done = "Had been trained" if outcome.begun == outcome.step else "Trained"
+    say(f"{done} {outcome.step} steps; best validation mIoU: {best}. Results: {options.run}")
     if outcome.best >= 0:
         weights = options.run / "best.safetensors"
         say(f"Next: dseg infer --weights {weights} --img-dir DIR")

@@ -160,7 +160,7 @@ OPTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options of ``dseg train``, named as on the command line."""
+    """The options of ``dseg train``, named as on the command line; ``given`` are written there."""
 
     model: str | None
     names: tuple[str, ...]
@@ -195,6 +195,7 @@ class Options:
     resume: bool
     json_file: Path | None
     quiet: bool
+    given: frozenset[str]
 
 
 def training_options(command: Command) -> Command:

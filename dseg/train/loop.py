@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ from dseg.recipes import Recipe
 from dseg.train.optimize import MeanWeights, find_lr, make_optimizer, set_lr
 from dseg.train.rhythm import Listener, Outcome, Rhythm
 from dseg.train.validate import validate
+
+# Statistics are alike in all processes already; torch 2.15 warns of the option's older name.
+BUFFERS = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+    else "broadcast_buffers"
+)
 
 
 class Trainer:
@@ -74,7 +82,8 @@ class Trainer:
         self.network: nn.Module = model
         if group.world_size > 1:
             ids = [device.index] if device.type == "cuda" else None
-            self.network = DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
+            buffers: dict[str, Any] = {BUFFERS: False}
+            self.network = DistributedDataParallel(model, device_ids=ids, **buffers)
         self.optimizer = make_optimizer(model, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
         self.mean = MeanWeights(model, recipe.ema) if recipe.ema else None

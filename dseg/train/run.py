@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
-from dseg.checkpoints import load_model
+from dseg.checkpoints import find_backbone_weights, load_backbone, load_model
 from dseg.datasets.base import Dataset
 from dseg.distributed import Group, local_device
 from dseg.errors import EXIT_MISFIT, DsegError
 from dseg.losses import SegLoss, make_class_weights
 from dseg.models import SegModel, build_model, find_class
+from dseg.nn.backbones.densenet import checkpoint_activations
 from dseg.nn.sync_norm import synchronise_norms
 from dseg.predict.devices import find_amp, find_device
 from dseg.recipes import Recipe
@@ -59,7 +60,7 @@ def run_training(
     amp = find_amp(settings.amp, device)
     train_set, val_set = load_splits(settings)
     weights = check_data(settings, conditions, group, train_set, val_set, progress)
-    model = make_model(settings, train_set, group, device, conditions)
+    model, taken = make_model(settings, train_set, group, device, conditions)
     rhythm = make_rhythm(settings.recipe, conditions, len(train_set))
     with RunFolder(run, settings, conditions, model.card.label_space, rhythm, group) as folder:
         trainer = Trainer(
@@ -83,11 +84,12 @@ def run_training(
         if resume and has_state(run):
             fallback = _restore(trainer, folder, run, device)
         folder.begin(trainer.step, trainer.validated_at)
+        batches = make_batches(settings, conditions, trainer, progress)
         with show(rhythm.steps, trainer.step) as display:
             folder.display = display
-            if fallback and group.main:
-                display.say(fallback)
-            batches = make_batches(settings, conditions, trainer, progress)
+            for remark in filter(None, (taken, fallback)):
+                if group.main:
+                    display.say(remark)
             outcome = trainer.train(folder.tell_faults(batches))
         folder.finish()
         return outcome
@@ -95,8 +97,8 @@ def run_training(
 
 def make_model(
     settings: Settings, dataset: Dataset, group: Group, device: torch.device, conditions: Conditions
-) -> SegModel:
-    """Build the network with its first weights, on its device."""
+) -> tuple[SegModel, str]:
+    """Build the network with its first weights, on its device; say what a backbone's file gave."""
     torch.manual_seed(settings.seed)
     outputs = dataset.space.num_classes
     if settings.weights:
@@ -110,13 +112,12 @@ def make_model(
         takes_aux = "aux" in signature(find_class(settings.model)).parameters
         options = {"aux": True} if takes_aux and settings.recipe.aux_weight else {}
         model = build_model(settings.model, outputs, **options)
+    taken = ""
     if settings.backbone_weights:
-        from dseg.checkpoints import load_backbone
-
-        load_backbone(model, settings.backbone_weights)
+        source = settings.backbone_weights
+        file = group.from_main(lambda: find_backbone_weights(model, source))  # one download
+        taken = f"backbone: {load_backbone(model, file)}"
     model.card = replace(model.card, label_space=dataset.space, scores={})
-    if conditions.checkpoint_activations:
-        from dseg.nn.backbones.densenet import checkpoint_activations
     if conditions.checkpoint_activations and not checkpoint_activations(model):
         raise DsegError(
             f"{settings.model} has no dense blocks whose activations could be computed twice.",
@@ -129,7 +130,7 @@ def make_model(
         model = synchronised
     if conditions.compile:
         model.compile()
-    return model
+    return model, taken
 
 
 def make_rhythm(recipe: Recipe, conditions: Conditions, samples: int) -> Rhythm:

@@ -1,0 +1,87 @@
+"""What ``dseg train --resume`` goes on with: the run's own choices, unless others are named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dseg.cli.training import Options
+from dseg.errors import DsegError
+
+if TYPE_CHECKING:
+    from dseg.train import Conditions, Settings
+
+SETTINGS = {  # option: field of Settings
+    "split": "split",
+    "val_split": "val_split",
+    "label_space": "label_space",
+    "classes": "class_file",
+    "weights": "weights",
+    "reset_head": "reset_head",
+    "backbone_weights": "backbone_weights",
+    "seed": "seed",
+    "deterministic": "deterministic",
+    "amp": "amp",
+    "on_bad_data": "on_bad_data",
+}
+CONDITIONS = {  # option: field of Conditions
+    "device": "device",
+    "workers": "workers",
+    "cache": "cache",
+    "validate_every": "validate_every",
+    "save_every": "save_every",
+    "log_every": "log_every",
+    "draw": "draw",
+    "tensorboard": "tensorboard",
+    "compiled": "compile",
+    "checkpoint_activations": "checkpoint_activations",
+    "no_check": "check_data",
+}
+
+
+def fill_in(options: Options, before: Settings) -> Options:
+    """Name the network and the data as the run does, where the command line does not."""
+    if not options.names and not options.roots:
+        names = tuple(name for name, _ in before.datasets)
+        roots = tuple(Path(root) for _, root in before.datasets)
+        options = replace(options, names=names, roots=roots)
+    return replace(options, model=options.model or before.model)
+
+
+def keep_settings(
+    options: Options, before: Settings, named: Settings, overrides: list[str]
+) -> Settings:
+    """Return the run's settings.
+
+    Args:
+        options: of the command line.
+        before: the run's settings.
+        named: what the options come to by themselves.
+        overrides: what the options replace in a recipe, as ``field=value``.
+
+    Raises:
+        DsegError: the options name other settings than the run's.
+    """
+    from dseg.train.settings import find_differences
+
+    kept = {f: getattr(before, f) for option, f in SETTINGS.items() if option not in options.given}
+    if "recipe_name" not in options.given:
+        kept["recipe_name"] = before.recipe_name
+        kept["recipe"] = before.recipe.override(overrides)
+    differences = find_differences(before, replace(named, **kept))
+    if differences:
+        raise DsegError(
+            f"{options.run} was begun otherwise: {'; '.join(differences[:4])}.",
+            hint=f"go on as it was begun (dseg train --resume --out {options.run}), or start anew "
+            "with another --out.",
+        )
+    return before
+
+
+def keep_conditions(options: Options, before: Conditions, named: Conditions) -> Conditions:
+    """Return the conditions that the options name, and the run's for all others."""
+    kept = {
+        f: getattr(before, f) for option, f in CONDITIONS.items() if option not in options.given
+    }
+    return replace(named, **kept)

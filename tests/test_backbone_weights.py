@@ -1,0 +1,161 @@
+"""Files for a backbone: which fit, which are refused, and where ImageNet's come from."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+import torch
+from checkpoint_files import Evil, refused, write
+from torchvision_nets import LITTLE, OnResNet, saved, theirs
+
+from dseg.checkpoints import load_backbone, save_model
+from dseg.checkpoints.backbone import find_backbone_weights
+from dseg.errors import DsegError
+from dseg.models import build_model
+
+FILE = "mobilenet_v2-b0353104.pth"
+URL = f"https://download.pytorch.org/models/{FILE}"
+
+
+def test_a_file_of_another_depth_is_refused_and_named(tmp_path: Path) -> None:
+    model = build_model("denseaspp121")
+    before = copy.deepcopy(model.state_dict())
+    fault = refused(lambda: load_backbone(model, saved(theirs("densenet169"), tmp_path / "d.pth")))
+    assert "d.pth does not fit densenet121, the backbone of denseaspp121: " in fault.problem
+    assert "unknown (first denseblock3.denselayer25.norm1.weight)" in fault.problem
+    assert "the file is of densenet169, the backbone of denseaspp169, den" in fault.hint
+    assert "densenet121-a639ec97.pth" in fault.hint
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    fault = refused(lambda: load_backbone(OnResNet(50), saved(theirs("resnet18"), tmp_path / "r")))
+    assert "the file is of resnet18, which no network here has" in fault.hint
+
+
+@pytest.mark.parametrize("lost", ["features.norm5.bias", "features.denseblock2.denselayer3.conv1"])
+def test_a_file_that_lacks_a_part_is_refused(tmp_path: Path, lost: str) -> None:
+    state = theirs("densenet121").state_dict()
+    state = {key: value for key, value in state.items() if not key.startswith(lost)}
+    model = build_model("denseaspp_densenet121_citys")
+    fault = refused(lambda: load_backbone(model, write(state, tmp_path / "d.pth")))
+    assert f"1 missing (first {lost.removeprefix('features.')}" in fault.problem
+
+
+def test_a_file_without_any_known_key_is_refused(tmp_path: Path) -> None:
+    file = write({"a": torch.ones(2), "classifier.1.bias": torch.ones(3)}, tmp_path / "j.pth")
+    fault = refused(lambda: load_backbone(build_model(LITTLE), file))
+    assert "0 keys matched, 255 missing (first stem.conv.weight)" in fault.problem
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"\x00\x01" * 50, b"PK\x03\x04"])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "junk.pth").write_bytes(content)
+    fault = refused(lambda: load_backbone(build_model(LITTLE), tmp_path / "junk.pth"))
+    assert "not a whole checkpoint" in fault.problem
+
+
+def test_a_file_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    fault = refused(lambda: load_backbone(build_model(LITTLE), tmp_path / "none.pth"))
+    assert fault.problem == f"No checkpoint {tmp_path / 'none.pth'}."
+    assert URL in fault.hint
+
+
+def test_our_own_file_gives_its_backbone_alone(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    source, model = build_model(LITTLE, 5), build_model(f"{LITTLE}_os16", 7)
+    save_model(source, tmp_path / "own.safetensors")
+    before = copy.deepcopy(model.state_dict())
+    report = load_backbone(model, tmp_path / "own.safetensors")
+    assert report.fresh == ()
+    for key, value in model.state_dict().items():
+        given = source.state_dict()[key] if key.startswith("backbone.") else before[key]
+        assert torch.equal(value, given), key
+    fault = refused(lambda: load_backbone(build_model("denseaspp121"), report.path))
+    assert f"the backbone of {LITTLE}, {LITTLE}_os16" in fault.hint
+
+
+def test_the_authors_own_file_gives_its_backbone_too(tmp_path: Path) -> None:
+    source, model = build_model("denseaspp121"), build_model("denseaspp121", 5)
+    state = source.state_dict()
+    authors = {key.replace("backbone.", "features."): value for key, value in state.items()}
+    report = load_backbone(model, write(authors, tmp_path / "densenet121.pkl"))
+    assert report.fresh == ()
+    assert all(
+        torch.equal(model.state_dict()[f"backbone.{k}"], state[f"backbone.{k}"])
+        for k in report.matched
+    )
+
+
+def test_a_network_without_a_backbone_is_told() -> None:
+    with pytest.raises(DsegError) as caught:
+        load_backbone(build_model("dabnet"), "imagenet")
+    assert caught.value.exit_code == 2
+    assert caught.value.problem == "dabnet has no backbone with ImageNet weights."
+    assert "denseaspp121" in caught.value.hint
+    assert "dabnet" not in caught.value.hint
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A torch.hub and a working folder of the test's own, and no network."""
+
+    def no_network(*args: object, **options: object) -> object:
+        raise URLError("no route to host")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("DSEG_WEIGHTS", raising=False)
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    monkeypatch.setattr("torch.hub.urlopen", no_network)
+    return tmp_path / "hub" / "checkpoints"
+
+
+def test_without_network_the_file_and_its_place_are_named(hub: Path) -> None:
+    fault = refused(lambda: load_backbone(build_model(LITTLE), "imagenet"))
+    assert fault.problem == (f"{URL} could not be downloaded to {hub / FILE}: no route to host.")
+    assert f"get {FILE} on another machine and put it into {hub}" in fault.hint
+    assert "--backbone-weights FILE" in fault.hint
+    assert list(hub.iterdir()) == []
+
+
+def test_a_download_of_other_content_is_refused_and_not_kept(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page"
+    page.write_bytes(b"<html>Log in to the network of this hotel</html>")
+    monkeypatch.setattr("torch.hub.urlopen", lambda *args, **options: urlopen(page.as_uri()))
+    fault = refused(lambda: load_backbone(build_model(LITTLE), "imagenet"))
+    assert "invalid hash value" in fault.problem
+    assert list(hub.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["hub/checkpoints", "weights", "cache/dseg"])
+def test_a_file_that_is_there_needs_no_network(hub: Path, tmp_path: Path, folder: str) -> None:
+    network, model = theirs("mobilenet_v2"), build_model(LITTLE)
+    (tmp_path / folder).mkdir(parents=True)
+    saved(network, tmp_path / folder / FILE)
+    assert find_backbone_weights(model, "imagenet").resolve() == tmp_path / folder / FILE
+    report = load_backbone(model, "imagenet")
+    assert report.backbone == "mobilenet_v2"
+    stem = model.state_dict()["backbone.stem.conv.weight"]
+    assert torch.equal(stem, network.features[0][0].weight)
+
+
+def test_a_downloaded_file_runs_no_code(hub: Path, tmp_path: Path) -> None:
+    hub.mkdir(parents=True)
+    marker = tmp_path / "ran"
+    write({"a": Evil(os.system, f"touch {marker}")}, hub / FILE)
+    fault = refused(lambda: load_backbone(build_model(LITTLE), "imagenet"))
+    assert "carries code" in fault.problem
+    assert not marker.exists()
+
+
+def test_a_file_named_imagenet_is_a_path(hub: Path, tmp_path: Path) -> None:
+    fault = refused(lambda: load_backbone(build_model(LITTLE), "./imagenet"))
+    assert fault.problem == "No checkpoint imagenet."
+    saved(theirs("mobilenet_v2"), tmp_path / "imagenet")
+    assert load_backbone(build_model(LITTLE), "./imagenet").path == Path("imagenet")
+    assert load_backbone(build_model(LITTLE), Path("imagenet")).path == Path("imagenet")

@@ -1,0 +1,54 @@
+"""Torchvision's networks with random weights, and a network on a backbone, for the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from checkpoint_files import write
+from torch import Tensor, nn
+
+from dseg.labels import unnamed_label_space
+from dseg.models import ModelCard, SegModel
+from dseg.nn.backbones.resnet import ResNet
+
+LITTLE = "mobilenetdenseaspp"
+
+
+class OnResNet(SegModel):
+    """What a network on ResNet looks like to ``load_backbone``."""
+
+    def __init__(self, depth: int, output_stride: int = 32):
+        super().__init__()
+        self.backbone = ResNet(depth, output_stride)
+        space = unnamed_label_space(2)
+        self.card = ModelCard(
+            network="on-resnet", kwargs={}, label_space=space, mean=(0, 0, 0), std=(1, 1, 1)
+        )
+
+
+@torch.no_grad()
+def theirs(name: str, **options: Any) -> Any:
+    """Build torchvision's network with random weights, whose norms have seen a picture.
+
+    With statistics at random its map would hardly depend on what it is shown.
+    """
+    torch.manual_seed(3)
+    network = torchvision.models.get_model(name, weights=None, **options)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+            nn.init.uniform_(module.weight, 0.7, 1.2)
+            nn.init.normal_(module.bias, 0.2, 0.2)
+    network(picture(2))
+    return network.eval()
+
+
+def saved(network: nn.Module, path: Path) -> Path:
+    return write(network.state_dict(), path)
+
+
+def picture(batch: int = 1, height: int = 64, width: int = 96) -> Tensor:
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(1))
