@@ -205,8 +205,9 @@ def _report(options: Options, outcome: Outcome) -> None:
     if outcome.stopped:
         say(f"Stopped after step {outcome.step}. Go on: dseg train --resume --out {options.run}")
         return
-    done = "Had been trained" if outcome.begun == outcome.step else "Trained"
-    say(f"{done} {outcome.step} steps; best validation mIoU: {best}. Results: {options.run}")
+    if outcome.idle:
+        say("Nothing was left to do.")
+    say(f"Trained {outcome.step} steps; best validation mIoU: {best}. Results: {options.run}")
     if outcome.best >= 0:
         weights = options.run / "best.safetensors"
         say(f"Next: dseg infer --weights {weights} --img-dir DIR")

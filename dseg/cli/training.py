@@ -34,7 +34,7 @@ OPTIONS = (
         "--val-split",
         default="val",
         show_default=True,
-        help="Validated on, which decides on the best weights; 'none' for none.",
+        help="Validated on, which decides on the best weights; 'none', or a share to hold back: 0.05.",
     ),
     click.option(
         "--label-space", default="", metavar="NAME", help="Map the masks onto other classes."

@@ -175,7 +175,7 @@ class Stream(TorchDataset[Crop | DsegError]):
                 if self.on_bad_data == "stop":
                     raise DsegError(
                         fault.problem,
-                        hint=f"{fault.hint} Or leave such samples out: --on-bad-data skip.",
+                        hint=f"{fault.hint.rstrip('.')}. Or leave such samples out: --on-bad-data skip.",
                         exit_code=EXIT_FAILED_INPUTS,
                     ) from None
                 name = self.dataset.samples[place % len(self.dataset)].name

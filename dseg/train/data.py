@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,45 @@ def load_splits(settings: Settings) -> tuple[Dataset, Dataset | None]:
             ]
         )
 
-    return load(settings.split), load(settings.val_split) if settings.val_split else None
+    dataset = load(settings.split)
+    if not settings.val_split:
+        return dataset, None
+    share = _read_share(settings.val_split)
+    return hold_back(dataset, share) if share else (dataset, load(settings.val_split))
+
+
+def _read_share(text: str) -> float:
+    """Return the share that a validation split's name stands for, 0 for a name."""
+    try:
+        share = float(text)
+    except ValueError:
+        return 0.0
+    if not 0 < share <= 0.5:
+        raise DsegError(
+            f"{text} of the training split cannot be held back.",
+            hint="name a split, or a share above 0, up to 0.5.",
+        )
+    return share
+
+
+def hold_back(dataset: Dataset, share: float) -> tuple[Dataset, Dataset]:
+    """Divide a split into what is trained on and an evenly spread share to validate on.
+
+    Neighbouring frames of a film are much alike, so the score of held-back frames is too high;
+    it tells one state of the weights from another, no more.
+
+    Raises:
+        DsegError: the split has too few samples.
+    """
+    every = round(1 / share)
+    held = set(range(every // 2, len(dataset), every))
+    if not held:
+        raise DsegError(
+            f"{share:g} of {len(dataset)} samples is none.", hint="hold back more of them."
+        )
+    kept = [sample for place, sample in enumerate(dataset.samples) if place not in held]
+    back = [sample for place, sample in enumerate(dataset.samples) if place in held]
+    return replace(dataset, samples=tuple(kept)), replace(dataset, samples=tuple(back))
 
 
 def check_data(
@@ -48,36 +87,60 @@ def check_data(
     val_set: Dataset | None,
     progress: Progress,
 ) -> tuple[float, ...]:
-    """Refuse data that cannot be trained on; return the class weights of the recipe."""
-    recipe = settings.recipe
-    if recipe.class_weights == "published":
-        if len(recipe.published_weights) != train_set.space.num_classes:
-            raise DsegError(
-                f"The recipe has {len(recipe.published_weights)} class weights, the data "
-                f"{train_set.space.num_classes} classes.",
-                hint="count them from the data: --set class_weights=log",
-            )
-        return recipe.published_weights
-    counted = recipe.class_weights in ("log", "median")
-    if not conditions.check_data and not counted:
-        return ()
+    """Refuse data that cannot be trained on or scored; return the class weights of the recipe."""
+    _refuse_other_classes(settings, train_set)
 
-    def count() -> tuple[float, ...] | DsegError:
+    def read() -> tuple[float, ...] | DsegError:
         try:
-            with progress("masks checked", len(train_set)) as advance:
-                report = check_dataset(train_set, advance=advance)
-            if settings.on_bad_data == "stop" and conditions.check_data:
-                report.refuse_faults()
-            if recipe.class_weights == "log" or recipe.class_weights == "median":
-                return class_weights(report, recipe.class_weights, LOG_CONSTANT)
-            return ()
+            return _read_masks(settings, conditions, train_set, val_set, progress)
         except DsegError as fault:
             return fault
 
-    found = group.from_main(count)
+    found = group.from_main(read)
     if isinstance(found, DsegError):
         raise found
     return found
+
+
+def _refuse_other_classes(settings: Settings, train_set: Dataset) -> None:
+    """Refuse published class weights that are of another number of classes."""
+    recipe, classes = settings.recipe, train_set.space.num_classes
+    if recipe.class_weights == "published" and len(recipe.published_weights) != classes:
+        raise DsegError(
+            f"The recipe has {len(recipe.published_weights)} class weights, the data "
+            f"{classes} classes.",
+            hint="count them from the data: --set class_weights=log",
+        )
+
+
+def _read_masks(
+    settings: Settings,
+    conditions: Conditions,
+    train_set: Dataset,
+    val_set: Dataset | None,
+    progress: Progress,
+) -> tuple[float, ...]:
+    """Read the masks that are to be checked or counted; return the class weights."""
+    recipe = settings.recipe
+    kind, checked = recipe.class_weights, conditions.check_data
+    weights = recipe.published_weights if kind == "published" else ()
+    if not checked and kind not in ("log", "median"):
+        return weights
+    others = val_set if checked else None
+    with progress("masks checked", len(train_set) + len(others or ())) as advance:
+        report = check_dataset(train_set, advance=advance)
+        if checked and settings.on_bad_data == "stop":
+            report.refuse_faults()
+        if others is not None:
+            check_dataset(others, advance=advance).refuse_faults()
+    if not report.labelled:
+        raise DsegError(
+            f"No pixel of {train_set.name}'s split {train_set.split} is labelled.",
+            hint="there is nothing to learn from it; look at the masks: dseg check-data --help",
+        )
+    if kind == "log" or kind == "median":
+        return class_weights(report, kind, LOG_CONSTANT)
+    return weights
 
 
 def make_batches(

@@ -73,11 +73,11 @@ class RunFolder:
         """Write the settings and forget what metrics hold beyond the state that is gone on from."""
         if not self.group.main:
             return
+        if self.conditions.tensorboard:
+            self._board = TensorBoard(self.run / "tensorboard", purge_step=step + 1)
         facts = {"steps": self.rhythm.steps, "conditions": asdict(self.conditions)}
         write_settings(self.run, self.settings, facts)
         self.metrics.cut_after(step, validated_at)
-        if self.conditions.tensorboard:
-            self._board = TensorBoard(self.run / "tensorboard", purge_step=step + 1)
 
     def row(self, row: dict[str, Any]) -> None:
         """Take a row of training metrics."""

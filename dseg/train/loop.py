@@ -112,8 +112,8 @@ class Trainer:
         Raises:
             DsegError: the loss is not a number, data cannot be read, or the disk is full.
         """
-        rhythm, stop, first = self.rhythm, False, self.step
-        saved, spent, logged = time.monotonic(), 0.0, first
+        rhythm, stop, idle = self.rhythm, False, self._finished()
+        saved, spent, logged = time.monotonic(), 0.0, self.step
         if self.step and rhythm.validates(self.step) and self.validated_at != self.step:
             stop = not self._validate()  # the run was stopped while it validated
             self._save()
@@ -122,17 +122,21 @@ class Trainer:
             self._take_step([next(batches) for _ in range(self.recipe.accumulate)])
             self.step += 1
             spent += time.monotonic() - begun
-            due, stop = rhythm.validates(self.step), self._agreed_stop()
+            due = rhythm.validates(self.step)
+            stop, save = self._agree(time.monotonic() - saved > rhythm.save_every)
             if rhythm.logs(self.step):
                 self._log(spent, self.step - logged)
                 spent, logged = 0.0, self.step
             if due and not stop:
                 stop = not self._validate()
-            if due or stop or time.monotonic() - saved > rhythm.save_every:
+            if due or stop or save:
                 self._save()
                 saved = time.monotonic()
-        unfinished = self.step < rhythm.steps or self.validated_at != self.step
-        return Outcome(self.step, stop and unfinished, self.best, first)
+        return Outcome(self.step, stop and not self._finished(), self.best, idle)
+
+    def _finished(self) -> bool:
+        """Tell whether all steps are done and the last validation too."""
+        return self.step >= self.rhythm.steps and self.validated_at == self.step
 
     def _take_step(self, parts: list[Batch]) -> None:
         """Do one optimizer step on this process's share of a batch."""
@@ -173,13 +177,18 @@ class Trainer:
             return waits
         return nullcontext()
 
-    def _agreed_stop(self) -> bool:
-        """Tell whether any process was told to stop; all of them learn of it at one step."""
+    def _agree(self, save: bool) -> tuple[bool, bool]:
+        """Tell whether to stop, if any process was told to, and whether the state is to be saved.
+
+        Clocks and signals differ between processes; all of them must do the same at one step.
+        """
         if self.group.world_size == 1:
-            return self.stopping()
+            return self.stopping(), save
         if self.device.type == "cuda" and not self.rhythm.logs(self.step):
-            return False  # to ask costs a synchronisation
-        return bool(self.group.sum(torch.tensor(float(self.stopping()), device=self.device)) > 0)
+            return False, False  # to ask costs a synchronisation
+        wishes = [float(self.stopping()), float(save and self.group.main)]
+        stop, saves = self.group.sum(torch.tensor(wishes, device=self.device)).tolist()
+        return stop > 0, saves > 0
 
     def _see_losses(self) -> None:
         """Add up what the processes lost since the last look, and stop if it is no number."""

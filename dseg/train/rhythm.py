@@ -58,10 +58,10 @@ class Outcome(NamedTuple):
         step: steps done.
         stopped: whether it was told to stop before all was done.
         best: the best validation mIoU, minus infinity for none.
-        begun: steps that had been done before.
+        idle: whether nothing was left to do.
     """
 
     step: int
     stopped: bool
     best: float
-    begun: int = 0
+    idle: bool = False

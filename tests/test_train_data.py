@@ -1,0 +1,35 @@
+"""The data of a run: splits, and what is held back of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dseg.datasets.base import Dataset, Encoding, Sample
+from dseg.errors import DsegError
+from dseg.labels import LABEL_SPACES
+from dseg.train.data import hold_back
+
+
+def dataset_of(count: int) -> Dataset:
+    encoding = Encoding(train_ids={0: 0}, allowed="0")
+    samples = tuple(
+        Sample(name=str(n), image=Path(f"{n}.png"), mask=Path(f"{n}_m.png"), encoding=encoding)
+        for n in range(count)
+    )
+    space = LABEL_SPACES["camvid"]
+    return Dataset(
+        name="some", split="trainval", space=space, samples=samples, classes=frozenset({0})
+    )
+
+
+def test_an_even_share_is_held_back_and_not_trained_on() -> None:
+    kept, held = hold_back(dataset_of(12), 0.25)
+    assert [sample.name for sample in held.samples] == ["2", "6", "10"]
+    assert [sample.name for sample in kept.samples] == "0 1 3 4 5 7 8 9 11".split()
+
+
+def test_nothing_to_hold_back_is_refused() -> None:
+    with pytest.raises(DsegError, match=r"0\.05 of 3 samples is none"):
+        hold_back(dataset_of(3), 0.05)
