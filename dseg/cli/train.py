@@ -119,6 +119,11 @@ def _make_settings(options: Options, group: Group) -> Settings:
             "--weights and --backbone-weights both say what the backbone starts from.",
             hint="give one of them.",
         )
+    if options.reset_head and options.weights is None:
+        raise DsegError(
+            "--reset-head leaves out the classifier of --weights, but there are none.",
+            hint="name a checkpoint by --weights, or leave --reset-head out.",
+        )
     name, recipe = _find_recipe(options)
     return Settings(
         model=options.model,

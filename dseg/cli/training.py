@@ -34,7 +34,7 @@ OPTIONS = (
         "--val-split",
         default="val",
         show_default=True,
-        help="Validated on, which decides on the best weights; 'none', or a share to hold back: 0.05.",
+        help="Validated on, to choose the best weights; 'none', or a share to hold back: 0.05.",
     ),
     click.option(
         "--label-space", default="", metavar="NAME", help="Map the masks onto other classes."

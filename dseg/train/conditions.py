@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
+
+from dseg.errors import DsegError
 
 Advance = Callable[[], None]
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
@@ -59,3 +62,12 @@ class Conditions:
     compile: bool = False
     checkpoint_activations: bool = False
     check_data: bool = True
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.validate_every):
+            raise DsegError(
+                f"There is no validation every {self.validate_every:g} epochs.",
+                hint="name a number of epochs, or 0 for one at the end only.",
+            )
+        if math.isnan(self.save_every):
+            raise DsegError("The state cannot be saved every nan seconds.", hint="name a number.")

@@ -18,7 +18,7 @@ from dseg.train.loop import Trainer
 from dseg.train.metrics import MetricsFile
 from dseg.train.plots import write_confusion_plot, write_loss_plot, write_miou_plot
 from dseg.train.rhythm import Rhythm
-from dseg.train.settings import Settings, write_settings
+from dseg.train.settings import RUN_FILE, Settings, write_settings
 from dseg.train.state import save_state
 from dseg.train.tensorboard import TensorBoard
 from dseg.train.validate import Validation
@@ -68,6 +68,8 @@ class RunFolder:
     ) -> None:
         if self._board is not None:
             self._board.close()
+        if isinstance(fault, DsegError) and self.group.main and self.trainer.step == 0:
+            (self.run / RUN_FILE).unlink(missing_ok=True)  # nothing was begun that could go on
 
     def begin(self, step: int, validated_at: int) -> None:
         """Write the settings and forget what metrics hold beyond the state that is gone on from."""

@@ -22,7 +22,7 @@ from dseg.distributed import Group
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.images import written_whole
 from dseg.losses import SegLoss
-from dseg.models import SegModel
+from dseg.models import SegModel, SegOutput
 from dseg.recipes import Recipe
 from dseg.train.optimize import MeanWeights, find_lr, make_optimizer, set_lr
 from dseg.train.rhythm import Listener, Outcome, Rhythm
@@ -164,11 +164,25 @@ class Trainer:
         x = (images.float() - self._shift) / self._scale
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
-            output = self.network(x)
+            output = self._predict(x)
         loss = self.loss(output, train_ids, total)
         # the processes' gradients are averaged, but their shares of the loss add up
         torch.autograd.backward(self.scaler.scale(loss * self.group.world_size))
         return loss.detach()
+
+    def _predict(self, x: Tensor) -> SegOutput:
+        """Return the network's output; a batch that batch norm cannot take is told of as such."""
+        try:
+            output: SegOutput = self.network(x)
+        except ValueError as fault:
+            if "more than 1 value per channel" not in str(fault):
+                raise
+            raise DsegError(
+                f"Batch norm finds a single value in each channel of {len(x)}x{x.shape[2]}x"
+                f"{x.shape[3]} pixels, and cannot learn from it.",
+                hint="use a larger crop or batch, or fewer parts (--set accumulate=1).",
+            ) from fault
+        return output
 
     def _unsynchronised(self, more: bool) -> AbstractContextManager[None]:
         """Keep processes from adding up their gradients before a step's last part."""

@@ -13,6 +13,7 @@ import torch
 
 from dseg.checkpoints import find_backbone_weights, load_backbone, load_model
 from dseg.datasets.base import Dataset
+from dseg.datasets.stream import Plan
 from dseg.distributed import Group, local_device
 from dseg.errors import EXIT_MISFIT, DsegError
 from dseg.losses import SegLoss, make_class_weights
@@ -22,7 +23,7 @@ from dseg.nn.sync_norm import synchronise_norms
 from dseg.predict.devices import find_amp, find_device
 from dseg.recipes import Recipe
 from dseg.train.conditions import Conditions, Progress, Show
-from dseg.train.data import check_data, check_plan, fingerprint, load_splits, make_batches
+from dseg.train.data import check_data, fingerprint, load_splits, make_batches
 from dseg.train.folder import RunFolder
 from dseg.train.loop import Trainer
 from dseg.train.rhythm import Outcome, Rhythm
@@ -58,7 +59,8 @@ def run_training(
     _make_reproducible(settings.deterministic)
     device = find_device(local_device(conditions.device, group))
     amp = find_amp(settings.amp, device)
-    check_plan(settings, group)
+    recipe = settings.recipe
+    Plan(batch=recipe.batch, accumulate=recipe.accumulate, world_size=group.world_size).check()
     train_set, val_set = load_splits(settings)
     weights = check_data(settings, conditions, group, train_set, val_set, progress)
     model, taken = make_model(settings, train_set, group, device, conditions)
