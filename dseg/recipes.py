@@ -200,7 +200,7 @@ DABNET_SCALES: dict[str, Any] = {"scales": (0.75, 1.0, 1.25, 1.5, 1.75, 2.0), "c
 
 RECIPES: dict[str, Recipe] = {
     "dabnet_cityscapes": Recipe(
-        source="Li et al., BMVC 2019, section 4.2 and the authors' release: val 69.57, test 70.07",
+        source="Li et al., BMVC 2019, and the authors' release: val 69.57, test 70.07",
         epochs=1000,
         batch=8,
         crop=(512, 1024),
@@ -214,7 +214,7 @@ RECIPES: dict[str, Recipe] = {
         ohem_keep=1 / 16,
     ),
     "dabnet_camvid": Recipe(
-        source="Li et al., BMVC 2019, section 4.2 and the authors' release: test 66.72 after "
+        source="Li et al., BMVC 2019, and the authors' release: test 66.72 after "
         "training on train and val; the last class's weight counts void pixels as bicyclists",
         epochs=1000,
         batch=16,

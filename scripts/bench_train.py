@@ -28,7 +28,8 @@ import torch
 import dseg
 from dseg.datasets import load_dataset
 from dseg.datasets.cache import RamCache
-from dseg.datasets.stream import Batch, Plan, Stream, load_batches
+from dseg.datasets.loader import load_batches
+from dseg.datasets.stream import Batch, Plan, Stream
 from dseg.distributed import Group
 from dseg.losses import SegLoss
 from dseg.nn.backbones.densenet import checkpoint_activations

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from cli_runs import run
 
 from dseg import MODELS
 from dseg.errors import DsegError
@@ -75,3 +78,23 @@ def test_a_wrong_setting_says_what_is_right(setting: str, words: str) -> None:
 def test_an_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(DsegError, match="did you mean dabnet_camvid"):
         find_recipe("dabnet_camvit")
+
+
+def test_the_command_lists_recipes_and_shows_values_as_they_are_set() -> None:
+    listed = run("recipes").stdout
+    assert all(name in listed for name in RECIPES)
+    shown = run("recipes", "dabnet-camvid").stdout
+    values = dict(line.split("│")[1:3] for line in shown.splitlines() if line.startswith("│"))
+    plain = {key.strip(): value.strip() for key, value in values.items()}
+    assert (plain["crop"], plain["lr"], plain["continuous"]) == ("360x480", "0.001", "false")
+    same = [f"{key}={value}" for key, value in plain.items()]
+    assert find_recipe("dabnet_camvid").override(same).lr == 1e-3
+    assert (
+        json.loads(run("recipes", "dabnet_camvid", "--json").stdout)["dabnet_camvid"]["batch"] == 16
+    )
+
+
+def test_an_unknown_recipe_of_the_command_is_two_lines() -> None:
+    result = run("recipes", "dabnet")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 2

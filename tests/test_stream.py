@@ -12,7 +12,8 @@ from PIL import Image
 
 from dseg.datasets.base import Dataset, Encoding, Sample
 from dseg.datasets.cache import DeviceCache, RamCache, load_device_batches
-from dseg.datasets.stream import Batch, Plan, Stream, load_batches
+from dseg.datasets.loader import load_batches
+from dseg.datasets.stream import Batch, Plan, Stream
 from dseg.errors import DsegError
 from dseg.labels import LABEL_SPACES
 from dseg.transforms import Augmentation
@@ -195,3 +196,16 @@ def test_too_little_shared_memory_is_told_with_its_remedy(
     monkeypatch.setattr("torch.utils.data.DataLoader.__iter__", bus_error)
     with pytest.raises(DsegError, match="too little shared memory"):
         run(dataset, Plan(batch=1, last=1), workers=2)
+
+
+def test_more_workers_than_shared_memory_holds_are_refused_before_they_start(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Small:
+        f_bavail, f_frsize = 100, 4096  # 400 kB; a batch and its names take 67 kB
+
+    monkeypatch.setattr("dseg.datasets.loader.SHARED", Path("/"))
+    monkeypatch.setattr("os.statvfs", lambda path: Small())
+    with pytest.raises(DsegError, match="use --workers 1"):
+        run(dataset, Plan(batch=1, last=1), workers=2)
+    assert len(run(dataset, Plan(batch=1, last=1), workers=1)) == 1

@@ -20,6 +20,7 @@ from dseg.cli.infer import infer
 from dseg.cli.inspect import inspect
 from dseg.cli.models import models
 from dseg.cli.multiscale_infer import multiscale_infer
+from dseg.cli.recipes import recipes
 from dseg.cli.scenes import scenes
 from dseg.cli.train import train
 from dseg.cli.transfer_labels import transfer_labels
@@ -100,6 +101,7 @@ for _command in (
     check_data,
     scenes,
     models,
+    recipes,
     inspect,
 ):
     main.add_command(_command)

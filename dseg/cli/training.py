@@ -45,7 +45,7 @@ OPTIONS = (
         "recipe_name",
         default="",
         metavar="NAME",
-        help="How to train; by default the network's own: dseg models --json.",
+        help="How to train; by default the network's own; see: dseg recipes",
     ),
     click.option(
         "--set",

@@ -8,18 +8,15 @@ number of processes, not on workers, not on where a run was interrupted.
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from dseg.datasets.base import Dataset, Pair
@@ -208,68 +205,3 @@ def collate(crops: Sequence[Crop | DsegError]) -> Batch | DsegError:
         [crop.name for crop in whole],
         [fault for crop in whole for fault in crop.faults],
     )
-
-
-def load_batches(stream: Stream, plan: Plan, *, workers: int, pin: bool = False) -> Iterator[Batch]:
-    """Yield the parts of all steps of a plan, read ahead by worker processes.
-
-    Args:
-        stream: the samples.
-        plan: which of them, in which order.
-        workers: processes; 0 reads in this one.
-        pin: put batches where a GPU copies faster.
-
-    Raises:
-        DsegError: a sample cannot be read, or workers cannot share memory.
-    """
-    plan.check()
-    options: dict[str, Any] = {}
-    if workers:
-        options = {"prefetch_factor": 4, "multiprocessing_context": _context()}
-    loader: DataLoader[Crop | DsegError] = DataLoader(
-        stream,
-        batch_sampler=plan,
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=pin,
-        generator=torch.Generator().manual_seed(0),  # not the global one
-        worker_init_fn=_one_thread,
-        **options,
-    )
-    try:
-        for batch in loader:
-            if isinstance(batch, DsegError):
-                raise batch
-            yield batch
-    except RuntimeError as fault:
-        raise _worker_error(fault, workers) from fault
-
-
-def _worker_error(fault: RuntimeError, workers: int) -> Exception:
-    """Say what became of a worker process; other errors stay as they are."""
-    text = str(fault)
-    if "shared memory" in text or "shm" in text or "Bus error" in text:
-        return DsegError(
-            f"{workers} workers found too little shared memory (/dev/shm) for their batches.",
-            hint="use fewer --workers, --workers 0, or a larger /dev/shm.",
-            exit_code=EXIT_FAILED_INPUTS,
-        )
-    if "DataLoader worker" in text:
-        return DsegError(
-            f"A worker process was killed: {text.splitlines()[0]}",
-            hint="memory may have run out: use fewer --workers, then --resume.",
-            exit_code=EXIT_FAILED_INPUTS,
-        )
-    return fault
-
-
-def _context() -> str:
-    """Return how workers start: forked, they share a cache; elsewhere that is not safe."""
-    return "fork" if sys.platform == "linux" else "spawn"
-
-
-def _one_thread(worker: int) -> None:
-    """Let a worker compute with one thread, and leave Ctrl-C to the process that waits for it."""
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -13,7 +13,8 @@ from typing import Any
 from dseg.datasets import check_dataset, class_weights, join_datasets, load_dataset
 from dseg.datasets.base import Dataset
 from dseg.datasets.cache import DeviceCache, RamCache, load_device_batches
-from dseg.datasets.stream import Batch, OnBadData, Plan, Stream, load_batches
+from dseg.datasets.loader import load_batches, workers_that_fit
+from dseg.datasets.stream import Batch, OnBadData, Plan, Stream
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.labels import find_label_space
@@ -187,6 +188,7 @@ def make_batches(
     workers = conditions.workers
     if workers is None:
         workers = min(8, cores) if cuda else min(1, cores - 1)
+        workers = min(workers, workers_that_fit(stream, plan))
     return load_batches(stream, plan, workers=workers, pin=cuda)
 
 

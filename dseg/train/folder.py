@@ -11,6 +11,7 @@ from typing import Any
 from dseg.checkpoints import save_model
 from dseg.datasets.stream import Batch
 from dseg.distributed import Group
+from dseg.errors import DsegError
 from dseg.labels import LabelSpace
 from dseg.train.conditions import Conditions, Display
 from dseg.train.drawings import write_predictions

@@ -1,0 +1,55 @@
+"""``dseg recipes``: how networks are trained, value by value."""
+
+from __future__ import annotations
+
+import click
+
+from dseg.recipes import RECIPES, find_recipe
+
+
+@click.command(short_help="List the training recipes.")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+def recipes(name: str | None, as_json: bool) -> None:
+    """List the training recipes, or all values of the one that is named.
+
+    Any value can be replaced by dseg train --set KEY=VALUE.
+
+    \b
+    Example:
+      dseg recipes dabnet_camvid
+    """
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from dseg.cli.console import show_table
+    from dseg.cli.params import write_json
+
+    chosen = {name: find_recipe(name)} if name else RECIPES
+    if as_json:
+        write_json(Path("-"), {key: asdict(recipe) for key, recipe in chosen.items()})
+        return
+    if name:
+        rows = [[key, _plain(value)] for key, value in asdict(find_recipe(name)).items()]
+        show_table("", ("value", name), [row for row in rows if row[0] != "source"])
+        click.echo(f"Source: {find_recipe(name).source}.")
+        return
+    show_table(
+        "",
+        ("recipe", "epochs", "batch", "crop", "optimizer", "lr", "loss"),
+        (
+            [
+                *(key, f"{recipe.epochs:g}", str(recipe.batch), _plain(recipe.crop)),
+                *(recipe.optimizer, f"{recipe.lr:g}", recipe.loss),
+            ]
+            for key, recipe in RECIPES.items()
+        ),
+    )
+
+
+def _plain(value: object) -> str:
+    """Return a value as ``--set`` reads it."""
+    if isinstance(value, tuple):
+        whole = all(isinstance(part, int) for part in value) and len(value) == 2
+        return ("x" if whole else ",").join(f"{part:g}" for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()

@@ -1,0 +1,121 @@
+"""Batches of a stream, read ahead by worker processes that hand them over in shared memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from dseg.datasets.stream import Batch, Crop, Plan, Stream, collate
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+
+AHEAD = 2  # batches that each worker prepares
+PATIENCE_S = 600  # for one batch; a worker that finds no shared memory would be waited for for ever
+SHARED = Path("/dev/shm")
+
+
+def workers_that_fit(stream: Stream, plan: Plan) -> int:
+    """Return how many workers' batches fit into the shared memory that is free now.
+
+    Containers often have 64 MB of it. Where there is no such limit, any number fits.
+    """
+    if not SHARED.is_dir():
+        return 10**6
+    disk = os.statvfs(SHARED)
+    height, width = stream.augmentation.crop
+    size = plan.batch // (plan.world_size * plan.accumulate)
+    batch = 4 * height * width * size + 65536  # images, masks, names
+    return max(0, disk.f_bavail * disk.f_frsize // batch - 1) // (AHEAD + 1)
+
+
+def _refuse_too_many(workers: int, stream: Stream, plan: Plan) -> None:
+    fitting = workers_that_fit(stream, plan)
+    if workers > fitting:
+        raise DsegError(
+            f"{workers} workers need more shared memory ({SHARED}) than is free.",
+            hint=f"use --workers {fitting}, a smaller crop or batch, or a larger {SHARED} (docker "
+            "run --shm-size 2g).",
+            exit_code=EXIT_FAILED_INPUTS,
+        )
+
+
+def load_batches(stream: Stream, plan: Plan, *, workers: int, pin: bool = False) -> Iterator[Batch]:
+    """Yield the parts of all steps of a plan, read ahead by worker processes.
+
+    Args:
+        stream: the samples.
+        plan: which of them, in which order.
+        workers: processes; 0 reads in this one.
+        pin: put batches where a GPU copies faster.
+
+    Raises:
+        DsegError: a sample cannot be read, or workers have too little shared memory.
+    """
+    plan.check()
+    options: dict[str, Any] = {}
+    if workers:
+        _refuse_too_many(workers, stream, plan)
+        options = {
+            "prefetch_factor": AHEAD,
+            "multiprocessing_context": _context(),
+            "timeout": PATIENCE_S,
+        }
+    loader: DataLoader[Crop | DsegError] = DataLoader(
+        stream,
+        batch_sampler=plan,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        generator=torch.Generator().manual_seed(0),  # not the global one
+        worker_init_fn=_one_thread,
+        **options,
+    )
+    try:
+        for batch in loader:
+            if isinstance(batch, DsegError):
+                raise batch
+            yield batch
+    except RuntimeError as fault:
+        raise _worker_error(fault, workers) from fault
+
+
+def _worker_error(fault: RuntimeError, workers: int) -> Exception:
+    """Say what became of a worker process; other errors stay as they are."""
+    text = str(fault)
+    if "shared memory" in text or "shm" in text or "Bus error" in text:
+        return DsegError(
+            f"{workers} workers found too little shared memory (/dev/shm) for their batches.",
+            hint="use fewer --workers, --workers 0, or a larger /dev/shm.",
+            exit_code=EXIT_FAILED_INPUTS,
+        )
+    if "timed out" in text:
+        return DsegError(
+            f"No batch came from {workers} workers for {PATIENCE_S} seconds.",
+            hint="see whether the disk answers; try --workers 0, and --resume.",
+            exit_code=EXIT_FAILED_INPUTS,
+        )
+    if "DataLoader worker" in text:
+        return DsegError(
+            f"A worker process was killed: {text.splitlines()[0]}",
+            hint="memory may have run out: use fewer --workers, then --resume.",
+            exit_code=EXIT_FAILED_INPUTS,
+        )
+    return fault
+
+
+def _context() -> str:
+    """Return how workers start: forked, they share a cache; elsewhere that is not safe."""
+    return "fork" if sys.platform == "linux" else "spawn"
+
+
+def _one_thread(worker: int) -> None:
+    """Let a worker compute with one thread, and leave Ctrl-C to the process that waits for it."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
