@@ -7,7 +7,7 @@
       -> classifier 1x1, with the image at 1/8                     (N,K,h/8)
       -> to the image's size
 
-Each block's input is concatenated to its output (section 3.2).
+Each block's input is concatenated to its output (section 3).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DILATIONS = (2, 2, 2), (4, 4, 8, 8, 16, 16)
 
 
 class DABNet(SegModel):
-    """The network of section 3.3, 0.76 M parameters.
+    """The network of the paper, 0.76 M parameters.
 
     The release reads only sides of 0 or 3 modulo 4, since the pooling of ``Downsample`` rounds
     down and its convolution up; here both round up, which is the same on those sides.
@@ -92,7 +92,7 @@ class DABNet(SegModel):
 
 
 class DABModule(nn.Module):
-    """The depth-wise asymmetric bottleneck (section 3.1, figure 2 d).
+    """The depth-wise asymmetric bottleneck (section 3).
 
     Half the channels go through two depth-wise 3x1 and 1x3 pairs, one dilated; their sum is
     widened again and added to the input.
