@@ -3,98 +3,35 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from dseg.cli.console import say, show_table
-from dseg.cli.params import FILE, FOLDER, json_option, quiet_option, workers_option, write_json
+from dseg.cli.params import write_json
+from dseg.cli.scoring import CITYSCAPES, Options, check_options, scoring_options
 from dseg.cli.shares import share_progress
 from dseg.errors import EXIT_VERIFICATION, DsegError
 
 if TYPE_CHECKING:
+    from dseg.datasets import Dataset
     from dseg.distributed import Group
     from dseg.evaluate import CityscapesScores, ClassScores, Pairs
     from dseg.labels import LabelSpace
 
-CITYSCAPES = "cityscapes"
 
+class Task(NamedTuple):
+    """What is to be compared: ``dataset`` says how, None if that is known without it."""
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The options of ``dseg eval``, named as on the command line."""
-
+    gt_dir: Path
     pred_dir: Path
-    gt_dir: Path | None
-    data_dir: Path | None
-    split: str
-    label_space: str
-    num_classes: int | None
-    ignore: tuple[int, ...]
-    pred_ids: str | None
-    official: bool
-    instances: bool
-    allow_missing: bool
-    per_image: bool
-    csv_file: Path | None
-    json_file: Path | None
-    fail_under: float | None
-    workers: int | None
-    quiet: bool
-
-    @property
-    def cityscapes(self) -> bool:
-        return self.num_classes is None and self.label_space == CITYSCAPES
+    pairs: Pairs
+    dataset: Dataset | None
 
 
 @click.command("eval", short_help="Score predictions against ground truth.")
-@click.option("--pred-dir", type=FOLDER, required=True, help="Predicted label ids, at any depth.")
-@click.option("--gt-dir", type=FOLDER, help="Ground truth, at any depth, such as gtFine/val.")
-@click.option("--data-dir", type=FOLDER, help="Cityscapes itself: scores gtFine/<split> in it.")
-@click.option("--split", default="val", show_default=True, help="Which split of --data-dir.")
-@click.option(
-    "--label-space",
-    type=click.Choice([CITYSCAPES, "camvid", "voc"]),
-    default=CITYSCAPES,
-    show_default=True,
-    help="The classes. All but Cityscapes get plain IoU and accuracy.",
-)
-@click.option(
-    "--num-classes",
-    type=click.IntRange(1, 255),
-    metavar="N",
-    help="Unnamed classes 0 to N-1 in place of --label-space.",
-)
-@click.option(
-    "--ignore",
-    type=click.IntRange(0, 255),
-    multiple=True,
-    metavar="ID",
-    help="With --num-classes: an id not to score; may be repeated. 255 never is scored.",
-)
-@click.option(
-    "--pred-ids",
-    type=click.Choice(["label", "train"]),
-    help="What predictions hold: label ids (assumed, and checked), or train ids to convert.",
-)
-@click.option("--official", is_flag=True, help="Use cityscapesscripts' own engine: slow.")
-@click.option(
-    "--instances/--no-instances", default=True, show_default=True, help="Compute iIoU as well."
-)
-@click.option("--allow-missing", is_flag=True, help="Score only what has a prediction.")
-@click.option("--per-image", is_flag=True, help="Scores of each image too, in --json and --csv.")
-@click.option("--csv", "csv_file", type=FILE, metavar="FILE", help="Write those as CSV.")
-@json_option("the scores")
-@click.option(
-    "--fail-under",
-    type=click.FloatRange(0, 100),
-    metavar="PERCENT",
-    help="Exit with 4 if the mean IoU is below.",
-)
-@workers_option("Threads, by default one a core; the scores do not depend on it.")
-@quiet_option
+@scoring_options
 def evaluate(**given: Any) -> None:
     """Compute the official Cityscapes scores: IoU and iIoU of classes and categories.
 
@@ -103,11 +40,15 @@ def evaluate(**given: Any) -> None:
     of cityscapesscripts to the last bit. Classes that occur nowhere are left
     out of the mean. Tables go to stdout, everything else to stderr.
 
+    With --dataset, any data set that dseg trains on: plain IoU, as in its
+    validation. Classes that no mask of it can hold are left out of the mean.
+
     \b
     Example:
       dseg eval --pred-dir results/label_ids --gt-dir gtFine/val
       dseg eval --pred-dir results --data-dir cityscapes --json scores.json
       dseg eval --pred-dir out --gt-dir masks --num-classes 5 --ignore 0
+      dseg eval --pred-dir results --dataset camvid --data-dir CamVid --split test
     """
     from dseg.distributed import joined
 
@@ -119,68 +60,51 @@ def _evaluate(options: Options, group: Group) -> None:
     """Score each process's share of the images; the first process does all the rest."""
     from dseg.evaluate import refuse_blank_truth, refuse_train_ids
 
-    gt_dir, pred_dir, pairs = group.from_main(lambda: _find(options))
+    task = group.from_main(lambda: _find(options))
     start = time.perf_counter()
-    scores = _score(options, pairs, group)
-    refuse_blank_truth(scores, gt_dir)
+    scores = _score(options, task, group)
+    refuse_blank_truth(scores, task.gt_dir)
     if options.cityscapes and options.pred_ids is None:
-        refuse_train_ids(scores.confusion, pred_dir)
+        refuse_train_ids(scores.confusion, task.pred_dir)
     if group.main:
-        _show(options, pairs, scores)
+        _show(options, task, scores)
         if not options.quiet:
             say(f"Scored in {time.perf_counter() - start:.1f} s.")
     group.barrier()  # torchrun ends all with the first that exits with a failure
     _verify(options, scores.mean_iou)
 
 
-def _find(options: Options) -> tuple[Path, Path, Pairs]:
-    """Return the folders of ground truth and of predictions, and what is in them."""
-    _check(options)
+def _find(options: Options) -> Task:
+    """Find the ground truth, the predictions and which belong together."""
+    check_options(options)
+    dataset = _find_dataset(options)
     folders = _folders(options)
-    return *folders, _find_pairs(options, *folders)
+    return Task(*folders, _find_pairs(options, dataset, *folders), dataset)
 
 
-def _check(options: Options) -> None:
-    """Refuse options that contradict each other."""
-    if (options.gt_dir is None) == (options.data_dir is None):
-        what = "no ground truth is named" if options.gt_dir is None else "it is named twice"
-        raise DsegError(
-            f"There is nothing to compare with: {what}.",
-            hint="give one of --gt-dir gtFine/val and --data-dir cityscapes.",
-        )
-    for_cityscapes = {
-        "--data-dir": options.data_dir is not None,
-        "--official": options.official,
-        "--no-instances": not options.instances,
-        "--pred-ids": options.pred_ids is not None,
-    }
-    wrong = [name for name, used in for_cityscapes.items() if used]
-    if not options.cityscapes and wrong:
-        raise DsegError(
-            f"{wrong[0]} is for Cityscapes only.",
-            hint="leave it away, or leave --label-space and --num-classes away.",
-        )
-    if options.ignore and options.num_classes is None:
-        raise DsegError("--ignore goes with --num-classes.", hint="give both, or neither.")
-    if options.official and options.pred_ids == "train":
-        raise DsegError(
-            "The official engine reads label ids only.",
-            hint="convert first with dseg transfer-labels, or leave --official away.",
-        )
-    if options.per_image and options.csv_file is None and options.json_file is None:
-        raise DsegError(
-            "--per-image has nowhere to go.", hint="name a file with --json or --csv, or both."
-        )
-    if str(options.csv_file) == str(options.json_file) == "-":
-        raise DsegError("JSON and CSV both want stdout.", hint="give one of them a file.")
+def _find_dataset(options: Options) -> Dataset | None:
+    """Return the split to score, unless Cityscapes' own rules find its files."""
+    from dseg.datasets import load_dataset
+    from dseg.labels import find_label_space
+
+    if options.dataset is None or options.cityscapes:
+        return None
+    assert options.data_dir is not None  # checked before
+    return load_dataset(
+        options.dataset,
+        options.data_dir,
+        options.split,
+        space=find_label_space(options.label_space) if options.label_space else None,
+        class_file=options.classes,
+    )
 
 
 def _folders(options: Options) -> tuple[Path, Path]:
     """Return the folders of ground truth and of predictions."""
     from dseg.evaluate import prediction_folder
 
-    gt_dir = options.gt_dir
-    if options.data_dir is not None:
+    gt_dir = options.gt_dir or options.data_dir
+    if options.data_dir is not None and options.cityscapes:
         gt_dir = options.data_dir / "gtFine" / options.split
     assert gt_dir is not None
     pred_dir = prediction_folder(
@@ -191,11 +115,14 @@ def _folders(options: Options) -> tuple[Path, Path]:
     return gt_dir, pred_dir
 
 
-def _find_pairs(options: Options, gt_dir: Path, pred_dir: Path) -> Pairs:
-    from dseg.evaluate import find_cityscapes_pairs, find_folder_pairs
+def _find_pairs(options: Options, dataset: Dataset | None, gt_dir: Path, pred_dir: Path) -> Pairs:
+    from dseg.evaluate import find_cityscapes_pairs, find_dataset_pairs, find_folder_pairs
 
-    find = find_cityscapes_pairs if options.cityscapes else find_folder_pairs
-    pairs = find(gt_dir, pred_dir, allow_missing=options.allow_missing)
+    if dataset is not None:
+        pairs = find_dataset_pairs(dataset, pred_dir, allow_missing=options.allow_missing)
+    else:
+        find = find_cityscapes_pairs if options.cityscapes else find_folder_pairs
+        pairs = find(gt_dir, pred_dir, allow_missing=options.allow_missing)
     if pairs.missing:
         total = len(pairs.missing) + len(pairs.gt_files)
         say(
@@ -212,7 +139,7 @@ def _label_space(options: Options) -> LabelSpace:
     from dseg.labels import find_label_space, unnamed_label_space
 
     if options.num_classes is None:
-        return find_label_space(options.label_space)
+        return find_label_space(options.label_space or CITYSCAPES)
     space = unnamed_label_space(options.num_classes)
     kept = [index for index in range(options.num_classes) if index not in options.ignore]
     if not kept:
@@ -226,53 +153,79 @@ def _label_space(options: Options) -> LabelSpace:
     )
 
 
-def _score(options: Options, pairs: Pairs, group: Group) -> CityscapesScores | ClassScores:
+def _score(options: Options, task: Task, group: Group) -> CityscapesScores | ClassScores:
     """Run the engine that was asked for."""
-    from dseg.evaluate import evaluate_cityscapes, evaluate_official, evaluate_pairs
+    from dseg.evaluate import (
+        evaluate_cityscapes,
+        evaluate_dataset,
+        evaluate_official,
+        evaluate_pairs,
+    )
 
-    files = pairs.gt_files, pairs.pred_files
+    files = task.pairs.gt_files, task.pairs.pred_files
     per_image = options.per_image or options.csv_file is not None
     if options.official:
         if group.main and not options.quiet:
             alone = " in one process" if group.world_size > 1 else ""
-            count = len(pairs.gt_files)
-            say(f"The official engine scores {count} images{alone}; this takes a while.")
+            say(f"The official engine scores {len(files[0])} images{alone}; this takes a while.")
         return group.from_main(
             lambda: evaluate_official(*files, instances=options.instances, per_image=per_image)
         )
-    with share_progress("scoring", pairs.gt_files, group, quiet=options.quiet) as advance:
+    with share_progress("scoring", files[0], group, quiet=options.quiet) as advance:
+        shared: dict[str, Any] = {
+            "workers": options.workers,
+            "per_image": per_image,
+            "advance": advance,
+            "group": group,
+        }
+        if task.dataset is not None:
+            return evaluate_dataset(*files, task.dataset, pred_ids=options.pred_ids, **shared)
         if not options.cityscapes:
-            return evaluate_pairs(
-                *files,
-                _label_space(options),
-                workers=options.workers,
-                per_image=per_image,
-                advance=advance,
-                group=group,
-            )
+            return evaluate_pairs(*files, _label_space(options), **shared)
         return evaluate_cityscapes(
-            *files,
-            instances=options.instances,
-            workers=options.workers,
-            per_image=per_image,
-            advance=advance,
-            pred_ids=options.pred_ids or "label",
-            group=group,
+            *files, instances=options.instances, pred_ids=options.pred_ids or "label", **shared
         )
 
 
-def _show(options: Options, pairs: Pairs, scores: CityscapesScores | ClassScores) -> None:
+def _show(options: Options, task: Task, scores: CityscapesScores | ClassScores) -> None:
     """Write the files that were asked for, and the tables unless stdout is taken."""
     from dseg.evaluate import make_csv, make_json, make_tables
 
     if options.csv_file is not None:
         _write_csv(options.csv_file, make_csv(scores.images))
     if options.json_file is not None:
-        missing = [path.name for path in pairs.missing]
-        write_json(options.json_file, make_json(scores, missing))
+        missing = [path.name for path in task.pairs.missing]
+        write_json(options.json_file, _make_facts(task.dataset) | make_json(scores, missing))
     if "-" not in (str(options.json_file), str(options.csv_file)):
         for table in make_tables(scores):
-            show_table(table.title, table.columns, table.rows)
+            show_table(_name(task.dataset) + table.title, table.columns, table.rows)
+    left_out = _left_out(task.dataset)
+    if left_out and not options.quiet:
+        say(f"Left out of the mean, as no mask can hold them: {', '.join(left_out)}.")
+
+
+def _make_facts(dataset: Dataset | None) -> dict[str, object]:
+    """Return what JSON says of a data set."""
+    if dataset is None:
+        return {}
+    return {
+        "dataset": dataset.name,
+        "split": dataset.split,
+        "leftOutClasses": _left_out(dataset),
+    }
+
+
+def _name(dataset: Dataset | None) -> str:
+    """Return what stands before the name of the classes in a table's title."""
+    return "" if dataset is None else f"{dataset.name} {dataset.split}, classes of "
+
+
+def _left_out(dataset: Dataset | None) -> list[str]:
+    """Return the names of the classes that no mask of the data set can hold."""
+    if dataset is None:
+        return []
+    names = enumerate(dataset.space.names)
+    return [name for train_id, name in names if train_id not in dataset.classes]
 
 
 def _write_csv(target: Path, rows: list[list[str]]) -> None:

@@ -170,9 +170,10 @@ class Stream(TorchDataset[Crop | DsegError]):
                 return read(place % len(self.dataset)), faults
             except DsegError as fault:
                 if self.on_bad_data == "stop":
+                    hint = fault.hint.rstrip(".")
                     raise DsegError(
                         fault.problem,
-                        hint=f"{fault.hint.rstrip('.')}. Or leave such samples out: --on-bad-data skip.",
+                        hint=f"{hint}. Or leave such samples out: --on-bad-data skip.",
                         exit_code=EXIT_FAILED_INPUTS,
                     ) from None
                 name = self.dataset.samples[place % len(self.dataset)].name

@@ -1,10 +1,12 @@
 """Scores of predictions: the official Cityscapes ones, exact and fast, and plain ones."""
 
 from dseg.evaluate.cityscapes import evaluate_cityscapes
+from dseg.evaluate.dataset import evaluate_dataset
 from dseg.evaluate.official import evaluate_official
 from dseg.evaluate.pairs import (
     Pairs,
     find_cityscapes_pairs,
+    find_dataset_pairs,
     find_folder_pairs,
     prediction_folder,
 )
@@ -19,9 +21,11 @@ __all__ = [
     "ImageScores",
     "Pairs",
     "evaluate_cityscapes",
+    "evaluate_dataset",
     "evaluate_official",
     "evaluate_pairs",
     "find_cityscapes_pairs",
+    "find_dataset_pairs",
     "find_folder_pairs",
     "make_csv",
     "make_json",

@@ -121,13 +121,20 @@ def train_id_hint(folder: Path) -> str:
     )
 
 
-def read_pair(gt_file: Path, pred_file: Path) -> tuple[Ids, Ids]:
+def read_pair(
+    gt_file: Path, pred_file: Path, read_truth: Callable[[Path], Ids] = read_ids
+) -> tuple[Ids, Ids]:
     """Read ground truth and prediction: (H, W) uint8 both.
+
+    Args:
+        gt_file: read by ``read_truth``.
+        pred_file: a mask of ids.
+        read_truth: by default for a mask of ids, too.
 
     Raises:
         DsegError: a file that cannot be read, or files of different size.
     """
-    truth, prediction = read_ids(gt_file), read_ids(pred_file)
+    truth, prediction = read_truth(gt_file), read_ids(pred_file)
     refuse_unequal_sizes(gt_file, truth, pred_file, prediction)
     return truth, prediction
 
@@ -137,6 +144,8 @@ def checked_counts(
     gt_reading: tuple[Path, Reading],
     pred_reading: tuple[Path, Reading],
     shape: tuple[int, int],
+    *,
+    columns: Places | None = None,
 ) -> Counts:
     """Gather the counts of a pair's values into counts of its classes, int64 of ``shape``.
 
@@ -145,13 +154,15 @@ def checked_counts(
         gt_reading: the ground truth's file, for messages, and how its values are read.
         pred_reading: the same of the prediction.
         shape: rows and columns of the result.
+        columns: (256,) the column of each value of the prediction, by default as it is read.
 
     Raises:
         DsegError: one of the two holds a wrong id.
     """
     refuse_wrong_ids(gt_reading[0], joint.sum(1), gt_reading[1])
     refuse_wrong_ids(pred_reading[0], joint.sum(0), pred_reading[1])
-    return fold_counts(joint, gt_reading[1].places, pred_reading[1].places, shape)
+    columns = pred_reading[1].places if columns is None else columns
+    return fold_counts(joint, gt_reading[1].places, columns, shape)
 
 
 def refuse_no_pairs(gt_files: Sequence[Path], pred_files: Sequence[Path]) -> None:

@@ -7,9 +7,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dseg.errors import DsegError
+
+if TYPE_CHECKING:
+    from dseg.datasets import Dataset, Sample
 
 GT_SUFFIX = "_gtFine_labelIds.png"
 GT_PATTERN = f"*{GT_SUFFIX}"
@@ -118,6 +123,65 @@ def find_folder_pairs(gt_dir: Path, pred_dir: Path, *, allow_missing: bool = Fal
     return _paired(wanted, pred_dir, allow_missing)
 
 
+def find_dataset_pairs(dataset: Dataset, pred_dir: Path, *, allow_missing: bool = False) -> Pairs:
+    """Pair the masks of a split with predictions, by the name of the sample or of its image.
+
+    A prediction's path without suffix is the sample's name, or the end of the image's path from
+    any folder on, as ``dseg infer`` writes it; else its last part belongs to one sample only.
+
+    Args:
+        dataset: the split.
+        pred_dir: the predictions, at any depth.
+        allow_missing: leave out samples that have no prediction.
+
+    Returns:
+        The masks of the samples, in their order, as ground truth.
+
+    Raises:
+        DsegError: the split has no masks, or as ``find_cityscapes_pairs``.
+    """
+    masks = [sample.mask for sample in dataset.samples if sample.mask is not None]
+    if len(masks) < len(dataset):
+        raise DsegError(
+            f"{len(dataset) - len(masks)} of {len(dataset)} images of the split {dataset.split} "
+            f"of {dataset.name} have no mask.",
+            hint="its labels may not be public; name a split that has them with --split.",
+        )
+    pattern = ", ".join(f"*{suffix}" for suffix in MASK_SUFFIXES)
+    by_path: dict[str, list[Path]] = defaultdict(list)
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in _found(pred_dir, pattern, "prediction", _is_mask):
+        by_path[_stem_below(path, pred_dir)].append(path)
+        by_stem[path.stem].append(path)
+    paths, stems = [_paths_of(s) for s in dataset.samples], [_stems_of(s) for s in dataset.samples]
+    owned_paths, owned_stems = Counter(chain(*paths)), Counter(chain(*stems))
+    wanted = []
+    for mask, sample, own_paths, own_stems in zip(
+        masks, dataset.samples, paths, stems, strict=True
+    ):
+        found = _of_one(own_paths, owned_paths, by_path) or _of_one(own_stems, owned_stems, by_stem)
+        _refuse_two({sample.name: found}, "predictions", "keep one mask an image.")
+        wanted.append((mask, found))
+    return _paired(wanted, pred_dir, allow_missing, one_split="name the right --split")
+
+
+def _paths_of(sample: Sample) -> set[str]:
+    """Return the sample's name and the ends of its image's path, of two parts or more."""
+    parts = sample.image.absolute().with_suffix("").parts[1:]
+    return {sample.name, *("/".join(parts[start:]) for start in range(len(parts) - 1))}
+
+
+def _stems_of(sample: Sample) -> set[str]:
+    return {sample.name.rpartition("/")[2], sample.image.stem}
+
+
+def _of_one(
+    keys: Iterable[str], owned: Mapping[str, int], found: Mapping[str, list[Path]]
+) -> list[Path]:
+    """Return what is found under those of the keys that belong to one sample only."""
+    return sorted(path for key in keys if owned[key] == 1 for path in found.get(key, ()))
+
+
 def instance_file_of(gt_file: Path) -> Path:
     """Return the instance file that lies beside a ``*_labelIds.png``."""
     return gt_file.with_name(gt_file.name.replace("labelIds", "instanceIds"))
@@ -184,7 +248,10 @@ def _refuse_two(found: Mapping[str, list[Path]], what: str, hint: str) -> None:
 
 
 def _paired(
-    wanted: Iterable[tuple[Path, list[Path]]], pred_dir: Path, allow_missing: bool
+    wanted: Iterable[tuple[Path, list[Path]]],
+    pred_dir: Path,
+    allow_missing: bool,
+    one_split: str = "let --gt-dir name one split",
 ) -> Pairs:
     wanted = list(wanted)
     missing = [gt_file for gt_file, found in wanted if not found]
@@ -192,8 +259,8 @@ def _paired(
         raise DsegError(
             f"{len(missing)} of {len(wanted)} ground-truth files have no prediction in "
             f"{pred_dir}: {_first_of(missing)}.",
-            hint="check --pred-dir and the names in it, let --gt-dir name one split, or score "
-            "what is there with --allow-missing.",
+            hint=f"check --pred-dir and the names in it, {one_split}, or score what is there with "
+            "--allow-missing.",
         )
     return Pairs(
         gt_files=[gt_file for gt_file, found in wanted if found],

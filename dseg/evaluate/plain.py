@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
+from math import nan
 from pathlib import Path
 
 import numpy as np
 
 from dseg.distributed import Group
 from dseg.evaluate.confusion import (
+    VALUES,
     Counts,
+    Ids,
+    Places,
     class_accuracy,
     class_iou,
+    fold_counts,
     join_runs,
     joint_counts,
     mean_of_present,
@@ -24,11 +30,31 @@ from dseg.evaluate.counting import (
     count_cores,
     make_places,
     map_in_order,
+    read_ids,
     read_pair,
     refuse_no_pairs,
 )
 from dseg.evaluate.scores import ClassScores, ImageScores
 from dseg.labels import LabelSpace
+
+AS_THEY_ARE = np.arange(VALUES, dtype=np.int16)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Comparison:
+    """Two mask files, and how their values become classes.
+
+    Attributes:
+        gt_file, pred_file: of the same size.
+        gt_reading, pred_reading: the class of each value, K for no class.
+        read_truth: reads the ground truth, (H, W) uint8.
+    """
+
+    gt_file: Path
+    pred_file: Path
+    gt_reading: Reading
+    pred_reading: Reading
+    read_truth: Callable[[Path], Ids] = read_ids
 
 
 def evaluate_pairs(
@@ -58,26 +84,18 @@ def evaluate_pairs(
     Raises:
         DsegError: a file is unreadable, sizes differ, or an id is not of ``space``.
     """
-    group = group or Group()
     refuse_no_pairs(gt_files, pred_files)
-    count = partial(_count_pair, reading=_reading_of(space), size=space.num_classes + 1)
-    pairs = group.shard(list(zip(gt_files, pred_files, strict=True)))
-    workers = workers or group.share_of(count_cores())
-    total = np.zeros((space.num_classes + 1, space.num_classes + 1), np.int64)
-    images: list[ImageScores] = []
-    for (gt_file, pred_file), counts in zip(
-        pairs, map_in_order(count, pairs, workers), strict=True
-    ):
-        total += counts
-        if per_image:
-            images.append(_score_image(gt_file, pred_file, counts, space))
-        if advance is not None:
-            advance()
-    images = group.gather_shards(images)
-    return _make_scores(group.sum_counts(total), space, tuple(images), len(gt_files))
+    reading = read_label_ids(space)
+    pairs = [
+        Comparison(gt_file=truth, pred_file=prediction, gt_reading=reading, pred_reading=reading)
+        for truth, prediction in zip(gt_files, pred_files, strict=True)
+    ]
+    return compare_pairs(
+        pairs, space, workers=workers, per_image=per_image, advance=advance, group=group
+    )[0]
 
 
-def _reading_of(space: LabelSpace) -> Reading:
+def read_label_ids(space: LabelSpace) -> Reading:
     """Give each label id its class, and the ignored ones the place behind the last class."""
     ignored = dict.fromkeys(space.ignored_ids, space.num_classes)
     classes = {label_id: train_id for train_id, label_id in enumerate(space.label_ids)}
@@ -91,20 +109,76 @@ def _reading_of(space: LabelSpace) -> Reading:
     )
 
 
-def _count_pair(pair: tuple[Path, Path], *, reading: Reading, size: int) -> Counts:
-    gt_file, pred_file = pair
-    (truth, prediction), lengths = join_runs(*read_pair(gt_file, pred_file))
+def compare_pairs(
+    pairs: Sequence[Comparison],
+    space: LabelSpace,
+    *,
+    known: Collection[int] | None = None,
+    workers: int | None = None,
+    per_image: bool = False,
+    advance: Callable[[], None] | None = None,
+    group: Group | None = None,
+) -> tuple[ClassScores, Counts]:
+    """Count the pixels of all pairs and score them; see ``evaluate_pairs``.
+
+    Args:
+        pairs: at least one; all predictions are read in the same way.
+        space: the K classes.
+        known: train ids that the ground truth can hold, by default all; the others have no IoU.
+        workers, per_image, advance, group: as for ``evaluate_pairs``.
+
+    Returns:
+        The scores, and (K + 1, 256) counts of the predictions' values, classes by value.
+    """
+    group = group or Group()
+    known = range(space.num_classes) if known is None else known
+    places = pairs[0].pred_reading.places
+    share = group.shard(pairs)
+    workers = workers or group.share_of(count_cores())
+    total = np.zeros((space.num_classes + 1, VALUES), np.int64)
+    images: list[ImageScores] = []
+    count = partial(_count_pair, size=space.num_classes)
+    for pair, counts in zip(share, map_in_order(count, share, workers), strict=True):
+        total += counts
+        if per_image:
+            images.append(_score_image(pair, _to_classes(counts, places), space, known))
+        if advance is not None:
+            advance()
+    images = group.gather_shards(images)
+    total = group.sum_counts(total)
+    counts = _to_classes(total, places)
+    return _make_scores(counts, space, known, tuple(images), len(pairs)), total
+
+
+def _count_pair(pair: Comparison, *, size: int) -> Counts:
+    """Count the values of the prediction in each class: (size + 1, 256)."""
+    truth, prediction = read_pair(pair.gt_file, pair.pred_file, pair.read_truth)
+    (truth, prediction), lengths = join_runs(truth, prediction)
     joint = joint_counts(truth, prediction, lengths)
-    return checked_counts(joint, (gt_file, reading), (pred_file, reading), (size, size))
+    readings = (pair.gt_file, pair.gt_reading), (pair.pred_file, pair.pred_reading)
+    return checked_counts(joint, *readings, (size + 1, VALUES), columns=AS_THEY_ARE)
 
 
-def _score_image(gt_file: Path, pred_file: Path, counts: Counts, space: LabelSpace) -> ImageScores:
+def _to_classes(counts: Counts, places: Places) -> Counts:
+    """Turn (K + 1, 256) counts of values into (K + 1, K + 1) counts of classes."""
+    return fold_counts(counts, AS_THEY_ARE, places, (len(counts), len(counts)))
+
+
+def _iou_of_known(matrix: Counts, known: Collection[int]) -> list[float]:
+    """Return the IoU of each class, NaN for one that the ground truth cannot hold."""
+    iou = class_iou(matrix)
+    return [score if train_id in known else nan for train_id, score in enumerate(iou)]
+
+
+def _score_image(
+    pair: Comparison, counts: Counts, space: LabelSpace, known: Collection[int]
+) -> ImageScores:
     """Score one image from its (K + 1, K + 1) counts."""
     matrix = counts[:-1]
-    iou = class_iou(matrix)
+    iou = _iou_of_known(matrix, known)
     return ImageScores(
-        ground_truth=gt_file,
-        prediction=pred_file,
+        ground_truth=pair.gt_file,
+        prediction=pair.pred_file,
         scored_pixels=int(matrix.sum()),
         ignored_pixels=int(counts[-1].sum()),
         pixel_accuracy=pixel_accuracy(matrix),
@@ -114,11 +188,15 @@ def _score_image(gt_file: Path, pred_file: Path, counts: Counts, space: LabelSpa
 
 
 def _make_scores(
-    total: Counts, space: LabelSpace, images: tuple[ImageScores, ...], count: int
+    total: Counts,
+    space: LabelSpace,
+    known: Collection[int],
+    images: tuple[ImageScores, ...],
+    count: int,
 ) -> ClassScores:
     """Turn the (K + 1, K + 1) counts of all images into scores."""
     matrix = total[:-1]
-    iou, accuracy = class_iou(matrix), class_accuracy(matrix)
+    iou, accuracy = _iou_of_known(matrix, known), class_accuracy(matrix)
     return ClassScores(
         space=space,
         num_images=count,
