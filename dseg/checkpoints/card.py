@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from dseg.errors import CheckpointError
 from dseg.images import written_whole
@@ -57,11 +56,10 @@ def save_model(
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    # not save_file, whose files nobody else on the machine may read
+    data = save(state, {"dseg": json.dumps(metadata)})
     with written_whole(path) as part:
-        try:
-            save_file(state, part, {"dseg": json.dumps(metadata)})
-        except SafetensorError as fault:  # a full disk
-            raise OSError(str(fault)) from fault
+        part.write_bytes(data)
 
 
 def read_card(path: Path, text: str) -> ModelCard:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,11 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 from dseg.datasets.base import Dataset
 from dseg.datasets.stream import Batch
 from dseg.distributed import Group
-from dseg.errors import EXIT_FAILED_INPUTS, DsegError
-from dseg.images import written_whole
+from dseg.errors import DsegError
 from dseg.losses import SegLoss
 from dseg.models import SegModel, SegOutput
 from dseg.recipes import Recipe
+from dseg.train.finite import has_finite_weights, refuse_step
 from dseg.train.optimize import MeanWeights, find_lr, make_optimizer, set_lr
 from dseg.train.rhythm import Listener, Outcome, Rhythm
 from dseg.train.validate import validate
@@ -214,33 +213,15 @@ class Trainer:
             if not math.isfinite(loss):
                 what = f"The loss of step {first + place} is {loss}"
                 self._refuse(first + place, what, loss, self._pending[place][1])
-        if not self._has_finite_weights():  # a loss that is a number may lead to them
+        if not has_finite_weights(self.model, self.group):  # though the loss was a number
             what = f"The weights after step {self.step} are not finite; the loss was {loss:g}"
             self._refuse(self.step, what, loss, self._pending[-1][1])
         self._losses += losses
         self._pending = []
 
-    def _has_finite_weights(self) -> bool:
-        """Tell whether weights and statistics are numbers in all processes."""
-        values = [v for v in self.model.state_dict().values() if v.is_floating_point()]
-        largest = torch.stack(torch._foreach_norm(values, math.inf)).max()
-        return math.isfinite(self.group.sum(largest).item())
-
     def _refuse(self, step: int, what: str, loss: float, names: list[str]) -> None:
-        """Write down whose loss is no number, and raise; steps count from 1, as in the metrics."""
-        names = [name for part in self.group.gather(names) for name in part]
         lr = find_lr(self.recipe, step - 1, self.rhythm.steps)
-        file = self.run / "not-a-number.json"
-        if self.group.main:
-            with written_whole(file) as part:
-                facts = {"step": step, "loss": str(loss), "lr": lr, "images": names}
-                part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        raise DsegError(
-            f"{what}, at a learning rate of {lr:g}; its {len(names)} images are listed in {file}.",
-            hint="look at those images, lower the learning rate or limit the gradient (--set "
-            "clip=1); states that were saved are from before.",
-            exit_code=EXIT_FAILED_INPUTS,
-        )
+        refuse_step(self.run, self.group, what=what, step=step, loss=loss, lr=lr, names=names)
 
     def _log(self, seconds: float, steps: int) -> None:
         """Report the losses since the last row; a resumed run has timed but its own steps."""

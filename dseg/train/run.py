@@ -172,7 +172,7 @@ def _restore(trainer: Trainer, folder: RunFolder, run: Path, device: torch.devic
                 exit_code=EXIT_MISFIT,
             )
         trainer.restore(state["trainer"])
-    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as fault:
+    except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as fault:
         raise DsegError(
             f"{file} does not fit this network: {str(fault).splitlines()[0]}",
             hint="start anew with another --out.",

@@ -123,7 +123,11 @@ def find_differences(old: Settings, new: Settings) -> list[str]:
             continue
         if isinstance(before, Recipe):
             pairs = zip(asdict(before).items(), asdict(after).values(), strict=True)
-            found += [f"{name} {was} -> {now}" for (name, was), now in pairs if was != now]
+            found += [
+                f"{name} {was} -> {now}"
+                for (name, was), now in pairs
+                if was != now and name != "source"  # which is words
+            ]
         else:
             found.append(f"{field.name} {before} -> {after}")
     return found

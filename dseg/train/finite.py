@@ -1,0 +1,53 @@
+"""Numbers that are none: found in weights, and written down with the images that led to them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from torch import nn
+
+from dseg.distributed import Group
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.images import written_whole
+
+FILE = "not-a-number.json"
+
+
+def has_finite_weights(model: nn.Module, group: Group) -> bool:
+    """Tell whether weights and statistics are numbers in all processes."""
+    values = [value for value in model.state_dict().values() if value.is_floating_point()]
+    largest = torch.stack(torch._foreach_norm(values, math.inf)).max()
+    return math.isfinite(group.sum(largest).item())
+
+
+def refuse_step(
+    run: Path, group: Group, *, what: str, step: int, loss: float, lr: float, names: list[str]
+) -> NoReturn:
+    """Write down what a step computed with; every process has to call.
+
+    Args:
+        run: the folder for the list.
+        what: is no number.
+        step: from 1, as in the metrics.
+        loss, lr: of the step.
+        names: of this process's images.
+
+    Raises:
+        DsegError: always.
+    """
+    names = [name for part in group.gather(names) for name in part]
+    if group.main:
+        with written_whole(run / FILE) as part:
+            facts = {"step": step, "loss": str(loss), "lr": lr, "images": names}
+            part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    raise DsegError(
+        f"{what}, at a learning rate of {lr:g}; its {len(names)} images are listed in "
+        f"{run / FILE}.",
+        hint="look at those images, lower the learning rate or limit the gradient (--set clip=1); "
+        "states that were saved are from before.",
+        exit_code=EXIT_FAILED_INPUTS,
+    )

@@ -1,0 +1,259 @@
+"""A training that is killed, told to stop or out of room goes on to the same bits."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tiny_data import make_camvid
+from train_runs import (
+    Child,
+    Nursery,
+    check_same,
+    load,
+    rows,
+    start_command,
+    trained,
+    wait_and_kill,
+)
+
+from dseg.images import written_whole
+
+STEPS = 12  # 4 epochs of 6 images
+RECIPE = [
+    *("--model", "DABNet", "--epochs", 4, "--batch-size", 2, "--set", "crop=32x48"),
+    *("--set", "optimizer=adam", "--set", "lr=0.01", "--set", "warmup=4", "--set", "ema=0.9"),
+    *("--set", "accumulate=2", "--set", "jitter=0.3", "--set", "blur=0.5"),
+]
+DROPPING = [
+    *("--model", "MobileNetDenseASPP", "--epochs", 4, "--batch-size", 2, "--set", "crop=64x64"),
+]
+CONDITIONS = [
+    *("--dataset", "camvid", "--deterministic", "--device", "cpu"),
+    *("--save-every", 0, "--log-every", 1, "--draw", 1),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("resume")
+
+
+@pytest.fixture(scope="module")
+def nursery(place: Path) -> Iterator[Nursery]:
+    nursery = Nursery(place)
+    yield nursery
+    nursery.close()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A run that nothing disturbed, and how to start another like it."""
+
+    run: Path
+    words: list[object]
+    seconds: float  # a step, all told
+
+    def begin(self, run: Path, *more: object) -> list[object]:
+        return [*self.words, "--out", run, *more]
+
+
+def make_reference(nursery: Nursery, place: Path, recipe: list[object], val: int) -> Reference:
+    words = [*recipe, *CONDITIONS, "--data-dir", make_camvid(place / "data", val=val)]
+    begun = time.monotonic()
+    child = nursery.start(*words, "--out", place / "run", "-j", 0)
+    assert child.wait() == 0, child.text()
+    return Reference(place / "run", words, (time.monotonic() - begun) / STEPS)
+
+
+@pytest.fixture(scope="module")
+def reference(nursery: Nursery, place: Path) -> Reference:
+    return make_reference(nursery, place / "dabnet", RECIPE, val=12)
+
+
+def go_on(reference: Reference, run: Path) -> list[object]:
+    """Return the short command once there is a run to go on with, the whole one before."""
+    if (run / "run.json").exists():
+        return ["--resume", "--out", run]
+    return reference.begin(run, "--resume")
+
+
+def kill_often(
+    start: Callable[..., Child], reference: Reference, run: Path, kills: int, *more: object
+) -> None:
+    """Kill a run at random moments of its whole length, go on each time, compare its end."""
+    seed = random.SystemRandom().randrange(10**6)
+    generator = random.Random(seed)
+    moments = sorted(generator.uniform(0, STEPS - 1) for _ in range(kills))
+    logging.warning(  # which pytest shows of a test that fails
+        "seed %d: killed at steps %s", seed, ", ".join(f"{moment:.2f}" for moment in moments)
+    )
+    for moment in moments:
+        child = start(*go_on(reference, run), *more)
+        steps, rest = divmod(moment, 1)
+        wait_and_kill(child, lambda: trained(run) >= steps, rest * reference.seconds)  # noqa: B023
+    child = start(*go_on(reference, run), *more)
+    assert child.wait() == 0, child.text()
+    check_same(run, reference.run)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_killed_at_ten_random_moments_ends_with_the_same_bytes(
+    nursery: Nursery, reference: Reference, tmp_path: Path, workers: int
+):
+    kill_often(nursery.start, reference, tmp_path / "run", 10, "-j", workers)
+
+
+@pytest.mark.slow
+def test_the_command_killed_at_ten_random_moments_ends_with_the_same_bytes(
+    reference: Reference, tmp_path: Path
+):
+    def start(*words: object) -> Child:
+        return start_command(*words, said=tmp_path / "said.txt")
+
+    kill_often(start, reference, tmp_path / "run", 10, "-j", 1)
+
+
+@pytest.mark.slow
+def test_a_killed_run_with_dropout_ends_with_the_same_bytes(
+    nursery: Nursery, place: Path, tmp_path: Path
+):
+    reference = make_reference(nursery, place / "mobilenet", DROPPING, val=2)
+    kill_often(nursery.start, reference, tmp_path / "run", 10, "-j", 0)
+
+
+def part_of(file: Path) -> Path:
+    """Return the name that a file has while it is written."""
+    with suppress(KeyError), written_whole(file) as part:
+        raise KeyError
+    return part
+
+
+FILES = ["state.pt", "last.safetensors", "state.pt", "confusion.png", "state.pt"]
+
+
+def test_a_run_killed_while_it_writes_ends_with_the_same_bytes(
+    nursery: Nursery, reference: Reference, tmp_path: Path
+):
+    run = tmp_path / "run"
+    left = []
+    for name in FILES:
+        part = part_of(run / name)
+        child = nursery.start(*go_on(reference, run), "-j", 0)
+        wait_and_kill(child, part.exists)
+        left += [name] if part.exists() else []
+    assert "state.pt" in left
+    child = nursery.start(*go_on(reference, run))
+    assert child.wait() == 0, child.text()
+    check_same(run, reference.run)
+    assert not part_of(run / "state.pt").exists()
+
+
+def test_a_validation_that_is_killed_after_it_was_written_is_not_told_twice(
+    nursery: Nursery, reference: Reference, tmp_path: Path
+):
+    run = tmp_path / "run"
+    child = nursery.start(*go_on(reference, run), "-j", 0)
+    child.until(lambda: trained(run) == 3)
+    child.signal(signal.SIGTERM)  # stopped within the validation of step 3
+    assert child.wait() == 143
+    assert (load(run)["step"], load(run)["validated_at"]) == (3, 0)
+    child = nursery.start(*go_on(reference, run))
+    wait_and_kill(child, lambda: any(row["kind"] == "val" for row in rows(run)))
+    assert load(run)["validated_at"] == 0
+    child = nursery.start(*go_on(reference, run))
+    assert child.wait() == 0, child.text()
+    check_same(run, reference.run)
+
+
+def test_a_run_told_to_stop_saves_and_goes_on_to_the_same_bytes(
+    nursery: Nursery, reference: Reference, tmp_path: Path
+):
+    run = tmp_path / "run"
+    for number, code, step, validated_at in (
+        (signal.SIGTERM, 143, 1, 0),
+        (signal.SIGINT, 130, 4, 3),
+        (signal.SIGTERM, 143, 6, 3),  # within a validation
+        (signal.SIGTERM, 143, 12, 9),  # within the last one
+    ):
+        child = nursery.start(*go_on(reference, run), "-j", 0)
+        child.until(lambda: trained(run) == step)  # noqa: B023
+        child.signal(number)
+        assert child.wait() == code
+        state = load(run)
+        done = state["step"]
+        assert state["validated_at"] == validated_at
+        assert done in ((step,) if step % 3 == 0 else (step, step + 1))
+        last = child.text().splitlines()[-1]
+        assert last == f"Stopped after step {done}. Go on: dseg train --resume --out {run}"
+    child = nursery.start("--resume", "--out", run)
+    assert child.wait() == 0, child.text()
+    assert "Trained 12 steps" in child.text() and "Nothing" not in child.text()
+    check_same(run, reference.run)
+
+
+def test_the_command_told_to_stop_goes_on_to_the_same_bytes(reference: Reference, tmp_path: Path):
+    run, said = tmp_path / "run", tmp_path / "said.txt"
+    child = start_command(*reference.begin(run), "-j", 1, said=said)
+    child.until(lambda: trained(run) == 4)
+    child.signal(signal.SIGTERM)
+    assert child.wait() == 143
+    assert "Traceback" not in child.text()
+    child = start_command("--resume", "--out", run, said=said)
+    assert child.wait() == 0, child.text()
+    check_same(run, reference.run)
+
+
+def test_a_second_ctrl_c_interrupts_at_once_and_leaves_whole_files(
+    nursery: Nursery, reference: Reference, tmp_path: Path
+):
+    run = tmp_path / "run"
+    child = nursery.start(*reference.begin(run), "-j", 0)
+    child.until(part_of(run / "state.pt").exists)
+    child.signal(signal.SIGINT)
+    time.sleep(0.05)  # two at one time would count as one
+    child.signal(signal.SIGINT)
+    assert child.wait() == 130
+    error, hint = child.text().splitlines()[-2:]
+    assert error == "Error: Interrupted; what is written is whole."
+    assert hint.startswith("Hint: ") and f"dseg train --resume --out {run}" in hint
+    assert [file.name for file in run.glob(".*.part")] == []
+    child = nursery.start(*go_on(reference, run))
+    assert child.wait() == 0, child.text()
+    check_same(run, reference.run)
+
+
+def test_a_run_out_of_room_keeps_what_it_had_and_goes_on_to_the_same_bytes(
+    nursery: Nursery, reference: Reference, tmp_path: Path
+):
+    run = tmp_path / "run"
+    child = nursery.start(*reference.begin(run), "-j", 0)
+    wait_and_kill(child, lambda: trained(run) == 4)
+    step = load(run)["step"]
+    for limit, options, files in (
+        (2_500, ("--save-every", 1000, "--validate-every", 0), ["metrics.jsonl"]),
+        (
+            1_000_000,
+            ("--save-every", 1000, "--validate-every", 1),
+            ["best.safetensors", "last.safetensors"],
+        ),
+        (5_000_000, ("--save-every", 0), ["state.pt"]),
+    ):
+        child = nursery.start("--resume", "--out", run, *options, limit=limit)
+        assert child.wait() == 1
+        error, hint = child.text().splitlines()[-2:]
+        assert [name for name in files if error.startswith(f"Error: {run / name} cannot be")]
+        assert "File too large" in error
+        assert hint.startswith("Hint: make room")
+        assert load(run)["step"] == step
+        assert [file.name for file in run.glob(".*.part")] == []
+    child = nursery.start("--resume", "--out", run)
+    assert child.wait() == 0, child.text()
+    check_same(run, reference.run)

@@ -1,0 +1,211 @@
+"""What ``dseg train --resume`` accepts and refuses, and runs whose numbers are none."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from cli_runs import contents, refused, run
+from click.testing import Result
+from tiny_data import make_camvid
+from train_runs import load, rows
+
+from dseg.checkpoints import load_model
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a data set and a finished run of 3 steps."""
+    place = tmp_path_factory.mktemp("options")
+    train(place, "--seed", 5, "--validate-every", 0.5, "--log-every", 1)
+    return place
+
+
+@pytest.fixture
+def place(begun: Path, tmp_path: Path) -> Path:
+    """A copy of it, in the same place as seen from the present folder."""
+    shutil.copytree(begun, tmp_path / "place")
+    return tmp_path / "place"
+
+
+def train(place: Path, *words: object) -> Result:
+    data = place / "data"
+    if not data.exists():
+        make_camvid(data, train=4, val=1)
+    return run(
+        *("train", "--model", "DABNet", "--dataset", "camvid", "--data-dir", data),
+        *("--out", place / "run", "--device", "cpu", "-j", 0, "--batch-size", 2, "--draw", 1),
+        *("--set", "crop=32x48", "--set", "steps=3", "--save-every", 0, *words),
+    )
+
+
+def resume(place: Path, *words: object) -> Result:
+    return run("train", "--resume", "--out", place / "run", *words)
+
+
+def use_data_of(place: Path) -> None:
+    """Let a copied run look for its data beside it."""
+    file = place / "run" / "run.json"
+    facts = json.loads(file.read_text())
+    facts["settings"]["datasets"] = [["camvid", str(place / "data")]]
+    file.write_text(json.dumps(facts))
+
+
+def test_a_finished_run_is_left_as_it_is(begun: Path):
+    before = contents(begun / "run")
+    result = resume(begun)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == "Nothing was left to do."
+    assert contents(begun / "run") == before
+
+
+def test_what_is_not_named_is_as_the_run_has_it(begun: Path):
+    resume(begun)
+    facts = json.loads((begun / "run" / "run.json").read_text())
+    assert (facts["conditions"]["validate_every"], facts["conditions"]["log_every"]) == (0.5, 1)
+    assert (facts["conditions"]["device"], facts["conditions"]["workers"]) == ("cpu", 0)
+    assert facts["settings"]["seed"] == 5
+    assert resume(begun, "--model", "DABNet", "--seed", 5).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "difference"),
+    [
+        (["--seed", 6], "seed 5 -> 6"),
+        (["--set", "lr=0.5"], "lr 0.045 -> 0.5"),
+        (["--epochs", 9], "epochs 1000 -> 9.0; steps 3 -> 0"),
+        (["--batch-size", 4], "batch 2 -> 4"),
+        (["--deterministic"], "deterministic False -> True"),
+        (["--model", "MobileNetDenseASPP"], "model dabnet -> mobilenetdenseaspp"),
+        (["--recipe", "dabnet_camvid"], "recipe_name dabnet_cityscapes -> dabnet_camvid"),
+        (["--val-split", "none"], "val_split val -> "),
+        (["--amp", "bf16"], "amp off -> bf16"),
+    ],
+)
+def test_other_settings_are_refused_and_named(begun: Path, words: list[object], difference: str):
+    before = contents(begun / "run")
+    refused(resume(begun, *words), 2, f"was begun otherwise: {difference}", "as it was begun")
+    assert contents(begun / "run") == before
+
+
+def test_a_run_is_not_written_over(begun: Path):
+    before = contents(begun / "run")
+    refused(train(begun), 2, "holds a run already", "--resume")
+    assert contents(begun / "run") == before
+
+
+def test_nothing_to_go_on_with_and_nothing_named_is_refused(tmp_path: Path):
+    refused(resume(tmp_path), 2, "No network is named", "--model")
+
+
+def test_an_image_more_is_another_data_set(place: Path):
+    use_data_of(place)
+    for folder in ("train", "trainannot"):
+        shutil.copy(place / "data" / folder / "0.png", place / "data" / folder / "9.png")
+    refused(resume(place), 3, "5 images now, 4 then", "restore the data set")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"settings": {}}', '{"settings": {"recipe": 3}}', "\udcff"]
+)
+def test_damaged_settings_are_told(place: Path, text: str):
+    (place / "run" / "run.json").write_bytes(text.encode(errors="surrogateescape"))
+    refused(resume(place), 2, "run.json cannot be read", "another --out")
+
+
+def test_a_broken_state_gives_way_to_the_one_before_and_that_is_told(place: Path):
+    use_data_of(place)
+    wanted = [(row["kind"], row["step"]) for row in rows(place / "run")]
+    newest = place / "run" / "state.pt"
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    result = resume(place)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == (
+        f"WARNING: {newest} is missing or damaged; going on from state-previous.pt, which is of "
+        "step 2."
+    )
+    assert load(place / "run")["step"] == 3
+    assert [(row["kind"], row["step"]) for row in rows(place / "run")] == wanted
+
+
+@pytest.mark.parametrize("content", [{}, {"data": 3}, [1], {"data": [], "trainer": None}, 7])
+def test_a_state_of_something_else_is_refused(place: Path, content: object):
+    use_data_of(place)
+    torch.save(content, place / "run" / "state.pt")
+    result = resume(place)
+    assert result.exit_code == 3
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["Error", "Hint"]
+
+
+def test_two_broken_states_are_refused(place: Path):
+    use_data_of(place)
+    for name in ("state.pt", "state-previous.pt"):
+        (place / "run" / name).write_bytes(b"broken")
+    refused(resume(place), 3, "holds no state that can be read", "another --out")
+
+
+def test_a_plot_that_finds_no_room_is_told_and_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fill_up(figure: object, part: Path, **options: object) -> None:
+        part.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", fill_up)
+        result = train(tmp_path, "--log-every", 1, "--validate-every", 1)
+    error, hint = result.stderr.splitlines()[-2:]
+    assert (result.exit_code, hint[:15]) == (1, "Hint: make room")
+    assert error.endswith("loss.png cannot be written: No space left on device.")
+    assert load(tmp_path / "run")["step"] == 1
+    assert resume(tmp_path).exit_code == 0
+    assert (tmp_path / "run" / "loss.png").exists()
+    assert [row["step"] for row in rows(tmp_path / "run")] == [1, 2, 2, 3, 3]
+
+
+def check_stopped_by_numbers(place: Path, result: Result, told: Callable[[str], bool]) -> None:
+    """Check that a run names its images, and that no number that is none was kept."""
+    error, hint = result.stderr.splitlines()[-2:]
+    assert result.exit_code == 1 and told(error), error
+    assert "lower the learning rate" in hint
+    facts = json.loads((place / "run" / "not-a-number.json").read_text())
+    assert f" step {facts['step']} " in error
+    assert facts["lr"] == pytest.approx(100 * (1 - (facts["step"] - 1) / 40) ** 0.9)
+    assert len(facts["images"]) == 2
+    assert set(facts["images"]) <= {str(number) for number in range(4)}
+    state = load(place / "run")
+    assert state["step"] < facts["step"]
+    floats = [t for t in state["model"].values() if t.is_floating_point()]
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in floats)
+    for file in (place / "run").glob("*.safetensors"):
+        kept = load_model("DABNet", file, num_classes=11).state_dict()
+        assert all(bool(torch.isfinite(tensor).all()) for tensor in kept.values())
+
+
+RISING = ["--set", "lr=100", "--set", "optimizer=sgd", "--set", "warmup=0", "--set", "steps=40"]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_nothing_of_it_is_kept(tmp_path: Path):
+    result = train(tmp_path, *RISING, "--set", "momentum=0.999")
+    check_stopped_by_numbers(tmp_path, result, lambda error: True)
+
+
+def test_weights_that_are_no_numbers_are_not_kept_though_the_loss_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def overflow(optimizer: torch.optim.SGD) -> None:
+        overflow.steps += 1
+        if overflow.steps == 3:
+            optimizer.param_groups[0]["params"][0].data.fill_(float("inf"))
+
+    overflow.steps = 0
+    monkeypatch.setattr("torch.optim.SGD.step", lambda self, *a, **k: overflow(self))
+    result = train(tmp_path, *RISING)
+    check_stopped_by_numbers(
+        tmp_path, result, lambda error: "weights after step 3 are not finite" in error
+    )

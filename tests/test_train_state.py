@@ -1,0 +1,147 @@
+"""The two generations of a run's state, and what becomes of damaged ones; signals."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dseg.errors import DsegError
+from dseg.train import Stop, stopping_on_signals
+from dseg.train.state import has_state, load_state, save_state
+
+CPU = torch.device("cpu")
+
+
+def make_state(step: int) -> dict[str, Any]:
+    return {"step": step, "weights": torch.arange(500_000, dtype=torch.float32)}
+
+
+def step_of(run: Path) -> tuple[int, str]:
+    state, file = load_state(run, CPU)
+    return state["step"], file.name
+
+
+def test_the_state_before_the_newest_is_kept(tmp_path: Path):
+    assert not has_state(tmp_path)
+    for step in (1, 2, 3):
+        save_state(tmp_path, make_state(step))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["state-previous.pt", "state.pt"]
+    assert step_of(tmp_path) == (3, "state.pt")
+    (tmp_path / "state.pt").unlink()  # killed after the old one was renamed
+    assert has_state(tmp_path)
+    assert step_of(tmp_path) == (2, "state-previous.pt")
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def flip(data: bytes) -> bytes:
+    place = len(data) // 2  # one bit within the weights
+    return data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda data: b"", lambda data: b"\x80\x02x" * 9])
+def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path, damage):
+    save_state(tmp_path, make_state(1))
+    save_state(tmp_path, make_state(2))
+    newest = tmp_path / "state.pt"
+    newest.write_bytes(damage(newest.read_bytes()))
+    assert step_of(tmp_path) == (1, "state-previous.pt")
+
+
+def test_two_damaged_states_are_told_with_what_is_wrong(tmp_path: Path):
+    for name in ("state.pt", "state-previous.pt"):
+        (tmp_path / name).write_bytes(b"nonsense")
+    with pytest.raises(DsegError) as fault:
+        load_state(tmp_path, CPU)
+    assert fault.value.exit_code == 3
+    assert "state.pt: File is not a zip file; state-previous.pt: File" in fault.value.problem
+    assert "\n" not in fault.value.problem
+
+
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, ("sprung",)
+
+
+def test_code_in_a_state_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"step": 1, "trap": Trap()}, tmp_path / "state.pt")
+    with pytest.raises(DsegError) as fault:
+        load_state(tmp_path, CPU)
+    assert fault.value.exit_code == 3
+    assert not (tmp_path / "sprung").exists()
+    torch.load(tmp_path / "state.pt", weights_only=False)
+    assert (tmp_path / "sprung").exists()  # the trap is one
+
+
+def full_disk(state: Any, file: io.BufferedWriter) -> None:
+    file.write(b"half of it")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def full_disk_as_torch_tells_it(state: Any, file: io.BufferedWriter) -> None:
+    try:
+        full_disk(state, file)
+    finally:
+        raise RuntimeError("[enforce fail at inline_container.cc:1] . unexpected pos\nframe #0")
+
+
+@pytest.mark.parametrize("failing", [full_disk, full_disk_as_torch_tells_it])
+def test_a_full_disk_leaves_both_generations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing
+):
+    save_state(tmp_path, make_state(1))
+    save_state(tmp_path, make_state(2))
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    with monkeypatch.context() as patch, pytest.raises(DsegError) as fault:
+        patch.setattr("torch.save", failing)
+        save_state(tmp_path, make_state(3))
+    assert fault.value.exit_code == 1
+    assert fault.value.problem == (
+        f"{tmp_path / 'state.pt'} cannot be written: No space left on device."
+    )
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+    save_state(tmp_path, make_state(3))
+    assert step_of(tmp_path) == (3, "state.pt")
+
+
+def test_a_stop_knows_the_status_to_end_with():
+    stop = Stop()
+    assert (stop(), stop.exit_code) == (False, 0)
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        stop.signal = number
+        assert (stop(), stop.exit_code) == (True, code)
+
+
+def test_signals_are_remembered_and_given_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with stopping_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (stop(), stop.exit_code) == (True, 143)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_outside_of_the_main_thread_signals_are_left_alone():
+    found: list[Any] = []
+
+    def look() -> None:
+        with stopping_on_signals() as stop:
+            found.append((signal.getsignal(signal.SIGTERM), stop()))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [(before, False)]
