@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +18,6 @@ from checkpoint_files import (
     refused,
     same,
 )
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from dseg.checkpoints import (
@@ -103,14 +105,23 @@ def test_a_strange_card_is_refused(
 def test_a_full_disk_is_told_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(state: object, part: Path, metadata: object) -> None:
-        Path(part).write_bytes(b"half")
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
+    def fail(part: Path, data: bytes) -> None:
+        part.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("dseg.checkpoints.card.save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(DsegError, match="No space left"):
         save_model(build_model(NAME, 2), tmp_path / "own.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_others_may_read_what_this_user_may_share(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        save_model(build_model(NAME, 2), tmp_path / "own.safetensors")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "own.safetensors").stat().st_mode) == 0o644
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def find_weights(name: str, weights: Path | None = None) -> Path:
             for file in files:
                 if _stem(file.name) == stem and file.is_file():
                     return file
-    searched = ", ".join(map(str, folders))
+    searched = ", ".join(map(str, folders[:-1]))  # the last is not a place to put files
     raise CheckpointError(f"No weights for {name} in {searched}.", hint=_advice(name))
 
 
