@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -207,6 +208,17 @@ def joined(device: torch.device | str) -> Iterator[Group]:
         raise
     finally:
         dist.destroy_process_group()
+        gc.collect()  # threads of gloo that outlive Python's own end would abort it
+
+
+def _name_attempt(group: Group) -> str:
+    """Return what tells the keys of this start from those of an earlier one.
+
+    torchrun's store outlives the processes that it starts again (--max-restarts): addresses that
+    nobody listens at any more, and the failure. On several machines each counts for itself.
+    """
+    alone = group.local_size == group.world_size
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if alone else "0"
 
 
 def _connect(device: torch.device, group: Group) -> Store:
@@ -217,7 +229,7 @@ def _connect(device: torch.device, group: Group) -> Store:
 
     try:
         found = rendezvous("env://", group.rank, group.world_size, timeout=JOINING)
-        store: Store = next(iter(found))[0]
+        store: Store = PrefixStore(_name_attempt(group), next(iter(found))[0])
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
             store=PrefixStore("torch", store),

@@ -22,10 +22,6 @@ from dseg.datasets.scenes.houses import House, draw_house
 from dseg.datasets.scenes.people import Looks, draw_person
 from dseg.datasets.scenes.vehicles import draw_bus, draw_truck
 from dseg.datasets.scenes.view import LABEL_IDS, Daylight
-from dseg.images import read_image, read_mask_file, write_png
-from dseg.labels import LABEL_SPACES
-from dseg.render import render_overlay
-from dseg.transfer import transfer_mask
 
 SAMPLES = Path(__file__).resolve().parent.parent / "dseg" / "samples"
 CITY = "dsegville"
@@ -205,18 +201,7 @@ def write_scene(scene: Scene, folder: Path, number: int) -> None:
         print(f"{path.stat().st_size / 1000:7.1f} kB  {path}")
 
 
-def write_overlay(folder: Path) -> None:
-    """Write the README's picture: the day scene with its own labels, by dseg's renderer."""
-    name = f"demo/{CITY}/{CITY}_000000_000019"
-    pixels = read_image(folder / "leftImg8bit" / f"{name}_leftImg8bit.png")
-    labels = read_mask_file(folder / "gtFine" / f"{name}_gtFine_labelIds.png")
-    space = LABEL_SPACES["cityscapes"]
-    train_ids = transfer_mask(labels, space, "label-ids", "train-ids")
-    write_png(folder / "overlay.png", render_overlay(pixels, train_ids, space, opacity=0.6))
-
-
 if __name__ == "__main__":
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else SAMPLES
     for index, draw_scene in enumerate((draw_day, draw_dusk)):
         write_scene(draw_scene(), target, index)
-    write_overlay(target)

@@ -1,0 +1,132 @@
+"""Trainings that one process and two must end alike, and what the two do, for test_train_ranks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tiny_data import make_camvid
+from torch import nn
+
+from dseg.checkpoints import save_model
+from dseg.cli import main as dseg
+from dseg.cli.console import training_display
+from dseg.distributed import Group, joined
+from dseg.models import SegModel, build_model
+from dseg.recipes import Recipe
+from dseg.train import Conditions, Settings, run_training
+from dseg.train.loop import Trainer
+from dseg.train.state import has_state
+
+VOID = 11
+START = "start.safetensors"
+ONE_STEP: dict[str, Any] = {"steps": 1, "lr": 0.5, "momentum": 0.0, "weight_decay": 0.0}
+ONE_VIEW: dict[str, Any] = {**ONE_STEP, "scales": (1.0,), "mirror": 0.0}
+
+# The data set and the fields of the recipe.
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "one step": ("uneven", ONE_STEP),
+    "weighted": ("uneven", {**ONE_STEP, "class_weights": "log"}),
+    "in parts": ("uneven", {**ONE_STEP, "accumulate": 2}),
+    "one image": ("alike", ONE_VIEW),
+    "one image in parts": ("alike", {**ONE_VIEW, "accumulate": 2}),
+    "many steps": ("noise", {"steps": 4, "lr": 1e-3, "clip": 1.0, "ema": 0.5}),
+}
+
+
+def make_data(root: Path) -> None:
+    """Write three data sets of 8 images.
+
+    ``noise``; ``uneven``, where all masks but one are mostly void; and ``alike``, with such masks
+    of one and the same image.
+    """
+    make_camvid(root / "noise", 8, 3)
+    for name in ("uneven", "alike"):
+        folder = make_camvid(root / name, 8, 1)
+        first = (folder / "train/0.png").read_bytes()
+        for number in range(8):
+            if name == "alike":
+                (folder / f"train/{number}.png").write_bytes(first)
+            file = folder / f"trainannot/{number}.png"
+            with Image.open(file) as image:
+                ids = np.array(image)
+            ids[40 if number == 0 else number :] = VOID
+            Image.fromarray(ids).save(file)
+    save_model(make_straight(), root / START)
+
+
+def make_straight() -> SegModel:
+    """Build DABNet with PReLUs that are straight lines, as nothing forbids.
+
+    Without their kinks the gradient is the same to 1e-6 in float32 and float64, otherwise to 1e-3:
+    then rounding would hide the small differences that are looked for.
+    """
+    torch.manual_seed(0)
+    model = build_model("dabnet_camvid")
+    for module in model.modules():
+        if isinstance(module, nn.PReLU):
+            nn.init.ones_(module.weight)
+    return model
+
+
+def make_settings(case: str, data: Path) -> Settings:
+    name, fields = CASES[case]
+    recipe = {"source": "a test", "schedule": "constant", "batch": 8, "crop": (40, 56)} | fields
+    return Settings(
+        **{"model": "dabnet_camvid", "datasets": (("camvid", str(data / name)),)},
+        **{"split": "train", "val_split": "val" if case == "many steps" else "", "label_space": ""},
+        **{"class_file": "", "recipe_name": "", "reset_head": False},
+        **{"backbone_weights": "", "seed": 0, "deterministic": False, "amp": "off"},
+        **{"on_bad_data": "stop", "world_size": 1},
+        weights=str(data / START),
+        recipe=Recipe(**recipe),
+    )
+
+
+def train(case: str, data: Path, run: Path, group: Group) -> None:
+    run_training(
+        make_settings(case, data),
+        Conditions(device="cpu", workers=0, log_every=1, validate_every=0, draw=0),
+        run,
+        group,
+        resume=False,
+        show=lambda steps, first: training_display(steps, first, quiet=True),
+        progress=lambda what, total: nullcontext(lambda: None),
+        stopping=lambda: False,
+    )
+
+
+def train_all(data: Path, runs: Path, group: Group) -> None:
+    torch.set_num_threads(1)
+    for case in CASES:
+        train(case, data, runs / case, group)
+
+
+def kill_once(rank: str, step: int) -> None:
+    """Let one process be killed at a step, the first time that torchrun starts it."""
+    take_step = Trainer._take_step
+
+    def killed(trainer: Trainer, parts: Any) -> None:
+        first = os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
+        if trainer.step == step and first and os.environ.get("RANK") == rank:
+            assert has_state(trainer.run)
+            os.kill(os.getpid(), signal.SIGKILL)
+        take_step(trainer, parts)
+
+    Trainer._take_step = killed  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "cases":
+        with joined("cpu") as everyone:
+            train_all(Path(sys.argv[2]), Path(sys.argv[3]), everyone)
+    else:
+        kill_once(rank="1", step=3)
+        dseg(sys.argv[1:])
