@@ -356,7 +356,10 @@ def test_options_that_contradict_each_other_are_refused(words, problem, hint) ->
     refused(run("eval", "--pred-dir", "p", *words), 2, problem, hint)
 
 
-def test_classes_that_cannot_be_mapped_and_unknown_names_are_refused(camvid) -> None:
+def test_classes_that_cannot_be_mapped_and_unknown_names_are_refused(
+    camvid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     refused(evaluate(*camvid, "--label-space", "voc"), 2, "cannot be mapped", "camvid onto citys")
     refused(evaluate(*camvid, "--split", "night"), 2, "has no split 'night'", "there are: train")
     misused(evaluate(camvid[0], "camvd", camvid[2]), "No data set named 'camvd'. Did you mean")
