@@ -291,8 +291,8 @@ def test_refusing_names_the_first_fault_and_counts_the_others(tmp_path) -> None:
     save_mask(root / "trainannot/b.png", 12)
     with pytest.raises(DsegError) as caught:
         check("camvid", root).refuse_faults()
-    assert "a.png holds the values 12 (48 pixels)" in caught.value.problem
-    assert caught.value.problem.endswith("1 more faults.")
+    assert "a.png holds the value 12 (48 pixels)" in caught.value.problem
+    assert caught.value.problem.endswith("1 more fault.")
     assert "dseg check-data --dataset camvid --split train" in caught.value.hint
 
 

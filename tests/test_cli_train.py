@@ -219,11 +219,11 @@ def cut(path: str) -> None:
     ("spoil", "problem"),
     [
         (lambda: save_ids("camvid/trainannot/3.png", 0, 44, 60), "trainannot/3.png has 60x44 pix"),
-        (lambda: save_ids("camvid/trainannot/3.png", 77), "trainannot/3.png holds the values 77"),
+        (lambda: save_ids("camvid/trainannot/3.png", 77), "trainannot/3.png holds the value 77"),
         (lambda: Path("camvid/train/3.png").write_bytes(b""), "train/3.png"),
         (lambda: Path("camvid/trainannot/3.png").unlink(), "have no mask, the first: camvid/train"),
         (lambda: Path("camvid/trainannot/3.png").write_text("no mask"), "trainannot/3.png"),
-        (lambda: save_ids("camvid/valannot/1.png", 77), "valannot/1.png holds the values 77"),
+        (lambda: save_ids("camvid/valannot/1.png", 77), "valannot/1.png holds the value 77"),
         (lambda: ignore_all(), "All pixels of all masks are ignored."),
         (lambda: [p.unlink() for p in Path("camvid/val").iterdir()], "val of camvid in camvid has"),
         (lambda: shutil.rmtree("camvid/train"), "has no split 'train'"),

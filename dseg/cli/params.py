@@ -119,6 +119,22 @@ def workers_option(what: str) -> Option:
     )
 
 
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]|mps",
+    help="Where the network is.",
+)
+
+amp_option = click.option(
+    "--amp",
+    type=click.Choice(["off", "auto", "bf16", "fp16"]),
+    default="off",
+    show_default=True,
+    help="Reduced precision within the network.",
+)
+
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, only the result.")
 
 

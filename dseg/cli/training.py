@@ -7,7 +7,16 @@ from pathlib import Path
 
 import click
 
-from dseg.cli.params import FILE, FOLDER, Command, ModelName, json_option, quiet_option
+from dseg.cli.params import (
+    FILE,
+    FOLDER,
+    Command,
+    ModelName,
+    amp_option,
+    device_option,
+    json_option,
+    quiet_option,
+)
 
 OPTIONS = (
     click.option("--model", type=ModelName(), metavar="NAME", help="The network; see: dseg models"),
@@ -74,20 +83,8 @@ OPTIONS = (
     click.option(
         "--deterministic", is_flag=True, help="Only algorithms that give the same bits again."
     ),
-    click.option(
-        "--device",
-        default="auto",
-        show_default=True,
-        metavar="auto|cpu|cuda[:N]|mps",
-        help="Where the network is trained.",
-    ),
-    click.option(
-        "--amp",
-        type=click.Choice(["off", "auto", "bf16", "fp16"]),
-        default="off",
-        show_default=True,
-        help="Reduced precision within the network.",
-    ),
+    device_option,
+    amp_option,
     click.option(
         "--compile", "compiled", is_flag=True, help="Compile the network (torch.compile)."
     ),

@@ -119,7 +119,8 @@ def _remark_values(counted: Counted, path: Path, encoding: Encoding) -> None:
     if counted.outside:
         shown.append(f"values above 255 ({counted.outside:,} pixels)")
     kind, hint = _explain(wrong, held.tolist(), counted.outside, encoding)
-    problem = f"{path} holds the values {', '.join(shown)}; {encoding.allowed}."
+    what = "value" if len(shown) == 1 else "values"
+    problem = f"{path} holds the {what} {', '.join(shown)}; {encoding.allowed}."
     _remark(counted, kind, path, problem, hint)
 
 

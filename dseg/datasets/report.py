@@ -112,10 +112,10 @@ class DataReport:
             return
         first = faults[0]
         others = first.count - 1 + sum(max(fault.count, 1) for fault in faults[1:])
-        more = f" {others} more faults." if first.count and others > 0 else ""
+        more = f" {others} more fault{'s' * (others > 1)}." if first.count and others > 0 else ""
         raise DsegError(
             f"{first.problem}{more}",
-            hint=f"{first.hint} All faults: dseg check-data --dataset {self.name} "
+            hint=f"{first.hint.rstrip('.')}. All faults: dseg check-data --dataset {self.name} "
             f"--split {self.split}",
         )
 

@@ -62,7 +62,7 @@ def walk_images(
         DsegError: two files differ in their suffix only.
     """
     found: dict[str, Path] = {}
-    for path in _walk(folder):
+    for path in walk_files(folder):
         if path.suffix.lower() not in suffixes or not path.stem.endswith(ending):
             continue
         key = path.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
@@ -74,16 +74,17 @@ def walk_images(
     return dict(sorted(found.items()))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder at any depth, through links, without hidden ones."""
     visited: set[str] = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
         if real in visited:  # a link back to a folder above
             folders.clear()
             continue
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(here, name) for name in sorted(names) if not name.startswith("."))
+        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
 
 
 def pair_files(

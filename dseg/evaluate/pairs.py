@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dseg.datasets.tree import walk_files
 from dseg.errors import DsegError
 
 if TYPE_CHECKING:
@@ -196,19 +196,6 @@ def refuse_missing_instances(gt_files: Sequence[Path]) -> None:
             f"iIoU needs; not found: {_first_of(missing)}.",
             hint="copy *_gtFine_instanceIds.png beside them, or go without: --no-instances.",
         )
-
-
-def walk_files(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder at any depth, through links, without hidden ones."""
-    visited: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in visited:  # a link back to a folder above
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in names if not name.startswith("."))
 
 
 def _found(folder: Path, pattern: str, what: str, wanted: Callable[[str], bool]) -> list[Path]:
