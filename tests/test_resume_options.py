@@ -108,6 +108,7 @@ def test_an_image_more_is_another_data_set(place: Path):
     for folder in ("train", "trainannot"):
         shutil.copy(place / "data" / folder / "0.png", place / "data" / folder / "9.png")
     refused(resume(place), 3, "5 images now, 4 then", "restore the data set")
+    assert (place / "run/run.json").exists()  # the run can still be gone on with
 
 
 @pytest.mark.parametrize(

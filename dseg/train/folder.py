@@ -20,7 +20,7 @@ from dseg.train.metrics import MetricsFile
 from dseg.train.plots import write_confusion_plot, write_loss_plot, write_miou_plot
 from dseg.train.rhythm import Rhythm
 from dseg.train.settings import RUN_FILE, Settings, write_settings
-from dseg.train.state import save_state
+from dseg.train.state import has_state, save_state
 from dseg.train.tensorboard import TensorBoard
 from dseg.train.validate import Validation
 
@@ -69,8 +69,12 @@ class RunFolder:
     ) -> None:
         if self._board is not None:
             self._board.close()
-        if isinstance(fault, DsegError) and self.group.main and self.trainer.step == 0:
+        if isinstance(fault, DsegError) and self.group.main and not self._holds_work():
             (self.run / RUN_FILE).unlink(missing_ok=True)  # nothing was begun that could go on
+
+    def _holds_work(self) -> bool:
+        """Tell whether steps were done, by this process or by the one whose state is there."""
+        return self.trainer.step > 0 or has_state(self.run)
 
     def begin(self, step: int, validated_at: int) -> None:
         """Write the settings and forget what metrics hold beyond the state that is gone on from."""
