@@ -11,22 +11,31 @@ from torch.nn import functional as F
 
 from dseg.labels import IGNORE
 from dseg.models import SegOutput
+from dseg.recipes import LossName
+
+BORDER_WEIGHTS = ((16, 8.0), (64, 4.0), (128, 2.0))  # pixels from a border, weight up to there
+FOCUS = 0.5  # exponent of the focal loss
 
 
 @dataclass(frozen=True, eq=False)
 class SegLoss:
-    """Cross-entropy of the main and auxiliary outputs, of all pixels or the hard ones.
+    """The loss of the main output and, weighted, that of each auxiliary one.
 
     Attributes:
         class_weights: (K,), or None for equal ones.
-        aux_weight: of each auxiliary output, whose loss is always that of all pixels.
-        ohem: whether the main output's loss is that of the hard pixels.
+        main: loss of the main output: ``ce``, cross-entropy of all pixels; ``ohem``, that of the
+            hard ones; ``boundary``, focal loss (Lin et al., ICCV 2017, eq. 4, exponent 0.5) times
+            8, 4 or 2 within 16, 64 and 128 pixels of a border between classes (after Orsic and
+            Segvic, Pattern Recognition 2021).
+        aux: loss of the auxiliary outputs, of the same kinds.
+        aux_weight: of each auxiliary output.
         threshold, keep: of ``find_hard``.
     """
 
     class_weights: Tensor | None = None
+    main: LossName = "ce"
+    aux: LossName = "ce"
     aux_weight: float = 0.4
-    ohem: bool = False
     threshold: float = 0.7
     keep: float = 1 / 16
 
@@ -55,23 +64,69 @@ class SegLoss:
         """
         ids = target.long()
         share = (self.weigh(target) / total.clamp(min=1e-12)).float()
-        main = output.main.float()
-        hard = find_hard(main, ids, self.threshold, self.keep) if self.ohem else ids
-        loss = share * self._mean(main, hard)
+        loss = share * self._of(self.main, output.main.float(), ids)
         for aux in output.aux:
-            loss = loss + self.aux_weight * share * self._mean(aux.float(), ids)
+            loss = loss + self.aux_weight * share * self._of(self.aux, aux.float(), ids)
         return loss
 
-    def _mean(self, logits: Tensor, ids: Tensor) -> Tensor:
-        """Return the weighted mean over the scored pixels, 0 if there are none."""
+    def _of(self, kind: LossName, logits: Tensor, ids: Tensor) -> Tensor:
+        if kind == "boundary":
+            return self._mean(logits, ids, weigh_borders(ids))
+        if kind == "ohem":
+            ids = find_hard(logits, ids, self.threshold, self.keep)
+        return self._mean(logits, ids)
+
+    def _mean(self, logits: Tensor, ids: Tensor, focus: Tensor | None = None) -> Tensor:
+        """Return the weighted mean over the scored pixels, 0 if there are none.
+
+        With ``focus``, (N, H, W), it is of the focal loss, each pixel's multiplied by that.
+        """
         weights = self.class_weights
-        total = F.cross_entropy(logits, ids, weights, ignore_index=IGNORE, reduction="sum")
+        if focus is None:
+            total = F.cross_entropy(logits, ids, weights, ignore_index=IGNORE, reduction="sum")
+        else:
+            loss = F.cross_entropy(logits, ids, weights, ignore_index=IGNORE, reduction="none")
+            plain = F.cross_entropy(logits, ids, ignore_index=IGNORE, reduction="none")
+            doubt = -torch.expm1(-plain)  # 1 - p
+            total = (focus * doubt.clamp(min=1e-7) ** FOCUS * loss).sum()
         scored = ids != IGNORE
         if weights is None:
             weight = scored.sum()
         else:
             weight = weights[ids.clamp(max=len(weights) - 1)][scored].sum()
         return total / weight.clamp(min=1e-12)
+
+
+def weigh_borders(ids: Tensor) -> Tensor:
+    """Return (N, H, W) float32: more weight for pixels near a border between classes.
+
+    A border lies where neighbours of a row or column differ and neither is ignored; the distance
+    is the larger of those along rows and columns.
+
+    Args:
+        ids: (N, H, W) int64, ``IGNORE`` for ignored.
+    """
+    border = torch.zeros_like(ids, dtype=torch.bool)
+    for axis in (1, 2):
+        size = ids.shape[axis] - 1
+        first, second = ids.narrow(axis, 0, size), ids.narrow(axis, 1, size)
+        differ = (first != second) & (first != IGNORE) & (second != IGNORE)
+        border.narrow(axis, 0, size).logical_or_(differ)
+        border.narrow(axis, 1, size).logical_or_(differ)
+    weights = torch.ones(ids.shape, device=ids.device)
+    for radius, weight in reversed(BORDER_WEIGHTS):
+        weights[_widen(_widen(border, 1, radius), 2, radius)] = weight
+    return weights
+
+
+def _widen(mask: Tensor, axis: int, radius: int) -> Tensor:
+    """Return where a mask is set within so many pixels along an axis."""
+    sums = mask.cumsum(axis)
+    place = torch.arange(mask.shape[axis], device=mask.device)
+    upper = sums.index_select(axis, (place + radius).clamp(max=len(place) - 1))
+    lower = sums.index_select(axis, (place - radius - 1).clamp(min=0))
+    shape = [-1 if dim == axis else 1 for dim in range(mask.ndim)]
+    return upper > torch.where((place > radius).view(shape), lower, 0)
 
 
 def find_hard(logits: Tensor, ids: Tensor, threshold: float, keep: float) -> Tensor:

@@ -74,16 +74,27 @@ def compare_cases(model: SegModel, folder: Path, golden: str) -> Iterator[Differ
         image = make_input(facts["seed"], facts["height"], facts["width"], facts.get("batch", 1))
         with torch.inference_mode():
             maps = model.logits(torch.from_numpy(image))
-        expected = [(case, facts)]
-        if "aux" in facts:
-            expected.append((facts["aux"]["key"], facts["aux"]))
-        for scores, (key, stats) in zip(maps, expected, strict="aux" in facts):
+        expected = [(case, facts), *_list_aux(case, facts, recorded)]
+        for scores, (key, stats) in zip(maps, expected, strict=len(expected) > 1):
             size = tuple(stats["full_shape"][-2:])
             scores = model.resize(scores, *size) if scores.shape[-2:] != size else scores
             yield Difference(
-                key, _worst(scores, recorded[key], facts.get("stride", 1), stats["std"])
+                key, _worst(scores, recorded[key], stats.get("stride", 1), stats["std"])
             )
     model.training = False
+
+
+def _list_aux(case: str, facts: dict[str, Any], recorded: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Return the key and facts of each recorded auxiliary output of a case, in order."""
+    if "aux" in facts:
+        return [(facts["aux"]["key"], {"stride": facts.get("stride", 1), **facts["aux"]})]
+    found = []
+    for index, shape in enumerate(facts.get("aux_shapes", ())):
+        key = f"{case}_aux{index + 1}"
+        if key in recorded.files:
+            stride, std = facts["aux_stride"][index], facts["aux_stats"][index]["std"]
+            found.append((key, {"full_shape": shape, "stride": stride, "std": std}))
+    return found
 
 
 def _worst(scores: Tensor, expected: NDArray[Any], stride: int, std: float) -> float:

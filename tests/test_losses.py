@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from dseg.losses import SegLoss, find_hard
+from dseg.losses import SegLoss, find_hard, weigh_borders
 from dseg.models import SegOutput
+from dseg.recipes import LossName
 
 IGNORED = 255
 
@@ -56,11 +58,11 @@ def test_parts_of_a_batch_add_up_to_the_whole() -> None:
     assert float(sum(parts)) == pytest.approx(float(whole), rel=1e-6)
 
 
-@pytest.mark.parametrize("ohem", [False, True])
-def test_a_batch_without_any_class_has_no_loss_and_a_finite_gradient(ohem: bool) -> None:
+@pytest.mark.parametrize("kind", get_args(LossName))
+def test_a_batch_without_any_class_has_no_loss_and_a_finite_gradient(kind: LossName) -> None:
     logits = torch.zeros(1, 2, 3, 3, requires_grad=True)
     target = torch.full((1, 3, 3), IGNORED, dtype=torch.uint8)
-    loss = SegLoss(ohem=ohem)
+    loss = SegLoss(main=kind)
     found = loss(SegOutput(logits), target, loss.weigh(target))
     found.backward()
     assert float(found.detach()) == 0 and logits.grad is not None and not logits.grad.any()
@@ -87,6 +89,41 @@ def test_all_pixels_are_kept_where_there_are_fewer_than_the_number() -> None:
 
 
 def test_ohem_is_the_mean_over_the_hard_pixels_alone() -> None:
-    loss, target = SegLoss(ohem=True, threshold=0.7, keep=0), ids_of([0, 0, 0])
+    loss, target = SegLoss(main="ohem", threshold=0.7, keep=0), ids_of([0, 0, 0])
     found = loss(SegOutput(logits_of([0.9, 0.5, 0.25])), target, loss.weigh(target))
     assert float(found) == pytest.approx((math.log(2) + math.log(4)) / 2, rel=1e-5)
+
+
+def test_auxiliary_outputs_learn_from_hard_pixels_too_where_told() -> None:
+    loss = SegLoss(aux="ohem", aux_weight=0.5, threshold=0.7, keep=0)
+    target = ids_of([0, 0])
+    output = SegOutput(logits_of([0.5, 0.5]), (logits_of([0.9, 0.25]),))
+    found = loss(output, target, loss.weigh(target))
+    assert float(found) == pytest.approx(math.log(2) + 0.5 * math.log(4), rel=1e-6)
+
+
+def test_pixels_near_a_border_weigh_more() -> None:
+    row = torch.tensor([0] * 150 + [IGNORED] * 3 + [1] * 10 + [2] * 200)
+    weights = weigh_borders(row.view(1, 1, -1))[0, 0].tolist()
+    border = 162  # the last pixel of class 1; an ignored region makes no border
+    assert weights[border : border + 2] == [8, 8]
+    assert weights[border - 16 : border + 18] == [8] * 34
+    assert (weights[border - 17], weights[border + 18]) == (4, 4)
+    assert (weights[border - 64], weights[border - 65]) == (4, 2)
+    assert (weights[border - 128], weights[border - 129]) == (2, 1)
+
+
+def test_a_border_is_near_along_columns_too() -> None:
+    column = torch.tensor([0] * 40 + [1]).view(1, -1, 1).expand(1, 41, 3)
+    assert weigh_borders(column)[0, :, 1].tolist() == [4] * 23 + [8] * 18
+
+
+def test_the_focal_loss_by_hand() -> None:
+    loss, target = SegLoss(main="boundary"), ids_of([0, 0, IGNORED])
+    found = loss(SegOutput(logits_of([0.5, 0.75, 0.9])), target, loss.weigh(target))
+    by_hand = (0.5**0.5 * math.log(2) + 0.25**0.5 * math.log(4 / 3)) / 2
+    assert float(found) == pytest.approx(by_hand, rel=1e-5)
+    certain = torch.tensor([[[[50.0]], [[-50.0]]]], requires_grad=True)
+    only = ids_of([0])
+    loss(SegOutput(certain), only, loss.weigh(only)).backward()
+    assert certain.grad is not None and not certain.grad.isnan().any()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dseg.models import build_model
+from dseg.models import SegModel, build_model
 from dseg.recipes import Recipe
 from dseg.train.optimize import MeanWeights, find_lr, make_optimizer, set_lr
 
@@ -23,6 +23,8 @@ def make_recipe(**fields) -> Recipe:
         ({"schedule": "poly", "power": 0.9}, {0: 1.0, 50: 0.5358867, 99: 0.0158489}),
         ({"schedule": "poly", "power": 1.0}, {0: 1.0, 25: 0.75, 99: 0.01}),
         ({"schedule": "cosine"}, {0: 1.0, 25: 0.8535534, 50: 0.5, 99: 0.00024672}),
+        ({"schedule": "cosine", "lr_end": 0.5}, {0: 1.0, 50: 0.625, 99: 0.25018505}),
+        ({"schedule": "halving"}, {0: 1.0, 33: 1.0, 34: 0.5, 66: 0.5, 67: 0.25, 99: 0.25}),
         ({"schedule": "constant"}, {0: 1.0, 99: 1.0}),
         (
             {"schedule": "constant", "warmup": 10, "warmup_from": 0.1},
@@ -56,7 +58,7 @@ def test_a_run_of_one_step_learns():
     assert find_lr(make_recipe(lr=1.0), 0, 1) == 1.0
 
 
-class Net(nn.Module):
+class Net(SegModel):
     def __init__(self) -> None:
         super().__init__()
         self.backbone = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
@@ -80,6 +82,13 @@ def test_the_head_learns_faster_than_the_backbone():
     assert groups(head_lr=10) == {
         (1.0, 0.5): [(2, 3, 1, 1), (2,), (2,), (2,)],
         (10, 0.5): [(4, 2, 1, 1), (4,)],
+    }
+
+
+def test_the_backbone_decays_less():
+    assert groups(backbone_decay=0.25) == {
+        (1.0, 0.125): [(2, 3, 1, 1), (2,), (2,), (2,)],
+        (1.0, 0.5): [(4, 2, 1, 1), (4,)],
     }
 
 

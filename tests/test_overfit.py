@@ -18,7 +18,7 @@ from dseg.datasets.base import Dataset
 from dseg.datasets.stream import Batch
 from dseg.distributed import Group
 from dseg.labels import IGNORE
-from dseg.models import SegModel
+from dseg.models import Normaliser, SegModel
 from dseg.recipes import Recipe
 from dseg.registry import MODELS
 from dseg.train import Conditions, Settings
@@ -110,9 +110,8 @@ def find_accuracy(trainer: Trainer, batch: Batch) -> float:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.train()
-    card, scored = model.card, batch.train_ids != IGNORE
-    mean, std = torch.tensor([card.mean, card.std]).view(2, 3, 1, 1)
-    found = model((batch.images / 255 - mean) / std).main.argmax(1)
+    scored = batch.train_ids != IGNORE
+    found = model(Normaliser(model.card, CPU)(batch.images)).main.argmax(1)
     for name, value in model.named_buffers():
         value.copy_(kept[name])  # a look changes nothing
     return float((found == batch.train_ids)[scored].float().mean())

@@ -25,6 +25,7 @@ from dseg.registry import MODELS
 IMAGENET = "imagenet"
 PREFIX = "backbone."
 RELEASE = "IMAGENET1K_V1"  # the only one of DenseNet, and what published recipes start from
+NO_RELEASE = "torchvision has no weights of this backbone"
 BACKBONES: tuple[Callable[[], Backbone], ...] = (
     *(partial(densenet.DenseNet, depth) for depth in densenet.CONFIGS),
     *(partial(densenet.DenseNet, depth, halve_last=True) for depth in densenet.CONFIGS),
@@ -39,7 +40,7 @@ class BackboneReport:
 
     Attributes:
         path: the file.
-        backbone: torchvision's name of the network.
+        backbone: torchvision's name of the network, or our class's.
         matched: keys of the backbone that were loaded.
         fresh: keys of the backbone that torchvision's network lacks, and the file too.
         dropped: keys of the file that are not the backbone's: the classifier above all.
@@ -94,7 +95,7 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
     dropped = (key for key, value in checkpoint.state.items() if id(value) not in used)
     return BackboneReport(
         path=checkpoint.path,
-        backbone=backbone.torchvision_name,
+        backbone=backbone.title,
         matched=report.matched,
         fresh=fresh,
         dropped=tuple(key for key in dropped if not key.endswith(COUNTER)),
@@ -115,15 +116,13 @@ def find_backbone_weights(model: SegModel, source: str | Path) -> Path:
     """
     backbone = _backbone_of(model)
     if source == IMAGENET:
-        return _find_imagenet(backbone.torchvision_name)
+        return _find_imagenet(backbone)
     named = Path(source)
     for candidate in (named, *(folder / named for folder in weights_folders())):
         if candidate.is_file():
             return candidate
-    url = _url(backbone.torchvision_name)
     raise CheckpointError(
-        f"No checkpoint {named}.",
-        hint=f"name an existing file, such as {_file_name(url)} from {url}, or {IMAGENET}.",
+        f"No checkpoint {named}.", hint=f"name an existing file; {_advice(backbone)}"
     )
 
 
@@ -137,8 +136,21 @@ def _backbone_of(model: SegModel) -> Backbone:
     )
 
 
-def _find_imagenet(name: str) -> Path:
-    url = _url(name)
+def _advice(backbone: Backbone) -> str:
+    """Say where weights of a backbone are found."""
+    if not backbone.torchvision_name:
+        return f"{NO_RELEASE}, its authors' file fits."
+    url = _url(backbone.torchvision_name)
+    return f"get {_file_name(url)} from {url}, or let --backbone-weights {IMAGENET} do it."
+
+
+def _find_imagenet(backbone: Backbone) -> Path:
+    if not backbone.torchvision_name:
+        raise CheckpointError(
+            f"{NO_RELEASE[0].upper()}{NO_RELEASE[1:]}.",
+            hint="name its authors' file: --backbone-weights FILE, or leave it out.",
+        )
+    url = _url(backbone.torchvision_name)
     cached = Path(torch.hub.get_dir()) / "checkpoints" / _file_name(url)
     for folder in (*weights_folders(), cached.parent):
         if (folder / cached.name).is_file():
@@ -198,10 +210,9 @@ def _find_fresh(backbone: Backbone, state: Mapping[str, Tensor]) -> tuple[str, .
 def _misfit(
     model: SegModel, backbone: Backbone, checkpoint: Checkpoint, report: LoadReport
 ) -> CheckpointError:
-    name = backbone.torchvision_name
+    name = backbone.title
     others = [other for other in _find_backbones(checkpoint) if other != name]
-    url = _url(name)
-    hint = f"get {_file_name(url)} from {url}, or let --backbone-weights {IMAGENET} do it."
+    hint = _advice(backbone)
     if others and (networks := _networks_on(others[0])):
         hint = f"the file is of {others[0]}, the backbone of {', '.join(networks)}; {hint}"
     elif others:

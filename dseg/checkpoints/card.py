@@ -50,6 +50,7 @@ def save_model(
         "label_ids": space.label_ids,
         "mean": card.mean,
         "std": card.std,
+        "order": card.order,
         "scores": _without_nan(card.scores if scores is None else scores),
         "training": dict(training or {}),
     }
@@ -82,6 +83,7 @@ def read_card(path: Path, text: str) -> ModelCard:
             label_space=_read_space(data),
             mean=_read_rgb(data["mean"]),
             std=_read_rgb(data["std"]),
+            order=_read_order(data.get("order", "RGB")),  # older files do not say
             scores={
                 str(name): float("nan" if score is None else score)
                 for name, score in data["scores"].items()
@@ -115,6 +117,12 @@ def _read_space(data: dict[str, Any]) -> LabelSpace:
 def _read_rgb(numbers: Sequence[float]) -> tuple[float, float, float]:
     red, green, blue = map(float, numbers)
     return red, green, blue
+
+
+def _read_order(order: str) -> str:
+    if order not in ("RGB", "BGR"):
+        raise ValueError(f"channels in the order {order!r}")
+    return order
 
 
 def _without_nan(scores: Mapping[str, float]) -> dict[str, float | None]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from dseg.errors import DsegError
 from dseg.labels import LABEL_SPACES, LabelSpace, unnamed_label_space
-from dseg.models.base import ModelCard, SegModel, SegOutput
+from dseg.models.base import ModelCard, Normaliser, SegModel, SegOutput
 from dseg.registry import MODELS, find_model
 
-__all__ = ["ModelCard", "SegModel", "SegOutput", "build_model", "find_class"]
+__all__ = ["ModelCard", "Normaliser", "SegModel", "SegOutput", "build_model", "find_class"]
 
 
 def build_model(name: str, num_classes: int | None = None, **kwargs: Any) -> SegModel:
@@ -39,7 +39,12 @@ def build_model(name: str, num_classes: int | None = None, **kwargs: Any) -> Seg
     model = cls(outputs, **arguments)
     space = _label_space(spec.label_space, outputs)
     model.card = ModelCard(
-        network=key, kwargs=arguments, label_space=space, mean=spec.mean, std=spec.std
+        network=key,
+        kwargs=arguments,
+        label_space=space,
+        mean=spec.mean,
+        std=spec.std,
+        order=spec.order,
     )
     return model
 

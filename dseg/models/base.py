@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dseg.errors import DsegError
 from dseg.labels import LabelSpace
 
 RGB = tuple[float, float, float]
@@ -35,7 +37,8 @@ class ModelCard:
         network: its name in the table.
         kwargs: constructor arguments besides ``num_classes``.
         label_space: what the outputs mean.
-        mean, std: normalisation of the RGB image in 0..1.
+        mean, std: normalisation of the image in 0..1; red, green, blue, whatever the order.
+        order: of the channels that the network reads, ``RGB`` or ``BGR``.
         scores: measured figures by name, such as ``{"cityscapes_val_miou": 79.9}``.
     """
 
@@ -44,7 +47,31 @@ class ModelCard:
     label_space: LabelSpace
     mean: RGB
     std: RGB
+    order: str = "RGB"
     scores: dict[str, float] = field(default_factory=dict)
+
+
+class Normaliser:
+    """Turns images as they are decoded into what a network reads.
+
+    Args:
+        card: of the network; its mean, deviation and order of channels.
+        device: where the images are.
+    """
+
+    def __init__(self, card: ModelCard, device: torch.device):
+        numbers = 255 * torch.tensor([card.mean, card.std], device=device)
+        self._reverse = card.order == "BGR"
+        if self._reverse:
+            numbers = numbers.flip(1)
+        self._mean, self._std = numbers[0].view(3, 1, 1), numbers[1].view(3, 1, 1)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return (N, 3, H, W) float32 of (N, 3, H, W) RGB in 0..255, in the same memory format."""
+        if self._reverse:
+            images = images.flip(1)
+        normalised: Tensor = images.to(torch.float32, copy=True).sub_(self._mean).div_(self._std)
+        return normalised
 
 
 class SegModel(nn.Module):
@@ -57,6 +84,9 @@ class SegModel(nn.Module):
             each applied in order; a replacement of None drops the key.
         align_corners: how the authors upsample their logits.
         min_size: smallest side that the network can read; the predictor pads smaller images.
+        multiple: sides have to be multiples of this; the predictor pads other images.
+        body: prefixes of the parts that a recipe's ``head_lr`` and ``backbone_decay`` tell from the
+            rest: the pretrained ones, as a rule.
         classifiers: prefixes of the layers whose shape depends on the number of classes.
         card: what the network is; set by ``build_model``.
     """
@@ -66,6 +96,8 @@ class SegModel(nn.Module):
     KEY_MAP: ClassVar[KeyMap] = ()
     align_corners: ClassVar[bool] = True
     min_size: ClassVar[int] = 16
+    multiple: ClassVar[int] = 1
+    body: ClassVar[tuple[str, ...]] = ("backbone.",)
     classifiers: ClassVar[tuple[str, ...]] = ("classifier.",)
 
     def logits(self, image: Tensor) -> list[Tensor]:
@@ -80,8 +112,20 @@ class SegModel(nn.Module):
         raise NotImplementedError
 
     def forward(self, image: Tensor) -> SegOutput:
-        """Return the logits at the image's size, (N, K, H, W)."""
+        """Return the logits at the image's size, (N, K, H, W).
+
+        Raises:
+            DsegError: the sides are no multiples of what the network needs.
+        """
         height, width = image.shape[-2:]
+        if self.multiple > 1 and (height % self.multiple or width % self.multiple):
+            near = [max(1, round(side / self.multiple)) * self.multiple for side in (height, width)]
+            raise DsegError(
+                f"{self.card.network} cannot read {height}x{width}: its sides are multiples of "
+                f"{self.multiple}.",
+                hint=f"use {near[0]}x{near[1]} (for training: --set crop={near[0]}x{near[1]}); the "
+                "predictor pads images of any size.",
+            )
         main, *aux = (self.resize(scores, height, width) for scores in self.logits(image))
         return SegOutput(main, tuple(aux))
 

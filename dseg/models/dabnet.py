@@ -12,7 +12,6 @@ Each block's input is concatenated to its output (section 3).
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import ClassVar
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dseg.models.base import KeyMap, SegModel
-from dseg.nn.conv import conv_norm_act
+from dseg.nn.conv import conv_norm_act, norm_prelu
 
 EPS = 1e-3
 DILATIONS = (2, 2, 2), (4, 4, 8, 8, 16, 16)
@@ -66,13 +65,13 @@ class DABNet(SegModel):
             conv_norm_act(32, 32, 3, act=nn.PReLU(32), eps=EPS),
             conv_norm_act(32, 32, 3, act=nn.PReLU(32), eps=EPS),
         )
-        self.norm1 = norm_act(32 + 3)
+        self.norm1 = norm_prelu(32 + 3, EPS)
         self.down1 = Downsample(32 + 3, 64)
         self.block1 = nn.Sequential(*(DABModule(64, rate) for rate in DILATIONS[0]))
-        self.norm2 = norm_act(64 + 64 + 3)
+        self.norm2 = norm_prelu(64 + 64 + 3, EPS)
         self.down2 = Downsample(64 + 64 + 3, 128)
         self.block2 = nn.Sequential(*(DABModule(128, rate) for rate in DILATIONS[1]))
-        self.norm3 = norm_act(128 + 128 + 3)
+        self.norm3 = norm_prelu(128 + 128 + 3, EPS)
         self.classifier = nn.Conv2d(128 + 128 + 3, num_classes, 1, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -105,11 +104,11 @@ class DABModule(nn.Module):
     def __init__(self, channels: int, dilation: int):
         super().__init__()
         mid = channels // 2
-        self.enter = norm_act(channels)
+        self.enter = norm_prelu(channels, EPS)
         self.reduce = conv_norm_act(channels, mid, 3, act=nn.PReLU(mid), eps=EPS)
         self.near = self._asymmetric(mid, 1)
         self.far = self._asymmetric(mid, dilation)
-        self.leave = norm_act(mid)
+        self.leave = norm_prelu(mid, EPS)
         self.expand = nn.Conv2d(mid, channels, 1, bias=False)
 
     @staticmethod
@@ -148,7 +147,7 @@ class Downsample(nn.Module):
         self.pools = in_channels < out_channels
         made = out_channels - in_channels if self.pools else out_channels
         self.conv = nn.Conv2d(in_channels, made, 3, stride=2, padding=1, bias=False)
-        self.norm = norm_act(out_channels)
+        self.norm = norm_prelu(out_channels, EPS)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, C, H/2, W/2), rounded up."""
@@ -157,10 +156,3 @@ class Downsample(nn.Module):
             y = torch.cat([y, F.max_pool2d(x, 2, stride=2, ceil_mode=True)], 1)
         out: Tensor = self.norm(y)
         return out
-
-
-def norm_act(channels: int) -> nn.Sequential:
-    """Build batch norm and a PReLU of one slope a channel."""
-    return nn.Sequential(
-        OrderedDict(norm=nn.BatchNorm2d(channels, eps=EPS), act=nn.PReLU(channels))
-    )

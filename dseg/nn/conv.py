@@ -13,26 +13,34 @@ def conv_norm_act(
     kernel: int | tuple[int, int],
     *,
     stride: int = 1,
+    padding: int | None = None,
     dilation: int = 1,
     groups: int = 1,
+    bias: bool = False,
     act: nn.Module | None = None,
     eps: float = 1e-5,
 ) -> nn.Sequential:
-    """Build convolution (no bias, padded to keep the size), batch norm and, if given, activation.
+    """Build convolution, batch norm and, if given, activation, named ``conv``, ``norm``, ``act``.
 
-    The parts are named ``conv``, ``norm`` and ``act``; ``kernel`` is a side or (height, width).
+    Args:
+        kernel: a side or (height, width).
+        padding: of both sides; by default what keeps the size at stride 1.
+        bias: of the convolution, without effect before a norm unless a checkpoint has one.
+        act: placed after the norm.
+        eps: of the norm.
     """
     height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+    padded = (dilation * (height // 2), dilation * (width // 2))
     parts: OrderedDict[str, nn.Module] = OrderedDict(
         conv=nn.Conv2d(
             in_channels,
             out_channels,
             (height, width),
             stride=stride,
-            padding=(dilation * (height // 2), dilation * (width // 2)),
+            padding=padded if padding is None else padding,
             dilation=dilation,
             groups=groups,
-            bias=False,
+            bias=bias,
         ),
         norm=nn.BatchNorm2d(out_channels, eps=eps),
     )
@@ -41,15 +49,78 @@ def conv_norm_act(
     return nn.Sequential(parts)
 
 
-def fcn_head(in_channels: int, num_classes: int, dropout: float = 0.1) -> nn.Sequential:
-    """Build a 3x3 convolution to a quarter of the channels, then the classifier.
+def norm_prelu(channels: int, eps: float) -> nn.Sequential:
+    """Build batch norm and a PReLU of one slope a channel, named ``norm`` and ``act``."""
+    return nn.Sequential(
+        OrderedDict(norm=nn.BatchNorm2d(channels, eps=eps), act=nn.PReLU(channels))
+    )
 
-    The usual auxiliary head (Long et al., CVPR 2015, in the form of Zhao et al., CVPR 2017).
+
+def norm_relu_conv(
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    *,
+    bias: bool = False,
+    momentum: float = 0.1,
+) -> nn.Sequential:
+    """Build batch norm, ReLU and convolution that keeps the size: ``norm``, ``act``, ``conv``.
+
+    The order of pre-activation (He et al., ECCV 2016).
     """
-    mid = in_channels // 4
     return nn.Sequential(
         OrderedDict(
-            reduce=conv_norm_act(in_channels, mid, 3, act=nn.ReLU(inplace=True)),
+            norm=nn.BatchNorm2d(in_channels, momentum=momentum),
+            act=nn.ReLU(inplace=True),
+            conv=nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias),
+        )
+    )
+
+
+def depthwise_separable(
+    in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1
+) -> nn.Sequential:
+    """Build a depth-wise 3x3 and a 1x1, each with norm and ReLU: ``depthwise``, ``pointwise``.
+
+    MobileNet's convolution (Howard et al., 2017, section 3.1).
+
+    Args:
+        stride, dilation: of the 3x3.
+    """
+    return nn.Sequential(
+        OrderedDict(
+            depthwise=conv_norm_act(
+                *(in_channels, in_channels, 3),
+                stride=stride,
+                dilation=dilation,
+                groups=in_channels,
+                act=nn.ReLU(inplace=True),
+            ),
+            pointwise=conv_norm_act(in_channels, out_channels, 1, act=nn.ReLU(inplace=True)),
+        )
+    )
+
+
+def fcn_head(
+    in_channels: int,
+    num_classes: int,
+    dropout: float = 0.1,
+    *,
+    mid: int | None = None,
+    bias: bool = False,
+) -> nn.Sequential:
+    """Build a 3x3 convolution, by default to a quarter of the channels, then the classifier.
+
+    The usual auxiliary head (Long et al., CVPR 2015, in the form of Zhao et al., CVPR 2017).
+
+    Args:
+        mid: channels between the two.
+        bias: of the 3x3 convolution, which some authors' checkpoints have.
+    """
+    mid = in_channels // 4 if mid is None else mid
+    return nn.Sequential(
+        OrderedDict(
+            reduce=conv_norm_act(in_channels, mid, 3, bias=bias, act=nn.ReLU(inplace=True)),
             dropout=nn.Dropout(dropout),
             classifier=nn.Conv2d(mid, num_classes, 1),
         )

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from dseg.checkpoints import LoadReport, load_model
 from dseg.errors import DsegError
 from dseg.images import Pixels
-from dseg.models import SegModel
+from dseg.models import Normaliser, SegModel
 from dseg.predict.devices import find_amp, find_device, is_out_of_memory
 from dseg.predict.tiles import Size, blend_rows
 
@@ -106,8 +106,7 @@ class Predictor:
         # An image comes channels last, and resizing logits is twice as fast so on the CPU.
         self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)
         self.label_space = model.card.label_space
-        scale = 255 * torch.tensor([model.card.mean, model.card.std], device=self.device)
-        self._mean, self._std = scale[0].view(3, 1, 1), scale[1].view(3, 1, 1)
+        self._normalise = Normaliser(model.card, self.device)
         self._tiles: tuple[Size, ...] = AUTO_TILES
 
     @classmethod
@@ -239,24 +238,26 @@ class Predictor:
     def _normalised(self, image: Pixels) -> Tensor:
         """Return (1, 3, H, W) float32, channels last."""
         pixels = torch.from_numpy(np.require(image, requirements=("C", "W"))).to(self.device)
-        view: Tensor = pixels.permute(2, 0, 1)[None].float().sub_(self._mean).div_(self._std)
-        return view
+        return self._normalise(pixels.permute(2, 0, 1)[None])
 
     def _logits(self, view: Tensor) -> Tensor:
         """Return the logits of a view, as small as the network gives them."""
         height, width = view.shape[-2:]
-        least = self.model.min_size
-        small = height < least or width < least
-        if small:
-            padding = (0, max(0, least - width), 0, max(0, least - height))
-            view = F.pad(view, padding, mode="replicate")
+        down, right = self._missing(height), self._missing(width)
+        if down or right:
+            view = F.pad(view, (0, right, 0, down), mode="replicate")
         enabled = self.amp is not None
         with torch.autocast(self.device.type, dtype=self.amp, enabled=enabled):
             scores = self.model.logits(view)[0]
         scores = scores.float()
-        if small:
+        if down or right:
             scores = self.model.resize(scores, *view.shape[-2:])[..., :height, :width]
         return scores
+
+    def _missing(self, side: int) -> int:
+        """Return how many pixels a side lacks to be one that the network can read."""
+        step = self.model.multiple
+        return -(-max(side, self.model.min_size) // step) * step - side
 
 
 def _resized(image: Pixels, scale: float) -> Pixels:

@@ -20,7 +20,7 @@ from dseg.datasets.stream import Batch
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.losses import SegLoss
-from dseg.models import SegModel, SegOutput
+from dseg.models import Normaliser, SegModel, SegOutput
 from dseg.recipes import Recipe
 from dseg.train.finite import has_finite_weights, refuse_step
 from dseg.train.optimize import MeanWeights, find_lr, make_optimizer, set_lr
@@ -86,8 +86,7 @@ class Trainer:
         self.optimizer = make_optimizer(model, recipe)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
         self.mean = MeanWeights(model, recipe.ema) if recipe.ema else None
-        numbers = 255 * torch.tensor([model.card.mean, model.card.std], device=device)
-        self._shift, self._scale = numbers[0].view(3, 1, 1), numbers[1].view(3, 1, 1)
+        self._normalise = Normaliser(model.card, device)
         self.step, self.validated_at, self.best = 0, 0, -math.inf
         self._pending: list[tuple[Tensor, list[str]]] = []  # this process's losses, unseen
         self._losses: list[float] = []  # of the steps since the last row, all processes'
@@ -160,8 +159,7 @@ class Trainer:
 
     def _backward(self, images: Tensor, train_ids: Tensor, total: Tensor) -> Tensor:
         """Add a part's gradient; return its share of the batch's loss."""
-        x = (images.float() - self._shift) / self._scale
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = self._normalise(images).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
             output = self._predict(x)
         loss = self.loss(output, train_ids, total)

@@ -13,19 +13,21 @@ from dseg.models import SegModel
 from dseg.recipes import Recipe
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
+def make_optimizer(model: SegModel, recipe: Recipe) -> Optimizer:
     """Make the optimizer; each group's ``factor`` scales the schedule's learning rate.
 
     Args:
-        model: parameters of its ``backbone`` learn at the recipe's rate, all others at
-            ``head_lr`` times it.
-        recipe: optimizer, momentum, decay.
+        model: parameters of its ``body`` learn at the recipe's rate, all others at ``head_lr``
+            times it.
+        recipe: optimizer, momentum, decay; the body's decay is ``backbone_decay`` times it.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        factor = 1.0 if name.startswith("backbone.") else recipe.head_lr
+        within = name.startswith(model.body)
+        factor = 1.0 if within else recipe.head_lr
+        decay = recipe.weight_decay * (recipe.backbone_decay if within else 1.0)
         decays = recipe.decay_norms or parameter.ndim > 1
-        key = (factor, recipe.weight_decay if decays else 0.0)
+        key = (factor, decay if decays else 0.0)
         groups.setdefault(key, []).append(parameter)
     params = [
         {"params": params, "factor": factor, "weight_decay": decay}
@@ -44,7 +46,10 @@ def find_lr(recipe: Recipe, step: int, steps: int) -> float:
     if recipe.schedule == "poly":
         factor = (1 - done) ** recipe.power
     elif recipe.schedule == "cosine":
-        factor = (1 + math.cos(math.pi * done)) / 2
+        least = recipe.lr_end / recipe.lr if recipe.lr else 0.0
+        factor = least + (1 - least) * (1 + math.cos(math.pi * done)) / 2
+    elif recipe.schedule == "halving":
+        factor = 0.5 ** math.floor(done * (recipe.halvings + 1))
     else:
         factor = 1.0
     if step < recipe.warmup:

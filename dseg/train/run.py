@@ -153,8 +153,9 @@ def make_loss(recipe: Recipe, weights: tuple[float, ...], device: torch.device) 
     """Make the loss that a recipe names."""
     return SegLoss(
         class_weights=make_class_weights(weights, device),
+        main=recipe.loss,
+        aux=recipe.aux_loss,
         aux_weight=recipe.aux_weight,
-        ohem=recipe.loss == "ohem",
         threshold=recipe.ohem_threshold,
         keep=recipe.ohem_keep,
     )

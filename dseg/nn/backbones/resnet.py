@@ -15,7 +15,8 @@ from dseg.nn.backbones.base import Backbone
 
 WIDTHS = (64, 128, 256, 512)
 # output stride: (stride, dilation of the strided convolution, dilation after it) of each stage
-LAYOUTS = {
+Layout = tuple[tuple[int, int, int], ...]
+LAYOUTS: dict[int, Layout] = {
     8: ((1, 1, 1), (2, 1, 1), (1, 1, 2), (1, 2, 4)),
     16: ((1, 1, 1), (2, 1, 1), (2, 1, 1), (1, 1, 2)),
     32: ((1, 1, 1), (2, 1, 1), (2, 1, 1), (2, 1, 1)),
@@ -124,6 +125,10 @@ class ResNet(Backbone):
     Args:
         depth: 18, 34, 50, 101 or 152.
         output_stride: 8, 16 or 32; stages that no longer stride are dilated instead.
+        stem_width: three 3x3 convolutions of this, this and twice this many channels in place of
+            the 7x7 (the deep stem of many segmentation releases); 0 for the 7x7.
+        ceil_mode: the max pooling rounds sizes up, as some releases' does.
+        layout: what each stage is, in place of that of ``output_stride``; see ``LAYOUTS``.
 
     Attributes:
         stage_channels: channels of the four maps.
@@ -135,7 +140,15 @@ class ResNet(Backbone):
 
     KEY_MAP = ((r"^fc\.", None),)
 
-    def __init__(self, depth: int, output_stride: int = 32):
+    def __init__(
+        self,
+        depth: int,
+        output_stride: int = 32,
+        *,
+        stem_width: int = 0,
+        ceil_mode: bool = False,
+        layout: Layout | None = None,
+    ):
         super().__init__()
         if depth not in CONFIGS or output_stride not in LAYOUTS:
             raise DsegError(
@@ -143,17 +156,21 @@ class ResNet(Backbone):
                 hint=f"depths: {list(CONFIGS)}; output strides: {list(LAYOUTS)}.",
             )
         block, counts = CONFIGS[depth]
-        self.torchvision_name = f"resnet{depth}"
+        self.torchvision_name = "" if stem_width else f"resnet{depth}"
         self.stage_channels = tuple(width * block.expansion for width in WIDTHS)
         self.stage_strides = tuple(min(stride, output_stride) for stride in (4, 8, 16, 32))
         self.out_channels = self.stage_channels[-1]
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        channels = 2 * stem_width or 64
+        self.conv1 = (
+            _deep_stem(stem_width)
+            if stem_width
+            else nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
+        )
+        self.bn1 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        channels = 64
-        for index, layout in enumerate(LAYOUTS[output_stride]):
-            stage = _stage(block, channels, WIDTHS[index], counts[index], layout)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=ceil_mode)
+        for index, plan in enumerate(layout or LAYOUTS[output_stride]):
+            stage = _stage(block, channels, WIDTHS[index], counts[index], plan)
             self.add_module(f"layer{index + 1}", stage)
             channels = self.stage_channels[index]
         for module in self.modules():
@@ -166,13 +183,18 @@ class ResNet(Backbone):
         Args:
             image: (N, 3, H, W); a side of n becomes ceil(n / 2) at every stride.
         """
-        x = self.maxpool(self.relu(self.bn1(self.conv1(image))))
+        x = self.stem(image)
         maps = []
         for name, stage in self.named_children():
             if name.startswith("layer"):
                 x = stage(x)
                 maps.append(x)
         return maps
+
+    def stem(self, image: Tensor) -> Tensor:
+        """Map (N, 3, H, W) to the (N, C, H / 4, W / 4) that the first stage reads."""
+        out: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(image))))
+        return out
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, 3, H, W) to the last stage's (N, out_channels, H / stride, W / stride)."""
@@ -191,6 +213,19 @@ def _stage(
     for _ in range(count - 1):
         blocks.append(block(width * block.expansion, width, 1, (dilation, dilation)))
     return nn.Sequential(*blocks)
+
+
+def _deep_stem(width: int) -> nn.Sequential:
+    """Build the three 3x3 convolutions; the norm and ReLU after the last are the caller's."""
+    return nn.Sequential(
+        _conv3x3(3, width, 2, 1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        _conv3x3(width, width, 1, 1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+        _conv3x3(width, 2 * width, 1, 1),
+    )
 
 
 def _conv3x3(in_channels: int, out_channels: int, stride: int, dilation: int) -> nn.Conv2d:

@@ -1,4 +1,4 @@
-"""Training recipes: one frozen dataclass each, with the published protocol it follows."""
+"""Recipe: how a network is trained, and how ``--set`` replaces its values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any, Literal, get_args
 from dseg.errors import DsegError
 
 Optimizer = Literal["sgd", "adam", "adamw"]
-Schedule = Literal["poly", "cosine", "constant"]
-LossName = Literal["ce", "ohem"]
+Schedule = Literal["poly", "cosine", "halving", "constant"]
+LossName = Literal["ce", "ohem", "boundary"]
+AuxLossName = Literal["ce", "ohem"]
 Weighting = Literal["none", "log", "median", "published"]
 
 
@@ -38,19 +39,25 @@ class Recipe:
         momentum: SGD's momentum, Adam's first beta.
         beta2: Adam's second beta.
         weight_decay: of all parameters.
+        backbone_decay: factor of the weight decay of the backbone.
         decay_norms: whether norms and biases decay too.
-        schedule: ``poly`` (1 - t)^power, ``cosine`` to 0, ``constant``; per step.
+        schedule: ``poly`` (1 - t)^power, ``cosine`` to ``lr_end``, both per step; ``halving``,
+            ``halvings`` times at even distances; ``constant``.
+        lr_end: learning rate that ``cosine`` ends at.
         power: of ``poly``.
+        halvings: of the learning rate, by ``halving``.
         warmup: steps of rising learning rate.
         warmup_from: factor of the learning rate at the first of them.
         warmup_shape: ``linear`` or ``exponential``.
-        loss: ``ce``, cross-entropy, or ``ohem``, cross-entropy of the hard pixels.
+        loss: ``ce``, cross-entropy; ``ohem``, cross-entropy of the hard pixels; or ``boundary``,
+            focal loss with more weight near the borders between classes.
         ohem_threshold: pixels are hard below this probability of their class.
         ohem_keep: pixels kept at least: a count a part, or below 1 a share of its pixels.
         class_weights: ``none``, ``log`` (1 / ln(1.10 + p)), ``median`` (median frequency), or
             ``published``, the numbers of ``published_weights``.
         published_weights: one a class, in the data set's order.
         aux_weight: of each auxiliary output's loss.
+        aux_loss: ``ce`` or ``ohem``, of the auxiliary outputs.
         ema: decay of a running mean of the weights, which is then validated and kept; 0 for none.
         clip: largest norm of the gradient; 0 for any.
     """
@@ -73,9 +80,12 @@ class Recipe:
     momentum: float = 0.9
     beta2: float = 0.999
     weight_decay: float = 1e-4
+    backbone_decay: float = 1.0
     decay_norms: bool = True
     schedule: Schedule = "poly"
+    lr_end: float = 0.0
     power: float = 0.9
+    halvings: int = 2
     warmup: int = 0
     warmup_from: float = 0.1
     warmup_shape: Literal["linear", "exponential"] = "linear"
@@ -85,6 +95,7 @@ class Recipe:
     class_weights: Weighting = "none"
     published_weights: tuple[float, ...] = ()
     aux_weight: float = 0.4
+    aux_loss: AuxLossName = "ce"
     ema: float = 0.0
     clip: float = 0.0
 
@@ -138,7 +149,10 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("momentum", 0, 0.99999),
     ("beta2", 0, 0.99999999),
     ("weight_decay", 0, 1),
+    ("backbone_decay", 0, 1000),
+    ("lr_end", 0, 100),
     ("power", 0, 10),
+    ("halvings", 0, 100),
     ("warmup", 0, 1e9),
     ("warmup_from", 1e-9, 1),
     ("ohem_threshold", 0, 1),
@@ -154,6 +168,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": get_args(Optimizer),
     "schedule": get_args(Schedule),
     "loss": get_args(LossName),
+    "aux_loss": get_args(AuxLossName),
     "class_weights": get_args(Weighting),
     "warmup_shape": ("linear", "exponential"),
 }
@@ -194,82 +209,3 @@ def _parse(name: str, text: str, old: Any) -> Any:
         raise DsegError(
             f"{name}={text} cannot be used.", hint=f"{name} is {wanted}, now {old}."
         ) from None
-
-
-DABNET_SCALES: dict[str, Any] = {"scales": (0.75, 1.0, 1.25, 1.5, 1.75, 2.0), "continuous": False}
-
-RECIPES: dict[str, Recipe] = {
-    "dabnet_cityscapes": Recipe(
-        source="Li et al., BMVC 2019, and the authors' release: val 69.57, test 70.07",
-        epochs=1000,
-        batch=8,
-        crop=(512, 1024),
-        **DABNET_SCALES,
-        lr=4.5e-2,
-        weight_decay=1e-4,
-        warmup=500,
-        warmup_from=1 / 3,
-        loss="ohem",
-        ohem_threshold=0.7,
-        ohem_keep=1 / 16,
-    ),
-    "dabnet_camvid": Recipe(
-        source="Li et al., BMVC 2019, and the authors' release: test 66.72 after "
-        "training on train and val; the last class's weight counts void pixels as bicyclists",
-        epochs=1000,
-        batch=16,
-        crop=(360, 480),
-        **DABNET_SCALES,
-        optimizer="adam",
-        lr=1e-3,
-        weight_decay=2e-4,
-        warmup=500,
-        warmup_from=1 / 3,
-        class_weights="published",
-        published_weights=(
-            *(4.42865, 3.44323, 9.62717, 2.90823, 6.98834, 5.21192),
-            *(9.49020, 9.15048, 7.16546, 9.88860, 7.54554),
-        ),
-    ),
-    "denseaspp_cityscapes": Recipe(
-        source="no training code was released: crop, batch, Adam, 3e-4, 1e-5 and 80 epochs are "
-        "commonly reported and not verified against the paper; scales and mirror are ours",
-        epochs=80,
-        batch=8,
-        crop=(512, 512),
-        scales=(0.5, 2.0),
-        optimizer="adam",
-        lr=3e-4,
-        weight_decay=1e-5,
-    ),
-    "denseaspp_voc": Recipe(
-        source="the second public version's release: 50 to 80 epochs; its padding fills masks "
-        "with background, ours with ignore",
-        epochs=50,
-        batch=4,
-        crop=(480, 480),
-        short_side=520,
-        scales=(0.5, 2.0),
-        blur=0.5,
-        lr=1e-4,
-        head_lr=10,
-        weight_decay=1e-4,
-        aux_weight=0.4,
-    ),
-}
-
-
-def find_recipe(name: str) -> Recipe:
-    """Return a recipe by its name, in any case and with ``-`` for ``_``.
-
-    Raises:
-        DsegError: there is none; the hint lists them.
-    """
-    key = name.lower().replace("-", "_")
-    if key not in RECIPES:
-        near = get_close_matches(key, RECIPES, n=2, cutoff=0.5)
-        guess = f"did you mean {' or '.join(near)}? " if near else ""
-        raise DsegError(
-            f"No recipe named {name!r}.", hint=f"{guess}There are: {', '.join(RECIPES)}."
-        )
-    return RECIPES[key]

@@ -1,51 +1,10 @@
-"""The table of networks: one ModelSpec each, data only. Everything that lists networks reads it."""
+"""The table's rows of DenseASPP, in both public versions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
-from dseg.errors import DsegError
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSpec:
-    """One network that a user can name.
-
-    Attributes:
-        title: the name as its paper spells it.
-        paper: authors, venue and year.
-        target: ``module:Class`` below ``dseg.models``.
-        kwargs: what the class's constructor is given besides ``num_classes``.
-        num_classes: outputs of the published network.
-        label_space: what those outputs mean, a key of ``dseg.labels.LABEL_SPACES``.
-        params: parameters at ``num_classes``, without auxiliary heads.
-        macs: multiply-accumulates at 1024x2048, as ``dseg.bench.count_cost`` counts them.
-        mean, std: normalisation of the RGB image in 0..1.
-        goldens: recordings of the authors' own code that hold the network to it.
-        weights: name of the authors' checkpoint file, empty if none was published.
-        source: the authors' release, where that file is found.
-        published: the authors' own figures, in words.
-        recipe: how it is trained unless told otherwise, a key of ``dseg.recipes.RECIPES``.
-    """
-
-    title: str
-    paper: str
-    target: str
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    num_classes: int = 19
-    label_space: str = "cityscapes"
-    params: int
-    macs: int
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    goldens: tuple[str, ...] = ()
-    weights: str = ""
-    source: str = ""
-    published: str = ""
-    recipe: str = "denseaspp_cityscapes"
-
+from dseg.registry.spec import ModelSpec
 
 PAPER: dict[str, Any] = {"title": "DenseASPP", "paper": "Yang et al., CVPR 2018"}
 DEEPMOTION: dict[str, Any] = {
@@ -93,19 +52,6 @@ MOBILE: dict[str, Any] = {
     "target": "denseaspp:MobileNetDenseASPP",
     "params": 2_486_419,
 }
-DABNET: dict[str, Any] = {
-    "title": "DABNet",
-    "paper": "Li et al., BMVC 2019",
-    "target": "dabnet:DABNet",
-    "std": (1 / 255, 1 / 255, 1 / 255),  # 0..255 minus the mean, not divided
-    "source": "github.com/Reagan1311/DABNet",
-}
-CAMVID: dict[str, Any] = {"num_classes": 11, "label_space": "camvid"}
-
-
-def _rgb(red: float, green: float, blue: float) -> tuple[float, float, float]:
-    """Return a mean that is published in 0..255 in 0..1."""
-    return red / 255, green / 255, blue / 255
 
 
 def _at_stride_16(entry: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +59,7 @@ def _at_stride_16(entry: dict[str, Any]) -> dict[str, Any]:
     return {**entry, "kwargs": {**entry.get("kwargs", {}), "output_stride": 16}}
 
 
-MODELS: dict[str, ModelSpec] = {
+DENSEASPP: dict[str, ModelSpec] = {
     "denseaspp121": ModelSpec(**D121, macs=308_782_563_328, goldens=("denseaspp121_deepmotion",)),
     "denseaspp121_os16": ModelSpec(
         **_at_stride_16(D121),
@@ -200,42 +146,4 @@ MODELS: dict[str, ModelSpec] = {
     "denseaspp_densenet201_voc": ModelSpec(
         **TRAMAC, **VOC, macs=737_423_654_912, kwargs={"depth": 201}, params=21_503_509
     ),
-    "dabnet": ModelSpec(
-        **DABNET,
-        params=756_643,
-        macs=40_881_520_640,
-        mean=_rgb(73.1583251953125, 82.90901947021484, 72.39240264892578),
-        goldens=("dabnet_cityscapes_reagan",),
-        published="Cityscapes val 69.57, test 70.07",
-        recipe="dabnet_cityscapes",
-    ),
-    "dabnet_camvid": ModelSpec(
-        **DABNET,
-        **CAMVID,
-        params=754_571,
-        macs=40_813_625_344,
-        mean=_rgb(99.62540435791016, 103.329833984375, 105.65775299072266),
-        goldens=("dabnet_camvid_reagan",),
-        published="CamVid test 66.72 at 360x480, trained on train and val",
-        recipe="dabnet_camvid",
-    ),
 }
-
-
-def plain_name(name: str) -> str:
-    """Return a name as the comparison sees it: lower case, without ``-``, ``_`` and spaces."""
-    return "".join(c for c in name.lower() if c not in "-_ ")
-
-
-def find_model(name: str) -> str:
-    """Return the table's key for a network's name in any case and spelling of ``-`` and ``_``.
-
-    Raises:
-        DsegError: there is none; the hint names the nearest ones.
-    """
-    keys = {plain_name(key): key for key in MODELS}
-    if plain_name(name) in keys:
-        return keys[plain_name(name)]
-    nearest = [keys[near] for near in get_close_matches(plain_name(name), keys, n=3, cutoff=0.5)]
-    guess = f"did you mean {' or '.join(nearest)}? " if nearest else ""
-    raise DsegError(f"No network named {name!r}.", hint=f"{guess}List all: dseg models")

@@ -1,0 +1,155 @@
+"""Fast-SCNN: one stem for detail and context (Poudel et al., BMVC 2019).
+
+image (N,3,H,W)
+  -> stem        learning to downsample: 3x3, two separable 3x3       (N,64,h,w), stride 8
+  -> backbone    nine inverted bottlenecks        (N,128,h/4,w/4) |
+  -> context     pyramid pooling 1 2 3 6, 1x1     (N,128,h/4,w/4) |
+  -> fuse        upsampled, added to the stem's <-----------------+   (N,128,h,w)
+  -> refine      two separable 3x3                                    (N,128,h,w)
+  -> classifier  1x1                                                  (N,K,h,w)
+  -> to the image's size
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from dseg.models.base import KeyMap, SegModel
+from dseg.nn.backbones.mobilenet import InvertedResidual
+from dseg.nn.conv import conv_norm_act, depthwise_separable, fcn_head
+from dseg.nn.pooling import PoolingPyramid, resize_to
+
+STAGES = ((64, 2), (96, 2), (128, 1))  # channels and stride of three bottlenecks each, table 1
+
+
+class FastSCNN(SegModel):
+    """The network of the paper, 1.14 M parameters.
+
+    The release upsamples the coarse branch fourfold and so reads only images whose maps then fit;
+    here it is upsampled to the finer map's size, which is the same on those.
+
+    Args:
+        num_classes: outputs.
+        stem_padding: of the first 3x3. The release has 0, the paper's sizes (table 1) need 1.
+        fuse_dilation: of the depth-wise 3x3 on the coarse branch. The release has 1, the paper
+            (table 2) 4.
+        aux: add an auxiliary head on the stem's map, read in training only.
+    """
+
+    KEY_MAP: ClassVar[KeyMap] = (
+        (r"^learning_to_downsample\.", "stem."),
+        (r"^classifier\.ds", "refine.ds"),
+        (r"\.dsconv(\d)\.conv\.0\.", r".separable\1.depthwise.conv."),
+        (r"\.dsconv(\d)\.conv\.1\.", r".separable\1.depthwise.norm."),
+        (r"\.dsconv(\d)\.conv\.3\.", r".separable\1.pointwise.conv."),
+        (r"\.dsconv(\d)\.conv\.4\.", r".separable\1.pointwise.norm."),
+        (r"^global_feature_extractor\.bottleneck(\d)\.", r"backbone.stage\1."),
+        (r"\.block\.0\.", ".expand."),
+        (r"\.block\.1\.", ".depthwise."),
+        (r"\.block\.2\.", ".project.conv."),
+        (r"\.block\.3\.", ".project.norm."),
+        (r"^global_feature_extractor\.ppm\.out\.", "context.reduce."),
+        (r"^global_feature_extractor\.ppm\.conv([123])\.", r"context.pyramid.size\1."),
+        (r"^global_feature_extractor\.ppm\.conv4\.", "context.pyramid.size6."),
+        (r"^feature_fusion\.dwconv\.", "fuse.depthwise."),
+        (r"^feature_fusion\.conv_lower_res\.0\.", "fuse.coarse.conv."),
+        (r"^feature_fusion\.conv_lower_res\.1\.", "fuse.coarse.norm."),
+        (r"^feature_fusion\.conv_higher_res\.0\.", "fuse.fine.conv."),
+        (r"^feature_fusion\.conv_higher_res\.1\.", "fuse.fine.norm."),
+        (r"^classifier\.conv\.1\.", "classifier."),
+        (r"\.conv\.0\.", ".conv."),
+        (r"\.conv\.1\.", ".norm."),
+        (r"^auxlayer\.0\.", "aux.reduce.conv."),
+        (r"^auxlayer\.1\.", "aux.reduce.norm."),
+        (r"^auxlayer\.4\.", "aux.classifier."),
+    )
+    classifiers = ("classifier.", "aux.classifier.")
+
+    def __init__(
+        self,
+        num_classes: int,
+        stem_padding: int = 0,
+        fuse_dilation: int = 1,
+        aux: bool = False,
+    ):
+        super().__init__()
+        relu = nn.ReLU(inplace=True)
+        self.stem = nn.Sequential(
+            OrderedDict(
+                conv=conv_norm_act(3, 32, 3, stride=2, padding=stem_padding, act=relu),
+                separable1=depthwise_separable(32, 48, stride=2),
+                separable2=depthwise_separable(48, 64, stride=2),
+            )
+        )
+        self.backbone = _bottlenecks(64)
+        pyramid = PoolingPyramid(128, 32)
+        reduce = conv_norm_act(pyramid.out_channels, 128, 1, act=nn.ReLU(inplace=True))
+        self.context = nn.Sequential(OrderedDict(pyramid=pyramid, reduce=reduce))
+        self.fuse = FeatureFusion(64, 128, 128, fuse_dilation)
+        self.refine = nn.Sequential(
+            OrderedDict(
+                separable1=depthwise_separable(128, 128), separable2=depthwise_separable(128, 128)
+            )
+        )
+        self.dropout = nn.Dropout(0.1)
+        self.classifier = nn.Conv2d(128, num_classes, 1)
+        self.aux = fcn_head(64, num_classes, mid=64) if aux else None
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+
+    def logits(self, image: Tensor) -> list[Tensor]:
+        """Return the logits at 1/8 of the image, in training the auxiliary ones after them."""
+        fine = self.stem(image)
+        fused = self.fuse(fine, self.context(self.backbone(fine)))
+        scores = [self.classifier(self.dropout(self.refine(fused)))]
+        if self.aux is not None and self.training:
+            scores.append(self.aux(fine))
+        return scores
+
+    @classmethod
+    def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
+        """Ask for the auxiliary head where the checkpoint holds one."""
+        return {"aux": any(key.startswith("aux.") for key in keys)}
+
+
+class FeatureFusion(nn.Module):
+    """The feature fusion module (table 2 of the paper): both maps projected, added, ReLU.
+
+    Args:
+        fine, coarse: channels of the two maps.
+        channels: out.
+        dilation: of the depth-wise 3x3 on the upsampled coarse map.
+    """
+
+    def __init__(self, fine: int, coarse: int, channels: int, dilation: int):
+        super().__init__()
+        act = nn.ReLU(inplace=True)
+        self.depthwise = conv_norm_act(coarse, coarse, 3, dilation=dilation, groups=coarse, act=act)
+        self.coarse = conv_norm_act(coarse, channels, 1, bias=True)
+        self.fine = conv_norm_act(fine, channels, 1, bias=True)
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Map (N, fine, h, w) and (N, coarse, any, any) to (N, channels, h, w)."""
+        low = self.coarse(self.depthwise(resize_to(coarse, fine)))
+        out: Tensor = (low + self.fine(fine)).relu_()
+        return out
+
+
+def _bottlenecks(in_channels: int) -> nn.Sequential:
+    """Build the stages of MobileNetV2's blocks, here with ReLU in place of ReLU6."""
+    stages: OrderedDict[str, nn.Module] = OrderedDict()
+    for index, (channels, stride) in enumerate(STAGES):
+        blocks = []
+        for number in range(3):
+            block = InvertedResidual(in_channels, channels, 6, 1 if number else stride, 1)
+            block.expand.act = nn.ReLU(inplace=True)
+            block.depthwise.act = nn.ReLU(inplace=True)
+            blocks.append(block)
+            in_channels = channels
+        stages[f"stage{index + 1}"] = nn.Sequential(*blocks)
+    return nn.Sequential(stages)

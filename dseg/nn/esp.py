@@ -1,0 +1,67 @@
+"""Efficient spatial pyramid of dilated convolutions (Mehta et al., ECCV 2018, section 3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dseg.errors import DsegError
+from dseg.nn.conv import norm_prelu
+
+RATES = (1, 2, 4, 8, 16)
+
+
+class ESPModule(nn.Module):
+    """Reduce, split into five dilated 3x3 convolutions, sum hierarchically, concatenate.
+
+    With branches ``y_r = D_r(reduce(x))`` the output before the norm is ``[y_1, y_2, y_2 + y_4,
+    y_2 + y_4 + y_8, y_2 + y_4 + y_8 + y_16]``: the sums (hierarchical feature fusion, section 3.2)
+    take the gridding artefacts away. The first branch is left out of them, since it has the
+    channels that five branches do not share evenly.
+
+    Args:
+        in_channels: of the input.
+        out_channels: five at least.
+        stride: 1, reduced by a 1x1 convolution, or 2, by a 3x3.
+        residual: add the input before the norm; takes equal channels and stride 1.
+        eps: of the norm.
+
+    Raises:
+        DsegError: fewer channels than branches.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        residual: bool = True,
+        eps: float = 1e-3,
+    ):
+        super().__init__()
+        if out_channels < len(RATES):
+            raise DsegError(
+                f"{out_channels} channels cannot be shared among {len(RATES)} branches.",
+                hint=f"ask for {len(RATES)} or more.",
+            )
+        mid = out_channels // len(RATES)
+        rest = out_channels - mid * (len(RATES) - 1)
+        kernel = 1 if stride == 1 else 3
+        self.reduce = nn.Conv2d(in_channels, mid, kernel, stride, kernel // 2, bias=False)
+        for rate in RATES:
+            made = rest if rate == 1 else mid
+            branch = nn.Conv2d(mid, made, 3, padding=rate, dilation=rate, bias=False)
+            self.add_module(f"rate{rate}", branch)
+        self.residual = residual
+        self.norm = norm_prelu(out_channels, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, h, w) to (N, out_channels, h / stride, w / stride), rounded up."""
+        y = self.reduce(x)
+        near, *far = (self.get_submodule(f"rate{rate}")(y) for rate in RATES)
+        for index in range(1, len(far)):
+            far[index] = far[index - 1] + far[index]
+        y = torch.cat([near, *far], 1)
+        out: Tensor = self.norm(x + y if self.residual else y)
+        return out

@@ -1,0 +1,33 @@
+"""The table of networks: one ModelSpec each, data only. Everything that lists networks reads it."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from dseg.errors import DsegError
+from dseg.registry.denseaspp import DENSEASPP
+from dseg.registry.realtime import REALTIME
+from dseg.registry.spec import ModelSpec
+
+__all__ = ["MODELS", "ModelSpec", "find_model", "plain_name"]
+
+MODELS: dict[str, ModelSpec] = {**DENSEASPP, **REALTIME}
+
+
+def plain_name(name: str) -> str:
+    """Return a name as the comparison sees it: lower case, without ``-``, ``_`` and spaces."""
+    return "".join(c for c in name.lower() if c not in "-_ ")
+
+
+def find_model(name: str) -> str:
+    """Return the table's key for a network's name in any case and spelling of ``-`` and ``_``.
+
+    Raises:
+        DsegError: there is none; the hint names the nearest ones.
+    """
+    keys = {plain_name(key): key for key in MODELS}
+    if plain_name(name) in keys:
+        return keys[plain_name(name)]
+    nearest = [keys[near] for near in get_close_matches(plain_name(name), keys, n=3, cutoff=0.5)]
+    guess = f"did you mean {' or '.join(nearest)}? " if nearest else ""
+    raise DsegError(f"No network named {name!r}.", hint=f"{guess}List all: dseg models")

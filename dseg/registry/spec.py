@@ -1,0 +1,55 @@
+"""ModelSpec: one row of the table of networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+ChannelOrder = Literal["RGB", "BGR"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One network that a user can name.
+
+    Attributes:
+        title: the name as its paper spells it.
+        paper: authors, venue and year.
+        target: ``module:Class`` below ``dseg.models``.
+        kwargs: what the class's constructor is given besides ``num_classes``.
+        num_classes: outputs of the published network.
+        label_space: what those outputs mean, a key of ``dseg.labels.LABEL_SPACES``.
+        params: parameters at ``num_classes``, without auxiliary heads.
+        macs: multiply-accumulates at 1024x2048, as ``dseg.bench.count_cost`` counts them.
+        mean, std: normalisation of the image in 0..1; red, green, blue, whatever the order.
+        order: of the channels that the network reads.
+        goldens: recordings of the authors' own code that hold the network to it.
+        weights: name of the authors' checkpoint file, empty if none was published.
+        source: the authors' release, where that file is found.
+        published: the authors' own figures with their protocol, in words.
+        measured: our figures, in words; weights/README.md says how each came about.
+        recipe: how it is trained unless told otherwise, a key of ``dseg.recipes.RECIPES``.
+    """
+
+    title: str
+    paper: str
+    target: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    num_classes: int = 19
+    label_space: str = "cityscapes"
+    params: int
+    macs: int
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    order: ChannelOrder = "RGB"
+    goldens: tuple[str, ...] = ()
+    weights: str = ""
+    source: str = ""
+    published: str = ""
+    measured: str = ""
+    recipe: str = "denseaspp_cityscapes"
+
+
+def from_255(red: float, green: float, blue: float) -> tuple[float, float, float]:
+    """Return a mean or deviation that is published in 0..255 in 0..1."""
+    return red / 255, green / 255, blue / 255
