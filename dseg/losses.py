@@ -29,6 +29,8 @@ class SegLoss:
             Segvic, Pattern Recognition 2021).
         aux: loss of the auxiliary outputs, of the same kinds.
         aux_weight: of each auxiliary output.
+        aux_border: auxiliary outputs learn only within so many pixels of a border between classes;
+            0 for everywhere.
         threshold, keep: of ``find_hard``.
     """
 
@@ -36,6 +38,7 @@ class SegLoss:
     main: LossName = "ce"
     aux: LossName = "ce"
     aux_weight: float = 0.4
+    aux_border: int = 0
     threshold: float = 0.7
     keep: float = 1 / 16
 
@@ -65,6 +68,8 @@ class SegLoss:
         ids = target.long()
         share = (self.weigh(target) / total.clamp(min=1e-12)).float()
         loss = share * self._of(self.main, output.main.float(), ids)
+        if self.aux_border and output.aux:
+            ids = torch.where(widen(find_borders(ids), self.aux_border), ids, IGNORE)
         for aux in output.aux:
             loss = loss + self.aux_weight * share * self._of(self.aux, aux.float(), ids)
         return loss
@@ -100,23 +105,37 @@ class SegLoss:
 def weigh_borders(ids: Tensor) -> Tensor:
     """Return (N, H, W) float32: more weight for pixels near a border between classes.
 
-    A border lies where neighbours of a row or column differ and neither is ignored; the distance
-    is the larger of those along rows and columns.
+    Args:
+        ids: (N, H, W) int64, ``IGNORE`` for ignored.
+    """
+    borders = find_borders(ids)
+    weights = torch.ones(ids.shape, device=ids.device)
+    for radius, weight in reversed(BORDER_WEIGHTS):
+        weights[widen(borders, radius)] = weight
+    return weights
+
+
+def find_borders(ids: Tensor) -> Tensor:
+    """Return (N, H, W) bool: pixels beside one of another class in their row or column.
+
+    Ignored pixels make no border.
 
     Args:
         ids: (N, H, W) int64, ``IGNORE`` for ignored.
     """
-    border = torch.zeros_like(ids, dtype=torch.bool)
+    borders = torch.zeros_like(ids, dtype=torch.bool)
     for axis in (1, 2):
         size = ids.shape[axis] - 1
         first, second = ids.narrow(axis, 0, size), ids.narrow(axis, 1, size)
         differ = (first != second) & (first != IGNORE) & (second != IGNORE)
-        border.narrow(axis, 0, size).logical_or_(differ)
-        border.narrow(axis, 1, size).logical_or_(differ)
-    weights = torch.ones(ids.shape, device=ids.device)
-    for radius, weight in reversed(BORDER_WEIGHTS):
-        weights[_widen(_widen(border, 1, radius), 2, radius)] = weight
-    return weights
+        borders.narrow(axis, 0, size).logical_or_(differ)
+        borders.narrow(axis, 1, size).logical_or_(differ)
+    return borders
+
+
+def widen(mask: Tensor, radius: int) -> Tensor:
+    """Return where an (N, H, W) mask is set within so many rows and so many columns."""
+    return _widen(_widen(mask, 1, radius), 2, radius)
 
 
 def _widen(mask: Tensor, axis: int, radius: int) -> Tensor:

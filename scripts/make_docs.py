@@ -16,12 +16,12 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 def networks() -> str:
     """Return the table of networks, from the registry."""
     lines = [
-        "| `--model` | paper | parameters | GMACs | classes | authors' mIoU (%) |",
-        "| --- | --- | --: | --: | --- | --- |",
+        "| `--model` | paper | parameters | GMACs | classes | authors' mIoU (%) | ours (%) |",
+        "| --- | --- | --: | --: | --- | --- | --- |",
     ]
     lines += [
         f"| `{name}` | {spec.title}, {spec.paper} | {spec.params:,} | {spec.macs / 1e9:.1f} "
-        f"| {spec.num_classes} ({spec.label_space}) | {spec.published} |"
+        f"| {spec.num_classes} ({spec.label_space}) | {spec.published} | {spec.measured} |"
         for name, spec in MODELS.items()
     ]
     return "\n".join(lines)

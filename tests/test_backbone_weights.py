@@ -31,8 +31,8 @@ def test_a_file_of_another_depth_is_refused_and_named(tmp_path: Path) -> None:
     assert "the file is of densenet169, the backbone of denseaspp169, den" in fault.hint
     assert "densenet121-a639ec97.pth" in fault.hint
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    fault = refused(lambda: load_backbone(OnResNet(50), saved(theirs("resnet18"), tmp_path / "r")))
-    assert "the file is of resnet18, which no network here has" in fault.hint
+    fault = refused(lambda: load_backbone(OnResNet(50), saved(theirs("resnet101"), tmp_path / "r")))
+    assert "the file is of resnet101, which no network here has" in fault.hint
 
 
 @pytest.mark.parametrize("lost", ["features.norm5.bias", "features.denseblock2.denselayer3.conv1"])

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "dseg"
 LEVELS = {
     "errors": 0, "registry": 0, "recipes": 0, "labels": 0,
     "nn": 1, "models": 2, "images": 3, "render": 3, "transforms": 3, "distributed": 3,
-    "checkpoints": 4, "datasets": 4, "losses": 4, "predict": 5, "transfer": 5,
+    "checkpoints": 4, "datasets": 4, "deploy": 4, "losses": 4, "predict": 5, "transfer": 5,
     "bench": 6, "evaluate": 6, "train": 7, "cli": 8,
 }  # fmt: skip
 NOT_AT_IMPORT = {"torch", "torchvision", "numpy", "PIL"}  # dseg --help answers without them

@@ -127,3 +127,12 @@ def test_the_focal_loss_by_hand() -> None:
     only = ids_of([0])
     loss(SegOutput(certain), only, loss.weigh(only)).backward()
     assert certain.grad is not None and not certain.grad.isnan().any()
+
+
+def test_auxiliary_outputs_learn_near_borders_alone_where_told() -> None:
+    loss = SegLoss(aux_weight=1.0, aux_border=1)
+    target = ids_of([0, 0, 0, 1, 1, 1])  # pixels 2 and 3 are the border, 1 and 4 near it
+    aux = [0.1, 0.5, 0.5, 0.5, 0.5, 0.1]
+    output = SegOutput(logits_of([0.5] * 6), (logits_of(aux),))
+    found = loss(output, target, loss.weigh(target))
+    assert float(found) == pytest.approx(2 * math.log(2), rel=1e-6)

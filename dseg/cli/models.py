@@ -32,7 +32,7 @@ def models(as_json: bool) -> None:
         return
     show_table(
         "",
-        ("network", "params (M)", "GMACs", "GFLOPs", "classes", "published mIoU (%)"),
+        ("network", "params (M)", "GMACs", "GFLOPs", "classes", "published mIoU (%)", "ours (%)"),
         (
             (
                 row["name"],
@@ -41,6 +41,7 @@ def models(as_json: bool) -> None:
                 f"{row['gflops']:.1f}",
                 f"{row['num_classes']} ({row['label_space']})",
                 row["published"],
+                row["measured"],
             )
             for row in rows
         ),
@@ -62,5 +63,6 @@ def _row(name: str) -> dict[str, Any]:
         "weights": spec.weights,
         "source": spec.source,
         "published": spec.published,
+        "measured": spec.measured,
         "recipe": spec.recipe,
     }

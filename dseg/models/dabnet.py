@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dseg.models.base import KeyMap, SegModel
-from dseg.nn.conv import conv_norm_act, norm_prelu
+from dseg.nn.conv import conv_norm_act, init_convs, norm_prelu
 
 EPS = 1e-3
 DILATIONS = (2, 2, 2), (4, 4, 8, 8, 16, 16)
@@ -73,9 +73,7 @@ class DABNet(SegModel):
         self.block2 = nn.Sequential(*(DABModule(128, rate) for rate in DILATIONS[1]))
         self.norm3 = norm_prelu(128 + 128 + 3, EPS)
         self.classifier = nn.Conv2d(128 + 128 + 3, num_classes, 1, bias=False)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)  # PReLU starts at a slope of 0.25, near ReLU
+        init_convs(self)  # PReLU starts at a slope of 0.25, near ReLU
 
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at the image's size."""

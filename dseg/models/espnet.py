@@ -9,9 +9,9 @@
       -> x2, fused with the stem by a 3x3                                    (N,K,h/2)
       -> x2, transposed convolutions all three                               (N,K,H)
 
-``ESPNetC`` ends after the encoder's classifier (figure 4c of the paper), ``ESPNet`` has the
-decoder too (figure 4d). The paper trains the first, then the second from its weights: an
-``ESPNetC`` file of the same p, q and classes is a file for the backbone of an ``ESPNet``.
+``ESPNetC`` ends after the encoder's classifier, ``ESPNet`` has the decoder too. The paper trains
+the first, then the second from its weights: an ``ESPNetC`` file of the same p, q and classes is a
+file for the backbone of an ``ESPNet``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from dseg.errors import DsegError
 from dseg.models.base import KeyMap, SegModel
 from dseg.nn.backbones.base import Backbone
-from dseg.nn.conv import conv_norm_act, norm_prelu
+from dseg.nn.conv import conv_norm_act, init_convs, norm_prelu
 from dseg.nn.esp import RATES, ESPModule
 
 EPS = 1e-3
@@ -37,8 +37,7 @@ class ESPEncoder(Backbone):
 
     Args:
         num_classes: of the logits at 1/8.
-        p, q: ESP modules at 1/4 and at 1/8, besides the ones that stride (alpha_2 and alpha_3 of
-            the paper).
+        p, q: ESP modules at 1/4 and at 1/8, besides the ones that stride.
     """
 
     torchvision_name = ""
@@ -77,7 +76,7 @@ class ESPNetC(SegModel):
 
     Args:
         num_classes: outputs.
-        p, q: ESP modules at 1/4 and at 1/8, 2 and 8 for Cityscapes in the paper.
+        p, q: ESP modules at 1/4 and at 1/8, 2 and 8 in the authors' best network.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -102,7 +101,7 @@ class ESPNetC(SegModel):
     def __init__(self, num_classes: int, p: int = 2, q: int = 8):
         super().__init__()
         self.backbone = ESPEncoder(num_classes, p, q)
-        _initialise(self)
+        init_convs(self)  # PReLU starts at a slope of 0.25, near ReLU
 
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at 1/8 of the image."""
@@ -113,7 +112,8 @@ class ESPNet(SegModel):
     """The encoder and the decoder; logits at the image's size.
 
     The release reads only sides that are multiples of 8, or one less. Here what a transposed
-    convolution makes too much on the right and at the bottom is cut, so that any side is read.
+    convolution makes too much on the right and at the bottom is cut, so that any side is read. As
+    in the release, the stem's map enters the last fusion as it is, without a 1x1 of its own.
 
     Args:
         num_classes: outputs, five at least, since the decoder's channels are the classes'.
@@ -166,7 +166,7 @@ class ESPNet(SegModel):
             num_classes + 16 + 3, num_classes, 3, act=nn.PReLU(num_classes), eps=EPS
         )
         self.classifier = _doubling(num_classes)
-        _initialise(self)
+        init_convs(self)  # PReLU starts at a slope of 0.25, near ReLU
 
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at the image's size."""
@@ -185,9 +185,3 @@ def _doubling(channels: int) -> nn.ConvTranspose2d:
 def _cut(x: Tensor, like: Tensor) -> Tensor:
     """Return the upper left of x that is as large as a map whose halved size was doubled."""
     return x[..., : like.shape[-2], : like.shape[-1]]
-
-
-def _initialise(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.kaiming_normal_(module.weight)  # PReLU starts at a slope of 0.25, near ReLU

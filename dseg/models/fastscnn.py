@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from dseg.models.base import KeyMap, SegModel
 from dseg.nn.backbones.mobilenet import InvertedResidual
-from dseg.nn.conv import conv_norm_act, depthwise_separable, fcn_head
-from dseg.nn.pooling import PoolingPyramid, resize_to
+from dseg.nn.conv import conv_norm_act, depthwise_separable, fcn_head, init_convs
+from dseg.nn.fuse import resize_like
+from dseg.nn.pooling import PoolingPyramid, pooling_context
 
 STAGES = ((64, 2), (96, 2), (128, 1))  # channels and stride of three bottlenecks each, table 1
 
@@ -35,8 +37,10 @@ class FastSCNN(SegModel):
     Args:
         num_classes: outputs.
         stem_padding: of the first 3x3. The release has 0, the paper's sizes (table 1) need 1.
-        fuse_dilation: of the depth-wise 3x3 on the coarse branch. The release has 1, the paper
-            (table 2) 4.
+        fuse_dilation: of the depth-wise 3x3 on the coarse branch. The release's is 1, the paper's
+            (section 3.2.3) 4.
+        inner_relu: ReLU between the two halves of a separable convolution. The release has it,
+            the paper (section 3.2.1) leaves it out.
         aux: add an auxiliary head on the stem's map, read in training only.
     """
 
@@ -74,33 +78,29 @@ class FastSCNN(SegModel):
         num_classes: int,
         stem_padding: int = 0,
         fuse_dilation: int = 1,
+        inner_relu: bool = True,
         aux: bool = False,
     ):
         super().__init__()
+        separable = partial(depthwise_separable, inner_relu=inner_relu)
         relu = nn.ReLU(inplace=True)
         self.stem = nn.Sequential(
             OrderedDict(
                 conv=conv_norm_act(3, 32, 3, stride=2, padding=stem_padding, act=relu),
-                separable1=depthwise_separable(32, 48, stride=2),
-                separable2=depthwise_separable(48, 64, stride=2),
+                separable1=separable(32, 48, stride=2),
+                separable2=separable(48, 64, stride=2),
             )
         )
         self.backbone = _bottlenecks(64)
-        pyramid = PoolingPyramid(128, 32)
-        reduce = conv_norm_act(pyramid.out_channels, 128, 1, act=nn.ReLU(inplace=True))
-        self.context = nn.Sequential(OrderedDict(pyramid=pyramid, reduce=reduce))
-        self.fuse = FeatureFusion(64, 128, 128, fuse_dilation)
+        self.context = pooling_context(PoolingPyramid(128, 32), 128, 1)
+        self.fuse = SumFusion(64, 128, 128, fuse_dilation)
         self.refine = nn.Sequential(
-            OrderedDict(
-                separable1=depthwise_separable(128, 128), separable2=depthwise_separable(128, 128)
-            )
+            OrderedDict(separable1=separable(128, 128), separable2=separable(128, 128))
         )
         self.dropout = nn.Dropout(0.1)
         self.classifier = nn.Conv2d(128, num_classes, 1)
         self.aux = fcn_head(64, num_classes, mid=64) if aux else None
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)
+        init_convs(self)
 
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at 1/8 of the image, in training the auxiliary ones after them."""
@@ -117,8 +117,8 @@ class FastSCNN(SegModel):
         return {"aux": any(key.startswith("aux.") for key in keys)}
 
 
-class FeatureFusion(nn.Module):
-    """The feature fusion module (table 2 of the paper): both maps projected, added, ReLU.
+class SumFusion(nn.Module):
+    """The feature fusion module (section 3.2.3): both maps projected, added, ReLU.
 
     Args:
         fine, coarse: channels of the two maps.
@@ -135,7 +135,7 @@ class FeatureFusion(nn.Module):
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """Map (N, fine, h, w) and (N, coarse, any, any) to (N, channels, h, w)."""
-        low = self.coarse(self.depthwise(resize_to(coarse, fine)))
+        low = self.coarse(self.depthwise(resize_like(coarse, fine, True)))
         out: Tensor = (low + self.fine(fine)).relu_()
         return out
 
@@ -144,12 +144,10 @@ def _bottlenecks(in_channels: int) -> nn.Sequential:
     """Build the stages of MobileNetV2's blocks, here with ReLU in place of ReLU6."""
     stages: OrderedDict[str, nn.Module] = OrderedDict()
     for index, (channels, stride) in enumerate(STAGES):
-        blocks = []
+        blocks: list[nn.Module] = []
         for number in range(3):
-            block = InvertedResidual(in_channels, channels, 6, 1 if number else stride, 1)
-            block.expand.act = nn.ReLU(inplace=True)
-            block.depthwise.act = nn.ReLU(inplace=True)
-            blocks.append(block)
+            steps = 1 if number else stride
+            blocks.append(InvertedResidual(in_channels, channels, 6, steps, act=nn.ReLU))
             in_channels = channels
         stages[f"stage{index + 1}"] = nn.Sequential(*blocks)
     return nn.Sequential(stages)

@@ -78,7 +78,12 @@ def norm_relu_conv(
 
 
 def depthwise_separable(
-    in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1
+    in_channels: int,
+    out_channels: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    inner_relu: bool = True,
 ) -> nn.Sequential:
     """Build a depth-wise 3x3 and a 1x1, each with norm and ReLU: ``depthwise``, ``pointwise``.
 
@@ -86,6 +91,7 @@ def depthwise_separable(
 
     Args:
         stride, dilation: of the 3x3.
+        inner_relu: False leaves out the ReLU between the two.
     """
     return nn.Sequential(
         OrderedDict(
@@ -94,7 +100,7 @@ def depthwise_separable(
                 stride=stride,
                 dilation=dilation,
                 groups=in_channels,
-                act=nn.ReLU(inplace=True),
+                act=nn.ReLU(inplace=True) if inner_relu else None,
             ),
             pointwise=conv_norm_act(in_channels, out_channels, 1, act=nn.ReLU(inplace=True)),
         )
@@ -125,3 +131,14 @@ def fcn_head(
             classifier=nn.Conv2d(mid, num_classes, 1),
         )
     )
+
+
+def init_convs(part: nn.Module, skip: str = "\0") -> None:
+    """Give the convolutions of a part new weights (He et al., ICCV 2015, eq. 10).
+
+    Args:
+        skip: prefix of the names that keep theirs, such as ``backbone.``.
+    """
+    for name, module in part.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and not name.startswith(skip):
+            nn.init.kaiming_normal_(module.weight)

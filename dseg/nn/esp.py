@@ -1,6 +1,8 @@
-"""Efficient spatial pyramid of dilated convolutions (Mehta et al., ECCV 2018, section 3)."""
+"""Efficient spatial pyramid of dilated convolutions (Mehta et al., ECCV 2018)."""
 
 from __future__ import annotations
+
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +17,9 @@ class ESPModule(nn.Module):
     """Reduce, split into five dilated 3x3 convolutions, sum hierarchically, concatenate.
 
     With branches ``y_r = D_r(reduce(x))`` the output before the norm is ``[y_1, y_2, y_2 + y_4,
-    y_2 + y_4 + y_8, y_2 + y_4 + y_8 + y_16]``: the sums (hierarchical feature fusion, section 3.2)
-    take the gridding artefacts away. The first branch is left out of them, since it has the
-    channels that five branches do not share evenly.
+    y_2 + y_4 + y_8, y_2 + y_4 + y_8 + y_16]``: the sums (hierarchical feature fusion) take the
+    gridding artefacts away. The first branch is left out of them, since it has the channels that
+    five branches do not share evenly.
 
     Args:
         in_channels: of the input.
@@ -60,8 +62,6 @@ class ESPModule(nn.Module):
         """Map (N, in_channels, h, w) to (N, out_channels, h / stride, w / stride), rounded up."""
         y = self.reduce(x)
         near, *far = (self.get_submodule(f"rate{rate}")(y) for rate in RATES)
-        for index in range(1, len(far)):
-            far[index] = far[index - 1] + far[index]
-        y = torch.cat([near, *far], 1)
+        y = torch.cat([near, *accumulate(far)], 1)
         out: Tensor = self.norm(x + y if self.residual else y)
         return out

@@ -23,7 +23,7 @@ def resize_like(x: Tensor, like: Tensor, align_corners: bool | None = None) -> T
 class FeatureFusion(nn.Module):
     """Concatenation, a 1x1 convolution, and its channels weighted once more by a gate.
 
-    The feature fusion module of BiSeNet (Yu et al., ECCV 2018, section 3.3): ``x + x * gate(x)``.
+    The feature fusion module of BiSeNet (Yu et al., ECCV 2018): ``x + x * gate(x)``.
 
     Args:
         in_channels: of all maps together.

@@ -16,7 +16,7 @@ def channel_gate(channels: int, mid: int = 0) -> nn.Sequential:
 
     Args:
         mid: channels between two convolutions with a ReLU (squeeze and excitation, Hu et al.,
-            CVPR 2018); 0 for one convolution with batch norm (BiSeNet, Yu et al., ECCV 2018).
+            CVPR 2018); 0 for one convolution with batch norm, as in attention refinement.
     """
     parts: OrderedDict[str, nn.Module] = OrderedDict(pool=nn.AdaptiveAvgPool2d(1))
     if mid:
@@ -31,7 +31,7 @@ def channel_gate(channels: int, mid: int = 0) -> nn.Sequential:
 
 
 class AttentionRefinement(nn.Module):
-    """A map times its channel gate (BiSeNet, section 3.2), after a 3x3 convolution.
+    """A map times its channel gate (BiSeNet, Yu et al., ECCV 2018), after a 3x3 convolution.
 
     In the paper the map is gated as it comes; both public versions first bring it to the channels
     of the context path.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -9,8 +10,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dseg.nn.conv import conv_norm_act
+from dseg.nn.fuse import resize_like
 
 SIZES = (1, 2, 3, 6)  # of the paper's four levels
+# of Fast_Seg's and GALD's module for PSPNet, once its name is "context", to pooling_context's keys
+RELEASE_KEYS = (
+    (r"^context\.stages\.0\.", "context.pyramid.size1."),
+    (r"^context\.stages\.1\.", "context.pyramid.size2."),
+    (r"^context\.stages\.2\.", "context.pyramid.size3."),
+    (r"^context\.stages\.3\.", "context.pyramid.size6."),
+    (r"^(context\.pyramid\.size\d)\.1\.", r"\1.conv."),
+    (r"^(context\.pyramid\.size\d)\.2\.", r"\1.norm."),
+    (r"^context\.bottleneck\.0\.", "context.reduce.conv."),
+    (r"^context\.bottleneck\.1\.", "context.reduce.norm."),
+)
 
 
 class PoolingPyramid(nn.Module):
@@ -52,10 +65,29 @@ class PoolingPyramid(nn.Module):
         """Map (N, in_channels, h, w) to (N, out_channels, h, w), levels in the order of sizes."""
         maps = [] if self.input_last else [x]
         for size, level in zip(self.sizes, self.children(), strict=True):
-            maps.append(resize_to(level(F.adaptive_avg_pool2d(x, size)), x))
+            maps.append(resize_like(level(F.adaptive_avg_pool2d(x, size)), x, True))
         return torch.cat([*maps, x] if self.input_last else maps, 1)
 
 
-def resize_to(x: Tensor, like: Tensor) -> Tensor:
-    """Resize (N, C, h, w) bilinearly, with align_corners, to the height and width of another."""
-    return F.interpolate(x, like.shape[-2:], mode="bilinear", align_corners=True)
+def pooling_context(
+    pyramid: PoolingPyramid,
+    out_channels: int,
+    kernel: int,
+    *,
+    padding: int | None = None,
+    dropout: float = 0.0,
+) -> nn.Sequential:
+    """Build a pyramid, the convolution with norm and ReLU that reduces it, and dropout of maps.
+
+    Args:
+        kernel, padding: of the convolution; by default it keeps the size.
+        dropout: probability; 0 builds none.
+    """
+    act = nn.ReLU(inplace=True)
+    parts: OrderedDict[str, nn.Module] = OrderedDict(
+        pyramid=pyramid,
+        reduce=conv_norm_act(pyramid.out_channels, out_channels, kernel, padding=padding, act=act),
+    )
+    if dropout:
+        parts["dropout"] = nn.Dropout2d(dropout)
+    return nn.Sequential(parts)

@@ -58,6 +58,7 @@ class Recipe:
         published_weights: one a class, in the data set's order.
         aux_weight: of each auxiliary output's loss.
         aux_loss: ``ce`` or ``ohem``, of the auxiliary outputs.
+        aux_border: they learn only within so many pixels of a border; 0 for everywhere.
         ema: decay of a running mean of the weights, which is then validated and kept; 0 for none.
         clip: largest norm of the gradient; 0 for any.
     """
@@ -96,6 +97,7 @@ class Recipe:
     published_weights: tuple[float, ...] = ()
     aux_weight: float = 0.4
     aux_loss: AuxLossName = "ce"
+    aux_border: int = 0
     ema: float = 0.0
     clip: float = 0.0
 
@@ -159,6 +161,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("ohem_keep", 0, 1e9),
     ("published_weights", 0, 1e6),
     ("aux_weight", 0, 100),
+    ("aux_border", 0, 8192),
     ("ema", 0, 0.9999999),
     ("clip", 0, 1e9),
 )

@@ -70,6 +70,7 @@ DENSEASPP: dict[str, ModelSpec] = {
         macs=1_239_479_222_272,
         goldens=("denseaspp161_deepmotion",),
         published="Cityscapes val 79.9 (single scale), 80.6 (multi-scale), test 79.5",
+        score=79.9,
     ),
     "denseaspp161_os16": ModelSpec(
         **_at_stride_16(D161), macs=612_434_968_576, goldens=("denseaspp161_os16_deepmotion",)
@@ -89,6 +90,7 @@ DENSEASPP: dict[str, ModelSpec] = {
         macs=83_773_358_080,
         goldens=("mobilenetdenseaspp_deepmotion",),
         published="Cityscapes val 74.5 (single scale), 75.0 (multi-scale)",
+        score=74.5,
     ),
     "mobilenetdenseaspp_os16": ModelSpec(
         **_at_stride_16(MOBILE),

@@ -27,6 +27,8 @@ class ModelSpec:
         weights: name of the authors' checkpoint file, empty if none was published.
         source: the authors' release, where that file is found.
         published: the authors' own figures with their protocol, in words.
+        score: published Cityscapes mIoU in percent, of the validation split where there is one,
+            single scale.
         measured: our figures, in words; weights/README.md says how each came about.
         recipe: how it is trained unless told otherwise, a key of ``dseg.recipes.RECIPES``.
     """
@@ -46,6 +48,7 @@ class ModelSpec:
     weights: str = ""
     source: str = ""
     published: str = ""
+    score: float | None = None
     measured: str = ""
     recipe: str = "denseaspp_cityscapes"
 

@@ -156,6 +156,7 @@ def make_loss(recipe: Recipe, weights: tuple[float, ...], device: torch.device) 
         main=recipe.loss,
         aux=recipe.aux_loss,
         aux_weight=recipe.aux_weight,
+        aux_border=recipe.aux_border,
         threshold=recipe.ohem_threshold,
         keep=recipe.ohem_keep,
     )

@@ -26,16 +26,28 @@ class InvertedResidual(nn.Module):
     """1x1 expansion, depthwise 3x3, linear 1x1 projection (section 3.3 of the paper).
 
     The expansion is there even where its ratio is 1, as in the DenseASPP authors' release.
+
+    Args:
+        in_channels, out_channels: of the block.
+        expansion: ratio of the channels within.
+        stride, dilation: of the 3x3.
+        act: kind of the two activations.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, expansion: int, stride: int, dilation: int
+        self,
+        in_channels: int,
+        out_channels: int,
+        expansion: int,
+        stride: int,
+        dilation: int = 1,
+        act: type[nn.ReLU] | type[nn.ReLU6] = nn.ReLU6,
     ):
         super().__init__()
         mid = in_channels * expansion
-        self.expand = conv_norm_act(in_channels, mid, 1, act=nn.ReLU6(inplace=True))
+        self.expand = conv_norm_act(in_channels, mid, 1, act=act(inplace=True))
         self.depthwise = conv_norm_act(
-            mid, mid, 3, stride=stride, dilation=dilation, groups=mid, act=nn.ReLU6(inplace=True)
+            mid, mid, 3, stride=stride, dilation=dilation, groups=mid, act=act(inplace=True)
         )
         self.project = conv_norm_act(mid, out_channels, 1)
         self.residual = stride == 1 and in_channels == out_channels

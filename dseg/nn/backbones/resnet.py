@@ -21,6 +21,15 @@ LAYOUTS: dict[int, Layout] = {
     16: ((1, 1, 1), (2, 1, 1), (2, 1, 1), (1, 1, 2)),
     32: ((1, 1, 1), (2, 1, 1), (2, 1, 1), (2, 1, 1)),
 }
+# the deep stem as most releases name it, where bn1 is the first norm, to ours
+DEEP_STEM_KEYS = (
+    (r"^(backbone\.)?conv1\.weight", r"\1conv1.0.weight"),
+    (r"^(backbone\.)?bn1\.", r"\1conv1.1."),
+    (r"^(backbone\.)?conv2\.", r"\1conv1.3."),
+    (r"^(backbone\.)?bn2\.", r"\1conv1.4."),
+    (r"^(backbone\.)?conv3\.", r"\1conv1.6."),
+    (r"^(backbone\.)?bn3\.", r"\1conv1.7."),
+)
 
 
 class Residual(nn.Module):
@@ -138,7 +147,7 @@ class ResNet(Backbone):
         DsegError: no such depth or output stride.
     """
 
-    KEY_MAP = ((r"^fc\.", None),)
+    KEY_MAP: tuple[tuple[str, str | None], ...] = ((r"^fc\.", None),)
 
     def __init__(
         self,
@@ -161,12 +170,11 @@ class ResNet(Backbone):
         self.stage_strides = tuple(min(stride, output_stride) for stride in (4, 8, 16, 32))
         self.out_channels = self.stage_channels[-1]
         channels = 2 * stem_width or 64
-        self.conv1 = (
-            _deep_stem(stem_width)
-            if stem_width
-            else nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
-        )
-        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv1: nn.Module = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
+        self.bn1: nn.Module = nn.BatchNorm2d(channels)
+        if stem_width:
+            self.KEY_MAP = (*self.KEY_MAP, *DEEP_STEM_KEYS)
+            self.conv1, self.bn1 = _deep_stem(stem_width), nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=ceil_mode)
         for index, plan in enumerate(layout or LAYOUTS[output_stride]):
@@ -216,7 +224,7 @@ def _stage(
 
 
 def _deep_stem(width: int) -> nn.Sequential:
-    """Build the three 3x3 convolutions; the norm and ReLU after the last are the caller's."""
+    """Build the three 3x3 convolutions with norms; the ReLU after the last is the caller's."""
     return nn.Sequential(
         _conv3x3(3, width, 2, 1),
         nn.BatchNorm2d(width),
@@ -225,6 +233,7 @@ def _deep_stem(width: int) -> nn.Sequential:
         nn.BatchNorm2d(width),
         nn.ReLU(inplace=True),
         _conv3x3(width, 2 * width, 1, 1),
+        nn.BatchNorm2d(2 * width),
     )
 
 

@@ -1,0 +1,98 @@
+"""SwiftNet: a light ladder on an ImageNet backbone (Orsic et al., CVPR 2019, section 3).
+
+    image (N,3,H,W)
+      -> backbone    ResNet-18 or -34, maps at 1/4, 1/8, 1/16 and 1/32
+      -> fuse        pooling of the last over grids, steps up to 1/4   (N,C,H/4,W/4)
+      -> classifier  norm, ReLU, 1x1                                   (N,K,H/4,W/4)
+      -> to the image's size
+
+The paper takes the backbone's maps before their last ReLU. In both releases that ReLU works in
+place, so that theirs, and ours, are the maps after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from dseg.models.base import KeyMap, SegModel
+from dseg.nn.backbones.resnet import ResNet
+from dseg.nn.conv import fcn_head, init_convs, norm_relu_conv
+from dseg.nn.ladder import Ladder
+
+
+class SwiftNet(SegModel):
+    """The authors' network.
+
+    Args:
+        num_classes: outputs.
+        depth: of the ResNet: 18 or 34.
+        width: channels of the ladder.
+    """
+
+    KEY_MAP: ClassVar[KeyMap] = (
+        (r"^backbone\.img_(mean|std|scale)$", None),  # the release normalises in the network
+        (r"^backbone\.spp\.spp\.spp_bn\.", "fuse.context.reduce."),
+        (r"^backbone\.spp\.spp\.spp_fuse\.", "fuse.context.fuse."),
+        (r"^backbone\.spp\.spp\.spp(\d)\.", r"fuse.context.levels.\1."),
+        (r"^backbone\.upsample\.(\d)\.bottleneck\.", r"fuse.steps.\1.lateral."),
+        (r"^backbone\.upsample\.(\d)\.blend_conv\.", r"fuse.steps.\1.blend."),
+        (r"^logits\.", "classifier."),
+    )
+    align_corners: ClassVar[bool] = False
+    classifiers = ("classifier.conv.",)
+
+    def __init__(self, num_classes: int, depth: int, width: int = 128):
+        super().__init__()
+        self.backbone = ResNet(depth)
+        self.fuse = Ladder(self.backbone.stage_channels, width, align_corners=self.align_corners)
+        self.classifier = norm_relu_conv(width, num_classes, 1, bias=True)
+        init_convs(self, skip="backbone.")
+
+    def logits(self, image: Tensor) -> list[Tensor]:
+        """Return the logits at 1/4 of the image."""
+        return [self.classifier(self.fuse(self.backbone.maps(image)))]
+
+
+class NarrowSwiftNet(SegModel):
+    """A second public version: the ladder is as wide as there are classes, and ends in logits.
+
+    Args:
+        num_classes: outputs.
+        aux: add an auxiliary head on the map at 1/16, read in training only.
+        depth: of the ResNet: 18 or 34.
+    """
+
+    KEY_MAP: ClassVar[KeyMap] = (
+        (r"^(conv1|bn1|layer\d|spp|upsample)\.", r"backbone.\1."),
+        *SwiftNet.KEY_MAP,
+        (r"^dsn\.0\.", "aux.reduce.conv."),
+        (r"^dsn\.1\.", "aux.reduce.norm."),
+        (r"^dsn\.4\.", "aux.classifier."),
+    )
+    classifiers = ("fuse.steps.2.blend.conv.", "fuse.", "aux.classifier.")
+
+    def __init__(self, num_classes: int, aux: bool = False, depth: int = 18):
+        super().__init__()
+        self.backbone = ResNet(depth)
+        channels = self.backbone.stage_channels
+        self.fuse = Ladder(channels, num_classes, align_corners=self.align_corners)
+        self.aux: nn.Module | None = None
+        if aux:
+            self.aux = fcn_head(channels[2], num_classes, mid=channels[2], bias=True)
+        init_convs(self, skip="backbone.")
+
+    def logits(self, image: Tensor) -> list[Tensor]:
+        """Return the logits at 1/4 of the image, in training the auxiliary ones at 1/16 too."""
+        maps = self.backbone.maps(image)
+        scores = [self.fuse(maps)]
+        if self.aux is not None and self.training:
+            scores.append(self.aux(maps[2]))
+        return scores
+
+    @classmethod
+    def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
+        """Ask for the auxiliary head where the checkpoint holds one."""
+        return {"aux": any(key.startswith("aux.") for key in keys)}

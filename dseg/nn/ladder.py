@@ -1,0 +1,100 @@
+"""The ladder of SwiftNet: pooling over grids, then steps up with lateral connections.
+
+Orsic et al., CVPR 2019, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dseg.nn.conv import norm_relu_conv
+from dseg.nn.fuse import resize_like
+
+ROWS = (8, 4, 2)  # of the grids
+
+
+class Ladder(nn.Module):
+    """Spatial pyramid pooling of the coarsest map, then a step up to each finer one.
+
+    Args:
+        in_channels: of the maps, finest first.
+        width: channels of all that follows.
+        align_corners: of every upsampling.
+    """
+
+    def __init__(self, in_channels: Sequence[int], width: int, *, align_corners: bool = False):
+        super().__init__()
+        *skips, coarsest = in_channels
+        self.context = SpatialPyramidPooling(coarsest, width, align_corners)
+        self.steps = nn.ModuleList(
+            UpsamplingStep(skip, width, align_corners) for skip in reversed(skips)
+        )
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Map (N, in_channels[i], h, w) each to (N, width, h, w) of the finest."""
+        *skips, coarsest = maps
+        x: Tensor = self.context(coarsest)
+        for step, skip in zip(self.steps, reversed(skips), strict=True):
+            x = step(x, skip)
+        return x
+
+
+class SpatialPyramidPooling(nn.Module):
+    """The reduced map beside its averages over grids of nearly square cells, reduced again.
+
+    A grid has 8, 4 or 2 rows, and columns in proportion to the map's sides. The norms' momentum is
+    the release's.
+
+    Args:
+        in_channels: of the map.
+        width: channels after each reduction; a grid has a third.
+        align_corners: of the grids' upsampling.
+    """
+
+    def __init__(self, in_channels: int, width: int, align_corners: bool, momentum: float = 0.005):
+        super().__init__()
+        self.align_corners = align_corners
+        share = max(1, width // len(ROWS))
+        self.reduce = norm_relu_conv(in_channels, width, 1, momentum=momentum)
+        self.levels = nn.ModuleList(
+            norm_relu_conv(width, share, 1, momentum=momentum) for _ in ROWS
+        )
+        self.fuse = norm_relu_conv(width + len(ROWS) * share, width, 1, momentum=momentum)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, h, w) to (N, width, h, w)."""
+        x = self.reduce(x)
+        height, width = (int(side) for side in x.shape[-2:])
+        maps = [x]
+        for rows, level in zip(ROWS, self.levels, strict=True):
+            columns = max(1, round(rows * width / height))
+            cells = level(F.adaptive_avg_pool2d(x, (rows, columns)))
+            maps.append(resize_like(cells, x, self.align_corners))
+        out: Tensor = self.fuse(torch.cat(maps, 1))
+        return out
+
+
+class UpsamplingStep(nn.Module):
+    """A coarse map brought to the size of a finer one, added to its projection, and blended.
+
+    Args:
+        skip_channels: of the finer map.
+        width: channels of the coarse map, of the projection and out.
+        align_corners: of the upsampling.
+    """
+
+    def __init__(self, skip_channels: int, width: int, align_corners: bool):
+        super().__init__()
+        self.align_corners = align_corners
+        self.lateral = norm_relu_conv(skip_channels, width, 1)
+        self.blend = norm_relu_conv(width, width, 3)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Map (N, width, any, any) and (N, skip_channels, h, w) to (N, width, h, w)."""
+        lateral = self.lateral(skip)
+        out: Tensor = self.blend(lateral + resize_like(x, lateral, self.align_corners))
+        return out
