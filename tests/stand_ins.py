@@ -24,18 +24,25 @@ def draw(height: int, width: int, seed: int = 0) -> Pixels:
     return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
+class Sizes(list[tuple[int, int]]):
+    """A list that a network shares with its copies."""
+
+    def __deepcopy__(self, memo: object) -> Sizes:
+        return self
+
+
 class StandIn(SegModel):
     """Three classes whose scores are a strided convolution of the image, upsampled fourfold.
 
     Attributes:
-        sizes: of every image that it has seen.
+        sizes: of every image that it, or a copy of it, has seen.
     """
 
     def __init__(self, classes: int = 3, stride: int = 4):
         super().__init__()
         torch.manual_seed(5)
         self.conv = nn.Conv2d(3, classes, stride, stride=stride)
-        self.sizes: list[tuple[int, int]] = []
+        self.sizes = Sizes()
         space = unnamed_label_space(classes)
         self.card = ModelCard(network="stand-in", kwargs={}, label_space=space, mean=MEAN, std=STD)
 

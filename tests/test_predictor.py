@@ -24,7 +24,7 @@ from dseg.images import Pixels
 from dseg.models import SegModel, build_model
 from dseg.predict import Prediction, Predictor
 from dseg.predict.devices import find_amp, find_device
-from dseg.predict.predictor import MULTI_SCALES
+from dseg.predict.protocol import MULTI_SCALES
 
 
 @pytest.fixture(autouse=True)

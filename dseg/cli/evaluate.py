@@ -1,36 +1,50 @@
-"""``dseg eval``: predictions and ground truth in, scores out."""
+"""``dseg eval``: predictions, or a network, and ground truth in, scores out."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from dseg.cli.console import say, show_table
-from dseg.cli.params import write_json
+from dseg.cli.console import say
+from dseg.cli.network import Network
+from dseg.cli.prediction import PredictionCommand
+from dseg.cli.scores import show_scores, verify
 from dseg.cli.scoring import CITYSCAPES, Options, check_options, scoring_options
 from dseg.cli.shares import share_progress
-from dseg.errors import EXIT_VERIFICATION, DsegError
+from dseg.errors import DsegError
 
 if TYPE_CHECKING:
     from dseg.datasets import Dataset
     from dseg.distributed import Group
     from dseg.evaluate import CityscapesScores, ClassScores, Pairs
     from dseg.labels import LabelSpace
+    from dseg.predict import Protocol, Settings
+
+AHEAD = 8  # images that are decoded while a network predicts, at most one a core
 
 
 class Task(NamedTuple):
-    """What is to be compared: ``dataset`` says how, None if that is known without it."""
+    """What is to be compared.
+
+    Attributes:
+        gt_dir: the ground truth.
+        pred_dir: the predictions; None if a network makes them of the images in ``pairs``.
+        pairs: ground truth, with predictions or images.
+        dataset: says how masks are read, None if that is known without it.
+    """
 
     gt_dir: Path
-    pred_dir: Path
+    pred_dir: Path | None
     pairs: Pairs
     dataset: Dataset | None
 
 
-@click.command("eval", short_help="Score predictions against ground truth.")
+@click.command("eval", cls=PredictionCommand, short_help="Score predictions against ground truth.")
 @scoring_options
 def evaluate(**given: Any) -> None:
     """Compute the official Cityscapes scores: IoU and iIoU of classes and categories.
@@ -43,53 +57,72 @@ def evaluate(**given: Any) -> None:
     With --dataset, any data set that dseg trains on: plain IoU, as in its
     validation. Classes that no mask of it can hold are left out of the mean.
 
+    With --model or --weights in place of --pred-dir, the network predicts what
+    is scored, and no masks are written. The scores are those of dseg infer
+    followed by dseg eval.
+
     \b
     Example:
       dseg eval --pred-dir results/label_ids --gt-dir gtFine/val
       dseg eval --pred-dir results --data-dir cityscapes --json scores.json
       dseg eval --pred-dir out --gt-dir masks --num-classes 5 --ignore 0
       dseg eval --pred-dir results --dataset camvid --data-dir CamVid --split test
+      dseg eval --model DABNet --dataset cityscapes --data-dir cityscapes --input-scale 0.5
     """
     from dseg.distributed import joined
 
+    network = Network.take(given)
     with joined("cpu") as group:
-        _evaluate(Options(**given), group)
+        _evaluate(Options(network=network, **given), group)
 
 
 def _evaluate(options: Options, group: Group) -> None:
     """Score each process's share of the images; the first process does all the rest."""
     from dseg.evaluate import refuse_blank_truth, refuse_train_ids
 
+    protocol = check_options(options)
     task = group.from_main(lambda: _find(options))
     start = time.perf_counter()
-    scores = _score(options, task, group)
+    settings = None
+    if protocol is None:
+        scores = _score(options, task, group)
+    else:
+        with _predicting(options, protocol, task, group) as (reading, settings):
+            scores = _score(options, task, group, **reading)
     refuse_blank_truth(scores, task.gt_dir)
-    if options.cityscapes and options.pred_ids is None:
+    if task.pred_dir is not None and options.cityscapes and options.pred_ids is None:
         refuse_train_ids(scores.confusion, task.pred_dir)
     if group.main:
-        _show(options, task, scores)
+        missing = task.pairs.missing
+        show_scores(options, scores, dataset=task.dataset, settings=settings, missing=missing)
         if not options.quiet:
-            say(f"Scored in {time.perf_counter() - start:.1f} s.")
+            what = "Scored" if settings is None else "Predicted and scored"
+            say(f"{what} in {time.perf_counter() - start:.1f} s.")
     group.barrier()  # torchrun ends all with the first that exits with a failure
-    _verify(options, scores.mean_iou)
+    verify(options, scores.mean_iou)
 
 
 def _find(options: Options) -> Task:
-    """Find the ground truth, the predictions and which belong together."""
-    check_options(options)
-    dataset = _find_dataset(options)
-    folders = _folders(options)
-    return Task(*folders, _find_pairs(options, dataset, *folders), dataset)
+    """Find the ground truth, the predictions or images, and which belong together."""
+    from dseg.evaluate import find_image_pairs
+
+    gt_dir = _truth_folder(options)
+    if options.network.named:
+        split = _load_split(options)
+        pairs = find_image_pairs(split, official=options.cityscapes)
+        return Task(gt_dir, None, pairs, None if options.cityscapes else split)
+    unnamed = options.dataset is None or options.cityscapes
+    dataset = None if unnamed else _load_split(options)
+    pred_dir = _prediction_folder(options)
+    return Task(gt_dir, pred_dir, _find_pairs(options, dataset, gt_dir, pred_dir), dataset)
 
 
-def _find_dataset(options: Options) -> Dataset | None:
-    """Return the split to score, unless Cityscapes' own rules find its files."""
+def _load_split(options: Options) -> Dataset:
+    """Return the images and masks of the data set that is named."""
     from dseg.datasets import load_dataset
     from dseg.labels import find_label_space
 
-    if options.dataset is None or options.cityscapes:
-        return None
-    assert options.data_dir is not None  # checked before
+    assert options.dataset is not None and options.data_dir is not None  # checked before
     return load_dataset(
         options.dataset,
         options.data_dir,
@@ -99,20 +132,23 @@ def _find_dataset(options: Options) -> Dataset | None:
     )
 
 
-def _folders(options: Options) -> tuple[Path, Path]:
-    """Return the folders of ground truth and of predictions."""
-    from dseg.evaluate import prediction_folder
-
+def _truth_folder(options: Options) -> Path:
     gt_dir = options.gt_dir or options.data_dir
     if options.data_dir is not None and options.cityscapes:
         gt_dir = options.data_dir / "gtFine" / options.split
     assert gt_dir is not None
-    pred_dir = prediction_folder(
-        options.pred_dir, "train_ids" if options.pred_ids == "train" else "label_ids"
-    )
+    return gt_dir
+
+
+def _prediction_folder(options: Options) -> Path:
+    from dseg.evaluate import prediction_folder
+
+    assert options.pred_dir is not None
+    kind = "train_ids" if options.pred_ids == "train" else "label_ids"
+    pred_dir = prediction_folder(options.pred_dir, kind)
     if pred_dir != options.pred_dir:
         say(f"Several kinds of output in {options.pred_dir}; scoring {pred_dir}.")
-    return gt_dir, pred_dir
+    return pred_dir
 
 
 def _find_pairs(options: Options, dataset: Dataset | None, gt_dir: Path, pred_dir: Path) -> Pairs:
@@ -153,101 +189,64 @@ def _label_space(options: Options) -> LabelSpace:
     )
 
 
-def _score(options: Options, task: Task, group: Group) -> CityscapesScores | ClassScores:
-    """Run the engine that was asked for."""
-    from dseg.evaluate import (
-        evaluate_cityscapes,
-        evaluate_dataset,
-        evaluate_official,
-        evaluate_pairs,
-    )
+@contextmanager
+def _predicting(
+    options: Options, protocol: Protocol, task: Task, group: Group
+) -> Iterator[tuple[dict[str, Any], Settings]]:
+    """Load the network; give how the engines read its predictions, and what these depend on."""
+    from dseg.evaluate import predictions_of, refuse_other_classes
+    from dseg.evaluate.counting import count_cores
+    from dseg.labels import find_label_space
+
+    predictor, settings = options.network.load(protocol, group)
+    space = task.dataset.space if task.dataset is not None else find_label_space(CITYSCAPES)
+    refuse_other_classes(predictor.label_space, space, str(options.dataset))
+    workers = options.workers or min(AHEAD, group.share_of(count_cores()))
+    with predictions_of(predictor) as read_prediction:
+        yield {"read_prediction": read_prediction, "workers": workers}, settings
+
+
+def _score(
+    options: Options, task: Task, group: Group, **reading: Any
+) -> CityscapesScores | ClassScores:
+    """Run the engine that was asked for.
+
+    Args:
+        reading: how a network's train ids are read in place of masks, if there is one.
+    """
+    from dseg.evaluate import evaluate_cityscapes, evaluate_dataset, evaluate_pairs
 
     files = task.pairs.gt_files, task.pairs.pred_files
-    per_image = options.per_image or options.csv_file is not None
     if options.official:
-        if group.main and not options.quiet:
-            alone = " in one process" if group.world_size > 1 else ""
-            say(f"The official engine scores {len(files[0])} images{alone}; this takes a while.")
-        return group.from_main(
-            lambda: evaluate_official(*files, instances=options.instances, per_image=per_image)
-        )
+        return _score_officially(options, files, group)
+    pred_ids = "train" if reading else options.pred_ids
     with share_progress("scoring", files[0], group, quiet=options.quiet) as advance:
         shared: dict[str, Any] = {
             "workers": options.workers,
-            "per_image": per_image,
+            "per_image": options.wants_images,
             "advance": advance,
             "group": group,
+            **reading,
         }
         if task.dataset is not None:
-            return evaluate_dataset(*files, task.dataset, pred_ids=options.pred_ids, **shared)
+            return evaluate_dataset(*files, task.dataset, pred_ids=pred_ids, **shared)
         if not options.cityscapes:
             return evaluate_pairs(*files, _label_space(options), **shared)
         return evaluate_cityscapes(
-            *files, instances=options.instances, pred_ids=options.pred_ids or "label", **shared
+            *files, instances=options.instances, pred_ids=pred_ids or "label", **shared
         )
 
 
-def _show(options: Options, task: Task, scores: CityscapesScores | ClassScores) -> None:
-    """Write the files that were asked for, and the tables unless stdout is taken."""
-    from dseg.evaluate import make_csv, make_json, make_tables
+def _score_officially(
+    options: Options, files: tuple[list[Path], list[Path]], group: Group
+) -> CityscapesScores:
+    from dseg.evaluate import evaluate_official
 
-    if options.csv_file is not None:
-        _write_csv(options.csv_file, make_csv(scores.images))
-    if options.json_file is not None:
-        missing = [path.name for path in task.pairs.missing]
-        write_json(options.json_file, _make_facts(task.dataset) | make_json(scores, missing))
-    if "-" not in (str(options.json_file), str(options.csv_file)):
-        for table in make_tables(scores):
-            show_table(_name(task.dataset) + table.title, table.columns, table.rows)
-    left_out = _left_out(task.dataset)
-    if left_out and not options.quiet:
-        say(f"Left out of the mean, as no mask can hold them: {', '.join(left_out)}.")
-
-
-def _make_facts(dataset: Dataset | None) -> dict[str, object]:
-    """Return what JSON says of a data set."""
-    if dataset is None:
-        return {}
-    return {
-        "dataset": dataset.name,
-        "split": dataset.split,
-        "leftOutClasses": _left_out(dataset),
-    }
-
-
-def _name(dataset: Dataset | None) -> str:
-    """Return what stands before the name of the classes in a table's title."""
-    return "" if dataset is None else f"{dataset.name} {dataset.split}, classes of "
-
-
-def _left_out(dataset: Dataset | None) -> list[str]:
-    """Return the names of the classes that no mask of the data set can hold."""
-    if dataset is None:
-        return []
-    names = enumerate(dataset.space.names)
-    return [name for train_id, name in names if train_id not in dataset.classes]
-
-
-def _write_csv(target: Path, rows: list[list[str]]) -> None:
-    import csv
-    import io
-
-    from dseg.images import written_whole
-
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    if str(target) == "-":
-        click.echo(text.getvalue(), nl=False)
-        return
-    with written_whole(target) as part:
-        part.write_text(text.getvalue(), encoding="utf-8", errors="backslashreplace")
-
-
-def _verify(options: Options, mean_iou: float) -> None:
-    """Fail if the mean IoU, a number from 0 to 1 or NaN, is below what was asked for."""
-    if options.fail_under is not None and not mean_iou >= options.fail_under / 100:
-        raise DsegError(
-            f"Mean IoU {100 * mean_iou:.3f} % is below the {options.fail_under:g} % asked for.",
-            hint="the table names the classes that pull it down; or lower --fail-under.",
-            exit_code=EXIT_VERIFICATION,
+    if group.main and not options.quiet:
+        alone = " in one process" if group.world_size > 1 else ""
+        say(f"The official engine scores {len(files[0])} images{alone}; this takes a while.")
+    return group.from_main(
+        lambda: evaluate_official(
+            *files, instances=options.instances, per_image=options.wants_images
         )
+    )

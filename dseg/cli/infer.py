@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
+from dseg.cli.network import Network
 from dseg.cli.prediction import PredictionCommand, prediction_options, run
 
 
 @click.command(cls=PredictionCommand, short_help="Segment images: one scale, whole image.")
 @prediction_options
-def infer(tile: tuple[int, int] | None, overlap: float, **options: Any) -> None:
+def infer(**given: Any) -> None:
     """Write masks of every image of the SOURCEs: folders, files, patterns, or '-' for a list.
 
     Results keep the folders of the input: label_ids/ holds what the data set's evaluation reads,
@@ -21,7 +22,7 @@ def infer(tile: tuple[int, int] | None, overlap: float, **options: Any) -> None:
     \b
     Example:
       dseg infer --model DenseASPP161 --img-dir leftImg8bit/val --out results
+      dseg infer --model DenseASPP161 --img-dir photos --input-size 1024x2048
     """
-    from dseg.predict import Protocol
-
-    run(Protocol(tile=tile, overlap=overlap), **options)
+    network = Network.take(given)
+    run(network, **given)

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dseg.cli.console import say
+from dseg.cli.network import (
+    SIGHT_OPTIONS,
+    Network,
+    model_option,
+    partial_option,
+    weights_option,
+)
 from dseg.cli.params import (
     FILE,
     FOLDER,
     Command,
     Kinds,
-    ModelName,
     Option,
-    Share,
-    TileSize,
     amp_option,
     device_option,
     json_option,
@@ -29,20 +32,13 @@ from dseg.cli.shares import make_facts, say_summary, share_progress
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 
 if TYPE_CHECKING:
-    from dseg.checkpoints import LoadReport
-    from dseg.distributed import Group
-    from dseg.predict import ImageFile, Predictor, Protocol, Settings
+    from dseg.predict import ImageFile
 
 OPTIONS: tuple[Option, ...] = (
     click.argument("sources", metavar="[SOURCE]...", nargs=-1),
     click.option("--img-dir", type=FILE, metavar="DIR", help="A folder of images, as a SOURCE."),
-    click.option("--model", type=ModelName(), metavar="NAME", help="The network; see: dseg models"),
-    click.option(
-        *("-w", "--weights"),
-        type=FILE,
-        metavar="FILE",
-        help="Checkpoint, the authors' or our own; by default the network's in weights/.",
-    ),
+    model_option,
+    weights_option,
     click.option(
         *("-o", "--out"),
         type=FOLDER,
@@ -66,23 +62,11 @@ OPTIONS: tuple[Option, ...] = (
         show_default=True,
         help="jpg is faster and smaller.",
     ),
-    click.option(
-        "--tile",
-        type=TileSize(),
-        metavar="HxW",
-        help="Predict in tiles; by default only images that are too large for memory.",
-    ),
-    click.option(
-        "--overlap",
-        type=Share(),
-        default="1/3",
-        show_default=True,
-        help="Share of a tile that its neighbour covers again.",
-    ),
+    *SIGHT_OPTIONS,
     device_option,
     amp_option,
     click.option("--overwrite", is_flag=True, help="Make again what is there already."),
-    click.option("--partial", is_flag=True, help="Accept a checkpoint that fits only in part."),
+    partial_option,
     click.option(
         "--max-pixels",
         type=click.IntRange(min=1),
@@ -126,19 +110,14 @@ def prediction_options(command: Command) -> Command:
 
 
 def run(
-    protocol: Protocol,
+    network: Network,
     *,
     sources: tuple[str, ...],
     img_dir: Path | None,
-    model: str | None,
-    weights: Path | None,
     out: Path,
     kinds: tuple[str, ...],
     overlay_format: str,
-    device: str,
-    amp: str,
     overwrite: bool,
-    partial: bool,
     max_pixels: int,
     json_file: Path | None,
     quiet: bool,
@@ -151,13 +130,13 @@ def run(
         DsegError: nothing to do, no such network, weights or device, or results that stand in
             the way.
     """
-    from dseg.distributed import joined, local_device
+    from dseg.distributed import joined
     from dseg.predict import predict_images
 
     with joined("cpu") as group:
+        protocol = network.make_protocol()
         images = group.from_main(lambda: _find(sources, img_dir, out))
-        device = local_device(device, group)
-        predictor, settings = _load(protocol, model, weights, device, amp, partial, group)
+        predictor, settings = network.load(protocol, group)
         with share_progress("labelled", images, group, quiet=quiet) as advance:
             summary = predict_images(
                 predictor,
@@ -217,38 +196,3 @@ def _keep_apart(named: list[str | Path], out: Path) -> None:
             raise DsegError(
                 f"{source} lies where results of {out} are written.", hint="name another --out."
             )
-
-
-def _load(
-    protocol: Protocol,
-    model: str | None,
-    weights: Path | None,
-    device: str,
-    amp: str,
-    partial: bool,
-    group: Group,
-) -> tuple[Predictor, Settings]:
-    from dseg.checkpoints import find_shipped, find_weights, sha256
-    from dseg.predict import Predictor, Settings
-
-    if model is not None:
-        file = find_weights(model, weights)
-    else:
-        file = weights or find_shipped()
-        if weights is None and group.main:
-            say(f"No network is named: using {file.name}, which ships with dseg (dseg inspect).")
-    predictor = Predictor.load(
-        model,
-        file,
-        protocol=protocol,
-        device=device,
-        amp=amp,
-        partial=partial,
-        on_report=_warn_of_partial_fit if group.main else lambda report: None,
-    )
-    return predictor, Settings.of(predictor, file.name, sha256(file))
-
-
-def _warn_of_partial_fit(report: LoadReport) -> None:
-    if not report.complete:
-        say(f"WARNING: the checkpoint fits in part: {report}.")

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from dseg.cli.network import (
+    SIGHT_OPTIONS,
+    Network,
+    flip_option,
+    fusion_option,
+    model_option,
+    partial_option,
+    scales_option,
+    weights_option,
+)
 from dseg.cli.params import (
     FILE,
     FOLDER,
     Command,
+    amp_option,
+    device_option,
     json_option,
     quiet_option,
     workers_option,
 )
 from dseg.errors import DsegError
+
+if TYPE_CHECKING:
+    from dseg.predict import Protocol
 
 CITYSCAPES = "cityscapes"
 OFFICIAL = (CITYSCAPES, "scenes")  # data sets in Cityscapes' layout, with instances
@@ -36,7 +52,9 @@ class DatasetName(click.ParamType):  # type: ignore[type-arg]  # not generic in 
 
 
 OPTIONS = (
-    click.option("--pred-dir", type=FOLDER, required=True, help="Predicted label ids, any depth."),
+    click.option("--pred-dir", type=FOLDER, help="Predicted label ids, any depth."),
+    model_option,
+    weights_option,
     click.option("--gt-dir", type=FOLDER, help="Ground truth, at any depth, such as gtFine/val."),
     click.option(
         "--dataset",
@@ -92,6 +110,13 @@ OPTIONS = (
         metavar="PERCENT",
         help="Exit with 4 if the mean IoU is below.",
     ),
+    scales_option("1.0"),
+    flip_option(False),
+    fusion_option,
+    *SIGHT_OPTIONS,
+    device_option,
+    amp_option,
+    partial_option,
     workers_option("Threads, by default one a core; the scores do not depend on it."),
     quiet_option,
 )
@@ -99,9 +124,10 @@ OPTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options of ``dseg eval``, named as on the command line."""
+    """The options of ``dseg eval``, named as on the command line; those of a network together."""
 
-    pred_dir: Path
+    network: Network
+    pred_dir: Path | None
     gt_dir: Path | None
     dataset: str | None
     data_dir: Path | None
@@ -128,6 +154,11 @@ class Options:
             return self.dataset in OFFICIAL and self.label_space is None
         return self.num_classes is None and self.label_space in (None, CITYSCAPES)
 
+    @property
+    def wants_images(self) -> bool:
+        """Whether the scores of each image are wanted."""
+        return self.per_image or self.csv_file is not None
+
 
 def scoring_options(command: Command) -> Command:
     """Add the options of ``dseg eval``."""
@@ -136,12 +167,16 @@ def scoring_options(command: Command) -> Command:
     return command
 
 
-def check_options(options: Options) -> None:
+def check_options(options: Options) -> Protocol | None:
     """Refuse options that contradict each other.
+
+    Returns:
+        How a network is to see the images; None if predictions are there.
 
     Raises:
         DsegError: names the first two that do.
     """
+    _check_predictions(options)
     _check_truth(options)
     _check_engine(options)
     if options.per_image and options.csv_file is None and options.json_file is None:
@@ -150,6 +185,38 @@ def check_options(options: Options) -> None:
         )
     if str(options.csv_file) == str(options.json_file) == "-":
         raise DsegError("JSON and CSV both want stdout.", hint="give one of them a file.")
+    return options.network.make_protocol() if options.network.named else None
+
+
+def _check_predictions(options: Options) -> None:
+    """Refuse no predictions, or two kinds of them, and what goes with the other kind."""
+    if options.pred_dir is not None:
+        for option in options.network.changed():
+            raise DsegError(
+                f"{option} does not go with --pred-dir: its masks are there already.",
+                hint="score them, or leave --pred-dir away and let a network predict.",
+            )
+        return
+    if not options.network.named:
+        raise DsegError(
+            "There is nothing to score: neither predictions nor a network are named.",
+            hint="name masks with --pred-dir DIR, or what predicts them with --model or --weights.",
+        )
+    if options.dataset is None:
+        raise DsegError(
+            "A network is to be scored, but no data set is named.",
+            hint="name one with --dataset and --data-dir; the images of --gt-dir are not known.",
+        )
+    for option, used in {
+        "--pred-ids": options.pred_ids is not None,
+        "--official": options.official,
+        "--allow-missing": options.allow_missing,
+    }.items():
+        if used:
+            raise DsegError(
+                f"{option} is for masks, but a network is to be scored.",
+                hint=f"leave {option} away, or write masks with dseg infer and name --pred-dir.",
+            )
 
 
 def _check_truth(options: Options) -> None:

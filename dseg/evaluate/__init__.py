@@ -12,6 +12,7 @@ from dseg.evaluate.pairs import (
 )
 from dseg.evaluate.plain import evaluate_pairs
 from dseg.evaluate.plausibility import refuse_blank_truth, refuse_train_ids
+from dseg.evaluate.predicted import find_image_pairs, predictions_of, refuse_other_classes
 from dseg.evaluate.report import make_csv, make_json, make_tables
 from dseg.evaluate.scores import CityscapesScores, ClassScores, ImageScores
 
@@ -27,10 +28,13 @@ __all__ = [
     "find_cityscapes_pairs",
     "find_dataset_pairs",
     "find_folder_pairs",
+    "find_image_pairs",
     "make_csv",
     "make_json",
     "make_tables",
     "prediction_folder",
+    "predictions_of",
     "refuse_blank_truth",
+    "refuse_other_classes",
     "refuse_train_ids",
 ]

@@ -23,6 +23,7 @@ from dseg.evaluate.counting import (
     checked_counts,
     count_cores,
     map_in_order,
+    read_ids,
     read_pair,
     refuse_no_pairs,
     refuse_unequal_sizes,
@@ -50,6 +51,7 @@ def evaluate_cityscapes(
     per_image: bool = False,
     advance: Callable[[], None] | None = None,
     pred_ids: str = "label",
+    read_prediction: Callable[[Path], Ids] = read_ids,
     group: Group | None = None,
 ) -> CityscapesScores:
     """Compute the official scores of predictions against ``*_labelIds.png`` files.
@@ -62,6 +64,7 @@ def evaluate_cityscapes(
         per_image: whether to keep the scores of each image as well.
         advance: called once for each image that this process has done.
         pred_ids: what the predictions hold, "label" or "train" ids.
+        read_prediction: by default for masks; see ``predictions_of``.
         group: the processes that share the images out; all get the scores of the whole.
 
     Raises:
@@ -71,20 +74,25 @@ def evaluate_cityscapes(
     refuse_no_pairs(gt_files, pred_files)
     if instances:
         refuse_missing_instances(gt_files)
-    count = partial(count_pair, instances=instances, pred_ids=pred_ids)
+    count = partial(
+        count_pair, instances=instances, pred_ids=pred_ids, read_prediction=read_prediction
+    )
     pairs = group.shard(list(zip(gt_files, pred_files, strict=True)))
     workers = workers or group.share_of(count_cores())
     total = np.zeros((NUM_LABELS, NUM_LABELS), np.int64)
+    sums = WeightedSums()
     found: list[tuple[InstanceCount, ...]] = []
     images: list[ImageScores] = []
     for pair, counts in zip(pairs, map_in_order(count, pairs, workers), strict=True):
         total += counts.confusion
-        found.append(counts.instances)
+        if group.world_size == 1:
+            sums.add(counts.instances)
+        else:  # the order of all images counts, not that of a share
+            found.append(counts.instances)
         if per_image:
             images.append(score_image(*pair, counts.confusion))
         if advance is not None:
             advance()
-    sums = WeightedSums()
     for of_image in group.gather_shards(found):
         sums.add(of_image)
     return _make_scores(
@@ -96,7 +104,11 @@ def evaluate_cityscapes(
 
 
 def count_pair(
-    pair: tuple[Path, Path], *, instances: bool = True, pred_ids: str = "label"
+    pair: tuple[Path, Path],
+    *,
+    instances: bool = True,
+    pred_ids: str = "label",
+    read_prediction: Callable[[Path], Ids] = read_ids,
 ) -> PairCounts:
     """Read and count one pair of ground truth and prediction.
 
@@ -105,7 +117,7 @@ def count_pair(
     """
     gt_file, pred_file = pair
     reading = PREDICTIONS[pred_ids]
-    truth, prediction = read_pair(gt_file, pred_file)
+    truth, prediction = read_pair(gt_file, pred_file, read_prediction=read_prediction)
     if not instances:
         (truth, prediction), lengths = join_runs(truth, prediction)
         return PairCounts(_count_labels(pair, reading, truth, prediction, lengths), ())

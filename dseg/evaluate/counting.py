@@ -85,7 +85,7 @@ def refuse_unequal_sizes(
     sizes = ["x".join(str(side) for side in ids.shape[::-1]) for ids in (first_ids, second_ids)]
     raise DsegError(
         f"{second} has {sizes[1]} pixels, but {first} has {sizes[0]} (width x height).",
-        hint="write predictions at the size of the original image; dseg infer does.",
+        hint="masks and predictions have the size of the original image; dseg infer keeps it.",
     )
 
 
@@ -122,19 +122,22 @@ def train_id_hint(folder: Path) -> str:
 
 
 def read_pair(
-    gt_file: Path, pred_file: Path, read_truth: Callable[[Path], Ids] = read_ids
+    gt_file: Path,
+    pred_file: Path,
+    read_truth: Callable[[Path], Ids] = read_ids,
+    read_prediction: Callable[[Path], Ids] = read_ids,
 ) -> tuple[Ids, Ids]:
     """Read ground truth and prediction: (H, W) uint8 both.
 
     Args:
         gt_file: read by ``read_truth``.
-        pred_file: a mask of ids.
-        read_truth: by default for a mask of ids, too.
+        pred_file: read by ``read_prediction``.
+        read_truth, read_prediction: by default for masks of ids.
 
     Raises:
         DsegError: a file that cannot be read, or files of different size.
     """
-    truth, prediction = read_truth(gt_file), read_ids(pred_file)
+    truth, prediction = read_truth(gt_file), read_prediction(pred_file)
     refuse_unequal_sizes(gt_file, truth, pred_file, prediction)
     return truth, prediction
 
@@ -195,17 +198,16 @@ def map_in_order(
         yield from map(function, items)
         return
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:  # after a fault the caller does not wait for what is under way
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def count_cores() -> int:

@@ -13,7 +13,7 @@ from dseg.datasets.base import Dataset, Encoding, read_train_ids
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.evaluate.benchmark import PREDICTIONS
-from dseg.evaluate.confusion import Counts
+from dseg.evaluate.confusion import Counts, Ids
 from dseg.evaluate.counting import Reading, make_places, read_ids, refuse_no_pairs
 from dseg.evaluate.plain import Comparison, compare_pairs, read_label_ids
 from dseg.evaluate.scores import ClassScores
@@ -29,6 +29,7 @@ def evaluate_dataset(
     per_image: bool = False,
     advance: Callable[[], None] | None = None,
     pred_ids: str | None = None,
+    read_prediction: Callable[[Path], Ids] = read_ids,
     group: Group | None = None,
 ) -> ClassScores:
     """Compute IoU and accuracy of each class over pairs of a split, as validation does.
@@ -43,6 +44,7 @@ def evaluate_dataset(
         workers, per_image, advance, group: as for ``evaluate_pairs``.
         pred_ids: "label" or "train", what predictions hold; None for label ids that are checked
             for being train ids.
+        read_prediction: by default for masks; see ``predictions_of``.
 
     Raises:
         DsegError: a file is unreadable, sizes differ, a value has no meaning, or the predictions
@@ -56,7 +58,10 @@ def evaluate_dataset(
     prediction = _read_predictions(space, pred_ids or "label")
     pairs = [
         truths[id(encodings[gt_file])](
-            gt_file=gt_file, pred_file=pred_file, pred_reading=prediction
+            gt_file=gt_file,
+            pred_file=pred_file,
+            pred_reading=prediction,
+            read_prediction=read_prediction,
         )
         for gt_file, pred_file in zip(gt_files, pred_files, strict=True)
     ]

@@ -140,13 +140,7 @@ def find_dataset_pairs(dataset: Dataset, pred_dir: Path, *, allow_missing: bool 
     Raises:
         DsegError: the split has no masks, or as ``find_cityscapes_pairs``.
     """
-    masks = [sample.mask for sample in dataset.samples if sample.mask is not None]
-    if len(masks) < len(dataset):
-        raise DsegError(
-            f"{len(dataset) - len(masks)} of {len(dataset)} images of the split {dataset.split} "
-            f"of {dataset.name} have no mask.",
-            hint="its labels may not be public; name a split that has them with --split.",
-        )
+    masks = masks_of(dataset)
     pattern = ", ".join(f"*{suffix}" for suffix in MASK_SUFFIXES)
     by_path: dict[str, list[Path]] = defaultdict(list)
     by_stem: dict[str, list[Path]] = defaultdict(list)
@@ -163,6 +157,22 @@ def find_dataset_pairs(dataset: Dataset, pred_dir: Path, *, allow_missing: bool 
         _refuse_two({sample.name: found}, "predictions", "keep one mask an image.")
         wanted.append((mask, found))
     return _paired(wanted, pred_dir, allow_missing, one_split="name the right --split")
+
+
+def masks_of(dataset: Dataset) -> list[Path]:
+    """Return the masks of all samples.
+
+    Raises:
+        DsegError: one has none.
+    """
+    masks = [sample.mask for sample in dataset.samples if sample.mask is not None]
+    if len(masks) < len(dataset):
+        raise DsegError(
+            f"{len(dataset) - len(masks)} of {len(dataset)} images of the split {dataset.split} "
+            f"of {dataset.name} have no mask.",
+            hint="its labels may not be public; name a split that has them with --split.",
+        )
+    return masks
 
 
 def _paths_of(sample: Sample) -> set[str]:
@@ -193,7 +203,7 @@ def refuse_missing_instances(gt_files: Sequence[Path]) -> None:
     if missing:
         raise DsegError(
             f"{len(missing)} of {len(gt_files)} ground-truth files have no instance file, which "
-            f"iIoU needs; not found: {_first_of(missing)}.",
+            f"iIoU needs; not found: {first_of(missing)}.",
             hint="copy *_gtFine_instanceIds.png beside them, or go without: --no-instances.",
         )
 
@@ -245,7 +255,7 @@ def _paired(
     if len(missing) == len(wanted) or (missing and not allow_missing):
         raise DsegError(
             f"{len(missing)} of {len(wanted)} ground-truth files have no prediction in "
-            f"{pred_dir}: {_first_of(missing)}.",
+            f"{pred_dir}: {first_of(missing)}.",
             hint=f"check --pred-dir and the names in it, {one_split}, or score what is there with "
             "--allow-missing.",
         )
@@ -256,6 +266,7 @@ def _paired(
     )
 
 
-def _first_of(files: Sequence[Path]) -> str:
+def first_of(files: Sequence[Path]) -> str:
+    """Return the names of the first files, for a message."""
     names = ", ".join(path.name for path in files[:NAMED_AT_MOST])
     return names + (", ..." if len(files) > NAMED_AT_MOST else "")

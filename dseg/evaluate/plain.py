@@ -47,7 +47,7 @@ class Comparison:
     Attributes:
         gt_file, pred_file: of the same size.
         gt_reading, pred_reading: the class of each value, K for no class.
-        read_truth: reads the ground truth, (H, W) uint8.
+        read_truth, read_prediction: read the two files, (H, W) uint8; from several threads.
     """
 
     gt_file: Path
@@ -55,6 +55,7 @@ class Comparison:
     gt_reading: Reading
     pred_reading: Reading
     read_truth: Callable[[Path], Ids] = read_ids
+    read_prediction: Callable[[Path], Ids] = read_ids
 
 
 def evaluate_pairs(
@@ -152,7 +153,8 @@ def compare_pairs(
 
 def _count_pair(pair: Comparison, *, size: int) -> Counts:
     """Count the values of the prediction in each class: (size + 1, 256)."""
-    truth, prediction = read_pair(pair.gt_file, pair.pred_file, pair.read_truth)
+    readers = pair.read_truth, pair.read_prediction
+    truth, prediction = read_pair(pair.gt_file, pair.pred_file, *readers)
     (truth, prediction), lengths = join_runs(truth, prediction)
     joint = joint_counts(truth, prediction, lengths)
     readings = (pair.gt_file, pair.gt_reading), (pair.pred_file, pair.pred_reading)

@@ -1,7 +1,8 @@
 """From images to masks: one image by ``Predictor``, folders of them by ``predict_folder``."""
 
 from dseg.predict.pipeline import Summary, predict_images
-from dseg.predict.predictor import Prediction, Predictor, Protocol
+from dseg.predict.predictor import Prediction, Predictor
+from dseg.predict.protocol import Protocol
 from dseg.predict.record import Settings
 from dseg.predict.sources import KINDS, ImageFile, find_images
 

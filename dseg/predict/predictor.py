@@ -2,63 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from dseg.checkpoints import LoadReport, load_model
+from dseg.deploy import prepare
 from dseg.errors import DsegError
 from dseg.images import Pixels
 from dseg.models import Normaliser, SegModel
 from dseg.predict.devices import find_amp, find_device, is_out_of_memory
+from dseg.predict.protocol import Protocol, scaled
+from dseg.predict.resizing import pieces_of, resize_bands, resize_image
 from dseg.predict.tiles import Size, blend_rows
 
-Fusion = Literal["logprob", "prob"]
-MULTI_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.8)
 WHOLE_PIXELS = 9_000_000  # of the largest view; more is predicted in tiles
 AUTO_TILES: tuple[Size, ...] = ((1024, 2048), (512, 1024), (256, 512))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """How the scores of an image come about.
-
-    Attributes:
-        scales: sizes at which the image is seen, 1.0 is its own.
-        flip: see each size mirrored too.
-        fusion: mean of the views' log-probabilities, or of their probabilities.
-        tile: (height, width) of tiles; None for the whole image, in tiles only if it is too large.
-        overlap: share of a tile that its neighbour covers again.
-    """
-
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-    fusion: Fusion = "logprob"
-    tile: Size | None = None
-    overlap: float = 1 / 3
-
-    def __post_init__(self) -> None:
-        if not self.scales or not all(0 < scale <= 8 for scale in self.scales):
-            raise DsegError(
-                f"Scales {list(self.scales)} cannot be used.", hint="name scales above 0, to 8."
-            )
-        if self.tile is not None and min(self.tile) < 32:
-            raise DsegError(
-                f"A tile of {self.tile[0]}x{self.tile[1]} is too small.",
-                hint="use sides of 32 at least, better the crop that the network was trained on.",
-            )
-        if not 0 <= self.overlap < 1:
-            raise DsegError(
-                f"An overlap of {self.overlap} is not a share of a tile.", hint="use 0 to below 1."
-            )
 
 
 class Prediction(NamedTuple):
@@ -82,9 +46,15 @@ class Predictor:
     image's size, argmax. With several scales or ``flip``: the image resized by PIL's bicubic to
     truncated sides, the logits of all views resized to the image's size and fused.
 
+    With an input size or an input scale, the scales multiply that: an input scale of 0.5 and the
+    one scale 0.5 are the same protocol. Tiles are tiles of the resized image, which is never made
+    whole: their scores are blended at the input size, then resized to the image's size a few rows
+    at a time. So are the scores of an image of more than ``WHOLE_PIXELS`` pixels that is small when
+    resized. What is held of scores therefore depends on the input size, not on the image's.
+
     Args:
-        model: made by ``load_model`` or ``build_model``.
-        protocol: scales, mirror, fusion and tiles.
+        model: made by ``load_model`` or ``build_model``; put into evaluation mode and copied.
+        protocol: scales, mirror, fusion, tiles and the input size.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         amp: ``off``, ``auto``, ``bf16`` or ``fp16``: the precision within the network.
 
@@ -104,7 +74,7 @@ class Predictor:
         self.device = find_device(device)
         self.amp = find_amp(amp, self.device)
         # An image comes channels last, and resizing logits is twice as fast so on the CPU.
-        self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)
+        self.model = prepare(model.eval(), device=self.device)
         self.label_space = model.card.label_space
         self._normalise = Normaliser(model.card, self.device)
         self._tiles: tuple[Size, ...] = AUTO_TILES
@@ -164,7 +134,7 @@ class Predictor:
         )
 
     def _attempts(self, image: Pixels) -> Iterator[Size | None]:
-        height, width = image.shape[:2]
+        height, width = self.protocol.input_of(_size_of(image))
         if self.protocol.tile is not None:
             rows, columns = self.protocol.tile
             yield None if rows >= height and columns >= width else (rows, columns)
@@ -179,25 +149,36 @@ class Predictor:
 
     @torch.inference_mode()
     def _labels(self, image: Pixels, tile: Size | None, confidence: bool) -> Prediction:
-        height, width = image.shape[:2]
-        if tile is None:
-            bands = iter([(0, self.scores(image))])
-        else:
-            bands = blend_rows(
-                (height, width),
-                tile,
-                self.protocol.overlap,
-                lambda top, left, h, w: self.scores(image[top : top + h, left : left + w]),
-            )
-        train_ids = np.empty((height, width), np.uint8)
-        certainty = np.empty((height, width), np.uint8) if confidence else None
-        for top, scores in bands:
+        size = _size_of(image)
+        train_ids = np.empty(size, np.uint8)
+        certainty = np.empty(size, np.uint8) if confidence else None
+        for top, scores in self._bands(image, tile):
             rows = slice(top, top + scores.shape[1])
             # max, not argmax: the same answer sooner, on the CPU 38 ms for 64 at 1024x2048
             train_ids[rows] = scores.max(0).indices.to(torch.uint8).cpu().numpy()
             if certainty is not None:
                 certainty[rows] = self._certainty(scores)
         return Prediction(train_ids, certainty, tile)
+
+    def _bands(self, image: Pixels, tile: Size | None) -> Iterator[tuple[int, Tensor]]:
+        """Return the scores at the image's size in bands, (K, rows, W), with their first rows."""
+        size = _size_of(image)
+        seen = self.protocol.input_of(size)
+        if tile is None and (seen == size or size[0] * size[1] <= WHOLE_PIXELS):
+            return iter([(0, self.scores(image))])
+        cut = pieces_of(image, seen)
+
+        def scores_of(*place: int) -> Tensor:
+            piece = cut(*place)
+            return self._fused(piece, _size_of(piece))
+
+        if tile is None:
+            bands = iter([(0, scores_of(0, 0, *seen))])
+        else:
+            bands = blend_rows(seen, tile, self.protocol.overlap, scores_of)
+        if seen == size:
+            return bands
+        return resize_bands(bands, seen, size, align_corners=self.model.align_corners)
 
     def _certainty(self, scores: Tensor) -> Pixels:
         if self.protocol.fusion == "logprob":
@@ -219,11 +200,15 @@ class Predictor:
         Returns:
             (K, H, W) float32: mean logits, or with ``prob`` mean probabilities.
         """
-        height, width = image.shape[:2]
+        return self._fused(image, self.protocol.input_of(_size_of(image)))
+
+    def _fused(self, image: Pixels, size: Size) -> Tensor:
+        """Return the scores at the image's size, (K, H, W), seen at the scales of ``size``."""
+        height, width = _size_of(image)
         total: Tensor | None = None
         views = 0
         for scale in self.protocol.scales:
-            view = self._normalised(_resized(image, scale))
+            view = self._normalised(resize_image(image, scaled(size, scale)))
             for mirrored in (False, True)[: 1 + self.protocol.flip]:
                 scores = self._logits(view.flip(-1) if mirrored else view)
                 scores = scores.flip(-1) if mirrored else scores
@@ -260,9 +245,5 @@ class Predictor:
         return -(-max(side, self.model.min_size) // step) * step - side
 
 
-def _resized(image: Pixels, scale: float) -> Pixels:
-    """Resize by PIL's bicubic to sides truncated to integers, 1 at least."""
-    if scale == 1.0:
-        return image
-    height, width = (max(1, math.trunc(side * scale)) for side in image.shape[:2])
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+def _size_of(image: Pixels) -> Size:
+    return image.shape[0], image.shape[1]

@@ -14,6 +14,8 @@ from dseg.predict.sources import KINDS, RECORD, ImageFile
 from dseg.predict.tiles import Size
 
 SUFFIXES = ("png", "jpg")
+# what older records do not say, and mean
+ADDED: dict[str, object] = {"input_size": None, "input_scale": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class Settings:
         weights: the checkpoint file's name.
         sha256: of that file.
         label_space: whose ids ``label_ids/`` holds.
-        scales, flip, fusion, tile, overlap: as in ``Protocol``.
+        scales, flip, fusion, tile, overlap, input_size, input_scale: as in ``Protocol``.
         amp: the precision within the network.
     """
 
@@ -38,6 +40,8 @@ class Settings:
     fusion: str
     tile: Size | None
     overlap: float
+    input_size: Size | None
+    input_scale: float
     amp: str
 
     @classmethod
@@ -54,6 +58,8 @@ class Settings:
             fusion=protocol.fusion,
             tile=protocol.tile,
             overlap=protocol.overlap,
+            input_size=protocol.input_size,
+            input_scale=protocol.input_scale,
             amp=str(predictor.amp or "float32").removeprefix("torch."),
         )
 
@@ -94,7 +100,7 @@ def _read_record(record: Path) -> dict[str, object] | None:
         content = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) else None
+    return ADDED | content if isinstance(content, dict) else None
 
 
 def _difference(theirs: dict[str, object], ours: dict[str, object]) -> str:

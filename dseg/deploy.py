@@ -1,0 +1,200 @@
+"""A network prepared for inference: its norms folded into the convolutions that they follow.
+
+A norm is folded only where forwards show that it may be: every result of the convolution is read
+by that norm and by nothing else, and the norm reads nothing else. They are observed on the meta
+device, so nothing is computed. A norm in front of its convolution (pre-activation, as in DenseNet)
+stays as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import chain
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from dseg.models import SegModel
+from dseg.nn.sync_norm import AllReduceBatchNorm2d
+
+Layer = nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm
+
+# Axes of a layer's result; with others, its channels are not where a norm looks for them.
+AXES: dict[type[nn.Module], int] = {
+    nn.Conv1d: 3,
+    nn.Conv2d: 4,
+    nn.ConvTranspose2d: 4,
+    nn.Linear: 2,
+}
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, AllReduceBatchNorm2d)
+SIZES = (256, 512), (197, 389)  # observed: what a network does at even and at odd sides
+
+
+def prepare(model: SegModel, *, device: torch.device | str, channels_last: bool = True) -> SegModel:
+    """Return a copy of a network for inference: norms folded, no auxiliary heads, no gradients.
+
+    It computes what the network computes in evaluation mode, up to rounding, and is used alike.
+    The network itself is left as it is, in training mode if it was; the two share no memory.
+
+    Args:
+        device: where the copy is.
+        channels_last: lay the copy's weights out for images of that format.
+    """
+    deployed = copy.deepcopy(model).eval().requires_grad_(False)
+    if "aux" in deployed._modules:
+        deployed._modules["aux"] = None
+    for layer, norm in find_foldable(deployed):
+        _fold(layer, norm)
+    deployed.to(device)
+    return deployed.to(memory_format=torch.channels_last) if channels_last else deployed
+
+
+def readable_side(model: SegModel, side: int) -> int:
+    """Return the smallest side, at least ``side``, of the images that a network can read."""
+    return -(-max(side, model.min_size) // model.multiple) * model.multiple
+
+
+@torch.no_grad()
+def find_foldable(model: SegModel) -> list[tuple[Layer, Norm]]:
+    """Return each convolution or linear layer of a network whose results only one norm reads.
+
+    Args:
+        model: in evaluation mode; one that cannot be computed on the meta device has no such pair.
+    """
+    if not any(_is_norm(module) for module in model.modules()):
+        return []
+    tensors = chain(model.parameters(), model.buffers())
+    shapes = copy.deepcopy(model, {id(tensor): tensor.to("meta") for tensor in tensors})
+    dtype = next(model.parameters()).dtype
+    observer = _Observer(shapes)
+    try:
+        for size in SIZES:
+            sides = (readable_side(model, side) for side in size)
+            observer.watch(shapes, torch.empty(1, 3, *sides, dtype=dtype, device="meta"))
+    except RuntimeError:  # no shapes without values, or a tensor that is on another device
+        return []
+    original = dict(zip(shapes.modules(), model.modules(), strict=True))
+    pairs = [(original[layer], original[norm]) for layer, norm in observer.pairs()]
+    return [(layer, norm) for layer, norm in pairs if _is_layer(layer) and _is_norm(norm)]
+
+
+def _fold(layer: Layer, norm: Norm) -> None:
+    """Let a layer compute what the norm after it makes of its result, and the norm nothing."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    layer.weight, layer.bias = fuse_conv_bn_weights(
+        layer.weight,
+        layer.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+        transpose=isinstance(layer, nn.ConvTranspose2d),
+    )
+    _empty(norm)
+
+
+def _empty(module: nn.Module) -> None:
+    """Make the identity of a module: of itself, since it may be known by several names."""
+    module._parameters.clear()
+    module._buffers.clear()
+    module.__class__ = nn.Identity
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Tell a module without hooks, such as those of weight norm."""
+    return not (module._forward_pre_hooks or module._forward_hooks)
+
+
+def _is_layer(module: nn.Module) -> TypeGuard[Layer]:
+    """Tell a layer that is folded; a grouped transposed weight has no axis of all its channels."""
+    grouped = isinstance(module, nn.ConvTranspose2d) and module.groups > 1
+    return type(module) in AXES and _is_plain(module) and not grouped
+
+
+def _is_norm(module: nn.Module) -> TypeGuard[Norm]:
+    """Tell a norm by running statistics; without them it depends on the batch."""
+    return type(module) in NORMS and _is_plain(module) and module.running_mean is not None
+
+
+class _Observer(TorchFunctionMode):
+    """Notes who reads the results of a network's layers: a norm, a layer, or any other call.
+
+    Args:
+        model: gets hooks, which stay.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self._norms = {module for module in model.modules() if _is_norm(module)}
+        self._layers = {module for module in model.modules() if _is_layer(module)}
+        self._owners: defaultdict[int, set[nn.Module]] = defaultdict(set)  # by id of a weight
+        self._results: dict[
+            int, tuple[nn.Module, Tensor]
+        ] = {}  # by id, which is its own while kept
+        self._readers: defaultdict[int, list[nn.Module | None]] = defaultdict(list)
+        self._sources: defaultdict[nn.Module, set[nn.Module | None]] = defaultdict(set)
+        self._within = False
+        for module in self._norms | self._layers:
+            for weight in chain(module.parameters(), module.buffers()):
+                self._owners[id(weight)].add(module)
+            module.register_forward_pre_hook(self._enter, with_kwargs=True)
+            module.register_forward_hook(self._leave)
+
+    def watch(self, model: nn.Module, image: Tensor) -> None:
+        """Run a forward; what it returns is read too."""
+        with self:
+            output = model(image)
+        self._read(output)
+
+    def pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Return each layer with the norm that alone read all its results and nothing else."""
+        readers: defaultdict[nn.Module, list[list[nn.Module | None]]] = defaultdict(list)
+        for key, (layer, _) in self._results.items():
+            readers[layer].append(self._readers[key])
+        return [
+            (layer, norm)
+            for layer, lists in readers.items()
+            for norm in lists[0][:1]
+            if norm in self._norms and all(found == [norm] for found in lists)
+            if {layer, norm} <= self._norms | self._layers and self._sources[norm] == {layer}
+        ]
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not self._within:
+            self._read((args, kwargs))
+        return func(*args, **kwargs)
+
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if module in self._norms:
+            layer, _ = self._results.get(id(args[0]) if args else 0, (None, None))
+            self._sources[module].add(layer)
+        self._read((args, kwargs), module)
+        self._within = True
+
+    def _leave(self, module: nn.Module, args: Any, result: Tensor) -> None:
+        if module in self._layers:
+            usual = result.dim() == AXES[type(module)]
+            self._results[id(result)] = module, result
+            if not usual:
+                self._read(result)
+        self._within = False
+
+    def _read(self, values: object, reader: nn.Module | None = None) -> None:
+        """Note that the reader, None for any call, reads these values."""
+        for value in tree_leaves(values):
+            if id(value) in self._results:
+                self._readers[id(value)].append(reader)
+            if id(value) in self._owners:  # a weight is used besides its module
+                self._norms -= self._owners[id(value)]
+                self._layers -= self._owners[id(value)]
