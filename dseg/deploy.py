@@ -56,11 +56,6 @@ def prepare(model: SegModel, *, device: torch.device | str, channels_last: bool 
     return deployed.to(memory_format=torch.channels_last) if channels_last else deployed
 
 
-def readable_side(model: SegModel, side: int) -> int:
-    """Return the smallest side, at least ``side``, of the images that a network can read."""
-    return -(-max(side, model.min_size) // model.multiple) * model.multiple
-
-
 @torch.no_grad()
 def find_foldable(model: SegModel) -> list[tuple[Layer, Norm]]:
     """Return each convolution or linear layer of a network whose results only one norm reads.
@@ -76,7 +71,7 @@ def find_foldable(model: SegModel) -> list[tuple[Layer, Norm]]:
     observer = _Observer(shapes)
     try:
         for size in SIZES:
-            sides = (readable_side(model, side) for side in size)
+            sides = (max(side, model.min_size) for side in size)
             observer.watch(shapes, torch.empty(1, 3, *sides, dtype=dtype, device="meta"))
     except RuntimeError:  # no shapes without values, or a tensor that is on another device
         return []
@@ -136,9 +131,8 @@ class _Observer(TorchFunctionMode):
         self._norms = {module for module in model.modules() if _is_norm(module)}
         self._layers = {module for module in model.modules() if _is_layer(module)}
         self._owners: defaultdict[int, set[nn.Module]] = defaultdict(set)  # by id of a weight
-        self._results: dict[
-            int, tuple[nn.Module, Tensor]
-        ] = {}  # by id, which is its own while kept
+        # by id, which is its own while kept
+        self._results: dict[int, tuple[nn.Module, Tensor]] = {}
         self._readers: defaultdict[int, list[nn.Module | None]] = defaultdict(list)
         self._sources: defaultdict[nn.Module, set[nn.Module | None]] = defaultdict(set)
         self._within = False

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from dseg import __version__
+from dseg.cli.bench import bench
 from dseg.cli.check_data import check_data
 from dseg.cli.console import say
 from dseg.cli.evaluate import evaluate
@@ -99,6 +100,7 @@ for _command in (
     evaluate,
     train,
     check_data,
+    bench,
     scenes,
     models,
     recipes,

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dseg.errors import DsegError
 from dseg.labels import LabelSpace
 
 RGB = tuple[float, float, float]
@@ -84,7 +83,6 @@ class SegModel(nn.Module):
             each applied in order; a replacement of None drops the key.
         align_corners: how the authors upsample their logits.
         min_size: smallest side that the network can read; the predictor pads smaller images.
-        multiple: sides have to be multiples of this; the predictor pads other images.
         body: prefixes of the parts that a recipe's ``head_lr`` and ``backbone_decay`` tell from the
             rest: the pretrained ones, as a rule.
         classifiers: prefixes of the layers whose shape depends on the number of classes.
@@ -96,7 +94,6 @@ class SegModel(nn.Module):
     KEY_MAP: ClassVar[KeyMap] = ()
     align_corners: ClassVar[bool] = True
     min_size: ClassVar[int] = 16
-    multiple: ClassVar[int] = 1
     body: ClassVar[tuple[str, ...]] = ("backbone.",)
     classifiers: ClassVar[tuple[str, ...]] = ("classifier.",)
 
@@ -112,22 +109,15 @@ class SegModel(nn.Module):
         raise NotImplementedError
 
     def forward(self, image: Tensor) -> SegOutput:
-        """Return the logits at the image's size, (N, K, H, W).
-
-        Raises:
-            DsegError: the sides are no multiples of what the network needs.
-        """
+        """Return the logits at the image's size, (N, K, H, W)."""
         height, width = image.shape[-2:]
-        if self.multiple > 1 and (height % self.multiple or width % self.multiple):
-            near = [max(1, round(side / self.multiple)) * self.multiple for side in (height, width)]
-            raise DsegError(
-                f"{self.card.network} cannot read {height}x{width}: its sides are multiples of "
-                f"{self.multiple}.",
-                hint=f"use {near[0]}x{near[1]} (for training: --set crop={near[0]}x{near[1]}); the "
-                "predictor pads images of any size.",
-            )
         main, *aux = (self.resize(scores, height, width) for scores in self.logits(image))
         return SegOutput(main, tuple(aux))
+
+    def pad(self, image: Tensor) -> Tensor:
+        """Return the image, its last row and column repeated where it is below ``min_size``."""
+        down, right = (max(0, self.min_size - side) for side in image.shape[-2:])
+        return F.pad(image, (0, right, 0, down), mode="replicate") if down or right else image
 
     def resize(self, scores: Tensor, height: int, width: int) -> Tensor:
         """Resize logits bilinearly, with the authors' ``align_corners``."""

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from dseg.checkpoints import LoadReport, load_model
 from dseg.deploy import prepare
@@ -228,21 +227,14 @@ class Predictor:
     def _logits(self, view: Tensor) -> Tensor:
         """Return the logits of a view, as small as the network gives them."""
         height, width = view.shape[-2:]
-        down, right = self._missing(height), self._missing(width)
-        if down or right:
-            view = F.pad(view, (0, right, 0, down), mode="replicate")
+        view = self.model.pad(view)
         enabled = self.amp is not None
         with torch.autocast(self.device.type, dtype=self.amp, enabled=enabled):
             scores = self.model.logits(view)[0]
         scores = scores.float()
-        if down or right:
+        if view.shape[-2:] != (height, width):
             scores = self.model.resize(scores, *view.shape[-2:])[..., :height, :width]
         return scores
-
-    def _missing(self, side: int) -> int:
-        """Return how many pixels a side lacks to be one that the network can read."""
-        step = self.model.multiple
-        return -(-max(side, self.model.min_size) // step) * step - side
 
 
 def _size_of(image: Pixels) -> Size:

@@ -75,6 +75,7 @@ REALTIME: dict[str, ModelSpec] = {
         goldens=("icnet_fastseg",),
         weights="icnet_final.pth",
         published="Cityscapes val 74.5 (whole image, ResNet-50 of full width)",
+        score=74.5,
         recipe="icnet",
     ),
     "dfsegv1": ModelSpec(
@@ -101,6 +102,7 @@ REALTIME: dict[str, ModelSpec] = {
         weights="model_final_v1_city_new.pth",
         published="Cityscapes val 75.44 (single scale), 77.45 (multi-scale), 78.86 (and crops); "
         "the paper: test 74.7",
+        score=75.44,
         recipe="bisenetv1",
     ),
     "bisenet_fastseg": ModelSpec(
@@ -125,6 +127,7 @@ REALTIME: dict[str, ModelSpec] = {
         weights="model_final_v2_city.pth",
         published="Cityscapes val 74.95 (single scale), 76.53 (multi-scale), 77.08 (and crops); "
         "the paper: test 72.6",
+        score=74.95,
         recipe="bisenetv2",
     ),
     "dfanet": ModelSpec(
@@ -136,6 +139,7 @@ REALTIME: dict[str, ModelSpec] = {
         macs=7_335_736_320,
         goldens=("dfanet_fastseg",),
         published="Cityscapes test 71.3, CamVid test 64.7",
+        score=71.3,
         recipe="dfanet",
     ),
     "espnet": ModelSpec(
@@ -146,6 +150,7 @@ REALTIME: dict[str, ModelSpec] = {
         params=363_462,
         macs=18_681_135_104,
         published="Cityscapes val 61.4, test 60.3 (read at 512x1024)",
+        score=61.4,
     ),
     "espnet_q3": ModelSpec(
         **ESPNET,
@@ -165,6 +170,7 @@ REALTIME: dict[str, ModelSpec] = {
         macs=13_872_234_496,
         goldens=("espnetc_fastseg",),
         published="Cityscapes val 53.3 (read at 512x1024)",
+        score=53.3,
     ),
     "swiftnet_r18": ModelSpec(
         **ORSIC,
@@ -174,6 +180,7 @@ REALTIME: dict[str, ModelSpec] = {
         macs=103_566_133_248,
         goldens=("swiftnet_rn18_single_orsic",),
         published="Cityscapes test 75.5",
+        score=75.5,
         recipe="swiftnet",
     ),
     "swiftnet_r34": ModelSpec(
@@ -219,6 +226,7 @@ REALTIME: dict[str, ModelSpec] = {
         params=13_592_531,
         macs=91_442_642_944,
         published="Cityscapes test 77.1, CamVid test 75.4",
+        score=77.1,
         recipe="msfnet",
     ),
     "fastscnn": ModelSpec(
@@ -230,6 +238,7 @@ REALTIME: dict[str, ModelSpec] = {
         macs=6_708_323_168,
         goldens=("fastscnn_fastseg",),
         published="Cityscapes test 68.0",
+        score=68.0,
         recipe="fastscnn",
     ),
 }

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and operations."""
+"""Parameters and operations of a network, counted without computing anything."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ def count_cost(name: str, height: int = 1024, width: int = 2048) -> Cost:
     with torch.device("meta"):
         model = build_model(name).eval()
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            model.logits(torch.empty(1, 3, height, width))
+            model.logits(model.pad(torch.empty(1, 3, height, width)))
     flops = counter.get_total_flops()
     return Cost(sum(p.numel() for p in model.parameters()), flops // 2, flops)

@@ -1,59 +1,25 @@
-"""Images of any size for networks that insist on multiples, and images for those that read BGR."""
+"""Images for networks that read blue, green and red."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from stand_ins import MEAN, STD, StandIn, assert_same_labels, draw, normalise, predictor, resize
-from torch.nn import functional as F
+from stand_ins import MEAN, STD, StandIn, draw, predictor
 
 from dseg.checkpoints import load_model, read_checkpoint, save_model
-from dseg.errors import CheckpointError, DsegError
+from dseg.errors import CheckpointError
 from dseg.models import Normaliser, build_model
-
-
-class Strict(StandIn):
-    """Reads multiples of 32 only."""
-
-    multiple: ClassVar[int] = 32
 
 
 @pytest.fixture(autouse=True)
 def no_gradients() -> Iterator[None]:
     with torch.inference_mode():
         yield
-
-
-@pytest.mark.parametrize(
-    ("size", "seen"),
-    [((64, 96), (64, 96)), ((57, 83), (64, 96)), ((1, 33), (32, 64)), ((33, 32), (64, 32))],
-    ids=str,
-)
-def test_an_image_is_padded_to_multiples_and_its_labels_are_cut(
-    size: tuple[int, int], seen: tuple[int, int]
-) -> None:
-    model, image = Strict(), draw(*size)
-    found = predictor(model)(image)
-    assert model.sizes == [seen]
-    assert found.shape == size
-    down, right = seen[0] - size[0], seen[1] - size[1]
-    padded = F.pad(normalise(image), (0, right, 0, down), mode="replicate")
-    scores = resize(model.logits(padded)[0], *seen)[0, :, : size[0], : size[1]]
-    assert_same_labels(found, scores)
-
-
-def test_the_network_itself_refuses_other_sides_and_names_the_nearest() -> None:
-    assert Strict()(torch.zeros(1, 3, 32, 64)).main.shape == (1, 3, 32, 64)
-    with pytest.raises(DsegError) as caught:
-        Strict()(torch.zeros(1, 3, 50, 64))
-    assert caught.value.problem == "stand-in cannot read 50x64: its sides are multiples of 32."
-    assert caught.value.hint.startswith("use 64x64 (for training: --set crop=64x64)")
 
 
 @pytest.mark.parametrize("order", ["RGB", "BGR"])

@@ -1,0 +1,72 @@
+"""What a measurement depends on besides the network: device, precision, threads, versions."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+
+from dseg import __version__
+from dseg.bench.plan import Plan
+
+
+def describe_machine(plan: Plan) -> dict[str, Any]:
+    """Return the device's name, the threads and the versions, ready for JSON."""
+    device = plan.torch_device
+    versions = {
+        "dseg": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "python": platform.python_version(),
+    }
+    if device.type == "cuda":
+        versions |= {"cuda": str(torch.version.cuda), "cudnn": _cudnn_version()}
+    return {
+        "device": str(device),
+        "device_name": _device_name(device),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "versions": versions,
+    }
+
+
+def describe_precision(plan: Plan) -> str:
+    """Say in words in which types a network computes."""
+    if plan.dtype != "fp32":
+        name = str(plan.torch_dtype).removeprefix("torch.")
+        return f"{name} weights and activations (no autocast), batch norms in float32"
+    tf32 = plan.torch_device.type == "cuda" and torch.backends.cudnn.allow_tf32
+    return "float32, TF32 in convolutions" if tf32 else "float32"
+
+
+def describe_memory(plan: Plan) -> str:
+    """Say in words what the peak of memory is that is reported."""
+    known = {
+        "cuda": "the most that torch allocated for the network and one batch to labels",
+        "cpu": "what a fresh process gained by building the network and labelling one batch",
+    }
+    text = known.get(plan.torch_device.type, "not known on this device")
+    return f"{text}, not compiled" if plan.compiled and plan.torch_device.type == "cpu" else text
+
+
+def _cudnn_version() -> str:
+    version: Callable[[], int | None] = torch.backends.cudnn.version
+    return str(version())
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,23 @@
+"""The image that is measured: a drawn street as a PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dseg.datasets.scenes import draw_scene
+from dseg.images import write_png
+from dseg.predict.resizing import resize_image
+
+SIDES = 64, 2048  # pixels; a smaller or larger image is a resized drawing
+
+
+def write_street(path: Path, size: tuple[int, int]) -> None:
+    """Write a street of (height, width) pixels, always the same for a size.
+
+    Raises:
+        DsegError: the file cannot be written.
+    """
+    least, most = SIDES
+    height, width = (min(max(side, least), most) for side in size)
+    pixels, _, _ = draw_scene(0, 0, (height, width))
+    write_png(path, resize_image(pixels, size))

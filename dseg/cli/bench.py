@@ -1,0 +1,227 @@
+"""``dseg bench``: how fast networks are on this machine, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dseg.cli.console import say, show_table
+from dseg.cli.params import (
+    FILE,
+    ModelName,
+    TileSize,
+    device_option,
+    json_option,
+    quiet_option,
+    write_json,
+)
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.registry import MODELS
+
+if TYPE_CHECKING:
+    from dseg.bench import Plan, Report
+
+ALL = "all"
+COLUMNS = (
+    *("network", "what", "params (M)", "GMACs", "GFLOPs", "memory (MiB)"),
+    *("median ms", "p95 ms", "frames/s", "samples"),
+)
+
+
+class ModelOrAll(ModelName):
+    """A network of the table, or ``all``."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return ALL if value.lower() == ALL else super().convert(value, param, ctx)
+
+
+@click.command("bench", short_help="Measure how fast networks are on this machine.")
+@click.option(
+    "--model", "models", type=ModelOrAll(), multiple=True, required=True, metavar="NAME",
+    help="A network of dseg models; may be repeated. 'all' for every one.",
+)  # fmt: skip
+@click.option(
+    "-w", "--weights", type=FILE, metavar="FILE",
+    help="A checkpoint of the one --model; random weights, the default, take as long.",
+)  # fmt: skip
+@click.option(
+    "--size", type=TileSize(), default="1024x2048", show_default=True, help="Height x width."
+)
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+    help="Images in a forward.",
+)  # fmt: skip
+@device_option
+@click.option(
+    "--dtype", type=click.Choice(["fp32", "bf16", "fp16", "int8"]), default="fp32",
+    show_default=True, help="Of weights and activations.",
+)  # fmt: skip
+@click.option(
+    "--compile/--no-compile", "compiled", default=False, show_default=True,
+    help="Pass the network through torch.compile.",
+)  # fmt: skip
+@click.option(
+    "--deploy/--no-deploy", default=True, show_default=True,
+    help="Fold norms into convolutions first, as dseg infer does.",
+)  # fmt: skip
+@click.option(
+    "--warmup", type=click.IntRange(min=1), default=10, show_default=True, metavar="N",
+    help="Runs that are not timed, within --seconds.",
+)  # fmt: skip
+@click.option(
+    "--samples", type=click.IntRange(min=3), default=100, show_default=True, metavar="N",
+    help="Runs that are timed.",
+)  # fmt: skip
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
+    metavar="S", help="For the samples of a row, of which there are three at least.",
+)  # fmt: skip
+@click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N",
+    help="Of the CPU, by default torch's choice.",
+)  # fmt: skip
+@json_option("all figures")
+@click.option(
+    "--plot", "plot_file", type=FILE, metavar="FILE",
+    help="Draw published score over milliseconds: .png, .svg or .pdf.",
+)  # fmt: skip
+@quiet_option
+def bench(
+    models: tuple[str, ...],
+    weights: Path | None,
+    json_file: Path | None,
+    plot_file: Path | None,
+    quiet: bool,
+    **plan: Any,
+) -> None:
+    """Measure parameters, operations, memory and speed of networks.
+
+    Three speeds, since they are easily confused: the network alone; with its
+    logits resized to the image and the best class of each pixel; and from a
+    PNG file to a PNG file of label ids, one step after another (dseg infer
+    overlaps them). A network that fails is listed with the reason, and the
+    exit code is 1.
+
+    \b
+    Example:
+      dseg bench --model DABNet --model BiSeNetV2 --size 512x1024
+      dseg bench --model all --device cuda --dtype bf16 --json zoo.json --plot zoo.png
+    """
+    from dseg.bench import Plan, check_plot, write_plot
+
+    names = list(MODELS) if ALL in models else list(dict.fromkeys(models))
+    if weights is not None and len(names) > 1:
+        raise DsegError(
+            f"One checkpoint, {weights.name}, is named for {len(names)} networks.",
+            hint="name one --model, or leave --weights away: random weights take as long.",
+        )
+    if plot_file is not None:
+        check_plot(plot_file)
+    chosen = Plan(**plan)
+    chosen.use_threads()
+    reports = _measure(names, chosen, weights, quiet)
+    if str(json_file) != "-":
+        _show(reports, chosen)
+    if json_file is not None:
+        write_json(json_file, _make_facts(reports, chosen))
+    if plot_file is not None:
+        write_plot(reports, _title(chosen), plot_file)
+    if any(report.fault for report in reports):
+        raise click.exceptions.Exit(EXIT_FAILED_INPUTS)
+
+
+def _measure(names: Sequence[str], plan: Plan, weights: Path | None, quiet: bool) -> list[Report]:
+    """Measure one network after another, saying how far it is."""
+    from dseg.bench import bench_network, write_street
+
+    reports = []
+    with TemporaryDirectory() as folder:
+        image = Path(folder, "street.png")
+        write_street(image, plan.size)
+        for index, name in enumerate(names, start=1):
+            if not quiet:
+                say(f"{index}/{len(names)} {name}")
+            report = bench_network(name, plan, image, weights)
+            reports.append(report)
+            if report.fault:
+                say(f"{name} failed: {report.fault}")
+    return reports
+
+
+def _show(reports: Sequence[Report], plan: Plan) -> None:
+    """Print what was measured, and the table."""
+    from dseg.bench import ROWS, describe_machine, describe_memory, describe_precision
+
+    machine = describe_machine(plan)
+    height, width = plan.size
+    form = "norms folded into convolutions" if plan.deploy else "norms as trained"
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    click.echo(f"device: {machine['device']}, {machine['device_name']}, {machine['system']}")
+    click.echo(f"threads of the CPU: {machine['threads']}")
+    click.echo(f"precision: {describe_precision(plan)}")
+    click.echo(f"network: {form}, {'torch.compile' if plan.compiled else 'not compiled'}")
+    click.echo(f"image: {height}x{width} (height x width), batch {plan.batch}, channels last")
+    click.echo(
+        f"samples: up to {plan.samples} or {plan.seconds:g} s a row, after up to {plan.warmup} "
+        "runs to warm up; the device is waited for after each"
+    )
+    click.echo(f"versions: {versions}")
+    for row, meaning in ROWS.items():
+        click.echo(f"{row}: {meaning}")
+    click.echo(f"memory: {describe_memory(plan)}")
+    show_table("", COLUMNS, (line for report in reports for line in _lines(report)))
+
+
+def _lines(report: Report) -> list[list[str]]:
+    """Return a report's lines of the table; what holds for all rows stands in the first."""
+    cost = report.cost
+    costs = ["", "", ""]
+    if cost is not None:
+        costs = [f"{cost.params / 1e6:.2f}", f"{cost.macs / 1e9:.2f}", f"{cost.flops / 1e9:.2f}"]
+    memory = "" if report.memory is None else f"{report.memory / 2**20:.0f}"
+    rows = [
+        [
+            *(row, f"{timing.median_ms:.2f}", f"{timing.p95_ms:.2f}"),
+            *(f"{timing.frames_per_s:.2f}", str(timing.samples)),
+        ]
+        for row, timing in report.timings.items()
+    ]
+    if report.fault:
+        rows.append([f"failed: {report.fault}", "", "", "", ""])
+    return [
+        [
+            *(report.name if index == 0 else "", row[0]),
+            *([*costs, memory] if index == 0 else [""] * 4),
+            *row[1:],
+        ]
+        for index, row in enumerate(rows)
+    ]
+
+
+def _make_facts(reports: Sequence[Report], plan: Plan) -> dict[str, Any]:
+    """Return everything that JSON says."""
+    from dataclasses import asdict
+
+    from dseg.bench import ROWS, describe_machine, describe_memory, describe_precision
+
+    return {
+        "machine": describe_machine(plan),
+        "settings": asdict(plan),
+        "precision": describe_precision(plan),
+        "rows": {row.replace(" ", "_"): meaning for row, meaning in ROWS.items()},
+        "peak_memory": describe_memory(plan),
+        "networks": [report.as_dict() for report in reports],
+    }
+
+
+def _title(plan: Plan) -> str:
+    from dseg.bench import describe_machine, describe_precision
+
+    machine = describe_machine(plan)
+    threads = f", {machine['threads']} threads" if plan.torch_device.type == "cpu" else ""
+    size = f"{plan.size[0]}x{plan.size[1]}, batch {plan.batch}"
+    return f"{machine['device_name']}{threads}, {size}, {describe_precision(plan)}"

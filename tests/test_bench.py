@@ -1,0 +1,332 @@
+"""What networks cost: how it is measured, what is written down, and how it is drawn."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stand_ins import draw
+from torch.nn.modules.batchnorm import _BatchNorm
+
+import dseg
+from dseg.bench import Plan, Report, bench_network, check_plot, plot, report, write_plot
+from dseg.bench import memory as memory_of
+from dseg.bench.machine import describe_machine, describe_memory, describe_precision
+from dseg.bench.runner import Runner
+from dseg.bench.street import write_street
+from dseg.bench.timing import Timing, measure
+from dseg.checkpoints import find_shipped, load_model
+from dseg.errors import DsegError
+from dseg.images import read_image, read_size
+from dseg.models import find_class
+from dseg.predict import Predictor
+
+SIZE = (32, 64)
+ROWS = ["forward", "labels", "end to end"]
+
+
+def plan(**more: Any) -> Plan:
+    few = {"size": SIZE, "device": "cpu", "warmup": 1, "samples": 3, "seconds": 0.01}
+    return Plan(**(few | more))
+
+
+@pytest.fixture
+def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure no memory, which takes a process."""
+    monkeypatch.setattr(report, "measure_growth", lambda *_: 5 * 2**20)
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("street") / "street.png"
+    write_street(path, SIZE)
+    return path
+
+
+class Clock:
+    """Time that passes when work is done: so many seconds in each run."""
+
+    def __init__(self, *runs: float):
+        self.now, self.runs, self.done = 0.0, list(runs), 0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def work(self) -> None:
+        self.now += self.runs[min(self.done, len(self.runs) - 1)]
+        self.done += 1
+
+
+def test_runs_are_timed_after_those_that_warm_up() -> None:
+    clock = Clock(50.0, 1.0, 2.0, 3.0, 4.0)
+    timing = measure(clock.work, batch=8, warmup=1, samples=4, seconds=100, clock=clock)
+    assert timing.median_ms == 2500
+    assert timing.p95_ms == pytest.approx(3850)
+    assert timing.frames_per_s == pytest.approx(8 / 2.5)
+    assert (timing.samples, clock.done) == (4, 5)
+
+
+def test_samples_stop_with_the_time_but_there_are_three() -> None:
+    clock = Clock(4.0)
+    assert measure(clock.work, warmup=1, samples=100, seconds=18, clock=clock).samples == 5
+    clock = Clock(30.0)
+    assert measure(clock.work, warmup=1, samples=100, seconds=18, clock=clock).samples == 3
+    assert measure(clock.work, warmup=1, samples=1, seconds=18, clock=clock).samples == 3
+
+
+def test_the_warm_up_stops_with_the_time_too() -> None:
+    clock = Clock(4.0)
+    measure(clock.work, warmup=100, samples=3, seconds=18, clock=clock)
+    assert clock.done == 5 + 3
+
+
+def test_the_device_is_waited_for_within_a_sample() -> None:
+    clock = Clock(0.0)
+
+    def wait() -> None:
+        clock.now += 2
+
+    timing = measure(clock.work, warmup=1, samples=3, seconds=100, synchronise=wait, clock=clock)
+    assert timing.median_ms == 2000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"size": (8, 64)}, "An image of 8x64 cannot be measured."),
+        ({"size": (20_000, 20_000)}, "An image of 20000x20000 cannot be measured."),
+        ({"batch": 0}, "batch is 0."),
+        ({"samples": 0}, "samples is 0."),
+        ({"warmup": 0}, "warmup is 0."),
+        ({"threads": 0}, "threads is 0."),
+        ({"seconds": 0.0}, "seconds is 0."),
+        ({"seconds": float("nan")}, "seconds is nan."),
+        ({"dtype": "int4"}, "No precision named 'int4'."),
+        ({"device": "cuda:7"}, "This machine has no device 'cuda:7'."),
+    ],
+    ids=str,
+)
+def test_a_plan_that_cannot_be_measured_is_refused(wrong: dict[str, Any], problem: str) -> None:
+    with pytest.raises(DsegError) as caught:
+        plan(**wrong)
+    assert caught.value.problem == problem
+
+
+@pytest.mark.parametrize(
+    ("dtype", "problem", "hint"),
+    [
+        ("int8", "torch's own quantisation", "quantise an ONNX export"),
+        ("fp16", "on the CPU", "use fp32 or bf16, or a GPU"),
+    ],
+)
+def test_a_precision_that_says_nothing_is_refused(dtype: str, problem: str, hint: str) -> None:
+    with pytest.raises(DsegError, match=problem) as caught:
+        plan(dtype=dtype)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.usefixtures("no_process")
+def test_a_network_is_measured_in_three_rows(street: Path) -> None:
+    found = bench_network("dabnet", plan(batch=2), street)
+    assert found.fault == ""
+    assert found.cost is not None
+    assert (found.cost.params, found.score) == (756_643, 69.57)
+    assert found.cost.macs < dseg.MODELS["dabnet"].macs / 1000
+    assert list(found.timings) == ROWS
+    assert all(timing.samples >= 3 for timing in found.timings.values())
+    facts = found.as_dict()
+    assert facts["gflops"] == 2 * facts["gmacs"]
+    assert facts["peak_memory_mib"] == 5.0
+    assert facts["fault"] is None
+    assert list(facts["end_to_end"]) == ["median_ms", "p95_ms", "frames_per_s", "samples"]
+
+
+def test_sides_that_a_network_cannot_read_are_padded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(find_class("dabnet"), "min_size", 64)
+    runner = Runner("dabnet", plan(size=(40, 65)))
+    view = runner.view([draw(40, 65)])
+    assert view.shape == (1, 3, 64, 65)
+    assert view.is_contiguous(memory_format=torch.channels_last)
+    assert runner.label(view, 40, 65).shape == (1, 40, 65)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_labels_are_those_of_the_predictor(batch: int) -> None:
+    model = load_model(None, find_shipped())
+    images = [draw(64, 96, seed) for seed in range(batch)]
+    runner = Runner(model.card.network, plan(), find_shipped())
+    found = runner.label(runner.view(images), 64, 96)
+    assert found.dtype == torch.uint8
+    predictor = Predictor(model, device="cpu")
+    for labels, image in zip(found.numpy(), images, strict=True):
+        assert (labels == predictor(image)).mean() > 0.999
+
+
+def test_reduced_precision_is_that_of_weights_but_not_of_norms() -> None:
+    name = load_model(None, find_shipped()).card.network
+    full, half = (Runner(name, plan(dtype=dtype), find_shipped()) for dtype in ("fp32", "bf16"))
+    kinds = {
+        isinstance(module, _BatchNorm): {weight.dtype for weight in module.parameters()}
+        for module in half.model.modules()
+        if list(module.parameters(recurse=False)) and not list(module.children())
+    }
+    assert kinds == {True: {torch.float32}, False: {torch.bfloat16}}
+    view = full.view([draw(64, 96)])
+    scores = half.forward(view.bfloat16())
+    assert scores.dtype == torch.bfloat16
+    agreement = (half.label(view.bfloat16(), 64, 96) == full.label(view, 64, 96)).float().mean()
+    assert agreement > 0.97
+
+
+def test_norms_stay_where_they_are_wanted() -> None:
+    def count(**more: Any) -> int:
+        model = Runner("dabnet", plan(**more)).model
+        assert not model.training
+        return sum(isinstance(module, _BatchNorm) for module in model.modules())
+
+    assert (count(deploy=True), count(deploy=False)) == (22, 71)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), "out of memory"),
+        (RuntimeError("no kernel\n  for this"), "RuntimeError: no kernel"),
+        (NotImplementedError(), "NotImplementedError"),
+        (DsegError("It is odd.", hint="make it even."), "It is odd."),
+        (ValueError("long " * 100), f"{('ValueError: ' + 'long ' * 100)[:117]}..."),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_fault_is_told_in_a_line(fault: Exception, reason: str) -> None:
+    assert report._reason(fault) == reason
+
+
+@pytest.mark.usefixtures("no_process")
+def test_what_was_measured_before_a_fault_is_kept(
+    street: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(Runner, "label", fail)
+    found = bench_network("dabnet", plan(), street)
+    assert found.fault == "RuntimeError: no kernel"
+    assert list(found.timings) == ["forward"]
+    assert found.as_dict()["labels"] is None
+
+
+def test_memory_is_what_a_fresh_process_gains() -> None:
+    model_bytes = 4 * dseg.MODELS["mobilenetdenseaspp"].params
+    growth = memory_of.measure_growth("mobilenetdenseaspp", plan(threads=1), None)
+    assert growth is not None
+    assert model_bytes < growth < 2**30
+
+
+def end_badly(*_: object) -> None:
+    os._exit(1)
+
+
+def test_a_process_that_is_killed_is_a_fault(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_of, "_grow", end_badly)
+    found = bench_network("dabnet", plan(), street)
+    assert "most likely memory ran out" in found.fault
+    assert found.cost is not None and not found.timings
+
+
+def test_the_peak_is_not_below_what_is_held() -> None:
+    held, most = memory_of.resident("VmRSS"), memory_of.resident("VmHWM")
+    assert held is not None and most is not None
+    assert most >= held > 2**20
+
+
+def test_the_machine_is_described() -> None:
+    facts = describe_machine(plan())
+    assert (facts["device"], facts["threads"]) == ("cpu", torch.get_num_threads())
+    assert facts["device_name"]
+    assert facts["versions"]["torch"] == torch.__version__
+    assert describe_precision(plan()) == "float32"
+    assert describe_precision(plan(dtype="bf16")).startswith("bfloat16 weights and activations")
+    assert "fresh process" in describe_memory(plan())
+    assert describe_memory(plan(compiled=True)).endswith("not compiled")
+
+
+@pytest.mark.parametrize("size", [(20, 40), (64, 100), (70, 2100)], ids=str)
+def test_the_street_is_of_any_size_and_always_the_same(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    for name in ("a.png", "b.png"):
+        write_street(tmp_path / name, size)
+    assert read_size(tmp_path / "a.png") == size
+    assert np.array_equal(read_image(tmp_path / "a.png"), read_image(tmp_path / "b.png"))
+    assert read_image(tmp_path / "a.png").std() > 10
+
+
+def reports(count: int = 40) -> list[Report]:
+    """Return made-up reports, every second one with a score."""
+    chance = random.Random(3)
+    made = []
+    for index in range(count):
+        time = 10 ** chance.uniform(0.5, 2.5)
+        score = chance.uniform(68, 81) if index % 2 else None
+        timings = {"labels": Timing(time, time, 1000 / time, 3)}
+        made.append(Report(name=f"network_{index}_of_many", score=score, timings=timings))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "starts"), [("a.png", b"\x89PNG"), ("b/c.SVG", b"<?xml"), ("d.pdf", b"%PDF")]
+)
+def test_the_plot_is_of_the_format_that_its_suffix_names(
+    name: str, starts: bytes, tmp_path: Path
+) -> None:
+    write_plot(reports(), "a machine", tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(starts)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_networks_are_drawn_too(count: int, tmp_path: Path) -> None:
+    failed = Report(name="dabnet", score=69.57, fault="out of memory")
+    write_plot([*reports(count), failed], "a machine", tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a", "png"])
+def test_a_suffix_that_names_no_format_is_refused(name: str) -> None:
+    with pytest.raises(DsegError, match="its suffix names no format") as caught:
+        check_plot(Path(name))
+    assert ".png, .svg, .pdf" in caught.value.hint
+
+
+@pytest.fixture
+def named() -> Iterator[Callable[[], list[Any]]]:
+    """Return what gives the extents of all names of a plot of 40 networks."""
+    figure, scored, bare = plot._make_axes("a machine")
+    made = reports()
+    plot._draw_points(scored, bare, made)
+    figure.draw_without_rendering()
+    plot._name_scored(scored, [one for one in made if one.score is not None])
+    plot._name_bare(bare, [one for one in made if one.score is None])
+    yield lambda: [[t.get_window_extent() for t in axes.texts] for axes in (scored, bare)]
+
+
+def test_names_in_the_plot_do_not_overlap(named: Callable[[], list[Any]]) -> None:
+    for boxes in named():
+        assert len(boxes) == 20
+    scored = named()[0]
+    assert [pair for pair in combinations(scored, 2) if plot._covered(pair[0], pair[1:])] == []
+
+
+def test_places_are_moved_apart_as_little_as_that_takes() -> None:
+    step = plot.STEP * plot.DPI / 72
+    assert plot._spread([]) == []
+    assert plot._spread([0.0, 100.0]) == [0.0, 100.0]
+    moved = plot._spread([50.0, 50.0, 50.0])
+    assert moved == pytest.approx([50 - step, 50, 50 + step])

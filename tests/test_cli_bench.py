@@ -1,0 +1,140 @@
+"""``dseg bench`` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cli_runs import misused, refused, run
+
+from dseg.bench import report
+from dseg.bench.runner import Runner
+from dseg.registry import MODELS
+
+FEW = ("--size", "32x64", "--seconds", "0.01", "--warmup", "1", "--samples", "3", "--threads", "1")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "measure_growth", lambda *_: 5 * 2**20)  # takes a process
+
+
+def bench(*words: object) -> Any:
+    return run("bench", "--device", "cpu", *FEW, *words)
+
+
+def test_a_table_of_three_rows_and_what_they_mean() -> None:
+    result = bench("--model", "DABNet")
+    assert result.exit_code == 0
+    assert result.stderr == "1/1 dabnet\n"
+    for text in (
+        *("device: cpu, ", "threads of the CPU: 1\n", "precision: float32\n", "versions: dseg "),
+        *("norms folded", "32x64 (height x width), batch 1", "a fresh process"),
+        *("forward: the network alone", "labels: ", "end to end: PNG decoded"),
+    ):
+        assert text in result.stdout
+    rows = [line.split("│")[1:-1] for line in result.stdout.splitlines() if "│" in line]
+    assert [(row[0].strip(), row[1].strip()) for row in rows] == [
+        *(("dabnet", "forward"), ("", "labels"), ("", "end to end"))
+    ]
+    assert [cell.strip() for cell in rows[0][2:6]] == ["0.76", "0.04", "0.08", "5"]
+    assert all(row[-1].strip() == "3" for row in rows)
+
+
+def test_json_has_all_of_it_and_stdout_nothing_else() -> None:
+    result = bench("--model", "dabnet", "--batch", 2, "--dtype", "bf16", "--json", "-", "-q")
+    assert (result.exit_code, result.stderr) == (0, "")
+    facts = json.loads(result.stdout)
+    assert list(facts) == ["machine", "settings", "precision", "rows", "peak_memory", "networks"]
+    assert facts["machine"]["threads"] == torch.get_num_threads() == 1
+    assert facts["settings"]["size"] == [32, 64]
+    assert facts["settings"] | {"batch": 2, "dtype": "bf16"} == facts["settings"]
+    (network,) = facts["networks"]
+    assert list(network) == [
+        *("name", "params", "gmacs", "gflops", "peak_memory_mib"),
+        *("forward", "labels", "end_to_end", "published_miou", "fault"),
+    ]
+    assert set(facts["rows"]) < set(network)
+    assert network["forward"]["frames_per_s"] == pytest.approx(
+        2000 / network["forward"]["median_ms"]
+    )
+
+
+def test_all_networks_are_measured_even_if_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    zoo = {name: MODELS[name] for name in ("mobilenetdenseaspp", "dabnet")}
+    monkeypatch.setattr(sys.modules["dseg.cli.bench"], "MODELS", zoo)
+    label = Runner.label
+
+    def fail_once(self: Runner, *given: Any) -> Any:
+        if self.model.card.network == "mobilenetdenseaspp":
+            raise RuntimeError("not enough memory: you tried to allocate 9 bytes")
+        return label(self, *given)
+
+    monkeypatch.setattr(Runner, "label", fail_once)
+    result = bench("--model", "all", "--json", "zoo.json", "--plot", "plots/zoo.png")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "1/2 mobilenetdenseaspp",
+        "mobilenetdenseaspp failed: out of memory",
+        "2/2 dabnet",
+    ]
+    assert "failed: out of memory" in result.stdout
+    networks = json.loads(Path("zoo.json").read_text())["networks"]
+    assert [network["name"] for network in networks] == list(zoo)
+    assert [network["fault"] for network in networks] == ["out of memory", None]
+    assert networks[0]["labels"] is None and networks[1]["end_to_end"] is not None
+    assert Path("plots/zoo.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_network_named_twice_is_measured_once() -> None:
+    result = bench("--model", "dabnet", "--model", "DAB-Net", "--no-deploy")
+    assert result.exit_code == 0
+    assert result.stdout.count("│ dabnet") == 1
+    assert "norms as trained" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "problem"),
+    [
+        (("--dtype", "int8"), 2, "int8 cannot be measured"),
+        (("--dtype", "fp16"), 2, "fp16 cannot be measured on the CPU"),
+        (("--size", "0x64"), 2, "An image of 0x64 cannot be measured"),
+        (("--device", "cuda:7"), 2, "no device 'cuda:7'"),
+        (("--plot", "zoo.gif"), 2, "its suffix names no format"),
+        (("--model", "all", "-w", "a.pth"), 2, "One checkpoint, a.pth, is named for"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_measured_is_refused(
+    words: tuple[str, ...], code: int, problem: str
+) -> None:
+    refused(bench("--model", "dabnet", *words), code, problem)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("--samples", "0"), "--samples"),
+        (("--seconds", "0"), "--seconds"),
+        (("--batch", "0"), "--batch"),
+        (("--size", "wide"), "is not a size like 1024x2048"),
+        (("--model", "dabnot"), "Did you mean dabnet"),
+    ],
+    ids=str,
+)
+def test_a_value_out_of_range_is_refused(words: tuple[str, ...], problem: str) -> None:
+    misused(bench("--model", "dabnet", *words), problem)
+
+
+def test_a_network_has_to_be_named() -> None:
+    misused(bench(), "Missing option '--model'")
+
+
+def test_a_checkpoint_that_cannot_be_used_ends_the_command(checkpoint: Path) -> None:
+    refused(bench("--model", "dabnet", "-q", "-w", checkpoint), 3, "does not fit dabnet")
+    refused(bench("--model", "dabnet", "-q", "-w", "no.pth"), 3, "no.pth")
