@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -129,5 +130,10 @@ class SegModel(nn.Module):
 
     @classmethod
     def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
-        """Return constructor arguments that a checkpoint with these keys (ours) asks for."""
-        return {}
+        """Return constructor arguments that a checkpoint with these keys (ours) asks for.
+
+        Where a network can be built with auxiliary heads (``aux``), whether the file holds them.
+        """
+        if "aux" not in signature(cls).parameters:
+            return {}
+        return {"aux": any(key.startswith("aux.") for key in keys)}

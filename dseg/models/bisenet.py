@@ -16,8 +16,7 @@ the heads.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -102,11 +101,6 @@ class BiSeNet(SegModel):
         if self.aux is not None and self.training:
             scores += [head(context[stride]) for stride, head in self.aux.items()]
         return scores
-
-    @classmethod
-    def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
-        """Ask for the auxiliary heads where the checkpoint holds them."""
-        return {"aux": any(key.startswith("aux.") for key in keys)}
 
 
 class DeepStemBiSeNet(BiSeNet):

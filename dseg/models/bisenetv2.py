@@ -13,8 +13,7 @@ In training, booster heads read the first four maps of the semantic branch.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -103,11 +102,6 @@ class BiSeNetV2(SegModel):
         if self.aux is not None and self.training:
             scores += [head(x) for head, x in zip(self.aux.values(), maps[1:-1], strict=True)]
         return scores
-
-    @classmethod
-    def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
-        """Ask for the auxiliary heads where the checkpoint holds them."""
-        return {"aux": any(key.startswith("aux.") for key in keys)}
 
 
 class Stem(nn.Module):

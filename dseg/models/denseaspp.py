@@ -13,8 +13,7 @@ ImageNet's DenseNet without the fourth transition, and an auxiliary head for tra
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -172,11 +171,6 @@ class PostNormDenseASPP(SegModel):
         if self.aux is not None and self.training:
             scores.append(self.aux(feature))
         return scores
-
-    @classmethod
-    def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
-        """Ask for the auxiliary head where the checkpoint holds one."""
-        return {"aux": any(key.startswith("aux.") for key in keys)}
 
 
 def _upsample(x: Tensor, factor: int) -> Tensor:

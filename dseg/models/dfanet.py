@@ -14,8 +14,8 @@ sub-networks, the concatenation of equal stages is aggregation of sub-stages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -96,11 +96,6 @@ class DFANet(SegModel):
         if self.aux is not None and self.training:
             scores += [head(x) for head, x in zip(self.aux, read, strict=True)]
         return scores
-
-    @classmethod
-    def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
-        """Ask for the auxiliary heads where the checkpoint holds them."""
-        return {"aux": any(key.startswith("aux.") for key in keys)}
 
 
 class Fusion(nn.Module):

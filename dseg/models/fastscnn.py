@@ -13,9 +13,8 @@ image (N,3,H,W)
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -110,11 +109,6 @@ class FastSCNN(SegModel):
         if self.aux is not None and self.training:
             scores.append(self.aux(fine))
         return scores
-
-    @classmethod
-    def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
-        """Ask for the auxiliary head where the checkpoint holds one."""
-        return {"aux": any(key.startswith("aux.") for key in keys)}
 
 
 class SumFusion(nn.Module):

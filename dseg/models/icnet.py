@@ -15,8 +15,7 @@ Coarse maps are supervised too, each by its own classifier (cascade label guidan
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -90,11 +89,6 @@ class ICNet(SegModel):
         if self.aux is None or not self.training:
             return [full]
         return [full, scores, self.aux["fuse12"](coarse12), self.aux["fuse24"](coarse24)]
-
-    @classmethod
-    def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
-        """Ask for the auxiliary classifiers where the checkpoint holds them."""
-        return {"aux": any(key.startswith("aux.") for key in keys)}
 
 
 class CascadeFeatureFusion(nn.Module):

@@ -18,8 +18,8 @@ which the second is supervised at boundaries and both are read by the classifier
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -68,11 +68,6 @@ class MSFNet(SegModel):
         if self.aux is not None and self.training:
             scores.append(self.aux(border))
         return scores
-
-    @classmethod
-    def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
-        """Ask for the border stream's classifier where the checkpoint holds it."""
-        return {"aux": any(key.startswith("aux.") for key in keys)}
 
 
 class MultiFeaturesFusion(nn.Module):

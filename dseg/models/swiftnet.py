@@ -12,8 +12,7 @@ place, so that theirs, and ours, are the maps after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -91,8 +90,3 @@ class NarrowSwiftNet(SegModel):
         if self.aux is not None and self.training:
             scores.append(self.aux(maps[2]))
         return scores
-
-    @classmethod
-    def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
-        """Ask for the auxiliary head where the checkpoint holds one."""
-        return {"aux": any(key.startswith("aux.") for key in keys)}
