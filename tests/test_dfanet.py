@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dseg.models import build_model
-from dseg.nn.backbones.xception import ChannelAttention, XceptionEncoder
+from dseg.nn.backbones.xception import ChannelAttention, XceptionBlock, XceptionEncoder
 
 
 def settle(network: nn.Module) -> None:
@@ -79,3 +79,11 @@ def test_the_decoder_adds_what_it_has_resized() -> None:
     detail, depth = fuse.get_submodule("detail"), fuse.get_submodule("depth")
     expected = fuse.get_submodule("merge")(total(detail, details)) + total(depth, depths)
     torch.testing.assert_close(fuse(details, depths), expected)
+
+
+def test_a_block_of_few_channels_learns_in_channels_last() -> None:
+    block = XceptionBlock(8, 48, 2).to(memory_format=torch.channels_last)
+    image = torch.randn(2, 8, 64, 80).contiguous(memory_format=torch.channels_last)
+    block(image).square().sum().backward()
+    shortcut = block.get_parameter("shortcut.conv.weight")
+    assert shortcut.grad is not None and shortcut.grad.isfinite().all()

@@ -37,13 +37,21 @@ class XceptionBlock(nn.Module):
             _separable(mid, mid, 1),
             _separable(mid, out_channels, stride),
         )
+        self.stride = stride
         self.shortcut: nn.Module | None = None
         if stride != 1 or in_channels != out_channels:
-            self.shortcut = conv_norm_act(in_channels, out_channels, 1, stride=stride)
+            self.shortcut = conv_norm_act(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in_channels, h, w) to (N, out_channels, h / stride, w / stride), rounded up."""
-        out: Tensor = self.branch(x) + (x if self.shortcut is None else self.shortcut(x))
+        """Map (N, in_channels, h, w) to (N, out_channels, h / stride, w / stride), rounded up.
+
+        The shortcut strides by slicing: on the CPU, the backward pass of a strided 1x1 convolution
+        of fewer than 16 channels in channels_last crashes oneDNN (torch 2.14).
+        """
+        shortcut = x if self.stride == 1 else x[..., :: self.stride, :: self.stride]
+        if self.shortcut is not None:
+            shortcut = self.shortcut(shortcut)
+        out: Tensor = self.branch(x) + shortcut
         return out
 
 
