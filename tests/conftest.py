@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from torch import Tensor
 
 from dseg.checkpoints import save_model
 from dseg.models import build_model
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the processes of the tests, which a shell's background job would ignore."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
