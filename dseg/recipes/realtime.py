@@ -127,8 +127,9 @@ REALTIME: dict[str, Recipe] = {
         **ORSIC,
     ),
     "swiftnet_pyramid": Recipe(
-        source="orsic's release: as swiftnet, with a focal loss (gamma 0.5) whose weight is 8, 4, "
-        "2 or 1 by the distance from the border between classes; distances are ours",
+        source="orsic's release: as swiftnet, with a focal loss (gamma 0.5) whose weight is 8, 4 "
+        "or 2 within 16, 64 and 128 pixels of a border; counting them along rows and columns is "
+        "ours, and the form of the focal factor was not verified",
         **ORSIC,
         loss="boundary",
     ),
