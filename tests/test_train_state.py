@@ -84,28 +84,42 @@ def test_code_in_a_state_is_refused_and_not_run(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "sprung").exists()  # the trap is one
 
 
-def full_disk(state: Any, file: io.BufferedWriter) -> None:
-    file.write(b"half of it")
-    raise OSError(errno.ENOSPC, "No space left on device")
+class Failing(io.BytesIO):
+    """A file that is written in part before its fault comes."""
+
+    def __init__(self, fault: BaseException):
+        super().__init__()
+        self.fault = fault
+
+    def write(self, data: Any) -> int:
+        super().write(data[:10])
+        raise self.fault
 
 
-def full_disk_as_torch_tells_it(state: Any, file: io.BufferedWriter) -> None:
-    try:
-        full_disk(state, file)
-    finally:
-        raise RuntimeError("[enforce fail at inline_container.cc:1] . unexpected pos\nframe #0")
+def fail_to_save(run: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda *_: Failing(fault))
+        save_state(run, make_state(3))
 
 
-@pytest.mark.parametrize("failing", [full_disk, full_disk_as_torch_tells_it])
-def test_a_full_disk_leaves_both_generations(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing
+def test_an_interruption_while_the_state_is_written_leaves_both_generations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     save_state(tmp_path, make_state(1))
     save_state(tmp_path, make_state(2))
+    with pytest.raises(KeyboardInterrupt):
+        fail_to_save(tmp_path, monkeypatch, KeyboardInterrupt())
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["state-previous.pt", "state.pt"]
+    assert step_of(tmp_path) == (2, "state.pt")
+
+
+def test_a_full_disk_leaves_both_generations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save_state(tmp_path, make_state(1))
+    save_state(tmp_path, make_state(2))
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
-    with monkeypatch.context() as patch, pytest.raises(DsegError) as fault:
-        patch.setattr("torch.save", failing)
-        save_state(tmp_path, make_state(3))
+    with pytest.raises(DsegError) as fault:
+        full = OSError(errno.ENOSPC, "No space left on device")
+        fail_to_save(tmp_path, monkeypatch, full)
     assert fault.value.exit_code == 1
     assert fault.value.problem == (
         f"{tmp_path / 'state.pt'} cannot be written: No space left on device."

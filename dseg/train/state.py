@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,14 @@ def save_state(run: Path, state: dict[str, Any]) -> None:
         DsegError: the disk is full or cannot be written; the old generations are left as they are.
     """
     newest = run / STATE
+    # in memory: torch's writer hides a full disk and Ctrl-C behind errors of its own, or aborts
+    content = io.BytesIO()
+    torch.save(state, content)
     with written_whole(newest) as part:
-        try:
-            with part.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-        except RuntimeError as fault:  # torch's writer hides the fault of a full disk behind it
-            hidden = fault.__context__
-            text = str(fault).splitlines()[0]
-            raise hidden if isinstance(hidden, OSError) else OSError(text) from fault
+        with part.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
         if newest.exists():
             newest.replace(run / PREVIOUS)
     _sync_folder(run)
