@@ -6,6 +6,7 @@ nothing but (seed, epoch, index); then it is applied, on any device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ class Augmentation:
     continuous: bool = False
     mirror: float = 0.0
     jitter: float = 0.0
+    rotate: float = 0.0
     blur: float = 0.0
 
 
@@ -43,6 +45,7 @@ class View:
         mirrored: left and right are swapped.
         brightness, contrast, saturation: factors; 1 changes nothing.
         sigma: of the blur, in pixels of the crop; 0 for none.
+        angle: degrees that the crop is turned clockwise about its centre.
     """
 
     scale: float
@@ -53,6 +56,7 @@ class View:
     contrast: float = 1.0
     saturation: float = 1.0
     sigma: float = 0.0
+    angle: float = 0.0
 
 
 def make_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -77,6 +81,8 @@ def draw_view(
     jitter = generator.uniform(1 - augmentation.jitter, 1 + augmentation.jitter, 3)
     blurred = generator.random() < augmentation.blur
     radius = float(generator.random())
+    turned = generator.random() < 0.5
+    angle = float(generator.uniform(-augmentation.rotate, augmentation.rotate))
     return View(
         scale=scale,
         top=top,
@@ -86,6 +92,7 @@ def draw_view(
         contrast=float(jitter[1]),
         saturation=float(jitter[2]),
         sigma=radius if blurred else 0.0,
+        angle=angle if turned else 0.0,
     )
 
 
@@ -135,11 +142,17 @@ def _make_theta(views: Sequence[View], size: torch.Size, crop: tuple[int, int]) 
     """Return (N, 2, 3): where each crop's pixels lie in the image, both from -1 to 1."""
     rows = []
     for view in views:
-        down = crop[0] / (view.scale * size[0])
-        right = crop[1] / (view.scale * size[1])
-        y0 = 2 * view.top / (view.scale * size[0]) + down - 1
-        x0 = 2 * view.left / (view.scale * size[1]) + right - 1
-        rows.append([[-right if view.mirrored else right, 0.0, x0], [0.0, down, y0]])
+        height, width = view.scale * size[0], view.scale * size[1]
+        y0 = (2 * view.top + crop[0]) / height - 1
+        x0 = (2 * view.left + crop[1]) / width - 1
+        cos, sin = math.cos(math.radians(view.angle)), math.sin(math.radians(view.angle))
+        side = -crop[1] if view.mirrored else crop[1]
+        rows.append(
+            [
+                [cos * side / width, sin * crop[0] / width, x0],
+                [-sin * side / height, cos * crop[0] / height, y0],
+            ]
+        )
     return torch.tensor(rows, dtype=torch.float32)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ RECIPE = Recipe(
     weight_decay=0,
     warmup=10,
 )
+GENTLE = {"refinenet": 1e-4}  # learning rates of families without norms in their decoder
 FAST = ("dabnet", "fastscnn", "bisenetv2", "espnet_c")
 
 
@@ -89,9 +91,10 @@ def make_trainer(name: str, scenes: Dataset, run: Path, listener: NoFiles) -> Tr
         recipe=RECIPE,
     )
     model, _ = make_model(settings, scenes, Group(), CPU, Conditions(device="cpu"))
+    recipe = replace(RECIPE, lr=GENTLE.get(name.partition("_")[0], RECIPE.lr))
     return Trainer(
-        *(model, RECIPE, Rhythm(steps=RECIPE.steps, validate_every=0, log_every=1)),
-        make_loss(RECIPE, (), CPU),
+        *(model, recipe, Rhythm(steps=RECIPE.steps, validate_every=0, log_every=1)),
+        make_loss(RECIPE, (), scenes.space.num_classes, CPU),
         **{"train_set": scenes, "val_set": None, "group": Group(), "run": run, "device": CPU},
         **{"amp": None, "seed": 0, "listener": listener, "stopping": lambda: False},
     )

@@ -31,6 +31,7 @@ RECIPE = [
     *("--model", "DABNet", "--epochs", 4, "--batch-size", 2, "--set", "crop=32x48"),
     *("--set", "optimizer=adam", "--set", "lr=0.01", "--set", "warmup=4", "--set", "ema=0.9"),
     *("--set", "accumulate=2", "--set", "jitter=0.3", "--set", "blur=0.5"),
+    *("--set", "rotate=10", "--set", "affinity_weight=0.5"),
 ]
 DROPPING = [
     *("--model", "MobileNetDenseASPP", "--epochs", 4, "--batch-size", 2, "--set", "crop=64x64"),

@@ -63,6 +63,32 @@ def test_classes_survive_resizing_unblended(value: int) -> None:
     assert ids.unique().tolist() == [value]
 
 
+def test_a_crop_is_turned_clockwise_about_its_centre() -> None:
+    image = torch.arange(25, dtype=torch.uint8).view(1, 1, 5, 5).repeat(1, 3, 1, 1)
+    crop, ids = apply_views(image, image[:, 0], [view(angle=90.0)], (5, 5), FILL)
+    assert torch.equal(ids[0], image[0, 0].rot90(-1))
+    assert torch.equal(crop[0, 0], image[0, 0].rot90(-1))
+
+
+def test_turning_keeps_distances_in_crops_of_any_shape() -> None:
+    mask = torch.zeros(1, 40, 40, dtype=torch.uint8)
+    mask[0, 20, 12:29] = 1  # 17 pixels in a row
+    _, ids = apply_views(
+        *(torch.zeros(1, 3, 40, 40).byte(), mask),
+        *([view(angle=90.0, top=0, left=10)], (40, 20), FILL),
+    )
+    assert (ids[0] == 1).sum(0).amax() == 17
+    assert ((ids[0] == 1).any(0)).sum() == 1
+
+
+def test_half_of_the_crops_are_turned_by_up_to_the_angle() -> None:
+    some = Augmentation(crop=(16, 16), rotate=10)
+    views = [draw_view(some, 20, 20, make_generator(0, 0, index)) for index in range(200)]
+    turned = [v.angle for v in views if v.angle]
+    assert 70 < len(turned) < 130
+    assert -10 <= min(turned) < -8 and 8 < max(turned) <= 10
+
+
 def test_colours_change_by_the_drawn_factors() -> None:
     image = torch.tensor([100, 50, 200], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     mask = torch.zeros(1, 4, 4, dtype=torch.uint8)

@@ -23,10 +23,13 @@ class SegOutput(NamedTuple):
     Attributes:
         main: (N, K, H, W).
         aux: auxiliary logits of the same shape, in training only.
+        edges: logits of a border between classes, (N, 1, H, W), of the few networks that learn
+            it, in training only.
     """
 
     main: Tensor
     aux: tuple[Tensor, ...] = ()
+    edges: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +86,12 @@ class SegModel(nn.Module):
         KEY_MAP: ``(pattern, replacement)`` pairs that turn the authors' checkpoint keys into ours,
             each applied in order; a replacement of None drops the key.
         align_corners: how the authors upsample their logits.
-        min_size: smallest side that the network can read; the predictor pads smaller images.
+        min_size: smallest side that the network can read; smaller images are padded.
+        num_edges: how many of ``logits``' last outputs in training, with ``aux``, are of borders.
         body: prefixes of the parts that a recipe's ``head_lr`` and ``backbone_decay`` tell from the
             rest: the pretrained ones, as a rule.
         classifiers: prefixes of the layers whose shape depends on the number of classes.
+        outputs_per_class: rows of the first of ``classifiers`` for each class.
         card: what the network is; set by ``build_model``.
     """
 
@@ -95,8 +100,10 @@ class SegModel(nn.Module):
     KEY_MAP: ClassVar[KeyMap] = ()
     align_corners: ClassVar[bool] = True
     min_size: ClassVar[int] = 16
+    num_edges: ClassVar[int] = 0
     body: ClassVar[tuple[str, ...]] = ("backbone.",)
     classifiers: ClassVar[tuple[str, ...]] = ("classifier.",)
+    outputs_per_class: ClassVar[int] = 1
 
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return what the authors' code returns: main logits first, in training auxiliary after.
@@ -112,8 +119,13 @@ class SegModel(nn.Module):
     def forward(self, image: Tensor) -> SegOutput:
         """Return the logits at the image's size, (N, K, H, W)."""
         height, width = image.shape[-2:]
-        main, *aux = (self.resize(scores, height, width) for scores in self.logits(image))
-        return SegOutput(main, tuple(aux))
+        padded = self.pad(image)
+        main, *more = (
+            self.resize(scores, *padded.shape[-2:])[..., :height, :width]
+            for scores in self.logits(padded)
+        )
+        aux = len(more) - self.num_edges if more else 0
+        return SegOutput(main, tuple(more[:aux]), tuple(more[aux:]))
 
     def pad(self, image: Tensor) -> Tensor:
         """Return the image, its last row and column repeated where it is below ``min_size``."""

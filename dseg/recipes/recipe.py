@@ -32,6 +32,7 @@ class Recipe:
         continuous: draw any scale between the first and the last of ``scales``.
         mirror: probability of mirroring.
         jitter: brightness, contrast and saturation change by factors of up to 1 +- this.
+        rotate: half of the crops are turned by up to so many degrees, either way.
         blur: probability of a Gaussian blur of radius 0 to 1 pixel.
         optimizer: ``sgd``, ``adam`` or ``adamw``.
         lr: learning rate after the warm-up.
@@ -59,6 +60,11 @@ class Recipe:
         aux_weight: of each auxiliary output's loss.
         aux_loss: ``ce`` or ``ohem``, of the auxiliary outputs.
         aux_border: they learn only within so many pixels of a border; 0 for everywhere.
+        edge_weight: of the loss of each output of borders, which few networks have.
+        affinity_weight: of the loss of adaptive affinity fields (Ke et al., ECCV 2018); 0 for
+            none.
+        affinity_margin: their margin.
+        affinity_stride: of the pixels between which they are formed.
         ema: decay of a running mean of the weights, which is then validated and kept; 0 for none.
         clip: largest norm of the gradient; 0 for any.
     """
@@ -74,6 +80,7 @@ class Recipe:
     continuous: bool = True
     mirror: float = 0.5
     jitter: float = 0.0
+    rotate: float = 0.0
     blur: float = 0.0
     optimizer: Optimizer = "sgd"
     lr: float = 0.01
@@ -98,6 +105,10 @@ class Recipe:
     aux_weight: float = 0.4
     aux_loss: AuxLossName = "ce"
     aux_border: int = 0
+    edge_weight: float = 0.1
+    affinity_weight: float = 0.0
+    affinity_margin: float = 3.0
+    affinity_stride: int = 4
     ema: float = 0.0
     clip: float = 0.0
 
@@ -145,6 +156,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("scales", 0.05, 20),
     ("mirror", 0, 1),
     ("jitter", 0, 1),
+    ("rotate", 0, 180),
     ("blur", 0, 1),
     ("lr", 0, 100),
     ("head_lr", 0, 1000),
@@ -162,6 +174,10 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("published_weights", 0, 1e6),
     ("aux_weight", 0, 100),
     ("aux_border", 0, 8192),
+    ("edge_weight", 0, 100),
+    ("affinity_weight", 0, 100),
+    ("affinity_margin", 0, 100),
+    ("affinity_stride", 1, 64),
     ("ema", 0, 0.9999999),
     ("clip", 0, 1e9),
 )

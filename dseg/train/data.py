@@ -156,6 +156,7 @@ def make_batches(
         continuous=recipe.continuous,
         mirror=recipe.mirror,
         jitter=recipe.jitter,
+        rotate=recipe.rotate,
         blur=recipe.blur,
     )
     read = None

@@ -23,7 +23,7 @@ from dseg.losses import SegLoss
 from dseg.models import Normaliser, SegModel, SegOutput
 from dseg.recipes import Recipe
 from dseg.train.finite import has_finite_weights, refuse_step
-from dseg.train.optimize import MeanWeights, find_lr, make_optimizer, set_lr
+from dseg.train.optimize import MeanWeights, find_lr, make_optimizer, set_lr, share_gradients
 from dseg.train.rhythm import Listener, Outcome, Rhythm
 from dseg.train.validate import validate
 
@@ -83,7 +83,9 @@ class Trainer:
             ids = [device.index] if device.type == "cuda" else None
             buffers: dict[str, Any] = {BUFFERS: False}
             self.network = DistributedDataParallel(model, device_ids=ids, **buffers)
-        self.optimizer = make_optimizer(model, recipe)
+        affinity = loss.affinity
+        self.opponents = [] if affinity is None else list(affinity.parameters())
+        self.optimizer = make_optimizer(model, recipe, self.opponents)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
         self.mean = MeanWeights(model, recipe.ema) if recipe.ema else None
         self._normalise = Normaliser(model.card, device)
@@ -147,6 +149,7 @@ class Trainer:
         for place, (part, ids) in enumerate(zip(parts, masks, strict=True)):
             with self._unsynchronised(place < len(parts) - 1):
                 loss += self._backward(part.images.to(self.device, non_blocking=True), ids, total)
+        share_gradients(self.opponents, self.group)
         if self.recipe.clip:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
@@ -271,6 +274,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "opponents": [opponent.data for opponent in self.opponents],
             "mean": None if self.mean is None else self.mean.model.state_dict(),
         }
 
@@ -281,6 +285,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        for opponent, kept in zip(self.opponents, state.get("opponents", ()), strict=True):
+            opponent.data.copy_(kept)
         if self.mean is not None:
             self.mean.model.load_state_dict(state["mean"])
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from dseg.distributed import Group
 from dseg.models import SegModel
 from dseg.recipes import Recipe
 
 
-def make_optimizer(model: SegModel, recipe: Recipe) -> Optimizer:
+def make_optimizer(
+    model: SegModel, recipe: Recipe, opponents: Sequence[nn.Parameter] = ()
+) -> Optimizer:
     """Make the optimizer; each group's ``factor`` scales the schedule's learning rate.
 
     Args:
         model: parameters of its ``body`` learn at the recipe's rate, all others at ``head_lr``
             times it.
+        opponents: parameters of the loss, which never decay.
         recipe: optimizer, momentum, decay; the body's decay is ``backbone_decay`` times it.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -29,6 +34,8 @@ def make_optimizer(model: SegModel, recipe: Recipe) -> Optimizer:
         decays = recipe.decay_norms or parameter.ndim > 1
         key = (factor, decay if decays else 0.0)
         groups.setdefault(key, []).append(parameter)
+    if opponents:
+        groups.setdefault((1.0, 0.0), []).extend(opponents)
     params = [
         {"params": params, "factor": factor, "weight_decay": decay}
         for (factor, decay), params in groups.items()
@@ -37,6 +44,13 @@ def make_optimizer(model: SegModel, recipe: Recipe) -> Optimizer:
         return SGD(params, lr=recipe.lr, momentum=recipe.momentum)
     kind = Adam if recipe.optimizer == "adam" else AdamW
     return kind(params, lr=recipe.lr, betas=(recipe.momentum, recipe.beta2))
+
+
+def share_gradients(parameters: Sequence[nn.Parameter], group: Group) -> None:
+    """Average the processes' gradients, as is done for the network's."""
+    for parameter in parameters:
+        if group.world_size > 1 and parameter.grad is not None:
+            group.sum(parameter.grad).div_(group.world_size)
 
 
 def find_lr(recipe: Recipe, step: int, steps: int) -> float:

@@ -16,7 +16,7 @@ from dseg.datasets.base import Dataset
 from dseg.datasets.stream import Plan
 from dseg.distributed import Group, local_device
 from dseg.errors import EXIT_MISFIT, DsegError
-from dseg.losses import SegLoss, make_class_weights
+from dseg.losses import AffinityFields, SegLoss, make_class_weights
 from dseg.models import SegModel, build_model, find_class
 from dseg.nn.backbones.densenet import checkpoint_activations
 from dseg.nn.sync_norm import synchronise_norms
@@ -70,7 +70,7 @@ def run_training(
             model,
             settings.recipe,
             rhythm,
-            make_loss(settings.recipe, weights, device),
+            make_loss(settings.recipe, weights, train_set.space.num_classes, device),
             train_set=train_set,
             val_set=val_set,
             group=group,
@@ -149,8 +149,14 @@ def make_rhythm(recipe: Recipe, conditions: Conditions, samples: int) -> Rhythm:
     )
 
 
-def make_loss(recipe: Recipe, weights: tuple[float, ...], device: torch.device) -> SegLoss:
+def make_loss(
+    recipe: Recipe, weights: tuple[float, ...], num_classes: int, device: torch.device
+) -> SegLoss:
     """Make the loss that a recipe names."""
+    affinity: AffinityFields | None = None
+    if recipe.affinity_weight:
+        margin, stride = recipe.affinity_margin, recipe.affinity_stride
+        affinity = AffinityFields(num_classes, margin=margin, stride=stride).to(device)
     return SegLoss(
         class_weights=make_class_weights(weights, device),
         main=recipe.loss,
@@ -159,6 +165,9 @@ def make_loss(recipe: Recipe, weights: tuple[float, ...], device: torch.device) 
         aux_border=recipe.aux_border,
         threshold=recipe.ohem_threshold,
         keep=recipe.ohem_keep,
+        edge_weight=recipe.edge_weight,
+        affinity=affinity,
+        affinity_weight=recipe.affinity_weight,
     )
 
 

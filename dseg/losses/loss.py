@@ -1,4 +1,4 @@
-"""Losses over the pixels that are not ignored, so weighted that parts of a batch add up."""
+"""SegLoss: a loss of the pixels that are not ignored, so weighted that parts of a batch add up."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dseg.labels import IGNORE
+from dseg.losses.affinity import AffinityFields
+from dseg.losses.borders import edge_loss, find_borders, weigh_borders, widen
 from dseg.models import SegOutput
 from dseg.recipes import LossName
 
-BORDER_WEIGHTS = ((16, 8.0), (64, 4.0), (128, 2.0))  # pixels from a border, weight up to there
 FOCUS = 0.5  # exponent of the focal loss
 
 
@@ -31,7 +32,10 @@ class SegLoss:
         aux_weight: of each auxiliary output.
         aux_border: auxiliary outputs learn only within so many pixels of a border between classes;
             0 for everywhere.
+        edge_weight: of each output of borders, see ``edge_loss``.
         threshold, keep: of ``find_hard``.
+        affinity: affinity fields of the main output's probabilities, None for none.
+        affinity_weight: of their loss.
     """
 
     class_weights: Tensor | None = None
@@ -41,6 +45,9 @@ class SegLoss:
     aux_border: int = 0
     threshold: float = 0.7
     keep: float = 1 / 16
+    edge_weight: float = 0.1
+    affinity: AffinityFields | None = None
+    affinity_weight: float = 0.0
 
     def weigh(self, target: Tensor) -> Tensor:
         """Return what a mask's pixels weigh together; ignored ones weigh nothing.
@@ -68,6 +75,11 @@ class SegLoss:
         ids = target.long()
         share = (self.weigh(target) / total.clamp(min=1e-12)).float()
         loss = share * self._of(self.main, output.main.float(), ids)
+        if self.affinity is not None:
+            fields: Tensor = self.affinity(output.main.float(), ids)
+            loss = loss + self.affinity_weight * share * fields
+        for edges in output.edges:
+            loss = loss + self.edge_weight * share * edge_loss(edges.float(), ids)
         if self.aux_border and output.aux:
             ids = torch.where(widen(find_borders(ids), self.aux_border), ids, IGNORE)
         for aux in output.aux:
@@ -100,52 +112,6 @@ class SegLoss:
         else:
             weight = weights[ids.clamp(max=len(weights) - 1)][scored].sum()
         return total / weight.clamp(min=1e-12)
-
-
-def weigh_borders(ids: Tensor) -> Tensor:
-    """Return (N, H, W) float32: more weight for pixels near a border between classes.
-
-    Args:
-        ids: (N, H, W) int64, ``IGNORE`` for ignored.
-    """
-    borders = find_borders(ids)
-    weights = torch.ones(ids.shape, device=ids.device)
-    for radius, weight in reversed(BORDER_WEIGHTS):
-        weights[widen(borders, radius)] = weight
-    return weights
-
-
-def find_borders(ids: Tensor) -> Tensor:
-    """Return (N, H, W) bool: pixels beside one of another class in their row or column.
-
-    Ignored pixels make no border.
-
-    Args:
-        ids: (N, H, W) int64, ``IGNORE`` for ignored.
-    """
-    borders = torch.zeros_like(ids, dtype=torch.bool)
-    for axis in (1, 2):
-        size = ids.shape[axis] - 1
-        first, second = ids.narrow(axis, 0, size), ids.narrow(axis, 1, size)
-        differ = (first != second) & (first != IGNORE) & (second != IGNORE)
-        borders.narrow(axis, 0, size).logical_or_(differ)
-        borders.narrow(axis, 1, size).logical_or_(differ)
-    return borders
-
-
-def widen(mask: Tensor, radius: int) -> Tensor:
-    """Return where an (N, H, W) mask is set within so many rows and so many columns."""
-    return _widen(_widen(mask, 1, radius), 2, radius)
-
-
-def _widen(mask: Tensor, axis: int, radius: int) -> Tensor:
-    """Return where a mask is set within so many pixels along an axis."""
-    sums = mask.cumsum(axis)
-    place = torch.arange(mask.shape[axis], device=mask.device)
-    upper = sums.index_select(axis, (place + radius).clamp(max=len(place) - 1))
-    lower = sums.index_select(axis, (place - radius - 1).clamp(min=0))
-    shape = [-1 if dim == axis else 1 for dim in range(mask.ndim)]
-    return upper > torch.where((place > radius).view(shape), lower, 0)
 
 
 def find_hard(logits: Tensor, ids: Tensor, threshold: float, keep: float) -> Tensor:

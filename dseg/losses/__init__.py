@@ -1,0 +1,18 @@
+"""Losses: of the main and auxiliary outputs, of borders, of the affinities between pixels."""
+
+from __future__ import annotations
+
+from dseg.losses.affinity import AffinityFields
+from dseg.losses.borders import edge_loss, find_borders, weigh_borders, widen
+from dseg.losses.loss import SegLoss, find_hard, make_class_weights
+
+__all__ = [
+    "AffinityFields",
+    "SegLoss",
+    "edge_loss",
+    "find_borders",
+    "find_hard",
+    "make_class_weights",
+    "weigh_borders",
+    "widen",
+]
