@@ -57,6 +57,14 @@ def test_every_data_set_gives_its_pairs_in_the_order_of_their_names(name, tmp_pa
     assert (train.name, train.split) == (name, "train")
 
 
+def test_any_splits_are_joined_by_a_plus(tmp_path) -> None:
+    root = TREES["camvid"](tmp_path)
+    both, joined = (load_dataset("camvid", root, split) for split in ("val+train", "trainval"))
+    assert names(both) == names(joined)
+    fault = fault_of("camvid", root, "train+extra")
+    assert "has no split 'extra'" in fault.problem
+
+
 @pytest.mark.parametrize(
     ("name", "row", "classes"),
     [

@@ -38,7 +38,7 @@ OPTIONS = (
     click.option(
         *("-o", "--out"), "run", type=FOLDER, required=True, metavar="RUN", help="The run's folder."
     ),
-    click.option("--split", default="train", show_default=True, help="Trained on."),
+    click.option("--split", default="train", show_default=True, help="Trained on; join two by +."),
     click.option(
         "--val-split",
         default="val",

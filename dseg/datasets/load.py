@@ -64,7 +64,8 @@ def load_dataset(
     Args:
         name: one of ``DATASETS``.
         root: its folder.
-        split: such as ``train``; ``trainval`` joins train and val.
+        split: such as ``train``; ``trainval`` joins train and val, and
+            ``train+train_extra`` any two or more.
         space: classes to map those of the masks onto; by default the data set's own.
         class_file: for ``folder``, where it is not ``classes.toml`` in ``root``.
 
@@ -142,9 +143,11 @@ def _open_tree(name: str, root: Path, class_file: Path | None) -> Tree:
 def _list_split(name: str, tree: Tree, root: Path, split: str) -> Listing:
     if split in tree.splits:
         return tree.listing(split)
-    if split == JOINED and set(JOINED_OF) <= set(tree.splits):
-        return join_listings({part: tree.listing(part) for part in JOINED_OF})
-    raise _no_split(name, root, split, tree)
+    parts = JOINED_OF if split == JOINED else tuple(part.strip() for part in split.split("+"))
+    for part in parts:
+        if part not in tree.splits:
+            raise _no_split(name, root, split if split == JOINED else part, tree)
+    return join_listings({part: tree.listing(part) for part in parts})
 
 
 def _no_split(name: str, root: Path, split: str, tree: Tree) -> DsegError:
