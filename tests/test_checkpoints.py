@@ -30,6 +30,7 @@ from dseg.checkpoints import (
     load_model,
     load_weights,
     read_checkpoint,
+    save_model,
 )
 from dseg.models import build_model
 
@@ -235,6 +236,19 @@ def test_a_file_with_more_than_the_network_needs_consent(
     file = write({**state, "extra.weight": torch.ones(1)}, tmp_path / "p.pth")
     assert "1 unknown (first extra.weight)" in refused(lambda: load_model(NAME, file)).problem
     assert same(load_model(NAME, file, partial=True), state)
+
+
+def test_norms_of_in_place_training_scale_by_the_size_of_their_weights(
+    state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    name = next(key for key in state if key.endswith("norm2.weight"))
+    turned = {**state, name: -state[name]}
+    model = load_model(NAME, write(turned, tmp_path / "theirs.pth"), inplace_norms=True)
+    assert torch.equal(model.state_dict()[name], state[name].abs() + 1e-5)
+    assert torch.equal(model.classifier.weight, state["classifier.weight"])
+    ours = tmp_path / "ours.safetensors"
+    save_model(model, ours)
+    assert "is dseg's own" in refused(lambda: load_model(NAME, ours, inplace_norms=True)).problem
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from dseg.checkpoints.find import find_weights
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 from dseg.errors import CheckpointError
 from dseg.models import SegModel, build_model, find_class
+from dseg.models.base import KeyMap
 from dseg.registry import MODELS, find_model
 
+INPLACE_EPS = 1e-5  # of in-place activated batch norm
 COUNTER = "num_batches_tracked"  # torch < 0.4.1 did not save it, and evaluation does not read it
 
 
@@ -60,10 +62,15 @@ class LoadReport:
 
 def map_keys(cls: type[SegModel], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename an author's keys to ours by the class's ``KEY_MAP``; our own keys stay."""
+    return rename_keys(cls.KEY_MAP, state)
+
+
+def rename_keys(key_map: KeyMap, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename keys by ``(pattern, replacement)`` pairs, each in order; None drops a key."""
     renamed = {}
     for key, value in state.items():
         ours: str | None = key
-        for pattern, replacement in cls.KEY_MAP:
+        for pattern, replacement in key_map:
             if replacement is None:
                 ours = None if ours is None or re.search(pattern, ours) else ours
             elif ours is not None:
@@ -88,6 +95,11 @@ def compare(
             misshapen.append((key, tuple(state[key].shape), expected[key]))
     missing = [k for k in expected if k not in state and not k.endswith(COUNTER)]
     unexpected = [k for k in state if k not in expected and not k.endswith(COUNTER)]
+    if reset:  # with other classes a head may have other parts, too
+        heads = tuple(model.classifiers)
+        reset += [k for k in missing if k.startswith(heads)]
+        missing = [k for k in missing if not k.startswith(heads)]
+        unexpected = [k for k in unexpected if not k.startswith(heads)]
     return LoadReport(
         matched=tuple(sorted(matched)),
         missing=tuple(missing),
@@ -144,6 +156,8 @@ def find_networks(checkpoint: Checkpoint) -> list[str]:
         cls = find_class(name)
         state = map_keys(cls, checkpoint.state)
         classes = count_classes(cls, state)
+        if classes is None:  # no classifier where this network has its own
+            continue
         with torch.device("meta"):  # shapes alone, no memory
             model = build_model(name, classes, **cls.options_for(state))
         if compare(model, state).complete:
@@ -157,7 +171,8 @@ def count_classes(cls: type[SegModel], state: Mapping[str, Tensor]) -> int | Non
     None if it is not there, or is another network's: not 1 to 255 classes.
     """
     weight = state.get(f"{cls.classifiers[0]}weight")
-    classes = weight.shape[0] if weight is not None and weight.ndim else 0
+    rows = weight.shape[0] if weight is not None and weight.ndim else 0
+    classes = rows // cls.outputs_per_class
     return classes if 1 <= classes <= 255 else None
 
 
@@ -168,6 +183,7 @@ def load_model(
     *,
     partial: bool = False,
     reset_head: bool = False,
+    inplace_norms: bool = False,
     on_report: Callable[[LoadReport], None] = lambda report: None,
 ) -> SegModel:
     """Build a network and load a checkpoint into it, the authors' or our own.
@@ -178,6 +194,8 @@ def load_model(
         num_classes: outputs; by default those of the file.
         partial: accept a checkpoint that fits in part.
         reset_head: leave the head fresh where the file has another number of classes.
+        inplace_norms: the file was trained with in-place activated batch norm; see
+            ``read_inplace_norms``.
         on_report: called with how the file's keys met the network's.
 
     Returns:
@@ -204,7 +222,29 @@ def load_model(
     on_report(load_weights(model, checkpoint, partial=partial, reset_head=reset_head))
     if card is not None and card.label_space.num_classes == outputs:
         model.card = card
+    if inplace_norms:
+        read_inplace_norms(model, checkpoint)
     return model.eval()
+
+
+@torch.no_grad()
+def read_inplace_norms(model: SegModel, checkpoint: Checkpoint) -> None:
+    """Read the weights of norms as in-place activated batch norm does: ``|weight| + 1e-5``.
+
+    Its kernels scale so (Rota Bulo et al., CVPR 2018, section 3.1, which inverts the norm), those
+    of batch norm by the weight itself. CCNet's and OCNet's authors trained with it.
+
+    Raises:
+        CheckpointError: the file is our own, whose weights are batch norm's.
+    """
+    if checkpoint.card is not None:
+        raise CheckpointError(
+            f"{checkpoint.path} is dseg's own, trained with batch norm itself.",
+            hint="leave --inplace-abn out.",
+        )
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.abs_().add_(INPLACE_EPS)
 
 
 def _network_of(checkpoint: Checkpoint) -> str:

@@ -50,6 +50,12 @@ partial_option = click.option(
     "--partial", is_flag=True, help="Accept a checkpoint that fits only in part."
 )
 
+inplace_option = click.option(
+    "--inplace-abn",
+    is_flag=True,
+    help="The authors' checkpoint was trained with in-place activated batch norm (CCNet, OCNet).",
+)
+
 SIGHT_OPTIONS = (
     click.option(
         "--input-size",
@@ -115,6 +121,7 @@ class Network:
     model: str | None = None
     weights: Path | None = None
     partial: bool = False
+    inplace_abn: bool = False
     device: str = "auto"
     amp: str = "off"
     scales: tuple[float, ...] = (1.0,)
@@ -187,9 +194,11 @@ class Network:
             device=local_device(self.device, group),
             amp=self.amp,
             partial=self.partial,
+            inplace_norms=self.inplace_abn,
             on_report=_warn_of_partial_fit if group.main else lambda report: None,
         )
-        return predictor, Settings.of(predictor, file.name, sha256(file))
+        digest = sha256(file) + ("+inplace-abn" if self.inplace_abn else "")
+        return predictor, Settings.of(predictor, file.name, digest)
 
 
 def _warn_of_partial_fit(report: LoadReport) -> None:

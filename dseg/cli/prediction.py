@@ -12,6 +12,7 @@ import click
 from dseg.cli.network import (
     SIGHT_OPTIONS,
     Network,
+    inplace_option,
     model_option,
     partial_option,
     weights_option,
@@ -67,6 +68,7 @@ OPTIONS: tuple[Option, ...] = (
     amp_option,
     click.option("--overwrite", is_flag=True, help="Make again what is there already."),
     partial_option,
+    inplace_option,
     click.option(
         "--max-pixels",
         type=click.IntRange(min=1),

@@ -13,6 +13,7 @@ from dseg.cli.network import (
     Network,
     flip_option,
     fusion_option,
+    inplace_option,
     model_option,
     partial_option,
     scales_option,
@@ -117,6 +118,7 @@ OPTIONS = (
     device_option,
     amp_option,
     partial_option,
+    inplace_option,
     workers_option("Threads, by default one a core; the scores do not depend on it."),
     quiet_option,
 )

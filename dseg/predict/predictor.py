@@ -88,6 +88,7 @@ class Predictor:
         device: str = "auto",
         amp: str = "off",
         partial: bool = False,
+        inplace_norms: bool = False,
         on_report: Callable[[LoadReport], None] = lambda report: None,
     ) -> Predictor:
         """Load a network by name and checkpoint; see ``load_model`` and ``Predictor``.
@@ -97,7 +98,9 @@ class Predictor:
             DsegError: no such network or device.
         """
         find_device(device)  # told before a large file is read
-        model = load_model(name, weights, partial=partial, on_report=on_report)
+        model = load_model(
+            name, weights, partial=partial, inplace_norms=inplace_norms, on_report=on_report
+        )
         return cls(model, protocol=protocol, device=device, amp=amp)
 
     def __call__(self, image: Pixels) -> Pixels:

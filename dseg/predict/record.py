@@ -25,7 +25,7 @@ class Settings:
     Attributes:
         network: its name in the table.
         weights: the checkpoint file's name.
-        sha256: of that file.
+        sha256: of that file, and how it was read where that changes its weights.
         label_space: whose ids ``label_ids/`` holds.
         scales, flip, fusion, tile, overlap, input_size, input_scale: as in ``Protocol``.
         amp: the precision within the network.
