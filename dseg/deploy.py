@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from dseg.models import SegModel
-from dseg.nn.sync_norm import AllReduceBatchNorm2d
+from dseg.nn.sync_norm import AllReduceBatchNorm1d, AllReduceBatchNorm2d
 
 Layer = nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm
@@ -33,7 +33,13 @@ AXES: dict[type[nn.Module], int] = {
     nn.ConvTranspose2d: 4,
     nn.Linear: 2,
 }
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, AllReduceBatchNorm2d)
+NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.SyncBatchNorm,
+    AllReduceBatchNorm1d,
+    AllReduceBatchNorm2d,
+)
 SIZES = (256, 512), (197, 389)  # observed: what a network does at even and at odd sides
 
 

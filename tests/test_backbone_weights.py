@@ -31,8 +31,8 @@ def test_a_file_of_another_depth_is_refused_and_named(tmp_path: Path) -> None:
     assert "the file is of densenet169, the backbone of denseaspp169, den" in fault.hint
     assert "densenet121-a639ec97.pth" in fault.hint
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    fault = refused(lambda: load_backbone(OnResNet(50), saved(theirs("resnet101"), tmp_path / "r")))
-    assert "the file is of resnet101, which no network here has" in fault.hint
+    fault = refused(lambda: load_backbone(OnResNet(50), saved(theirs("resnet152"), tmp_path / "r")))
+    assert "the file is of resnet152, which no network here has" in fault.hint
 
 
 @pytest.mark.parametrize("lost", ["features.norm5.bias", "features.denseblock2.denselayer3.conv1"])
@@ -87,6 +87,27 @@ def test_the_authors_own_file_gives_its_backbone_too(tmp_path: Path) -> None:
         torch.equal(model.state_dict()[f"backbone.{k}"], state[f"backbone.{k}"])
         for k in report.matched
     )
+
+
+@pytest.mark.parametrize("spelling", ["bn1 is the first norm", "bn1 is the last norm"])
+def test_a_deep_stem_is_found_under_either_of_its_names(tmp_path: Path, spelling: str) -> None:
+    torch.manual_seed(5)
+    source, model = build_model("pspnet_r50"), build_model("pspnet_r50", 5)
+    state = source.backbone.state_dict()
+    names = {"conv1.7": "bn1"}
+    if spelling == "bn1 is the first norm":
+        pairs = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
+        names = {f"conv1.{3 * i + j}": pair[j] for i, pair in enumerate(pairs) for j in (0, 1)}
+    for ours, theirs_ in names.items():
+        state = {
+            f"{theirs_}{key.removeprefix(ours)}" if key.startswith(f"{ours}.") else key: value
+            for key, value in state.items()
+        }
+    state["fc.weight"] = torch.zeros(1000, 2048)
+    report = load_backbone(model, write(state, tmp_path / "resnet50-deep.pth"))
+    assert report.fresh == ()
+    found = model.backbone.state_dict()
+    assert all(torch.equal(found[k], v) for k, v in source.backbone.state_dict().items())
 
 
 def test_a_network_without_a_backbone_is_told() -> None:

@@ -14,16 +14,18 @@ import torch
 from torch import Tensor
 
 from dseg.checkpoints.find import weights_folders
-from dseg.checkpoints.load import COUNTER, LoadReport, compare, map_keys
+from dseg.checkpoints.load import COUNTER, LoadReport, compare, map_keys, rename_keys
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 from dseg.errors import CheckpointError, DsegError
 from dseg.models import SegModel, build_model
+from dseg.models.base import KeyMap
 from dseg.nn.backbones import densenet, mobilenet, resnet
 from dseg.nn.backbones.base import Backbone
 from dseg.registry import MODELS
 
 IMAGENET = "imagenet"
 PREFIX = "backbone."
+TOLD = 6  # networks that a message names
 RELEASE = "IMAGENET1K_V1"  # the only one of DenseNet, and what published recipes start from
 NO_RELEASE = "torchvision has no weights of this backbone"
 BACKBONES: tuple[Callable[[], Backbone], ...] = (
@@ -132,7 +134,7 @@ def _backbone_of(model: SegModel) -> Backbone:
         return backbone
     raise DsegError(
         f"{model.card.network} has no backbone with ImageNet weights.",
-        hint=f"leave --backbone-weights out, or choose among: {', '.join(_networks_on())}.",
+        hint=f"leave --backbone-weights out, or choose among: {_tell(_networks_on())}.",
     )
 
 
@@ -181,13 +183,14 @@ def _file_name(url: str) -> str:
 
 def _readings(model: SegModel, checkpoint: Checkpoint) -> Iterator[dict[str, Tensor]]:
     """Read the file as a backbone's, then as a whole network's of its authors or our own."""
-    yield _rename(_backbone_of(model), checkpoint.state)
+    backbone = _backbone_of(model)
+    for key_map in (backbone.KEY_MAP, *backbone.OTHER_KEY_MAPS):
+        yield _rename(checkpoint.state, key_map)
     yield _keep_backbone(map_keys(type(model), checkpoint.state))
 
 
-def _rename(backbone: Backbone, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    keyed: Any = backbone  # has a KEY_MAP too, which is all that is read
-    return map_keys(keyed, _keep_backbone(state) or state)
+def _rename(state: Mapping[str, Tensor], key_map: KeyMap) -> dict[str, Tensor]:
+    return rename_keys(key_map, _keep_backbone(state) or state)
 
 
 def _keep_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -214,7 +217,7 @@ def _misfit(
     others = [other for other in _find_backbones(checkpoint) if other != name]
     hint = _advice(backbone)
     if others and (networks := _networks_on(others[0])):
-        hint = f"the file is of {others[0]}, the backbone of {', '.join(networks)}; {hint}"
+        hint = f"the file is of {others[0]}, the backbone of {_tell(networks)}; {hint}"
     elif others:
         hint = f"the file is of {others[0]}, which no network here has; {hint}"
     return CheckpointError(
@@ -229,9 +232,15 @@ def _find_backbones(checkpoint: Checkpoint) -> list[str]:
     for build in BACKBONES:
         with torch.device("meta"):  # shapes alone, no memory
             backbone = build()
-        if _compare(backbone, _rename(backbone, checkpoint.state)).complete:
+        if _compare(backbone, _rename(checkpoint.state, backbone.KEY_MAP)).complete:
             fitting.append(backbone.torchvision_name)
     return fitting
+
+
+def _tell(networks: list[str]) -> str:
+    """Name the first few networks, and how many more there are."""
+    more = len(networks) - TOLD
+    return ", ".join(networks[:TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
 def _networks_on(wanted: str = "") -> list[str]:

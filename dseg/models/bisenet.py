@@ -21,7 +21,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from dseg.models.base import KeyMap, SegModel
-from dseg.nn.backbones.resnet import ResNet
+from dseg.nn.backbones.resnet import STEM_KEYS, ResNet
 from dseg.nn.conv import conv_norm_act, fcn_head, init_convs
 from dseg.nn.fuse import FeatureFusion, resize_like
 from dseg.nn.gates import AttentionRefinement
@@ -115,7 +115,7 @@ class DeepStemBiSeNet(BiSeNet):
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
-        (r"^backbone\.bn1\.", "backbone.conv1.7."),
+        *STEM_KEYS,
         (r"\.bn\.", ".norm."),
         (r"^spatial_path\.conv_7x7\.", "spatial.conv1."),
         (r"^spatial_path\.conv_3x3_1\.", "spatial.conv2."),

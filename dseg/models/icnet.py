@@ -21,12 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dseg.models.base import KeyMap, SegModel
-from dseg.nn.backbones.resnet import DEEP_STEM_KEYS, Layout, ResNet
+from dseg.nn.backbones.resnet import DEEP_STEM_KEYS, DILATED, ResNet
 from dseg.nn.conv import conv_norm_act, init_convs
 from dseg.nn.fuse import resize_like
 from dseg.nn.pooling import RELEASE_KEYS, PoolingPyramid, pooling_context
 
-DILATED: Layout = ((1, 1, 1), (2, 1, 1), (1, 2, 2), (1, 4, 4))  # first blocks are dilated too
 AUX = ("fuse12", "fuse24")  # whose coarse maps have classifiers
 
 

@@ -49,6 +49,14 @@ def conv_norm_act(
     return nn.Sequential(parts)
 
 
+def two_3x3(in_channels: int, channels: int) -> nn.Sequential:
+    """Build two 3x3 convolutions with norm and ReLU that keep the size."""
+    return nn.Sequential(
+        conv_norm_act(in_channels, channels, 3, act=nn.ReLU(inplace=True)),
+        conv_norm_act(channels, channels, 3, act=nn.ReLU(inplace=True)),
+    )
+
+
 def norm_prelu(channels: int, eps: float) -> nn.Sequential:
     """Build batch norm and a PReLU of one slope a channel, named ``norm`` and ``act``."""
     return nn.Sequential(
@@ -114,6 +122,8 @@ def fcn_head(
     *,
     mid: int | None = None,
     bias: bool = False,
+    slope: float | None = 0.0,
+    of_maps: bool = False,
 ) -> nn.Sequential:
     """Build a 3x3 convolution, by default to a quarter of the channels, then the classifier.
 
@@ -122,15 +132,25 @@ def fcn_head(
     Args:
         mid: channels between the two.
         bias: of the 3x3 convolution, which some authors' checkpoints have.
+        slope: of ``rectifier``.
+        of_maps: drop whole maps, not single values.
     """
     mid = in_channels // 4 if mid is None else mid
+    reduce = conv_norm_act(in_channels, mid, 3, bias=bias, act=rectifier(slope))
     return nn.Sequential(
         OrderedDict(
-            reduce=conv_norm_act(in_channels, mid, 3, bias=bias, act=nn.ReLU(inplace=True)),
-            dropout=nn.Dropout(dropout),
+            reduce=reduce,
+            dropout=nn.Dropout2d(dropout) if of_maps else nn.Dropout(dropout),
             classifier=nn.Conv2d(mid, num_classes, 1),
         )
     )
+
+
+def rectifier(slope: float | None) -> nn.Module | None:
+    """Build ReLU for a slope of 0, leaky ReLU for one above, nothing for None."""
+    if slope is None:
+        return None
+    return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
 
 
 def init_convs(part: nn.Module, skip: str = "\0") -> None:

@@ -1,4 +1,4 @@
-"""Densely connected atrous pyramid (Yang et al., CVPR 2018, section 3)."""
+"""Atrous pyramids: parallel (DeepLabV3) and densely connected (DenseASPP)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,66 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from dseg.nn.conv import conv_norm_act
+
+# of DecoupleSegNets' and its predecessor's module, to those of ``context.pyramid``
+ATROUS_KEYS = (
+    (r"^aspp\.features\.0\.", "context.pyramid.rate1."),
+    (r"^aspp\.features\.1\.", "context.pyramid.rate12."),
+    (r"^aspp\.features\.2\.", "context.pyramid.rate24."),
+    (r"^aspp\.features\.3\.", "context.pyramid.rate36."),
+    (r"^aspp\.img_conv\.", "context.pyramid.pooled.1."),
+    (r"^(context\.pyramid\.(?:rate\d+|pooled\.1))\.0\.", r"\1.conv."),
+    (r"^(context\.pyramid\.(?:rate\d+|pooled\.1))\.1\.", r"\1.norm."),
+)
+
 Branch = Callable[[int, int], nn.Module]  # (channels read, atrous rate) -> branch
+
+
+class AtrousPyramid(nn.Module):
+    """A 1x1 convolution, 3x3 ones at several rates and the image's mean, side by side.
+
+    Atrous spatial pyramid pooling with image-level features (Chen et al., arXiv 1706.05587,
+    section 3.3); each branch has norm and ReLU. The mean has one value a channel: training needs
+    batches of two and more.
+
+    Args:
+        in_channels: of the feature.
+        channels: of each branch.
+        rates: dilations of the 3x3 convolutions; the paper's 6, 12, 18 at output stride 16, twice
+            that at 8.
+        pooled_first: concatenate the mean in front of the branches, not after them.
+
+    Attributes:
+        out_channels: of the concatenation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int = 256,
+        rates: Sequence[int] = (12, 24, 36),
+        *,
+        pooled_first: bool = False,
+    ):
+        super().__init__()
+        self.pooled_first = pooled_first
+        self.out_channels = channels * (len(rates) + 2)
+        self.rate1 = conv_norm_act(in_channels, channels, 1, act=nn.ReLU(inplace=True))
+        for rate in rates:
+            act = nn.ReLU(inplace=True)
+            branch = conv_norm_act(in_channels, channels, 3, dilation=rate, act=act)
+            self.add_module(f"rate{rate}", branch)
+        self.pooled = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            conv_norm_act(in_channels, channels, 1, act=nn.ReLU(inplace=True)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, h, w) to (N, out_channels, h, w), rates in ascending order."""
+        maps = [branch(x) for name, branch in self.named_children() if name != "pooled"]
+        pooled = self.pooled(x).expand(-1, -1, *x.shape[-2:])
+        return torch.cat([pooled, *maps] if self.pooled_first else [*maps, pooled], 1)
 
 
 class DenseAtrousPyramid(nn.Module):

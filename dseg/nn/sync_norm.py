@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 
 def synchronise_norms(model: nn.Module, device_type: str) -> nn.Module:
-    """Let every BatchNorm2d of a model take its statistics over the batches of all processes.
+    """Let batch norms of a model take their statistics over the batches of all processes.
 
     Parameters, buffers and the keys of the state dict stay as they are.
 
@@ -25,24 +25,24 @@ def synchronise_norms(model: nn.Module, device_type: str) -> nn.Module:
         convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
         return convert(model)
     for module in model.modules():
-        if type(module) is nn.BatchNorm2d:
-            module.__class__ = AllReduceBatchNorm2d  # which has no state of its own
+        if type(module) in ALIKE:
+            module.__class__ = ALIKE[type(module)]  # which has no state of its own
     return model
 
 
-class AllReduceBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm2d whose statistics in training are those of all processes' batches together.
+class AllReduceBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm whose statistics in training are those of all processes' batches together.
 
-    Equal to BatchNorm2d on the concatenated batch, whatever each process's share of it. The
+    Equal to batch norm on the concatenated batch, whatever each process's share of it. The
     gradients of weight and bias are each process's part: their sum is the whole one.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (N, C, H, W); N may differ between processes, and be 0."""
+        """Normalise (N, C, ...); N may differ between processes, and be 0."""
         of_batch = self.training or self.running_mean is None
         if not (of_batch and dist.is_available() and dist.is_initialized()):
             return super().forward(input)
-        self._check_input_dim(input)
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]
         mean, moment, count = _moments_of_all(input)
         if count < 2:
             raise ValueError(f"Expected more than 1 value per channel, got {list(input.shape)}")
@@ -64,6 +64,20 @@ class AllReduceBatchNorm2d(nn.BatchNorm2d):
             self.running_var.lerp_(variance.to(self.running_var), share)
 
 
+class AllReduceBatchNorm1d(AllReduceBatchNorm, nn.BatchNorm1d):
+    """Of (N, C, L)."""
+
+
+class AllReduceBatchNorm2d(AllReduceBatchNorm, nn.BatchNorm2d):
+    """Of (N, C, H, W)."""
+
+
+ALIKE: dict[type, type] = {
+    nn.BatchNorm1d: AllReduceBatchNorm1d,
+    nn.BatchNorm2d: AllReduceBatchNorm2d,
+}
+
+
 @torch.no_grad()
 def _moments_of_all(values: Tensor) -> tuple[Tensor, Tensor, int]:
     """Return mean and summed squared deviation of each channel, and the values in a channel.
@@ -75,11 +89,12 @@ def _moments_of_all(values: Tensor) -> tuple[Tensor, Tensor, int]:
     own = values.new_zeros(2 * channels + 1, dtype=torch.float64)
     count = values.numel() // channels
     if count:
-        mean = values.mean((0, 2, 3), dtype=torch.float64)
-        deviation = values.float() - mean.float().view(1, -1, 1, 1)
+        mean = values.mean(_all_but_channels(values), dtype=torch.float64)
+        deviation = values.float() - _by_channel(mean.float(), values)
         # The rounded mean is the reference, so its error is taken back.
         error = mean - mean.float().double()
-        moment = deviation.square().sum((0, 2, 3), dtype=torch.float64) - count * error.square()
+        squares = deviation.square().sum(_all_but_channels(values), dtype=torch.float64)
+        moment = squares - count * error.square()
         own = torch.cat([mean, moment, own.new_tensor([count])])
     parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, own)
@@ -116,20 +131,26 @@ class _Normalise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         values, weight, mean, scale = ctx.saved_tensors
-        normalised = (values.float() - _by_channel(mean)) * _by_channel(scale)
-        grad_bias = grad.float().sum((0, 2, 3))
-        grad_weight = (grad * normalised).float().sum((0, 2, 3))
+        normalised = (values.float() - _by_channel(mean, values)) * _by_channel(scale, values)
+        grad_bias = grad.float().sum(_all_but_channels(values))
+        grad_weight = (grad * normalised).float().sum(_all_but_channels(values))
         grad_values = None
         if ctx.needs_input_grad[0]:
             sums = torch.cat([grad_bias, grad_weight])
             dist.all_reduce(sums)
             of_grad, of_product = (sums / ctx.count).chunk(2)
-            centred = grad.float() - _by_channel(of_grad) - normalised * _by_channel(of_product)
+            centred = grad.float() - _by_channel(of_grad, values)
+            centred -= normalised * _by_channel(of_product, values)
             factor = scale if weight is None else scale * weight
-            grad_values = (centred * _by_channel(factor)).to(values.dtype)
+            grad_values = (centred * _by_channel(factor, values)).to(values.dtype)
         parameters = (None, None) if weight is None else (grad_weight, grad_bias)
         return (grad_values, *parameters, None, None, None, None)
 
 
-def _by_channel(numbers: Tensor) -> Tensor:
-    return numbers.view(1, -1, 1, 1)
+def _all_but_channels(values: Tensor) -> list[int]:
+    return [0, *range(2, values.ndim)]
+
+
+def _by_channel(numbers: Tensor, values: Tensor) -> Tensor:
+    """Return a number a channel in the axes of values (N, C, ...)."""
+    return numbers.view(1, -1, *[1] * (values.ndim - 2))

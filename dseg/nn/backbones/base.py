@@ -11,12 +11,14 @@ class Backbone(nn.Module):
     Attributes:
         KEY_MAP: ``(pattern, replacement)`` pairs that turn the file's keys into ours, each
             applied in order; a replacement of None drops the key.
+        OTHER_KEY_MAPS: the same for files that name the same parts otherwise.
         ABSENT: prefixes of the parts that the file lacks.
         torchvision_name: of the network there, such as ``densenet121``; empty if it has none.
         out_channels: of the map that ``forward`` returns.
     """
 
     KEY_MAP: tuple[tuple[str, str | None], ...] = ()
+    OTHER_KEY_MAPS: tuple[tuple[tuple[str, str | None], ...], ...] = ()
     ABSENT: tuple[str, ...] = ()
     torchvision_name: str = ""
     out_channels: int

@@ -14,13 +14,19 @@ from dseg.errors import DsegError
 from dseg.nn.backbones.base import Backbone
 
 WIDTHS = (64, 128, 256, 512)
-# output stride: (stride, dilation of the strided convolution, dilation after it) of each stage
-Layout = tuple[tuple[int, int, int], ...]
+# of each stage: its stride, and the dilations of its blocks, of which the last one repeats
+Layout = tuple[tuple[int, tuple[int, ...]], ...]
 LAYOUTS: dict[int, Layout] = {
-    8: ((1, 1, 1), (2, 1, 1), (1, 1, 2), (1, 2, 4)),
-    16: ((1, 1, 1), (2, 1, 1), (2, 1, 1), (1, 1, 2)),
-    32: ((1, 1, 1), (2, 1, 1), (2, 1, 1), (2, 1, 1)),
+    8: ((1, (1,)), (2, (1,)), (1, (1, 2)), (1, (2, 4))),
+    16: ((1, (1,)), (2, (1,)), (2, (1,)), (1, (1, 2))),
+    32: ((1, (1,)), (2, (1,)), (2, (1,)), (2, (1,))),
 }
+# as most segmentation releases have it: the first block of a stage is dilated like the others
+DILATED: Layout = ((1, (1,)), (2, (1,)), (1, (2,)), (1, (4,)))
+# the same with the multi-grid (1, 2, 4) of DeepLabV3 (Chen et al., 2017, section 3.2) in the last
+MULTI_GRID: Layout = (*DILATED[:3], (1, (4, 8, 16)))
+# the deep stem of releases whose conv1 is the three convolutions, and bn1 the last norm, to ours
+STEM_KEYS = ((r"^(backbone\.)?bn1\.", r"\1conv1.7."),)
 # the deep stem as most releases name it, where bn1 is the first norm, to ours
 DEEP_STEM_KEYS = (
     (r"^(backbone\.)?conv1\.weight", r"\1conv1.0.weight"),
@@ -137,7 +143,8 @@ class ResNet(Backbone):
         stem_width: three 3x3 convolutions of this, this and twice this many channels in place of
             the 7x7 (the deep stem of many segmentation releases); 0 for the 7x7.
         ceil_mode: the max pooling rounds sizes up, as some releases' does.
-        layout: what each stage is, in place of that of ``output_stride``; see ``LAYOUTS``.
+        layout: what each stage is, in place of that of ``output_stride``; see ``LAYOUTS``. Its
+            strides are those of ``output_stride``.
 
     Attributes:
         stage_channels: channels of the four maps.
@@ -173,12 +180,13 @@ class ResNet(Backbone):
         self.conv1: nn.Module = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
         self.bn1: nn.Module = nn.BatchNorm2d(channels)
         if stem_width:
+            self.OTHER_KEY_MAPS = ((*self.KEY_MAP, *STEM_KEYS),)
             self.KEY_MAP = (*self.KEY_MAP, *DEEP_STEM_KEYS)
             self.conv1, self.bn1 = _deep_stem(stem_width), nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=ceil_mode)
         for index, plan in enumerate(layout or LAYOUTS[output_stride]):
-            stage = _stage(block, channels, WIDTHS[index], counts[index], plan)
+            stage = _stage(block, channels, WIDTHS[index], counts[index], *plan)
             self.add_module(f"layer{index + 1}", stage)
             channels = self.stage_channels[index]
         for module in self.modules():
@@ -214,12 +222,15 @@ def _stage(
     in_channels: int,
     width: int,
     count: int,
-    layout: tuple[int, int, int],
+    stride: int,
+    dilations: tuple[int, ...],
 ) -> nn.Sequential:
-    stride, first, dilation = layout
-    blocks: list[nn.Module] = [block(in_channels, width, stride, (first, dilation))]
-    for _ in range(count - 1):
-        blocks.append(block(width * block.expansion, width, 1, (dilation, dilation)))
+    of_blocks = [*dilations, *dilations[-1:] * (count + 1)]
+    blocks: list[nn.Module] = []
+    for index in range(count):
+        pair = (of_blocks[index], of_blocks[index + 1])
+        blocks.append(block(in_channels, width, 1 if index else stride, pair))
+        in_channels = width * block.expansion
     return nn.Sequential(*blocks)
 
 
