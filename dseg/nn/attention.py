@@ -1,0 +1,151 @@
+"""Attention between the positions or the channels of a map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dseg.nn.precision import full_precision, widen
+
+BLOCK = 1 << 25  # affinities held at a time: 128 MiB of float32
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Tensor:
+    """Return the softmax-weighted sums of values, in blocks of queries.
+
+    ``softmax(scale * query^T key)`` over the keys, applied to the values. In evaluation no more
+    than ``BLOCK`` affinities are held at a time (one query's at least); in training they are all
+    kept for the backward pass.
+
+    Args:
+        query: (N, C, P).
+        key: (N, C, Q).
+        value: (N, D, Q).
+        scale: of the affinities.
+
+    Returns:
+        (N, D, P).
+    """
+    rows = max(1, BLOCK // max(1, key.shape[0] * key.shape[2]))
+    values = value.transpose(1, 2)
+    blocks = []
+    for part in torch.split(query, rows, 2):
+        weights = multiply(part.transpose(1, 2) * scale, key).softmax(2)
+        blocks.append(torch.bmm(weights.to(value.dtype), values))
+    return torch.cat(blocks, 1).transpose(1, 2)
+
+
+def multiply(first: Tensor, second: Tensor) -> Tensor:
+    """Return the matrix products that a softmax is to read, in float32 at least.
+
+    With autocast or 16-bit weights too: they are sums too large for float16, and the few units
+    that decide a softmax are too small beside them for bfloat16.
+
+    Args:
+        first: (N, P, C).
+        second: (N, C, Q).
+
+    Returns:
+        (N, P, Q).
+    """
+    with full_precision(first.device.type):
+        return torch.bmm(widen(first), widen(second))
+
+
+class SelfAttention(nn.Module):
+    """A map plus gamma times a sum over its positions, which subclasses choose and weigh.
+
+    Queries, keys and values are 1x1 convolutions with biases. Gamma is learned and starts at zero,
+    so that the module starts as the identity.
+
+    Args:
+        channels: in and out, and of the values.
+        reduction: how many times fewer the queries and keys have.
+    """
+
+    def __init__(self, channels: int, reduction: int = 8):
+        super().__init__()
+        self.query = nn.Conv2d(channels, channels // reduction, 1)
+        self.key = nn.Conv2d(channels, channels // reduction, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def gather(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return the weighted sums of values, (N, channels, h, w) like the values."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels, h, w) to the same."""
+        return x + self.gamma * self.gather(self.query(x), self.key(x), self.value(x))
+
+
+class PositionAttention(SelfAttention):
+    """Every position gathers from all (Fu et al., CVPR 2019, section 3.2, eq. 1 and 2).
+
+    The weights are the softmax, over the keys, of ``query^T key``, without a scale.
+
+    Args:
+        channels: in and out.
+        reduction: of the queries and keys; the paper has none, its release 8.
+    """
+
+    def gather(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return the sums over all positions, in blocks of queries; see ``attend``."""
+        return attend(query.flatten(2), key.flatten(2), value.flatten(2)).view_as(value)
+
+
+class ChannelAttention(nn.Module):
+    """Every channel gathers from all (Fu et al., CVPR 2019, section 3.3, eq. 3 and 4).
+
+    The paper's weights are the softmax of the products of channels; those of its release, and
+    ours, are that of the negative products, so that the least alike channels weigh most. Gamma
+    (beta in the paper) starts at zero.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, h, w) to the same."""
+        channels = x.flatten(2)
+        weights = multiply(channels, channels.transpose(1, 2)).neg().softmax(2).to(x.dtype)
+        return x + self.gamma * torch.bmm(weights, channels).view_as(x)
+
+
+class CrissCrossAttention(SelfAttention):
+    """Every position gathers from its row and its column (Huang et al., ICCV 2019, section 3.2).
+
+    The weights are one softmax over all H + W - 1 positions of both, without a scale. Applied
+    twice, each position has read from all (section 3.3); the applications share their weights.
+
+    Args:
+        channels: in and out.
+        reduction: of the queries and keys; that the paper leaves open, 8 is its release's.
+        recurrence: applications.
+    """
+
+    def __init__(self, channels: int, reduction: int = 8, recurrence: int = 1):
+        super().__init__(channels, reduction)
+        self.recurrence = recurrence
+
+    def gather(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return the sums over row and column, of no more than H + W affinities a position."""
+        height = value.shape[2]
+        # N, H, W, C is how channels_last lies in memory; its columns are strided views
+        query, key, value = (x.permute(0, 2, 3, 1) for x in (query, key, value))
+        column = torch.matmul(query.transpose(1, 2), key.permute(0, 2, 3, 1))  # N, W, H, H
+        itself = torch.eye(height, dtype=torch.bool, device=value.device)
+        column = column.masked_fill(itself, -torch.inf)  # the row has it already
+        row = torch.matmul(query, key.transpose(2, 3))  # N, H, W, W
+        weights = torch.cat([column.transpose(1, 2), row], 3).softmax(3)
+        weights = weights.to(value.dtype)  # float32 under autocast
+        column, row = weights[..., :height], weights[..., height:]
+        sums = torch.matmul(column.transpose(1, 2), value.transpose(1, 2)).transpose(1, 2)
+        return (sums + torch.matmul(row, value)).permute(0, 3, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels, h, w) to the same."""
+        for _ in range(self.recurrence):
+            x = super().forward(x)
+        return x
