@@ -1,0 +1,76 @@
+"""DSSPN: one small network a concept, from broad to narrow (Liang et al., CVPR 2018).
+
+    image (N,3,H,W)
+      -> backbone    ResNet, stride 8                                   (N,2048,h,w)
+      -> context     3x3, then a neuron for each concept that is divided:
+           root      flat, construction, object, nature, sky, human, vehicle
+           flat      road, sidewalk                     each reads the 3x3, and its ancestors'
+           vehicle   car, truck, bus, ...               maps where they see its concept
+           ...                                          log p(child | concept), (N,steps,h,w)
+      -> classifier  the sum along each class's path, nothing to learn      (N,K,h,w)
+
+This was written with the paper's abstract only. From there: a graph of neurons that follows the
+hierarchy of the labels, each the module of one concept; dense blocks that pass what all ancestors
+learned to a neuron; in training, only those neurons are active whose concepts an image shows. From
+elsewhere, unchecked: a ResNet-101 as backbone, attention by the ancestors' predictions. Chosen
+here: the categories of Cityscapes as hierarchy; stride 8 and a 3x3 to 512 channels; a neuron of 1x1
+to 256 and 3x3 to 128 channels and a classifier; an ancestor's map times the probability that it
+gives to the next concept on the way; a softmax over a concept's children; no auxiliary head, since
+each level of the tree is supervised anyway.
+
+All neurons always run, which keeps the graph static. As logits are log-probabilities, cross-entropy
+on classes is the sum of the cross-entropies of the levels. A neuron whose concept no pixel has then
+gets no gradient, as if it were left out: exactly so at the logits' own resolution, nearly so where
+they are resized first. Its norms see every image, unlike in the paper. In evaluation a class is
+never likelier than the concepts above it: without a neuron whose concept is everywhere less likely
+than the best class, the labels and the logits of all classes not below it would be the same.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from dseg.models.dilated import DilatedNetwork
+from dseg.nn.backbones.resnet import DILATED, ResNet
+from dseg.nn.propagation import Concept, Groups, PathSum, SemanticPropagation, make_hierarchy
+
+# the train ids of Cityscapes in its official categories; sky alone is a category of one class
+CITYSCAPES = Concept(
+    "root",
+    (
+        Concept("flat", (0, 1)),
+        Concept("construction", (2, 3, 4)),
+        Concept("object", (5, 6, 7)),
+        Concept("nature", (8, 9)),
+        10,
+        Concept("human", (11, 12)),
+        Concept("vehicle", (13, 14, 15, 16, 17, 18)),
+    ),
+)
+
+
+class DSSPN(DilatedNetwork):
+    """The neuron graph on a dilated ResNet; logits are log-probabilities.
+
+    Args:
+        num_classes: outputs.
+        depth: of the ResNet, 50, 101 or 152.
+        hierarchy: class ids in groups, nested to any depth, such as ``((0, 1), 2, (3, 4))``. By
+            default the categories of Cityscapes for its 19 classes, one neuron for all classes of
+            another number.
+
+    Raises:
+        DsegError: the hierarchy does not hold every class once, or there is no such ResNet.
+    """
+
+    # how many neurons there are, and of what shapes, depends on the classes
+    classifiers = ("classifier.", "context.neurons.")
+
+    def __init__(self, num_classes: int, depth: int = 101, hierarchy: Groups | None = None):
+        root = CITYSCAPES
+        if hierarchy is not None or num_classes != 19:
+            groups = range(num_classes) if hierarchy is None else hierarchy
+            root = make_hierarchy(groups, num_classes)
+        backbone = ResNet(depth, 8, layout=DILATED)
+        context: nn.Module = SemanticPropagation(backbone.out_channels, root)
+        super().__init__(backbone, context, PathSum(root))
