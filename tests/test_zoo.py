@@ -34,8 +34,34 @@ AUTHORS = [n for n, spec in dseg.MODELS.items() if "DeepMotion" in spec.source]
 AT_STRIDE_16 = [name for name in AUTHORS if name.endswith("_os16")]
 WITH_AUX = [n for n in dseg.MODELS if "aux" in signature(find_class(n)).parameters]
 NOT_LOGITS = ("_argmax_hist", "_log_softmax")  # of a golden's recordings
-AUX_OUTPUTS = {"ICNet": 3, "DFANet": 2, "BiSeNetV2": 4, "BiSeNet": 2, "DeepStemBiSeNet": 2}
-IN_VAIN = {"icnet_fastseg": 100_084_096}  # auxiliary heads that the authors compute in evaluation
+AUX_OUTPUTS = {
+    **{"ICNet": 3, "DFANet": 2, "BiSeNetV2": 4, "BiSeNet": 2, "DeepStemBiSeNet": 2, "DFN": 3},
+    **{"DANet": 2, "DeepStemDANet": 2, "TramacDANet": 2},
+}
+LEAST_SIDES = {"GALDNet": 111}  # of networks that do not read 16
+SEMSEG_SIZE = (1025, 2049)  # the only size near 1024x2048 that these authors' networks read
+IN_VAIN = {  # what the authors compute without effect: auxiliary heads, keys twice, beyond a mask
+    "icnet_fastseg": 100_084_096,
+    "danet_r50_danet": 637_534_208,
+    "danet_r101_danet": 637_534_208,
+    "danet_r50_tramac": 637_534_208,
+    "deeplabv3_r50_torchvision": 77_468_794_880,
+    "ccnet_r50_ccnet": 156_757_992_960,
+    "ccnet_r101_ccnet": 156_757_992_960,
+    "ocnet_base_r50_ocnet": 161_103_422_976,
+    "ocnet_base_r101_ocnet": 161_103_422_976,
+    "ocnet_pyramid_r50_ocnet": 174_139_713_024,
+    "ocnet_pyramid_r101_ocnet": 174_139_713_024,
+    "ocnet_asp_r50_ocnet": 157_026_428_416,
+    "ocnet_asp_r101_ocnet": 157_026_428_416,
+    "ocnet_base_r50_tramac": 4_294_967_296,
+    "ocnet_pyramid_r50_tramac": 17_179_869_184,
+    "ocnet_asp_r50_tramac": 1_073_741_824,
+    "psanet_r50_semseg": 19_750_993_920,
+    "psanet_r101_semseg": 19_750_993_920,
+    "dfn_r50_torchseg": 33_407_944_704,
+    "dfn_r101_torchseg": 33_407_944_704,
+}
 SCRIPT = Path(__file__).parent.parent / "scripts" / "check_golden.py"
 
 
@@ -62,10 +88,10 @@ def image(height: int, width: int, batch: int = 1) -> torch.Tensor:
 
 
 def test_the_table_holds_the_networks_that_were_promised() -> None:
-    assert len(dseg.MODELS) == 37
+    assert len(dseg.MODELS) == 84
     assert len(AUTHORS) == 10
     assert len(AT_STRIDE_16) == 5
-    assert len(WITH_AUX) == 16
+    assert len(WITH_AUX) == 53
 
 
 @pytest.mark.parametrize("name", dseg.MODELS)
@@ -82,9 +108,13 @@ def test_the_table_has_the_size_that_was_recorded_of_the_authors_code(golden: st
     spec = dseg.MODELS[name]
     assert (spec.params, spec.num_classes) == (count_kept(name, contract), contract["n_class"])
     if "_aux_" not in golden:
-        assert spec.macs == contract["macs_1024x2048"] - IN_VAIN.get(golden, 0)
-    assert (spec.mean, spec.std) == normalisation(contract)
-    assert spec.order == contract["mean_std"].get("order", "RGB").split()[0]
+        ours = count_cost(name, *SEMSEG_SIZE).macs if golden.endswith("_semseg") else spec.macs
+        assert ours == contract["macs_1024x2048"] - IN_VAIN.get(golden, 0)
+    facts = contract["mean_std"]
+    if golden.endswith("_gald"):  # its scripts normalise in two ways
+        (facts,) = (f for key, f in facts.items() if ("dualseg" in key) == ("dgcnet" in golden))
+    assert (spec.mean, spec.std) == normalisation(facts)
+    assert spec.order == facts.get("order", "RGB").split()[0]
 
 
 def count_kept(name: str, contract: dict[str, Any]) -> int:
@@ -94,9 +124,8 @@ def count_kept(name: str, contract: dict[str, Any]) -> int:
     return sum(t.numel() for key, t in map_keys(find_class(name), shapes).items() if key in ours)
 
 
-def normalisation(contract: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def normalisation(facts: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of red, green and blue in 0..1; some contracts have them in 0..255."""
-    facts = contract["mean_std"]
     if "mean_RGB" in facts:
         facts = {"mean": facts["mean_RGB"], "std": [1, 1, 1], "scale": "0..255"}
     step = -1 if facts.get("order") == "BGR" else 1
@@ -113,7 +142,7 @@ def test_operations_at_another_size() -> None:
 @pytest.mark.parametrize("name", dseg.MODELS)
 def test_logits_are_as_large_as_the_image(name: str, size: tuple[int, int]) -> None:
     model = published(name)
-    assert model.min_size == 16
+    assert model.min_size == LEAST_SIDES.get(type(model).__name__, 16)
     out = model(image(*size))
     assert isinstance(out, SegOutput)
     assert out.main.shape == (1, dseg.MODELS[name].num_classes, *size)
@@ -135,8 +164,9 @@ def test_an_auxiliary_head_speaks_in_training_only(name: str) -> None:
     out = model(image(33, 65, batch=2))
     assert {scores.shape for scores in (out.main, *out.aux)} == {(2, 5, 33, 65)}
     assert len(out.aux) == AUX_OUTPUTS.get(find_class(name).__name__, 1)
-    assert model.eval()(image(33, 65)).aux == ()
-    assert build_shapes(name)(image(33, 65, batch=2)).aux == ()
+    assert [edges.shape for edges in out.edges] == [(2, 1, 33, 65)] * model.num_edges
+    assert model.eval()(image(33, 65))[1:] == ((), ())
+    assert build_shapes(name)(image(33, 65, batch=2))[1:] == ((), ())
 
 
 @pytest.mark.parametrize("name", WITH_AUX)
@@ -199,7 +229,7 @@ def test_names_in_any_spelling(typed: str, key: str) -> None:
 
 
 def test_no_two_networks_share_a_spelling() -> None:
-    assert len({plain_name(name) for name in dseg.MODELS}) == 37
+    assert len({plain_name(name) for name in dseg.MODELS}) == 84
 
 
 @pytest.mark.parametrize(
@@ -233,11 +263,11 @@ def test_an_output_stride_that_is_not_there_is_refused(name: str) -> None:
 
 
 def test_every_golden_file_belongs_to_a_network_and_is_there() -> None:
-    assert len(OF_GOLDEN) == 31
+    assert len(OF_GOLDEN) == 70
     assert list_goldens(FOLDER) == sorted(OF_GOLDEN)
     for golden in OF_GOLDEN:
         assert (FOLDER / f"{golden}.json").is_file()
-        assert (FOLDER / f"{golden}.npz").is_file()
+        assert (FOLDER / f"{golden}.npz").is_file() or not read_contract(FOLDER, golden)["outputs"]
 
 
 @pytest.mark.parametrize("golden", list_goldens(FOLDER))
@@ -247,7 +277,7 @@ def test_logits_match_the_authors_code(golden: str, tmp_path: Path) -> None:
     save_as_the_authors_do(contract, file)
     model = dseg.load_model(OF_GOLDEN[golden], weights=file)
     found = {difference.case: difference for difference in compare_cases(model, FOLDER, golden)}
-    recorded = np.load(FOLDER / f"{golden}.npz").files
+    recorded = np.load(FOLDER / f"{golden}.npz").files if contract["outputs"] else []
     assert sorted(found) == sorted(key for key in recorded if not key.endswith(NOT_LOGITS))
     assert [case for case, difference in found.items() if not difference.passed] == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from dseg.errors import DsegError
+from dseg.recipes.accurate import ACCURATE
 from dseg.recipes.denseaspp import DENSEASPP
 from dseg.recipes.realtime import REALTIME
 from dseg.recipes.recipe import AuxLossName, LossName, Optimizer, Recipe, Schedule, Weighting
@@ -20,7 +21,7 @@ __all__ = [
     "find_recipe",
 ]
 
-RECIPES: dict[str, Recipe] = {**REALTIME, **DENSEASPP}
+RECIPES: dict[str, Recipe] = {**REALTIME, **DENSEASPP, **ACCURATE}
 
 
 def find_recipe(name: str) -> Recipe:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from dseg.errors import DsegError
+from dseg.registry.attention import ATTENTION
 from dseg.registry.denseaspp import DENSEASPP
+from dseg.registry.gald import GALD_NETS
+from dseg.registry.pyramids import PYRAMIDS
 from dseg.registry.realtime import REALTIME
 from dseg.registry.spec import ModelSpec
 
 __all__ = ["MODELS", "ModelSpec", "find_model", "plain_name"]
 
-MODELS: dict[str, ModelSpec] = {**DENSEASPP, **REALTIME}
+MODELS: dict[str, ModelSpec] = {**DENSEASPP, **REALTIME, **GALD_NETS, **ATTENTION, **PYRAMIDS}
 
 
 def plain_name(name: str) -> str:

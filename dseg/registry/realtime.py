@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from dseg.registry.sources import CAFFE, UNDIVIDED
 from dseg.registry.spec import ModelSpec, from_255
 
-UNDIVIDED = from_255(1, 1, 1)  # 0..255 minus the mean, not divided
 CAMVID: dict[str, Any] = {"num_classes": 11, "label_space": "camvid"}
 FAST_SEG: dict[str, Any] = {"source": "github.com/lxtGH/Fast_Seg"}
-CAFFE: dict[str, Any] = {
-    "order": "BGR",
-    "mean": from_255(122.67891434, 116.66876762, 104.00698793),
-    "std": UNDIVIDED,
-}
 DABNET: dict[str, Any] = {
     "title": "DABNet",
     "paper": "Li et al., BMVC 2019",
