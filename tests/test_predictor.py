@@ -142,7 +142,9 @@ def test_a_small_image_is_padded_by_its_border_and_cut_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "view", [lambda i: i[:, ::-1], lambda i: i[::2, ::2], np.asfortranarray], ids=str
+    "view",
+    [lambda i: i[:, ::-1], lambda i: i[::2, ::2], np.asfortranarray],
+    ids=["mirrored", "every second", "by columns"],
 )
 def test_an_array_of_any_layout_and_the_callers_array_stays(view: Callable) -> None:
     image = view(draw(40, 50))

@@ -134,7 +134,7 @@ def _backbone_of(model: SegModel) -> Backbone:
         return backbone
     raise DsegError(
         f"{model.card.network} has no backbone with ImageNet weights.",
-        hint=f"leave --backbone-weights out, or choose among: {_tell(_networks_on())}.",
+        hint=f"leave --backbone-weights out, or choose among: {_networks_on()}.",
     )
 
 
@@ -217,7 +217,7 @@ def _misfit(
     others = [other for other in _find_backbones(checkpoint) if other != name]
     hint = _advice(backbone)
     if others and (networks := _networks_on(others[0])):
-        hint = f"the file is of {others[0]}, the backbone of {_tell(networks)}; {hint}"
+        hint = f"the file is of {others[0]}, the backbone of {networks}; {hint}"
     elif others:
         hint = f"the file is of {others[0]}, which no network here has; {hint}"
     return CheckpointError(
@@ -237,24 +237,21 @@ def _find_backbones(checkpoint: Checkpoint) -> list[str]:
     return fitting
 
 
-def _tell(networks: list[str]) -> str:
-    """Name the first few networks, and how many more there are."""
-    more = len(networks) - TOLD
-    return ", ".join(networks[:TOLD]) + (f" and {more} more" if more > 0 else "")
-
-
-def _networks_on(wanted: str = "") -> list[str]:
-    """Return the networks of the table that have this backbone, or any."""
-    return [network for network, name in _backbone_names() if wanted in ("", name)]
+def _networks_on(wanted: str = "") -> str:
+    """Name the first few networks of the table that have this backbone, or any."""
+    found: list[str] = []
+    for network in MODELS:
+        name = _backbone_name(network)
+        if name is not None and wanted in ("", name):
+            found.append(network)
+        if len(found) > TOLD:
+            return ", ".join(found[:TOLD]) + " and others"
+    return ", ".join(found)
 
 
 @cache
-def _backbone_names() -> list[tuple[str, str]]:
-    """Return every network of the table that has a backbone, and torchvision's name of that."""
-    names = []
-    for network in MODELS:
-        with torch.device("meta"):
-            backbone = getattr(build_model(network), "backbone", None)
-        if isinstance(backbone, Backbone):
-            names.append((network, backbone.torchvision_name))
-    return names
+def _backbone_name(network: str) -> str | None:
+    """Return torchvision's name of a network's backbone, None if the network has none."""
+    with torch.device("meta"):  # shapes alone, no memory
+        backbone = getattr(build_model(network), "backbone", None)
+    return backbone.torchvision_name if isinstance(backbone, Backbone) else None

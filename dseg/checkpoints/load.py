@@ -17,8 +17,10 @@ from dseg.models import SegModel, build_model, find_class
 from dseg.models.base import KeyMap
 from dseg.registry import MODELS, find_model
 
-INPLACE_EPS = 1e-5  # of in-place activated batch norm
 COUNTER = "num_batches_tracked"  # torch < 0.4.1 did not save it, and evaluation does not read it
+STATISTICS = ("running_mean", "running_var", COUNTER)
+SPREAD = 3  # by what heads and other numbers of classes may make a file larger or smaller
+INPLACE_EPS = 1e-5  # of in-place activated batch norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +154,10 @@ def find_networks(checkpoint: Checkpoint) -> list[str]:
     Those that were published with the file's class count come first.
     """
     fitting = {}
+    size = sum(v.numel() for k, v in checkpoint.state.items() if not k.endswith(STATISTICS))
     for name, spec in MODELS.items():
+        if not spec.params / SPREAD < size < spec.params * SPREAD:
+            continue
         cls = find_class(name)
         state = map_keys(cls, checkpoint.state)
         classes = count_classes(cls, state)

@@ -85,6 +85,12 @@ SIGHT_OPTIONS = (
         show_default=True,
         help="Share of a tile that its neighbour covers again.",
     ),
+    click.option(
+        "--sliding",
+        is_flag=True,
+        help="Slide the tile over each size of the image and count overlaps evenly, as GALD-Net's "
+        "authors evaluate.",
+    ),
 )
 
 fusion_option = click.option(
@@ -129,6 +135,7 @@ class Network:
     fusion: Literal["logprob", "prob"] = "logprob"
     tile: tuple[int, int] | None = None
     overlap: float = OVERLAP
+    sliding: bool = False
     input_size: tuple[int, int] | None = None
     input_scale: float = 1.0
 
@@ -165,6 +172,7 @@ class Network:
             fusion=self.fusion,
             tile=self.tile,
             overlap=self.overlap,
+            sliding=self.sliding,
             input_size=self.input_size,
             input_scale=self.input_scale,
         )

@@ -134,12 +134,14 @@ class CrissCrossAttention(SelfAttention):
         height = value.shape[2]
         # N, H, W, C is how channels_last lies in memory; its columns are strided views
         query, key, value = (x.permute(0, 2, 3, 1) for x in (query, key, value))
-        column = torch.matmul(query.transpose(1, 2), key.permute(0, 2, 3, 1))  # N, W, H, H
+        with full_precision(value.device.type):  # as ``multiply`` does, and why
+            query, key = widen(query), widen(key)
+            column = torch.matmul(query.transpose(1, 2), key.permute(0, 2, 3, 1))  # N, W, H, H
+            row = torch.matmul(query, key.transpose(2, 3))  # N, H, W, W
         itself = torch.eye(height, dtype=torch.bool, device=value.device)
         column = column.masked_fill(itself, -torch.inf)  # the row has it already
-        row = torch.matmul(query, key.transpose(2, 3))  # N, H, W, W
         weights = torch.cat([column.transpose(1, 2), row], 3).softmax(3)
-        weights = weights.to(value.dtype)  # float32 under autocast
+        weights = weights.to(value.dtype)
         column, row = weights[..., :height], weights[..., height:]
         sums = torch.matmul(column.transpose(1, 2), value.transpose(1, 2)).transpose(1, 2)
         return (sums + torch.matmul(row, value)).permute(0, 3, 1, 2)

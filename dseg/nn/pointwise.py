@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from dseg.nn.conv import conv_norm_act
 from dseg.nn.fuse import resize_like
+from dseg.nn.precision import full_precision, widen
 
 BLOCK = 1 << 23  # affinities held at a time: 32 MiB of float32, three times that while arranged
 Flow = Callable[[Tensor, Tensor, Tensor], Tensor]  # collect or distribute
@@ -39,7 +40,8 @@ def collect(value: Tensor, hidden: Tensor, kernel: Tensor, block: int = BLOCK) -
     """
     values = value.flatten(2).transpose(1, 2)
     blocks = [
-        torch.bmm(affinity.softmax(2), values) for affinity in _predict(hidden, kernel, block)
+        torch.bmm(affinity.softmax(2).to(values.dtype), values)
+        for affinity in _predict(hidden, kernel, block)
     ]
     return torch.unflatten(torch.cat(blocks, 1).transpose(1, 2), 2, value.shape[2:])
 
@@ -62,8 +64,6 @@ def distribute(value: Tensor, hidden: Tensor, kernel: Tensor, block: int = BLOCK
     total = out = values.new_zeros(())
     first = 0
     for affinity in _predict(hidden, kernel, block):
-        # as softmax does by itself, also where autocast has made the affinities half precision
-        affinity = affinity.to(torch.promote_types(affinity.dtype, torch.float32))
         above = torch.maximum(highest, affinity.detach().amax(1, keepdim=True))
         weights, kept = (affinity - above).exp(), (highest - above).exp()
         last = first + weights.shape[1]
@@ -87,7 +87,8 @@ def _affinity(hidden: Tensor, kernel: Tensor, first: int, height: int) -> Tensor
     down, above_below = _overlap(1 - first - rows, height - first, kernel.shape[0])
     across, beside = _overlap(1 - width, width, kernel.shape[1])
     kernel = kernel[down, across]
-    scores = hidden.flatten(2).transpose(1, 2) @ kernel.flatten(0, 1).T
+    with full_precision(hidden.device.type):  # differences of affinities decide the softmax
+        scores = widen(hidden).flatten(2).transpose(1, 2) @ widen(kernel).flatten(0, 1).T
     scores = scores.reshape(-1, rows, width, *kernel.shape[:2]).transpose(2, 3)
     scores = _align(F.pad(scores, beside), 3, width)
     scores = _align(F.pad(scores, (0, 0, 0, 0, *above_below)), 1, height)

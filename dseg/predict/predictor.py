@@ -18,6 +18,7 @@ from dseg.models import Normaliser, SegModel
 from dseg.predict.devices import find_amp, find_device, is_out_of_memory
 from dseg.predict.protocol import Protocol, scaled
 from dseg.predict.resizing import pieces_of, resize_bands, resize_image
+from dseg.predict.sliding import slide
 from dseg.predict.tiles import Size, blend_rows
 
 WHOLE_PIXELS = 9_000_000  # of the largest view; more is predicted in tiles
@@ -137,6 +138,9 @@ class Predictor:
 
     def _attempts(self, image: Pixels) -> Iterator[Size | None]:
         height, width = self.protocol.input_of(_size_of(image))
+        if self.protocol.sliding:
+            yield self.protocol.tile
+            return
         if self.protocol.tile is not None:
             rows, columns = self.protocol.tile
             yield None if rows >= height and columns >= width else (rows, columns)
@@ -166,6 +170,8 @@ class Predictor:
         """Return the scores at the image's size in bands, (K, rows, W), with their first rows."""
         size = _size_of(image)
         seen = self.protocol.input_of(size)
+        if self.protocol.sliding:
+            return iter([(0, self.scores(image))])
         if tile is None and (seen == size or size[0] * size[1] <= WHOLE_PIXELS):
             return iter([(0, self.scores(image))])
         cut = pieces_of(image, seen)
@@ -202,7 +208,14 @@ class Predictor:
         Returns:
             (K, H, W) float32: mean logits, or with ``prob`` mean probabilities.
         """
+        if self.protocol.sliding:
+            return slide(image, self.protocol, self._tile_logits, self.model.resize)
         return self._fused(image, self.protocol.input_of(_size_of(image)))
+
+    def _tile_logits(self, image: Pixels) -> Tensor:
+        """Return the logits of an image at its own size, (K, H, W)."""
+        scores = self._logits(self._normalised(image))
+        return self.model.resize(scores, *_size_of(image))[0]
 
     def _fused(self, image: Pixels, size: Size) -> Tensor:
         """Return the scores at the image's size, (K, H, W), seen at the scales of ``size``."""

@@ -24,6 +24,8 @@ class Protocol:
         tile: (height, width) of tiles of the resized image; None for the whole image, in tiles
             only if it is too large.
         overlap: share of a tile that its neighbour covers again.
+        sliding: the tile slides over each of ``scales``, see ``slide``; else each tile is seen at
+            all of them, and its neighbours blend into it.
         input_size: (height, width) to which every image is resized first; None for its own.
         input_scale: resize images by this factor instead, to truncated sides.
     """
@@ -33,6 +35,7 @@ class Protocol:
     fusion: Fusion = "logprob"
     tile: Size | None = None
     overlap: float = 1 / 3
+    sliding: bool = False
     input_size: Size | None = None
     input_scale: float = 1.0
 
@@ -49,6 +52,11 @@ class Protocol:
         if not 0 <= self.overlap < 1:
             raise DsegError(
                 f"An overlap of {self.overlap} is not a share of a tile.", hint="use 0 to below 1."
+            )
+        if self.sliding and self.tile is None:
+            raise DsegError(
+                "A tile is to slide over the image, but there is none.",
+                hint="name one, such as --tile 832x832.",
             )
         self._check_input()
 

@@ -15,7 +15,7 @@ from dseg.predict.tiles import Size
 
 SUFFIXES = ("png", "jpg")
 # what older records do not say, and mean
-ADDED: dict[str, object] = {"input_size": None, "input_scale": 1.0}
+ADDED: dict[str, object] = {"input_size": None, "input_scale": 1.0, "sliding": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Settings:
         weights: the checkpoint file's name.
         sha256: of that file, and how it was read where that changes its weights.
         label_space: whose ids ``label_ids/`` holds.
-        scales, flip, fusion, tile, overlap, input_size, input_scale: as in ``Protocol``.
+        scales, flip, fusion, tile, overlap, sliding, input_size, input_scale: as in ``Protocol``.
         amp: the precision within the network.
     """
 
@@ -40,6 +40,7 @@ class Settings:
     fusion: str
     tile: Size | None
     overlap: float
+    sliding: bool
     input_size: Size | None
     input_scale: float
     amp: str
@@ -58,6 +59,7 @@ class Settings:
             fusion=protocol.fusion,
             tile=protocol.tile,
             overlap=protocol.overlap,
+            sliding=protocol.sliding,
             input_size=protocol.input_size,
             input_scale=protocol.input_scale,
             amp=str(predictor.amp or "float32").removeprefix("torch."),

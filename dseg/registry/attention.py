@@ -56,7 +56,6 @@ ATTENTION: dict[str, ModelSpec] = {
         params=47_566_933,
         macs=2_273_799_307_264,
         goldens=("danet_r50_danet",),
-        published="none of this version; ResNet-101: Cityscapes val 79.93 (single scale)",
     ),
     "danet_r101": ModelSpec(
         **DANET,
@@ -81,7 +80,6 @@ ATTENTION: dict[str, ModelSpec] = {
         params=47_565_908,
         macs=1_682_099_764_992,
         goldens=("ccnet_r50_ccnet",),
-        published="none of this depth; ResNet-101: Cityscapes val 79.74 (single scale)",
     ),
     "ccnet_r101": ModelSpec(
         **CCNET,
