@@ -104,3 +104,15 @@ def test_models_lists_every_network_as_strict_json() -> None:
     assert large["weights"] == "denseASPP161.pkl"
     shown = CliRunner().invoke(main, ["models"], env={"COLUMNS": "200"}).output
     assert all(name in shown for name in dseg.MODELS)
+
+
+def test_models_with_words_lists_those_that_have_all_of_them() -> None:
+    def listed(*words: str) -> list[str]:
+        rows = strict(CliRunner().invoke(main, ["models", *words, "--json"]).stdout)
+        return [row["name"] for row in rows]
+
+    assert listed("PSPNet", "r101") == ["pspnet_r101", "pspnet_r101_gald"]
+    assert listed("camvid") == ["dabnet_camvid"]
+    fault = CliRunner().invoke(main, ["models", "pspnet", "zzz"])
+    assert fault.exit_code == 2
+    assert fault.stderr.startswith("Error: No network has pspnet and zzz.")

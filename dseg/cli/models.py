@@ -6,19 +6,24 @@ from typing import Any
 
 import click
 
-from dseg.registry import MODELS
+from dseg.errors import DsegError
+from dseg.registry import MODELS, plain_name
 
 
 @click.command(short_help="List the networks.")
+@click.argument("words", nargs=-1, metavar="[WORD]...")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def models(as_json: bool) -> None:
+def models(words: tuple[str, ...], as_json: bool) -> None:
     """List the networks with their parameters and operations at 1024x2048.
 
-    GMACs are multiply-accumulates, GFLOPs count each of them as two operations; both as
+    With words, those whose name, paper or label space has all of them. GMACs are
+    multiply-accumulates, GFLOPs count each of them as two operations; both as
     torch.utils.flop_counter counts them.
 
     \b
     Example:
+      dseg models
+      dseg models pspnet r101
       dseg models --json
     """
     from pathlib import Path
@@ -26,7 +31,9 @@ def models(as_json: bool) -> None:
     from dseg.cli.console import show_table
     from dseg.cli.params import write_json
 
-    rows = [_row(name) for name in MODELS]
+    rows = [_row(name) for name in MODELS if all(_tells(name, word) for word in words)]
+    if not rows:
+        raise DsegError(f"No network has {' and '.join(words)}.", hint="list all: dseg models.")
     if as_json:
         write_json(Path("-"), rows)
         return
@@ -46,6 +53,13 @@ def models(as_json: bool) -> None:
             for row in rows
         ),
     )
+
+
+def _tells(name: str, word: str) -> bool:
+    """Whether a network's row has a word, in any case and spelling of ``-`` and ``_``."""
+    spec = MODELS[name]
+    text = f"{name} {spec.title} {spec.paper} {spec.label_space}"
+    return plain_name(word) in plain_name(text)
 
 
 def _row(name: str) -> dict[str, Any]:
