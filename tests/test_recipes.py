@@ -25,6 +25,24 @@ def test_the_published_values_of_dabnet_on_camvid() -> None:
     assert sum(recipe.published_weights) == pytest.approx(75.84782)
 
 
+def test_the_published_values_of_the_accurate_networks() -> None:
+    gald, dgcnet = find_recipe("gald"), find_recipe("dgcnet")
+    assert (gald.crop, dgcnet.crop) == ((769, 769), (832, 832))
+    for recipe in (gald, dgcnet):
+        assert (recipe.optimizer, recipe.lr, recipe.power) == ("sgd", 0.01, 0.9)
+        assert (recipe.batch, recipe.steps, recipe.weight_decay) == (8, 50_000, 5e-4)
+        assert (recipe.loss, recipe.ohem_threshold, recipe.aux_weight) == ("ohem", 0.7, 0.4)
+        assert recipe.ohem_keep * recipe.crop[0] * recipe.crop[1] == pytest.approx(100_000)
+        assert (recipe.scales[0], recipe.scales[-1], len(recipe.scales)) == (0.7, 2.1, 15)
+    assert (find_recipe("gald_fixed").schedule, find_recipe("gald_fixed").lr) == ("constant", 1e-4)
+    semseg = find_recipe("semseg")
+    assert (semseg.epochs, semseg.batch, semseg.crop) == (200, 16, (713, 713))
+    assert (semseg.rotate, semseg.blur, semseg.weight_decay) == (10, 0.5, 1e-4)
+    assert find_recipe("psanet").crop == (705, 705)
+    assert len(find_recipe("ocnet").published_weights) == 19
+    assert (find_recipe("dfn").aux_weight, find_recipe("dfn").edge_weight) == (1.0, 0.1)
+
+
 @pytest.mark.parametrize(
     ("setting", "field", "value"),
     [
