@@ -79,22 +79,29 @@ NORMS: dict[str, tuple[dict[str, Any], tuple[int, int], float]] = {
     "no affine": ({"affine": False}, (1, 3), 0.5),
     "no running statistics": ({"track_running_stats": False}, (1, 3), 0.5),
     "far from zero": ({}, (1, 3), 1000.0),
+    "of nodes": ({}, (1, 3), 0.5),  # (N, C, L)
 }
 
 
 def compare_norm(
-    group: Group, options: dict[str, Any], shares: tuple[int, int], offset: float
+    group: Group,
+    options: dict[str, Any],
+    shares: tuple[int, int],
+    offset: float,
+    *,
+    nodes: bool = False,
 ) -> float:
-    """Return the largest difference from a float64 BatchNorm2d on the whole batch.
+    """Return the largest difference from a float64 BatchNorm2d, or 1d, on the whole batch.
 
     Of outputs, gradients and running statistics; relative to values above 1.
     """
     torch.manual_seed(0)
-    alone = nn.Sequential(nn.BatchNorm2d(3, **options))
+    kind = nn.BatchNorm1d if nodes else nn.BatchNorm2d
+    alone = nn.Sequential(kind(3, **options))
     if options.get("affine", True):
         nn.init.uniform_(alone[0].weight)
         nn.init.uniform_(alone[0].bias)
-    shared = nn.Sequential(nn.BatchNorm2d(3, **options))
+    shared = nn.Sequential(kind(3, **options))
     shared.load_state_dict(alone.state_dict())
     alone.double()
     synchronise_norms(shared, "cpu")
@@ -104,6 +111,8 @@ def compare_norm(
     for training in (True, True, False):  # the third reads what the first two have gathered
         images = torch.randn(4, 3, 5, 7) * torch.tensor([1.0, 0.5, 3.0]).view(3, 1, 1) + offset
         pull = torch.randn(4, 3, 5, 7)
+        if nodes:
+            images, pull = images.flatten(2), pull.flatten(2)
         wanted = _outcome(alone.train(training), images.double(), pull.double())
         found = _outcome(shared.train(training), images[own], pull[own])
         for name, value in wanted.items():
@@ -156,7 +165,10 @@ def main(what: str) -> None:
             if what != "work":
                 fail(group, what)
             facts = exchange(group)
-            facts["norms"] = {name: compare_norm(group, *case) for name, case in NORMS.items()}
+            facts["norms"] = {
+                name: compare_norm(group, *case, nodes=name == "of nodes")
+                for name, case in NORMS.items()
+            }
             facts["one value"] = one_value_in_all(group)
             Path(f"rank{group.rank}.json").write_text(json.dumps(facts))
     except DsegError as fault:
