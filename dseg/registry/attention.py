@@ -9,7 +9,7 @@ from dseg.registry.spec import ModelSpec, from_255
 
 DA: dict[str, Any] = {"title": "DANet", "paper": "Fu et al., CVPR 2019"}
 DANET: dict[str, Any] = {**DA, "source": "github.com/junfu1115/DANet", "recipe": "danet"}
-DANET_TRAMAC: dict[str, Any] = {**DA, **TRAMAC, "target": "danet:TramacDANet"}
+DANET_TRAMAC: dict[str, Any] = {**DA, **TRAMAC, "target": "danet:TramacDANet", "recipe": "danet"}
 CCNET: dict[str, Any] = {
     **CAFFE,
     "source": "github.com/speedinghzl/CCNet",
@@ -39,7 +39,7 @@ OCNET: dict[str, Any] = {
     "std": UNDIVIDED,
     "recipe": "ocnet",
 }
-OCNET_TRAMAC: dict[str, Any] = {**OC, **TRAMAC}
+OCNET_TRAMAC: dict[str, Any] = {**OC, **TRAMAC, "recipe": "ocnet"}
 PSANET: dict[str, Any] = {
     **SEMSEG,
     "title": "PSANet",

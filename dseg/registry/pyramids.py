@@ -15,7 +15,12 @@ PSPNET_GALD: dict[str, Any] = {
     "target": "pspnet:GALDPSPNet",
     "recipe": "gald",
 }
-PSPNET_TRAMAC: dict[str, Any] = {**PSP, **TRAMAC, "target": "pspnet:TramacPSPNet"}
+PSPNET_TRAMAC: dict[str, Any] = {
+    **PSP,
+    **TRAMAC,
+    "target": "pspnet:TramacPSPNet",
+    "recipe": "semseg",
+}
 VOC: dict[str, Any] = {"num_classes": 21, "label_space": "voc"}
 V3: dict[str, Any] = {"title": "DeepLabV3", "paper": "Chen et al., arXiv 1706.05587"}
 DEEPLABV3: dict[str, Any] = {
@@ -24,7 +29,12 @@ DEEPLABV3: dict[str, Any] = {
     "source": "github.com/pytorch/vision",
     "recipe": "deeplabv3",
 }
-DEEPLABV3_TRAMAC: dict[str, Any] = {**V3, **TRAMAC, "target": "deeplabv3:TramacDeepLabV3"}
+DEEPLABV3_TRAMAC: dict[str, Any] = {
+    **V3,
+    **TRAMAC,
+    "target": "deeplabv3:TramacDeepLabV3",
+    "recipe": "deeplabv3",
+}
 V3PLUS: dict[str, Any] = {"title": "DeepLabV3+", "paper": "Chen et al., ECCV 2018"}
 DEEPLABV3PLUS: dict[str, Any] = {
     **V3PLUS,
