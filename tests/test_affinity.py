@@ -57,12 +57,13 @@ def test_the_loss_is_that_of_all_pairs_of_neighbours(scene: tuple[Tensor, Tensor
         fields.same.copy_(torch.tensor([[0.0, 1, 2], [0, 0, 0], [3, 0, 0]]))
         fields.edge.copy_(torch.tensor([[1.0, 0, 0], [0, 2, 0], [0, 0, 0]]))
     p = logits.double().softmax(1)
+    of_same, of_edge = fields.same.detach().softmax(1), fields.edge.detach().softmax(1)
     wanted = 0.0
     for place, reach in enumerate((1, 2, 3)):
         same, edge = expected_fields(p, ids, reach, 3.0)
         for c in range(3):
-            wanted += float(fields.same[c].softmax(0)[place]) * same[c] / 3
-            wanted += float(fields.edge[c].softmax(0)[place]) * edge[c] / 3
+            wanted += float(of_same[c, place]) * same[c] / 3
+            wanted += float(of_edge[c, place]) * edge[c] / 3
     assert float(fields(logits, ids)) == pytest.approx(wanted, rel=1e-5)
 
 
@@ -76,7 +77,7 @@ def test_weights_of_sizes_learn_to_make_the_loss_large(scene: tuple[Tensor, Tens
         loss = fields(logits, ids)
         loss.backward()
         optimizer.step()
-        seen.append(float(loss))
+        seen.append(float(loss.detach()))
     assert seen == sorted(seen)
     assert seen[-1] > seen[0]
 
@@ -88,7 +89,7 @@ def test_the_network_learns_to_make_it_small(scene: tuple[Tensor, Tensor]) -> No
     before = fields(logits, ids)
     before.backward()
     assert logits.grad is not None
-    assert float(fields(logits - 0.1 * logits.grad, ids)) < float(before)
+    assert float(fields(logits - 0.1 * logits.grad, ids)) < float(before.detach())
 
 
 def test_pairs_are_formed_on_every_fourth_pixel() -> None:
