@@ -264,6 +264,18 @@ def test_a_checkpoint_that_fits_in_part_is_used_with_consent_and_a_warning(here)
     assert "1 missing (first classifier.bias)" in first
 
 
+def test_norms_of_in_place_training_are_read_and_recorded_as_such(here):
+    model = build_model("mobilenetdenseaspp")
+    torch.save(model.state_dict(), "theirs.pth")
+    words = ("infer", "img", "--model", "mobilenetdenseaspp", "-w", "theirs.pth", "--device", "cpu")
+    assert run(*words, "--inplace-abn", "--out", "out").exit_code == 0
+    assert json.loads(Path("out/dseg-run.json").read_text())["inplace_abn"] is True
+    refused(run(*words, "--out", "out"), 2, "another run (inplace_abn: True, now False)")
+    save_model(model, Path("ours.safetensors"))
+    own = run("infer", "img", "-w", "ours.safetensors", "--device", "cpu", "--inplace-abn")
+    refused(own, 3, "is dseg's own")
+
+
 def test_reading_does_not_run_ahead_of_writing(infer, monkeypatch):
     for number in range(40):
         save_noise(f"many/{number:02}.png", 16, 16)

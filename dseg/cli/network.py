@@ -205,8 +205,9 @@ class Network:
             inplace_norms=self.inplace_abn,
             on_report=_warn_of_partial_fit if group.main else lambda report: None,
         )
-        digest = sha256(file) + ("+inplace-abn" if self.inplace_abn else "")
-        return predictor, Settings.of(predictor, file.name, digest)
+        return predictor, Settings.of(
+            predictor, file.name, sha256(file), inplace_abn=self.inplace_abn
+        )
 
 
 def _warn_of_partial_fit(report: LoadReport) -> None:

@@ -15,7 +15,12 @@ from dseg.predict.tiles import Size
 
 SUFFIXES = ("png", "jpg")
 # what older records do not say, and mean
-ADDED: dict[str, object] = {"input_size": None, "input_scale": 1.0, "sliding": False}
+ADDED: dict[str, object] = {
+    "input_size": None,
+    "input_scale": 1.0,
+    "sliding": False,
+    "inplace_abn": False,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,8 @@ class Settings:
     Attributes:
         network: its name in the table.
         weights: the checkpoint file's name.
-        sha256: of that file, and how it was read where that changes its weights.
+        sha256: of that file.
+        inplace_abn: it was read as trained with in-place activated batch norm.
         label_space: whose ids ``label_ids/`` holds.
         scales, flip, fusion, tile, overlap, sliding, input_size, input_scale: as in ``Protocol``.
         amp: the precision within the network.
@@ -34,6 +40,7 @@ class Settings:
     network: str
     weights: str
     sha256: str
+    inplace_abn: bool
     label_space: str
     scales: tuple[float, ...]
     flip: bool
@@ -46,13 +53,16 @@ class Settings:
     amp: str
 
     @classmethod
-    def of(cls, predictor: Predictor, weights: str, sha256: str) -> Settings:
+    def of(
+        cls, predictor: Predictor, weights: str, sha256: str, *, inplace_abn: bool = False
+    ) -> Settings:
         """Return the settings of a predictor whose checkpoint has that name and digest."""
         protocol = predictor.protocol
         return cls(
             network=predictor.model.card.network,
             weights=weights,
             sha256=sha256,
+            inplace_abn=inplace_abn,
             label_space=predictor.label_space.name,
             scales=protocol.scales,
             flip=protocol.flip,
