@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from cli_runs import contents, misused, pixels, refused, run, written
 from data_trees import CLASSES, TREES, make_cityscapes, make_folder
 from PIL import Image
 from tiny_data import make_camvid
 
+from dseg.checkpoints import load_model
+from dseg.models import build_model
 from dseg.train.loop import Trainer
 
 TINY = (
@@ -129,6 +132,19 @@ def test_weights_are_taken_over_with_a_new_head(camvid):
     assert list(read_rows("val")[0]["class_iou"]) == [entry["name"] for entry in CLASSES["class"]]
 
 
+def test_norms_of_in_place_training_are_gone_on_with(camvid):
+    state = build_model("dabnet_camvid").state_dict()
+    name = next(key for key in state if key.endswith("norm.weight"))
+    torch.save({**state, name: torch.full_like(state[name], -0.5)}, "theirs.pth")
+    words = ("--model", "dabnet_camvid", *CAMVID[2:], "-w", "theirs.pth", "--set", "lr=1e-9")
+    result = train(*words, "--inplace-abn")
+    assert result.exit_code == 0, result.output
+    learnt = load_model(weights="run/last.safetensors").state_dict()[name]
+    torch.testing.assert_close(learnt, torch.full_like(learnt, 0.5), atol=1e-4, rtol=0)
+    assert json.loads(Path("run/run.json").read_text())["settings"]["inplace_abn"] is True
+    assert run("train", "--out", "run", "--resume", "-q").exit_code == 0
+
+
 def test_a_run_without_validation_has_the_last_weights_only_and_is_not_written_over(camvid):
     result = train(*CAMVID, "--val-split", "none")
     assert "best validation mIoU: not validated" in result.stderr
@@ -164,6 +180,7 @@ def test_a_run_without_validation_has_the_last_weights_only_and_is_not_written_o
         (["--device", "cuda:99"], "This machine has no device 'cuda:99'.", "cpu"),
         (["--amp", "fp16"], "Precision 'fp16' cannot be used on cpu.", ""),
         (["--reset-head"], "--reset-head leaves out", "--weights"),
+        (["--inplace-abn"], "--inplace-abn says how", "--weights"),
         (["--backbone-weights", "imagenet"], "dabnet has no backbone", "denseaspp121"),
         (["--checkpoint-activations"], "dabnet has no dense blocks", ""),
         (["--recipe", "dabnet_camvid", "--label-space", "cityscapes"], "has 11 class weights", ""),

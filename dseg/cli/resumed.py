@@ -19,6 +19,7 @@ SETTINGS = {  # option: field of Settings
     "classes": "class_file",
     "weights": "weights",
     "reset_head": "reset_head",
+    "inplace_abn": "inplace_abn",
     "backbone_weights": "backbone_weights",
     "seed": "seed",
     "deterministic": "deterministic",

@@ -124,6 +124,11 @@ def _make_settings(options: Options, group: Group) -> Settings:
             "--reset-head leaves out the classifier of --weights, but there are none.",
             hint="name a checkpoint by --weights, or leave --reset-head out.",
         )
+    if options.inplace_abn and options.weights is None:
+        raise DsegError(
+            "--inplace-abn says how --weights were trained, but there are none.",
+            hint="name a checkpoint by --weights, or leave --inplace-abn out.",
+        )
     name, recipe = _find_recipe(options)
     return Settings(
         model=options.model,
@@ -139,6 +144,7 @@ def _make_settings(options: Options, group: Group) -> Settings:
         recipe=recipe,
         weights=str(options.weights or ""),
         reset_head=options.reset_head,
+        inplace_abn=options.inplace_abn,
         backbone_weights=options.backbone_weights,
         seed=options.seed,
         deterministic=options.deterministic,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from dseg.cli.network import inplace_option
 from dseg.cli.params import (
     FILE,
     FOLDER,
@@ -73,6 +74,7 @@ OPTIONS = (
     click.option(
         "--reset-head", is_flag=True, help="Leave the classifier of --weights out: other classes."
     ),
+    inplace_option,
     click.option(
         "--backbone-weights",
         default="",
@@ -173,6 +175,7 @@ class Options:
     batch_size: int | None
     weights: Path | None
     reset_head: bool
+    inplace_abn: bool
     backbone_weights: str
     seed: int
     deterministic: bool

@@ -110,6 +110,7 @@ def make_model(
             Path(settings.weights),
             num_classes=outputs,
             reset_head=settings.reset_head,
+            inplace_norms=settings.inplace_abn,
         )
     else:
         takes_aux = "aux" in signature(find_class(settings.model)).parameters

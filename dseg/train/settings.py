@@ -35,6 +35,7 @@ class Settings:
         recipe: with all overrides.
         weights: checkpoint that training starts from; "" for fresh weights.
         reset_head: whether that checkpoint's classifier is left out.
+        inplace_abn: whether it was trained with in-place activated batch norm.
         backbone_weights: ``imagenet``, a file, or "".
         seed: of weights, order and augmentation.
         deterministic: whether only reproducible algorithms are used.
@@ -59,6 +60,7 @@ class Settings:
     amp: str
     on_bad_data: str
     world_size: int
+    inplace_abn: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as JSON has them: lists for tuples."""
