@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dseg.cli.params import ModelName
 from dseg.datasets import load_dataset
 from dseg.images import Pixels
 from dseg.labels import IGNORE
@@ -43,7 +44,6 @@ CLASSES = 11
 USUAL: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 GENTLE = {"refinenet": 2e-4}  # learning rates of families without norms in their decoder
 CPU = torch.device("cpu")
-FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 class Lesson(NamedTuple):
@@ -264,8 +264,9 @@ def learn_network(name: str, frames: Frames, work: Path, steps: int, *, whole: b
     model.card = replace(model.card, **USUAL, order="RGB")  # what the backbones read
     if "aux" in model._modules:
         model._modules["aux"] = None
-    backbone = model.get_submodule("backbone")
-    assert isinstance(backbone, (ResNet, WideResNet))
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, (ResNet, WideResNet)):
+        raise click.BadParameter(f"{name} has no backbone of these kinds: {', '.join(LESSONS)}.")
     begin_with(backbone, learn_backbone(kind_of(backbone), frames, work))
     if not whole:
         stored = StoredMaps(backbone, frames.inputs)
@@ -315,9 +316,11 @@ def percent(mask: Any) -> float:
 
 
 @click.command(help=__doc__)
-@click.argument("networks", nargs=-1, required=True)
-@click.option("--camvid", type=FOLDER, required=True)
-@click.option("--work", type=FOLDER, required=True)
+@click.argument("networks", nargs=-1, required=True, type=ModelName())
+@click.option(
+    "--camvid", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True
+)
+@click.option("--work", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option("--steps", default=36, show_default=True, help="Of the rest of the network.")
 @click.option("--whole", is_flag=True, help="The backbone goes on learning too.")
 def main(networks: tuple[str, ...], camvid: Path, work: Path, steps: int, whole: bool) -> None:

@@ -145,6 +145,14 @@ def test_norms_of_in_place_training_are_gone_on_with(camvid):
     assert run("train", "--out", "run", "--resume", "-q").exit_code == 0
 
 
+def test_a_run_begun_before_the_choice_of_in_place_norms_goes_on(camvid):
+    assert train(*CAMVID).exit_code == 0
+    told = json.loads(Path("run/run.json").read_text())
+    assert told["settings"].pop("inplace_abn") is False
+    Path("run/run.json").write_text(json.dumps(told))
+    assert "Nothing was left to do." in run("train", "--out", "run", "--resume", "-q").stderr
+
+
 def test_a_run_without_validation_has_the_last_weights_only_and_is_not_written_over(camvid):
     result = train(*CAMVID, "--val-split", "none")
     assert "best validation mIoU: not validated" in result.stderr

@@ -35,7 +35,8 @@ class Settings:
         recipe: with all overrides.
         weights: checkpoint that training starts from; "" for fresh weights.
         reset_head: whether that checkpoint's classifier is left out.
-        inplace_abn: whether it was trained with in-place activated batch norm.
+        inplace_abn: whether it was trained with in-place activated batch norm; older runs do not
+            say.
         backbone_weights: ``imagenet``, a file, or "".
         seed: of weights, order and augmentation.
         deterministic: whether only reproducible algorithms are used.
