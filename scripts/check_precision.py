@@ -1,8 +1,8 @@
 """Hold the labels of networks in reduced precision, and in channels_last, to those in float32.
 
 A network that knows nothing is torn between classes everywhere, so each first learns whole CamVid
-frames by heart: a backbone of its kind once (kept in WORK, to be used again), then, on that
-backbone's maps, the rest of the network. Prints a line of JSON for each network: the labelled
+frames by heart, in float32: a backbone of its kind once (kept in WORK, to be used again), then, on
+that backbone's maps, the rest of the network. Prints a line of JSON for each network: the labelled
 pixels that it has right, and of all pixels those whose label changes, in per cent of each frame
 that it learnt and of each that it has not seen.
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,9 +47,10 @@ CPU = torch.device("cpu")
 
 
 class Lesson(NamedTuple):
-    """How a backbone is learnt.
+    """How a backbone is learnt before its last steps.
 
     Attributes:
+        steps: of two frames each.
         start: the kind whose weights it begins with, where name and shape agree.
     """
 
@@ -65,7 +66,7 @@ LESSONS = {
     "101-plain": Lesson(36, 5e-4, "101-deep"),
     "wide-38": Lesson(30, 1e-3),
 }
-FIXED_STEPS, FIXED_LR = 42, 2e-4  # with the norms' statistics fixed
+ALL_STEPS, ALL_LR = 16, 3e-4  # of a lesson's end, all frames in a batch
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Frames:
     Attributes:
         images: (H, W, 3) uint8 each.
         train_ids: (N, H, W) int64.
-        inputs: (N, 3, H, W), normalised, channels last.
+        inputs: (N, 3, H, W), normalised.
     """
 
     images: list[Pixels]
@@ -89,7 +90,7 @@ def read_frames(root: Path, split: str, numbers: tuple[int, ...], card: ModelCar
     images, masks = zip(*(map(np.array, dataset.read(number)) for number in numbers), strict=True)
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     train_ids = torch.from_numpy(np.stack(masks)).long()
-    return Frames(list(images), train_ids, Normaliser(card, CPU)(stacked))
+    return Frames(list(images), train_ids, Normaliser(card, CPU)(stacked).contiguous())
 
 
 class PlainHeads(nn.Module):
@@ -119,37 +120,50 @@ class PlainHeads(nn.Module):
 def find_loss(scores: Tensor, train_ids: Tensor) -> Tensor:
     """Return the cross-entropy of logits of any size, resized to the mask's."""
     size = train_ids.shape[-2:]
-    scores = F.interpolate(scores.float(), size, mode="bilinear", align_corners=True)
+    scores = F.interpolate(scores, size, mode="bilinear", align_corners=True)
     return F.cross_entropy(scores, train_ids, ignore_index=IGNORE)
 
 
+def draw_batches(steps: int, size: int) -> Iterator[list[int]]:
+    """Yield the numbers of the frames of each step, each frame as often as another."""
+    generator = torch.Generator().manual_seed(1)
+    order: list[int] = []
+    for _ in range(steps):
+        order = order or torch.randperm(len(LEARNT), generator=generator).tolist()
+        yield [order.pop() for _ in range(size)]
+
+
 def learn(
-    model: nn.Module, steps: int, lr: float, loss_of: Callable[[list[int], int], Tensor]
+    model: nn.Module,
+    steps: int,
+    lr: float,
+    loss_of: Callable[[list[int], int], Tensor],
+    *,
+    size: int = 2,
 ) -> None:
-    """Train by Adam and the poly schedule, two frames a step, each as often as another.
+    """Train by Adam and the poly schedule.
 
     Args:
         loss_of: by the numbers of the frames, and the step.
+        size: frames of a step; a divisor of the number of frames.
     """
     learning = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.Adam(learning, lr, betas=(0.9, 0.99))
-    generator = torch.Generator().manual_seed(1)
-    order: list[int] = []
-    for step in range(steps):
-        order = order or torch.randperm(len(LEARNT), generator=generator).tolist()
+    for step, batch in enumerate(draw_batches(steps, size)):
         for group in optimizer.param_groups:
             group["lr"] = lr * min(1, (step + 1) / 20) * (1 - step / steps) ** 0.9
-        loss = loss_of([order.pop(), order.pop()], step)
+        loss = loss_of(batch, step)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
 
 
-def end_training(model: nn.Module, show: Callable[[list[int]], object]) -> None:
+def end_training(model: nn.Module, show: Callable[[list[int]], object], *, size: int = 2) -> None:
     """Put a model into evaluation mode, its norms' statistics those of all frames.
 
     Args:
         show: runs frames, by their numbers.
+        size: frames of a batch, as in training.
     """
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.training:
@@ -158,8 +172,8 @@ def end_training(model: nn.Module, show: Callable[[list[int]], object]) -> None:
         if isinstance(module, (nn.Dropout, nn.Dropout2d)):
             module.eval()
     with torch.no_grad():
-        for first in range(0, len(LEARNT), 2):
-            show([first, first + 1])
+        for first in range(0, len(LEARNT), size):
+            show(list(range(first, first + size)))
     model.eval()
 
 
@@ -175,35 +189,30 @@ def learn_backbone(kind: str, frames: Frames, work: Path) -> dict[str, Tensor]:
     backbone = make_backbone(kind)
     if start:
         begin_with(backbone, start)
-    for norms_learn in (True, False):
-        learn_maps(backbone, frames, lesson, norms_learn=norms_learn)
+    learn_maps(backbone, frames, lesson)
     work.mkdir(parents=True, exist_ok=True)
     torch.save(backbone.state_dict(), file)
     return backbone.state_dict()
 
 
-def learn_maps(
-    backbone: ResNet | WideResNet, frames: Frames, lesson: Lesson, *, norms_learn: bool
-) -> None:
-    """Train a backbone under new heads, first as usual, then by the norms' running statistics.
+def learn_maps(backbone: ResNet | WideResNet, frames: Frames, lesson: Lesson) -> None:
+    """Train a backbone under heads of its own, two frames a step, in the end all frames a step.
 
-    The second time fits it to what it computes in evaluation: a batch of two says little of all.
+    The end fits it to the statistics that its norms keep: those of two frames say little of all.
     """
     torch.manual_seed(0)
-    model = PlainHeads(backbone).to(memory_format=torch.channels_last).train()
-    backbone.train(norms_learn)
+    model = PlainHeads(backbone).train()
 
-    def loss_of(pair: list[int], step: int) -> Tensor:
-        images, train_ids = frames.inputs[pair], frames.train_ids[pair]
+    def loss_of(batch: list[int], step: int) -> Tensor:
+        images, train_ids = frames.inputs[batch], frames.train_ids[batch]
         if step % 2:
             images, train_ids = images.flip(3), train_ids.flip(2)
-        with torch.autocast("cpu", torch.bfloat16):
-            third, last = model(images)
+        third, last = model(images)
         return 0.4 * find_loss(third, train_ids) + find_loss(last, train_ids)
 
-    steps, lr = (lesson.steps, lesson.lr) if norms_learn else (FIXED_STEPS, FIXED_LR)
-    learn(model, steps, lr, loss_of)
-    end_training(model, lambda pair: model(frames.inputs[pair]))
+    learn(model, lesson.steps, lesson.lr, loss_of)
+    learn(model, ALL_STEPS, ALL_LR, loss_of, size=len(LEARNT))
+    end_training(model, lambda batch: model(frames.inputs[batch]), size=len(LEARNT))
 
 
 def make_backbone(kind: str) -> ResNet | WideResNet:
@@ -260,7 +269,7 @@ class StoredMaps(nn.Module):
 def learn_network(name: str, frames: Frames, work: Path, steps: int, *, whole: bool) -> SegModel:
     """Return a network that knows the frames."""
     torch.manual_seed(0)
-    model = build_model(name, CLASSES).to(memory_format=torch.channels_last)
+    model = build_model(name, CLASSES)
     model.card = replace(model.card, **USUAL, order="RGB")  # what the backbones read
     if "aux" in model._modules:
         model._modules["aux"] = None
@@ -278,9 +287,7 @@ def learn_network(name: str, frames: Frames, work: Path, steps: int, *, whole: b
         return model.logits(frames.inputs[pair])[0]
 
     def loss_of(pair: list[int], step: int) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            scores = show(pair)
-        return find_loss(scores, frames.train_ids[pair])
+        return find_loss(show(pair), frames.train_ids[pair])
 
     learn(model.train(), steps, GENTLE.get(name.partition("_")[0], 1e-3), loss_of)
     end_training(model, show)
@@ -306,7 +313,7 @@ def compare(model: SegModel, frames: Frames) -> dict[str, list[float]]:
         found["bf16"].append(percent(labels != reduced(image)))
         if number == 0:
             with torch.inference_mode():
-                plain = model(frames.inputs[:1].contiguous()).main.argmax(1)[0].numpy()
+                plain = model(frames.inputs[:1]).main.argmax(1)[0].numpy()
             found["channels_last"].append(percent(labels != plain))
     return found
 
