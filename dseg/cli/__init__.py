@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from dseg import __version__
+from dseg.allocator import keep_freed_memory
 from dseg.cli.bench import bench
 from dseg.cli.check_data import check_data
 from dseg.cli.console import say
@@ -91,6 +92,7 @@ def main() -> None:
             reconfigure(errors="backslashreplace")
     # Of a file's metadata, mostly; a file that cannot be read is told in our own words.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    keep_freed_memory()
 
 
 for _command in (
