@@ -52,12 +52,12 @@ def make_job(name: str, network: str) -> tuple[Callable[[], object], int]:
             torch.autograd.backward(loss)
             optimizer.step()
 
-        return step, 6
+        return step, 4
     predictor = Predictor(model, device="cpu")
     if name == "one size":
         image = make_image(*SIZE)
         return lambda: predictor(image), 8
-    return lambda: predictor(make_image(*RNG.integers(200, 900, 2))), 24
+    return lambda: predictor(make_image(*RNG.integers(200, 900, 2))), 16
 
 
 def run_job(job: str, network: str, *, keep: bool) -> dict[str, float]:
