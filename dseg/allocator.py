@@ -14,8 +14,9 @@ def keep_freed_memory() -> bool:
     """Let the main thread keep the memory that it frees, for what it allocates next.
 
     Otherwise glibc maps every block above 32 MiB anew and unmaps it when it is freed, so that the
-    kernel clears the pages of every large feature map again, image after image. The most that the
-    process holds at once stays the same; it gives that back when it ends.
+    kernel clears the pages of every large feature map again, image after image. The process then
+    holds its peak until it ends; with images of many sizes the peak itself grows somewhat, because
+    blocks do not fit each other (``scripts/bench_allocator.py`` measures both).
 
     Changes nothing where another C library allocates, or where the user has set glibc's
     environment variables for this (mallopt(3)).
