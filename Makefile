@@ -47,6 +47,7 @@ bench: install
 	$(BIN)/python scripts/bench_transfer.py
 	$(BIN)/python scripts/bench_infer.py
 	$(BIN)/python scripts/bench_train.py
+	$(BIN)/python scripts/bench_allocator.py
 
 clean:
 	rm -rf .venv build dist *.egg-info $(DEMO) .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -191,7 +191,9 @@ def learn_backbone(kind: str, frames: Frames, work: Path) -> dict[str, Tensor]:
         begin_with(backbone, start)
     learn_maps(backbone, frames, lesson)
     work.mkdir(parents=True, exist_ok=True)
-    torch.save(backbone.state_dict(), file)
+    part = file.with_suffix(".part")  # an interrupted run leaves no half of a file
+    torch.save(backbone.state_dict(), part)
+    part.replace(file)
     return backbone.state_dict()
 
 

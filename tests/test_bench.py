@@ -230,6 +230,15 @@ def test_memory_is_what_a_fresh_process_gains() -> None:
     assert model_bytes < growth < 2**30
 
 
+def test_that_process_keeps_freed_memory_as_the_commands_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(memory_of, "keep_freed_memory", lambda: asked.append(True))
+    memory_of._grow("dabnet", plan(threads=torch.get_num_threads()), None)
+    assert asked == [True]
+
+
 def end_badly(*_: object) -> None:
     os._exit(1)
 

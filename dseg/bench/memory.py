@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dseg.allocator import keep_freed_memory
 from dseg.bench.plan import Plan
 from dseg.bench.runner import Runner
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
@@ -43,6 +44,7 @@ def measure_growth(name: str, plan: Plan, weights: Path | None) -> int | None:
 
 
 def _grow(name: str, plan: Plan, weights: Path | None) -> int | None:
+    keep_freed_memory()  # as every command does, which a spawned process has not run
     plan.use_threads()
     before = resident("VmRSS")
     runner = Runner(name, replace(plan, compiled=False), weights)  # not the compiler's memory
