@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import bz2
+import gzip
+import lzma
 import os
 import zipfile
 from pathlib import Path
@@ -25,6 +28,10 @@ from dseg.checkpoints import (
     read_checkpoint,
 )
 from dseg.models import build_model
+
+ADAM = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))])
+ADAM.param_groups[0]["params"][0].grad = torch.ones(2)
+ADAM.step()  # now its state holds tensors
 
 
 @OLD_TORCH
@@ -67,6 +74,7 @@ def test_nothing_in_dseg_reads_a_pickle_with_its_code() -> None:
             called = ast.unparse(node.func)
             assert called not in ("pickle.load", "pickle.loads", "torch.jit.load", "eval", "exec")
             assert called not in ("torch.export.load", "pickle.Unpickler", "joblib.load")
+            assert called not in ("pickle._Unpickler", "pickle._loads", "pickle._load")
             if called == "torch.load":
                 loads += 1
                 safe = {k.arg: ast.unparse(k.value) for k in node.keywords}
@@ -104,7 +112,6 @@ def test_a_file_cut_short_is_refused(state: dict[str, Tensor], tmp_path: Path, k
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "of Git LFS"),
         (b'{"error": "quota exceeded"}\n', """a text file that begins with '{"error":"""),
         (b"Not Found, sorry\n", "a text file that begins with 'Not Found, sorry"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(40), "neither safetensors nor a file of torch.save"),
         (bytes(2000), "neither safetensors nor a file of torch.save"),
     ],
 )
@@ -114,11 +121,71 @@ def test_what_is_no_checkpoint_is_named(content: bytes, reason: str, tmp_path: P
     assert reason in refused(lambda: read_checkpoint(file)).problem
 
 
-def test_other_archives_are_refused(tmp_path: Path) -> None:
+ONNX = b"\x08\x08\x12\x07pytorch\x1a\x052.4.0:\xd0\x05\n\x20"  # ir 8, producer, graph
+BARE_ONNX = b"\x08\x0a:\x90\x4e\n\x12\n\x01x"  # no producer: the graph follows
+TAR = b"best.pth" + bytes(249) + b"ustar\x0000" + bytes(248)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "hint"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "an image (PNG)", "name a checkpoint file"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(40), "an image (JPEG)", "name a checkpoint"),
+        (gzip.compress(b"x" * 99), "a gzip file", "gzip -dc"),
+        (bz2.compress(b"x" * 99), "a bzip2 file", "bzip2 -dc"),
+        (lzma.compress(b"x" * 99), "an xz file", "xz -dc"),
+        (b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(40), "a 7z archive", "unpack it"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(40), "an HDF5 file", "state dict"),
+        (b"\x1c\x00\x00\x00TFL3" + bytes(40), "a TFLite model", "state dict"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr'", "a single array of NumPy", "state dict"),
+        (TAR, "a tar archive", "unpack it"),
+        (ONNX, "an ONNX model", "state dict"),
+        (ONNX + bytes(600), "an ONNX model", "state dict"),
+        (BARE_ONNX, "an ONNX model", "state dict"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_another_kind_of_file_is_named_with_what_to_do(
+    content: bytes, kind: str, hint: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "weights.pth.tar"
+    file.write_bytes(content)
+    fault = refused(lambda: read_checkpoint(file))
+    assert fault.problem.startswith(f"{file} is not a checkpoint of torch but {kind}")
+    assert hint in fault.hint
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x08\x04\x12\x0a\n\x04\x80\x81\x82\x83\x00\x00\x00\x00",  # CoreML: field 2 is no text
+        b"\x08\x00\x12\x07pytorch",  # version 0
+        b"\x08\x08\x13\x07pytorch",  # a wire type that ModelProto does not have there
+        b"\x08\x08",
+    ],
+)
+def test_what_resembles_onnx_is_not_called_so(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "weights.bin"
+    file.write_bytes(content)
+    assert "ONNX" not in str(refused(lambda: read_checkpoint(file)))
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (["a/readme.txt", "a/b.pth"], "a zip archive (first entry 'a/readme.txt')."),
+        ([], "a zip archive (empty)."),
+        (["config.json", "model.weights.h5"], "a Keras model."),
+        (["conv.npy", "bias.npy"], "arrays of NumPy (.npz, first 'conv.npy')."),
+    ],
+)
+def test_other_archives_are_named(names: list[str], kind: str, tmp_path: Path) -> None:
     file = tmp_path / "a.zip"
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("a/readme.txt", "x")
-    assert "but not one of torch.save" in refused(lambda: read_checkpoint(file)).problem
+        for name in names:
+            archive.writestr(name, "x")
+    fault = refused(lambda: read_checkpoint(file))
+    assert fault.problem == f"{file} is not a checkpoint of torch but {kind}"
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -144,9 +211,14 @@ def test_a_new_pickle_protocol_is_not_called_damage(tmp_path: Path, zipped: bool
         (torch.ones(1), "Tensor"),
         ({}, "a dict of nothing"),
         ({"epoch": 3, "state_dict": {}}, "a dict of 'epoch', 'state_dict'"),
-        ({"a": torch.ones(1), "epoch": 3}, "a dict of 'a', 'epoch'"),
+        ({"epoch": 3, 7: {"a": torch.ones(1)}}, "a dict of 'epoch', '<int>'"),
+        (ADAM.state_dict(), "an optimizer's state (a dict of 'state', 'param_groups')"),
+        (
+            {"epoch": 3, "optimizer": ADAM.state_dict()},
+            "a dict of 'epoch', 'optimizer', with an optimizer's state in 'optimizer'",
+        ),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_holds_no_state_dict_is_told(content: object, held: str, tmp_path: Path) -> None:
     file = write(content, tmp_path / "c.pth")

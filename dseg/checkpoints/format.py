@@ -9,10 +9,39 @@ from dseg.errors import CheckpointError
 
 AGAIN = "download or copy the file again and compare its size or SHA-256."
 STATE_DICT = "a state dict (torch.save of model.state_dict()) or safetensors"
+PICKLE = "numpy pickle"
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote first until 1.5
+MAGIC = LEGACY[4:14]
+PROTOCOLS = range(2, 6)  # of the pickles that begin with their protocol
+ASK = f"ask its author for {STATE_DICT}."
+UNPACK = "unpack it, and name the checkpoint within."
+SIGNATURES = (  # offset, bytes, what it is, what to do
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras and others write them", ASK),
+    (4, b"TFL3", "a TFLite model", ASK),
+    (0, b"GGUF", "a GGUF model", ASK),
+    (0, b"\x1f\x8b", "a gzip file", "decompress it (gzip -dc FILE > NAME), and name the result."),
+    (4, b"1AY&SY", "a bzip2 file", "decompress it (bzip2 -dc FILE > NAME), and name the result."),
+    (0, b"\xfd7zXZ\0", "an xz file", "decompress it (xz -dc FILE > NAME), and name the result."),
+    (
+        0,
+        b"\x28\xb5\x2f\xfd",
+        "a Zstandard file",
+        "decompress it (zstd -d FILE), and name the result.",
+    ),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
+    (0, b"Rar!\x1a\x07", "a RAR archive", UNPACK),
+    (257, b"ustar", "a tar archive", UNPACK),
+    (0, b"\x93NUMPY", "a single array of NumPy (.npy)", ASK),
+    (0, b"\x89PNG\r\n\x1a\n", "an image (PNG)", "name a checkpoint file."),
+    (0, b"\xff\xd8\xff", "an image (JPEG)", "name a checkpoint file."),
+)
+ONNX_FIELDS = {  # of ModelProto: number and wire type
+    2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2
+}  # fmt: skip
 
 
 def find_format(path: Path) -> str:
-    """Return ``safetensors``, ``torch zip`` or ``torch legacy``.
+    """Return ``safetensors``, ``torch zip``, ``torch legacy`` or ``numpy pickle``.
 
     Raises:
         CheckpointError: unreadable, cut short, TorchScript, or no checkpoint at all.
@@ -23,9 +52,25 @@ def find_format(path: Path) -> str:
     if head.startswith(b"PK"):
         _check_zip(path)
         return "torch zip"
-    if head.startswith(b"\x80"):  # a pickle's first instruction: its protocol
+    if MAGIC in head[:32] or (head and LEGACY.startswith(head)):
         return "torch legacy"
+    if head[:1] == b"\x80" and head[1] in PROTOCOLS:
+        return PICKLE
+    for offset, signature, kind, hint in SIGNATURES:
+        if head[offset:].startswith(signature):
+            raise _other_kind(path, kind, hint)
+    if _is_onnx(head):
+        raise _other_kind(path, "an ONNX model", ASK)
     raise broken(path, _what_else(head))
+
+
+def carries_code(path: Path, name: str) -> CheckpointError:
+    """Return the error of a file that would run code."""
+    name = "".join(letter if letter.isprintable() else "?" for letter in name)[:80]
+    return CheckpointError(
+        f"{path} carries code ({name}) and not tensors alone; it was refused and nothing ran.",
+        hint=ASK,
+    )
 
 
 def broken(path: Path, reason: str) -> CheckpointError:
@@ -61,18 +106,61 @@ def _what_else(head: bytes) -> str:
     return "it is neither safetensors nor a file of torch.save"
 
 
+def _other_kind(path: Path, kind: str, hint: str) -> CheckpointError:
+    return CheckpointError(f"{path} is not a checkpoint of torch but {kind}.", hint=hint)
+
+
+def _is_onnx(head: bytes) -> bool:
+    """Return True if the first fields of a protocol buffer are those of an ONNX model."""
+    if len(head) < 8 or head[0] != 8 or not 1 <= head[1] <= 64:  # field 1, ir_version
+        return False
+    place, found = 2, 0
+    while place + 2 <= len(head):
+        number, wire = head[place] >> 3, head[place] & 7
+        if ONNX_FIELDS.get(number) != wire:
+            return False
+        found += 1
+        size, place = _read_varint(head, place + 1)
+        if wire == 0:
+            continue
+        text = head[place : place + size]
+        if number in (2, 3, 4, 6) and not all(32 <= byte < 127 for byte in text):
+            return False
+        place += size
+    return found > 0
+
+
+def _read_varint(data: bytes, place: int) -> tuple[int, int]:
+    """Return the number at a place, seven bits a byte, and the place after it."""
+    value = shift = 0
+    while place < len(data):
+        byte = data[place]
+        value |= (byte & 127) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 128:
+            break
+    return value, place
+
+
 def _check_zip(path: Path) -> None:
     """Refuse a zip archive that is cut short or was not written by ``torch.save``."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {Path(name).name for name in archive.namelist()}
+            entries = archive.namelist()
     except Exception as fault:  # zipfile raises many kinds on damaged archives
         raise broken(path, "the archive is damaged or cut short") from fault
+    names = {Path(name).name for name in entries}
     if "constants.pkl" in names or "archive_format" in names:
         raise CheckpointError(
             f"{path} is a program (TorchScript or torch.export) and not tensors alone; "
             "it was refused and nothing ran.",
-            hint=f"ask its author for {STATE_DICT}.",
+            hint=ASK,
         )
-    if "data.pkl" not in names:
-        raise broken(path, "it is a zip archive, but not one of torch.save")
+    if "data.pkl" in names:
+        return
+    if "model.weights.h5" in names:
+        raise _other_kind(path, "a Keras model", ASK)
+    if entries and all(name.endswith(".npy") for name in entries):
+        raise _other_kind(path, f"arrays of NumPy (.npz, first {entries[0][:60]!r})", ASK)
+    first = f"first entry {entries[0][:60]!r}" if entries else "empty"
+    raise _other_kind(path, f"a zip archive ({first})", UNPACK)

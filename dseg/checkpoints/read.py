@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dseg.checkpoints.card import read_card
-from dseg.checkpoints.format import STATE_DICT, broken, find_format
+from dseg.checkpoints.format import PICKLE, STATE_DICT, broken, carries_code, find_format
+from dseg.checkpoints.paddle import read_pickle
+from dseg.checkpoints.unwrap import clean_keys, unwrap
 from dseg.errors import CheckpointError
 from dseg.models import ModelCard
 
-WRAPPERS = ("state_dict", "model", "model_state_dict", "net", "network", "weights", "params")
-PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")  # DataParallel, torch.compile
-NUMPY_MAKERS = ("scalar", "_reconstruct")
+CORES = ("numpy.core", "numpy._core")
 SYSTEMS = ("Posix", "PurePosix", "Windows", "PureWindows")
+NODES = ("Any", "Boolean", "Bytes", "Float", "Integer", "Path", "String")
+LIGHTNING = ("pytorch_lightning", "lightning.pytorch")
 
 
 class _Skipped:
@@ -35,18 +37,59 @@ class _Skipped:
         """Forget the value's content."""
 
 
+class _Entries:
+    """Stands for a subclass of dict, of which only the entries are read."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> Any:
+        return OrderedDict()
+
+
+class _Items:
+    """Stands for a sequence, of which only the items are read."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> Any:
+        return []
+
+
 # What training scripts save beside the weights; plain data, of which none is needed.
 SKIPPED = (
     "argparse.Namespace",
+    *(f"builtins.{name}" for name in ("bool", "dict", "float", "frozenset", "int", "list")),
+    *(f"builtins.{name}" for name in ("bytes", "range", "slice", "str", "tuple")),
     "datetime.date",
     "datetime.datetime",
     "datetime.timedelta",
+    "decimal.Decimal",
     "numpy.dtype",
     "numpy.ndarray",
-    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in NUMPY_MAKERS),
+    *(f"{core}.multiarray.{name}" for core in CORES for name in ("scalar", "_reconstruct")),
     *(f"{module}.{name}Path" for module in ("pathlib", "pathlib._local") for name in SYSTEMS),
+    "torch.torch_version.TorchVersion",
+    "typing.Any",
+    "omegaconf.base.ContainerMetadata",
+    "omegaconf.base.Metadata",
+    "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig",
+    *(f"omegaconf.nodes.{name}Node" for name in NODES),
+    *(f"{root}.callbacks.model_checkpoint.ModelCheckpoint" for root in LIGHTNING),
+    *(f"{root}.callbacks.early_stopping.EarlyStopping" for root in LIGHTNING),
 )
-HARMLESS: list[Any] = [(_Skipped, name) for name in SKIPPED]
+ENTRIES = (
+    "addict.addict.Dict",
+    "collections.defaultdict",
+    "easydict.EasyDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    *(f"{root}.utilities.parsing.AttributeDict" for root in LIGHTNING),
+    "mmengine.config.config.ConfigDict",
+    "munch.Munch",
+    "yacs.config.CfgNode",
+)
+HARMLESS: list[Any] = [
+    *((_Skipped, name) for name in SKIPPED),
+    *((_Entries, name) for name in ENTRIES),
+    (_Items, "collections.deque"),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +98,13 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        state: tensors by the author's key, without ``module.``.
-        kind: ``safetensors``, ``torch zip`` or ``torch legacy``.
-        container: the entry that held the state dict, empty for a bare one.
+        state: tensors by the author's key, without wrappers such as ``module.``.
+        kind: ``safetensors``, ``torch zip``, ``torch legacy``, ``paddle pickle`` or
+            ``numpy pickle``.
+        container: the dotted name of the entry that held the state dict, empty for a bare one.
         extras: names of what lay beside it, such as ``epoch``.
         card: what our own files say of themselves.
+        notes: what was assumed while reading, for the user.
     """
 
     path: Path
@@ -68,10 +113,14 @@ class Checkpoint:
     container: str = ""
     extras: tuple[str, ...] = ()
     card: ModelCard | None = None
+    notes: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, *, raw: bool = False) -> Checkpoint:
     """Read the tensors of a checkpoint file.
+
+    Args:
+        raw: of a file with averaged weights (EMA) and the raw ones, take the raw ones.
 
     Raises:
         CheckpointError: missing, truncated, no checkpoint at all, or it carries code, which is
@@ -80,9 +129,23 @@ def read_checkpoint(path: Path) -> Checkpoint:
     kind = find_format(path)
     if kind == "safetensors":
         state, card = _read_safetensors(path)
+        if card is None:
+            state, _ = clean_keys(state)
         return Checkpoint(path=path, state=state, kind=kind, card=card)
-    state, container, extras = _unwrap(path, _read_torch(path))
-    return Checkpoint(path=path, state=state, kind=kind, container=container, extras=extras)
+    notes: tuple[str, ...] = ()
+    if kind == PICKLE:
+        content, kind, notes = read_pickle(path)
+    else:
+        content = _read_torch(path)
+    found = unwrap(path, content, raw=raw)
+    return Checkpoint(
+        path=path,
+        state=found.state,
+        kind=kind,
+        container=found.container,
+        extras=found.extras,
+        notes=notes + found.notes,
+    )
 
 
 def _read_torch(path: Path) -> object:
@@ -106,11 +169,7 @@ def _pickle_error(path: Path, message: str) -> CheckpointError:
     """Tell a file that carries code or an unknown instruction from one that is merely damaged."""
     found = re.search(r"(?:GLOBAL|class|function) <?(?:class |function )?'?([\w.]+)", message)
     if found is not None:
-        return CheckpointError(
-            f"{path} carries code ({found[1]}) and not tensors alone; "
-            "it was refused and nothing ran.",
-            hint=f"ask its author for {STATE_DICT}.",
-        )
+        return carries_code(path, found[1])
     if re.search(r"Unsupported operand (140|14[2-9]|15[01])$", message, re.MULTILINE):
         return CheckpointError(
             f"{path} is pickled by protocol 4 or 5, which cannot be read without running code.",
@@ -127,29 +186,4 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
     except (SafetensorError, OSError, ValueError) as fault:
         raise broken(path, str(fault)) from fault
     card = read_card(path, metadata["dseg"]) if "dseg" in metadata else None
-    return {PREFIX.sub("", key): value for key, value in state.items()}, card
-
-
-def _unwrap(path: Path, content: object) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
-    """Find the state dict within what a training script saved."""
-    name, found = "", content
-    extras: tuple[str, ...] = ()
-    if isinstance(content, Mapping) and not _is_state(content):
-        inner = {k: v for k, v in content.items() if isinstance(v, Mapping) and _is_state(v)}
-        chosen = [key for key in WRAPPERS if key in inner] or list(inner)
-        if chosen:
-            name, found = str(chosen[0]), inner[chosen[0]]
-            extras = tuple(str(key) for key in content if key != chosen[0])
-    if not isinstance(found, Mapping) or not _is_state(found):
-        held = type(content).__name__
-        if isinstance(content, Mapping):
-            held = f"a dict of {', '.join(map(repr, list(content)[:5])) or 'nothing'}"
-        raise CheckpointError(
-            f"{path} holds no state dict but {held}.",
-            hint=f"a state dict, bare or under one of: {', '.join(WRAPPERS)}.",
-        )
-    return {PREFIX.sub("", str(k)): v for k, v in found.items()}, name, extras
-
-
-def _is_state(mapping: Mapping[Any, Any]) -> bool:
-    return bool(mapping) and all(isinstance(value, Tensor) for value in mapping.values())
+    return state, card

@@ -1,0 +1,102 @@
+"""Parameters that Paddle or NumPy pickled, as tensors with torch's keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dseg.checkpoints.format import ASK, PICKLE, broken, carries_code
+from dseg.checkpoints.pickles import KEYS, Array, ArrayUnpickler, CodeError, ContentError
+from dseg.errors import CheckpointError
+
+TABLE = "StructuredToParameterName@@"  # what paddle.save adds to a layer's state dict
+RENAMED = {"_mean": "running_mean", "_variance": "running_var", "_weight": "weight"}
+DEPTH = 8  # of containers within each other
+
+
+def read_pickle(path: Path) -> tuple[object, str, tuple[str, ...]]:
+    """Read what Paddle's ``save`` or ``pickle.dump`` was given: arrays of numbers, nothing else.
+
+    Returns:
+        Dicts with tensors, the kind of file, and notes; Paddle's keys and matrices as torch has
+        them.
+
+    Raises:
+        CheckpointError: damaged, or it holds anything but numbers, text and their containers.
+    """
+    content = path.read_bytes()
+    try:
+        tensors = _Tensors()
+        read = tensors.convert(ArrayUnpickler(content).load())
+        return (read, *tensors.finish())
+    except CodeError as fault:
+        raise carries_code(path, str(fault)) from fault
+    except ContentError as fault:
+        raise CheckpointError(
+            f"{path} holds {fault}; it was refused and nothing ran.", hint=ASK
+        ) from fault
+    except (EOFError, IndexError) as fault:
+        raise broken(path, "it ends too early") from fault
+    except Exception as fault:  # the base class raises many kinds on damaged pickles
+        raise broken(path, "its pickle is damaged or cut short") from fault
+
+
+class _Tensors:
+    """Makes tensors of the arrays that ``ArrayUnpickler`` found."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, Any] = {}
+        self.paddle = False
+
+    def convert(self, value: object, depth: int = 0) -> Any:
+        """Return numbers, text and dicts with tensors; other containers empty, the rest None."""
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Array):
+            self.paddle |= isinstance(value[0], str)  # name and array
+            value = value[1]
+        if isinstance(value, KEYS):
+            return value
+        if id(value) not in self.known:
+            self.known[id(value)] = type(value)() if type(value) in (list, tuple) else None
+            if isinstance(value, Array):
+                array = value.numpy()
+                made = array.item() if value.scalar else torch.from_numpy(array)
+                self.known[id(value)] = made
+            elif isinstance(value, dict) and depth < DEPTH:
+                self.known[id(value)] = made = {}
+                for key, inner in value.items():
+                    made[key] = self.convert(inner, depth + 1)
+                    last = key.rpartition(".")[2] if isinstance(key, str) else ""
+                    self.paddle |= last in (TABLE, "_mean", "_variance")
+        return self.known[id(value)]
+
+    def finish(self) -> tuple[str, tuple[str, ...]]:
+        """Change Paddle's keys and matrices to torch's; return the kind of file and notes."""
+        if not self.paddle:
+            return PICKLE, ()
+        turned = 0
+        for made in self.known.values():
+            if not isinstance(made, dict):
+                continue
+            entries = {_rename(key): value for key, value in made.items() if key != TABLE}
+            for key, value in entries.items():
+                last = key.rpartition(".")[2] if isinstance(key, str) else ""
+                if last == "weight" and isinstance(value, Tensor) and value.ndim == 2:
+                    entries[key] = value.t().contiguous()  # Paddle's Linear is (inputs, outputs)
+                    turned += 1
+            made.clear()
+            made.update(entries)
+        note = "The file is Paddle's: _mean and _variance are read as running_mean and running_var"
+        if turned:
+            note += f"; matrices of linear layers are transposed ({turned})"
+        return "paddle pickle", (f"{note}.",)
+
+
+def _rename(key: Any) -> Any:
+    """Return the name that torch gives a layer's parameter."""
+    if not isinstance(key, str):
+        return key
+    layer, dot, last = key.rpartition(".")
+    return layer + dot + RENAMED.get(last, last)
