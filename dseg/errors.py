@@ -38,6 +38,10 @@ class CheckpointError(DsegError):
         super().__init__(problem, hint=hint, exit_code=exit_code)
 
 
+class NotFiniteError(DsegError):
+    """A network whose scores of an image are NaN or infinite."""
+
+
 def _rebuild(kind: type[DsegError], problem: str, hint: str, exit_code: int) -> DsegError:
     """Make the error again in another process."""
     return kind(problem, hint=hint, exit_code=exit_code)

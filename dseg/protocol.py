@@ -1,49 +1,126 @@
-"""Protocol: at which sizes an image is seen, mirrored or not, whole or in tiles."""
+"""Protocol: what is done around a network, from a decoded image to its labels."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 from dseg.errors import DsegError
-from dseg.predict.tiles import Size
 
-Fusion = Literal["logprob", "prob"]
-MULTI_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.8)
+Size = tuple[int, int]  # height, width
+Fusion = Literal["logprob", "prob", "exp"]
+Resample = Literal["bicubic", "bilinear-antialias", "bilinear", "bilinear-corners"]
+Upsample = Literal["bilinear", "bicubic"]
+Restore = Literal["direct", "bilinear", "bilinear-corners", "nearest"]
+SmallImage = Literal["shrink", "corner", "center"]
+Fill = Literal["mean", "black"]
+LastTile = Literal["shift", "pad"]
+Overlaps = Literal["mean", "sum"]
+
+MULTI_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.8)  # of DenseASPP's authors
+LARGEST_SIDE = 1 << 16
+CHOICES: dict[str, tuple[str, ...]] = {
+    "resample": get_args(Resample),
+    "upsample": get_args(Upsample),
+    "restore": get_args(Restore),
+    "fusion": get_args(Fusion),
+    "small": get_args(SmallImage),
+    "fill": get_args(Fill),
+    "last": get_args(LastTile),
+    "overlaps": get_args(Overlaps),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How the scores of an image come about.
+    """How the labels of an image come about, besides normalisation and the network.
+
+    A network of the table has two: the plain one, which is always applied and holds what the
+    network cannot do without, and its authors', which adds the crops, flips and scales by which
+    they published their score.
 
     Attributes:
-        scales: sizes at which the image is seen, 1.0 is its own, or ``input_size``.
-        flip: see each size mirrored too.
-        fusion: mean of the views' log-probabilities, or of their probabilities.
-        tile: (height, width) of tiles of the resized image; None for the whole image, in tiles
-            only if it is too large.
-        overlap: share of a tile that its neighbour covers again.
-        sliding: the tile slides over each of ``scales``, see ``slide``; else each tile is seen at
-            all of them, and its neighbours blend into it.
         input_size: (height, width) to which every image is resized first; None for its own.
         input_scale: resize images by this factor instead, to truncated sides.
+        short_side, long_side: resize images so that this side has so many pixels instead.
+        multiple: resize the input so that its sides are multiples of this, rounded up.
+        resample: how the image is resized: ``bicubic`` and ``bilinear-antialias`` are PIL's, in
+            8 bits; ``bilinear`` is without antialiasing in float32, as OpenCV resizes floats;
+            ``bilinear-corners`` the same with the corner pixels aligned.
+        pad_multiple, pad_remainder: pad the normalised input at the bottom and on the right with
+            zeros until its sides leave this remainder; the scores of the padding are cut off.
+        upsample: interpolation of the network's logits.
+        restore: how scores return to the image's size where the input has another: ``direct`` from
+            the network's logits in one step; ``bilinear`` (``bilinear-corners``) from logits at the
+            input's size, as of ``resample``; ``nearest`` repeats the labels of the input's pixels.
+        scales: sizes at which the image is read; 1.0 is the input's own.
+        flip: average with the horizontally flipped image.
+        fusion: the mean of the views' logits, which is that of their log-probabilities; the mean of
+            their probabilities; or the exponential of a flipped pair's summed logits.
+        tile: (height, width) of tiles of the resized image; None for the whole image, in tiles
+            only if it is too large.
+        overlap: fraction of a tile that its neighbour covers again.
+        sliding: the tile slides over each of ``scales``, see ``slide``; else each tile is read at
+            all of them, and its neighbours blend into it.
+        tile_grows: at scales above 1 a sliding tile grows by the scale.
+        per_tile: flip and fuse each sliding tile, not each view.
+        small: an image that is smaller than the sliding tile: the tile shrinks, or the image is
+            padded at the bottom and on the right, or on all sides.
+        fill: of padding: the mean colour, which is zero once normalised, or black.
+        last: the last sliding tile is shifted so that it ends with the image, or padded.
+        overlaps: of sliding tiles, averaged or summed.
     """
 
+    input_size: Size | None = None
+    input_scale: float = 1.0
+    short_side: int | None = None
+    long_side: int | None = None
+    multiple: int = 1
+    resample: Resample = "bicubic"
+    pad_multiple: int = 1
+    pad_remainder: int = 0
+    upsample: Upsample = "bilinear"
+    restore: Restore = "direct"
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     fusion: Fusion = "logprob"
     tile: Size | None = None
     overlap: float = 1 / 3
     sliding: bool = False
-    input_size: Size | None = None
-    input_scale: float = 1.0
+    tile_grows: bool = False
+    per_tile: bool = False
+    small: SmallImage = "shrink"
+    fill: Fill = "mean"
+    last: LastTile = "shift"
+    overlaps: Overlaps = "mean"
 
     def __post_init__(self) -> None:
+        self._check_choices()
+        self._check_views()
+        self._check_tiles()
+        self._check_input()
+
+    def _check_choices(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise DsegError(
+                    f"{name} of a protocol cannot be {getattr(self, name)!r}.",
+                    hint=f"choose one of: {', '.join(choices)}.",
+                )
+
+    def _check_views(self) -> None:
         if not self.scales or not all(0 < scale <= 8 for scale in self.scales):
             raise DsegError(
                 f"Scales {list(self.scales)} cannot be used.", hint="name scales above 0, to 8."
             )
+        if self.fusion == "exp" and not (self.sliding and self.per_tile):
+            raise DsegError(
+                "Exponentials are fused of sliding tiles only.",
+                hint="choose the fusion logprob or prob.",
+            )
+
+    def _check_tiles(self) -> None:
         if self.tile is not None and min(self.tile) < 32:
             raise DsegError(
                 f"A tile of {self.tile[0]}x{self.tile[1]} is too small.",
@@ -51,14 +128,14 @@ class Protocol:
             )
         if not 0 <= self.overlap < 1:
             raise DsegError(
-                f"An overlap of {self.overlap} is not a share of a tile.", hint="use 0 to below 1."
+                f"An overlap of {self.overlap} is not a fraction of a tile.",
+                hint="use 0 to below 1.",
             )
         if self.sliding and self.tile is None:
             raise DsegError(
                 "A tile is to slide over the image, but there is none.",
                 hint="name one, such as --tile 832x832.",
             )
-        self._check_input()
 
     def _check_input(self) -> None:
         if not 0 < self.input_scale <= 8:
@@ -66,26 +143,142 @@ class Protocol:
                 f"An input scale of {self.input_scale} cannot be used.",
                 hint="name a factor above 0, to 8.",
             )
-        if self.input_size is None:
-            return
-        height, width = self.input_size
-        if min(height, width) < 1:
+        if self.input_size is not None and min(self.input_size) < 1:
+            height, width = self.input_size
             raise DsegError(
                 f"An input size of {height}x{width} has no pixels.", hint="use sides of 1 at least."
             )
-        if self.input_scale != 1:
+        sides = (self.short_side, self.long_side, self.multiple, self.pad_multiple)
+        if not all(1 <= side <= LARGEST_SIDE for side in sides if side is not None):
+            raise DsegError(
+                f"An input of side {self.short_side or self.long_side}, multiple {self.multiple} "
+                f"and padding to {self.pad_multiple} cannot be made.",
+                hint=f"use 1 to {LARGEST_SIDE}.",
+            )
+        if not 0 <= self.pad_remainder < self.pad_multiple:
+            raise DsegError(
+                f"No side leaves {self.pad_remainder} when divided by {self.pad_multiple}.",
+                hint="name a remainder below the divisor.",
+            )
+        if self.input_size is not None and self.input_scale != 1:
+            height, width = self.input_size
             raise DsegError(
                 f"Both an input size ({height}x{width}) and an input scale ({self.input_scale:g}) "
                 "are named.",
                 hint="name one of them: one size for all images, or a factor of each one's own.",
             )
+        named = (self.input_size, self.short_side, self.long_side)
+        if sum(value is not None for value in named) + (self.input_scale != 1) > 1:
+            raise DsegError(
+                f"More than one input size is named ({self._describe_input()}).",
+                hint="name one of them.",
+            )
 
-    def input_of(self, size: Size) -> Size:
-        """Return the (height, width) to which an image of that size is resized first."""
-        return self.input_size or scaled(size, self.input_scale)
+    def _describe_input(self) -> str:
+        parts = []
+        if self.input_size is not None:
+            parts.append(f"input {self.input_size[0]}x{self.input_size[1]}")
+        if self.input_scale != 1:
+            parts.append(f"input scale {self.input_scale:g}")
+        if self.short_side is not None:
+            parts.append(f"short side {self.short_side}")
+        if self.long_side is not None:
+            parts.append(f"long side {self.long_side}")
+        if parts and self.resample != PLAIN.resample:
+            parts.append(self.resample)
+        return ", ".join(parts)
+
+    def input_of(self, size: Size, scale: float = 1.0) -> Size:
+        """Return the (height, width) at which an image of that size is read.
+
+        Args:
+            size: (height, width) of the image.
+            scale: one of ``scales``.
+        """
+        if self.long_side is not None:
+            seen = _by_side(size, self.long_side, max(size), scale)
+        elif self.short_side is not None:
+            seen = _by_side(size, self.short_side, min(size), scale)
+        else:
+            base = self.input_size or scaled(size, self.input_scale)
+            seen = scaled(base, scale)
+        return self.rounded(seen)
+
+    def rounded(self, size: Size) -> Size:
+        """Return sides rounded up to multiples of ``multiple``."""
+        height, width = (math.ceil(side / self.multiple) * self.multiple for side in size)
+        return height, width
+
+    def tile_at(self, scale: float) -> Size:
+        """Return the sides of the sliding tile at one of ``scales``."""
+        assert self.tile is not None
+        return scaled(self.tile, max(1.0, scale)) if self.tile_grows else self.tile
+
+    def at_own_size(self) -> Protocol:
+        """Return the protocol for images at their own size, at which networks are trained here."""
+        return replace(self, input_size=None, input_scale=1.0, short_side=None, long_side=None)
+
+    def changes(self) -> dict[str, Any]:
+        """Return the attributes that differ from the default, as JSON has them."""
+        plain = asdict(PLAIN)
+        return {name: value for name, value in asdict(self).items() if value != plain[name]}
+
+    def describe(self) -> str:
+        """Return the protocol in a few words, such as ``input 512x1024, flip``."""
+        words = [self._describe_input()]
+        if self.multiple > 1:
+            words.append(f"sides to multiples of {self.multiple}")
+        if self.pad_multiple > 1:
+            words.append(f"padded to {self.pad_multiple}k+{self.pad_remainder}")
+        if self.scales != (1.0,):
+            words.append(f"scales {','.join(f'{scale:g}' for scale in self.scales)}")
+        words.append("flip" if self.flip else "")
+        if self.tile is not None:
+            how = "sliding tiles" if self.sliding else "tiles"
+            words.append(f"{how} {self.tile[0]}x{self.tile[1]}")
+        if self.fusion != "logprob":
+            words.append(f"{self.fusion} fusion")
+        return ", ".join(filter(None, words)) or "whole image once"
+
+
+PLAIN = Protocol()  # the whole image once
+
+
+def read_protocol(data: dict[str, Any]) -> Protocol:
+    """Return the protocol that ``Protocol.changes`` wrote.
+
+    Raises:
+        DsegError: a value is out of range.
+        TypeError, ValueError: it is not such data, or a newer version's.
+    """
+    known = {field.name for field in fields(Protocol)}
+    if unknown := sorted(data.keys() - known):
+        raise ValueError(f"unknown field {unknown[0]!r} of a protocol")
+    values: dict[str, Any] = {}
+    for name, value in data.items():
+        default = getattr(PLAIN, name)
+        if name in ("input_size", "tile"):
+            height, width = map(int, value)
+            values[name] = height, width
+        elif name == "scales":
+            values[name] = tuple(map(float, value))
+        elif name in ("short_side", "long_side"):
+            values[name] = int(value)
+        else:
+            values[name] = type(default)(value)
+    return Protocol(**values)
 
 
 def scaled(size: Size, scale: float) -> Size:
     """Return a size times a factor: sides truncated to integers, 1 at least."""
     height, width = (max(1, math.trunc(side * scale)) for side in size)
+    return height, width
+
+
+def _by_side(size: Size, wanted: int, side: int, scale: float) -> Size:
+    """Return a size at which the given side has the wanted pixels times a scale."""
+    target = max(1, round(wanted * scale))
+    height, width = (
+        target if length == side else max(1, round(target / side * length)) for length in size
+    )
     return height, width

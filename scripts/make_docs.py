@@ -1,16 +1,19 @@
-"""Write the generated parts of README.md: the table of networks and the table of commands."""
+"""Write the generated parts of README.md and weights/README.md: tables of networks, commands, files."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from dseg.cli import main as dseg_command
-from dseg.registry import MODELS
+from dseg.registry import MODELS, ModelSpec
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+WEIGHTS = ROOT / "weights" / "README.md"
 
 
 def networks() -> str:
@@ -35,30 +38,57 @@ def commands() -> str:
     return "\n".join(lines)
 
 
-PARTS = {"networks": networks, "commands": commands}
+def files() -> str:
+    """Return the table of published checkpoints, from the registry."""
+    lines = [
+        "| network | file | where | licence | authors' mIoU (%) | held to its authors' by |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| `{name}` | {f'`{spec.weights}`' if spec.weights else 'name not known'} | {spec.link} "
+        f"| {spec.licence or 'none stated'} | {spec.published} | {proof(spec)} |"
+        for name, spec in MODELS.items()
+        if spec.weights or spec.link
+    ]
+    return "\n".join(lines)
 
 
-def rendered(text: str) -> str:
-    """Return the README with each part between its two marks made anew."""
-    for name, make in PARTS.items():
+def proof(spec: ModelSpec) -> str:
+    """Return what holds a network to its authors' code."""
+    if spec.real_files:
+        return "masks of a trained file"
+    relatives = (other for other in MODELS.values() if other.target == spec.target)
+    return "tensors" if any(other.goldens for other in relatives) else "nothing"
+
+
+PARTS: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {"networks": networks, "commands": commands},
+    WEIGHTS: {"files": files},
+}
+
+
+def rendered(path: Path) -> str:
+    """Return a text with each part between its two marks made anew."""
+    text = path.read_text(encoding="utf-8")
+    for name, make in PARTS[path].items():
         start, end = f"<!-- {name}: made by make docs -->", f"<!-- end of {name} -->"
         before, found, rest = text.partition(start)
         _, closed, after = rest.partition(end)
         if not (found and closed):
-            raise click.ClickException(f"README.md lacks the marks {start} {end}.")
+            raise click.ClickException(f"{path.name} lacks the marks {start} {end}.")
         text = f"{before}{start}\n\n{make()}\n\n{end}{after}"
     return text
 
 
 @click.command(help=__doc__)
-@click.option("--check", is_flag=True, help="Only tell whether they are current; exit 1 if not.")
+@click.option("--check", is_flag=True, help="Only report whether they are current; exit 1 if not.")
 def main(check: bool) -> None:
-    text = README.read_text(encoding="utf-8")
-    current = rendered(text)
-    if check and current != text:
-        sys.exit("README.md is not current: make docs")
-    if not check:
-        README.write_text(current, encoding="utf-8")
+    for path in PARTS:
+        current = rendered(path)
+        if check and current != path.read_text(encoding="utf-8"):
+            sys.exit(f"{path.relative_to(ROOT)} is not current: make docs")
+        if not check:
+            path.write_text(current, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from golden.fill import fill_state_dict
 from goldens import FOLDER, read_contract
 from torch import nn
 
-from dseg.checkpoints.load import rename_keys
+from dseg.checkpoints.keys import rename_keys
 from dseg.models.base import KeyMap
 
 

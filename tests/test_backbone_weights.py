@@ -180,3 +180,24 @@ def test_a_file_named_imagenet_is_a_path(hub: Path, tmp_path: Path) -> None:
     saved(theirs("mobilenet_v2"), tmp_path / "imagenet")
     assert load_backbone(build_model(LITTLE), "./imagenet").path == Path("imagenet")
     assert load_backbone(build_model(LITTLE), Path("imagenet")).path == Path("imagenet")
+
+
+@pytest.mark.parametrize("outputs", [19, 11, 20])
+def test_espnets_encoder_fits_whatever_its_number_of_classes(outputs: int, tmp_path: Path) -> None:
+    theirs = build_model("espnet_c")  # 20 outputs
+    with torch.no_grad():
+        for value in theirs.parameters():
+            value.normal_()
+    file = tmp_path / "espnet_p_2_q_8.pth"
+    torch.save(theirs.backbone.state_dict(), file)
+    model = build_model("espnet", outputs)
+    before = model.backbone.classifier.weight.clone()
+    report = load_backbone(model, file)
+    same = outputs == 20
+    assert report.fresh == (() if same else ("classifier.weight",))
+    assert torch.equal(model.backbone.stem.conv.weight, theirs.backbone.stem.conv.weight)
+    assert torch.equal(
+        model.backbone.block2[7].rate16.weight, theirs.backbone.block2[7].rate16.weight
+    )
+    kept = theirs.backbone.classifier.weight if same else before
+    assert torch.equal(model.backbone.classifier.weight, kept)

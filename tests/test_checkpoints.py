@@ -85,9 +85,10 @@ def test_what_lies_beside_the_weights_is_never_made(tmp_path: Path) -> None:
 
 
 def test_of_two_state_dicts_the_usual_name_wins(tmp_path: Path) -> None:
-    ema, own = {"w": torch.zeros(1)}, {"w": torch.ones(1)}
-    checkpoint = read_checkpoint(write({"ema": ema, "state_dict": own}, tmp_path / "c.pth"))
-    assert (checkpoint.container, checkpoint.state["w"].item()) == ("state_dict", 1.0)
+    other, own = {"w": torch.zeros(1)}, {"w": torch.ones(1)}
+    checkpoint = read_checkpoint(write({"teacher": other, "model": own}, tmp_path / "c.pth"))
+    assert (checkpoint.container, checkpoint.state["w"].item()) == ("model", 1.0)
+    assert checkpoint.notes == ()
 
 
 def test_half_precision_loads_into_float32(state: dict[str, Tensor], tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_imagenets_thousand_classes_are_no_network_of_ours(
     file = write(state, tmp_path / "imagenet.pth")
     fault = refused(lambda: load_model("denseaspp121", file))
     assert "does not fit denseaspp121" in fault.problem
-    assert "no network of the table has these keys" in fault.hint
+    assert "are those of a classification network without a segmentation head" in fault.hint
 
 
 def test_the_networks_of_the_files_class_count_come_first() -> None:
@@ -188,12 +189,27 @@ def test_the_networks_of_the_files_class_count_come_first() -> None:
     assert find_networks(checkpoint) == names
 
 
-def test_a_nameless_file_is_asked_for_its_name(state: dict[str, Tensor], tmp_path: Path) -> None:
-    file = write(state, tmp_path / "m.pth")
-    fault = refused(lambda: load_model(weights=file))
-    assert "mobilenetdenseaspp, mobilenetdenseaspp_os16 fit" in fault.problem
-    assert fault.hint == "name it by --model."
+def test_a_nameless_file_finds_its_network_whatever_its_stride(
+    state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    model = load_model(weights=write(state, tmp_path / "m.pth"), on_note=notes.append)
+    assert model.card.network == NAME
+    assert same(model, state)
+    assert notes == [
+        "The network is taken for mobilenetdenseaspp; the file's keys are also those of "
+        "mobilenetdenseaspp_os16 (choose by --model)."
+    ]
     assert refused(load_model).problem == "Neither a network nor a file is named."
+
+
+def test_a_nameless_file_that_fits_several_classes_is_asked_for_its_name(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        shapes = {k: v.shape for k, v in build_model("pspnet_r50").state_dict().items()}
+    state = {key: torch.zeros(shape) for key, shape in shapes.items()}
+    fault = refused(lambda: load_model(weights=write(state, tmp_path / "m.pth")))
+    assert "does not say which network it is for: pspnet_r50, pspnet_r50_gald" in fault.problem
+    assert fault.hint == "name it by --model."
 
 
 def test_another_class_count_is_told_and_the_head_can_be_reset(tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ def test_what_is_no_checkpoint_is_refused(here, checkpoint, name):
         (["img", "--device", "cuda:99"], "no device 'cuda:99'", "choose auto or one of: cpu"),
         (["img", "--device", "gpu"], "no device 'gpu'", "choose auto or one of: cpu"),
         (["img", "--tile", "8x8"], "A tile of 8x8 is too small.", "32 at least"),
-        (["img", "--overlap", "1"], "An overlap of 1.0 is not a share", "0 to below 1"),
-        (["img", "--overlap", "nan"], "An overlap of nan is not a share", "0 to below 1"),
+        (["img", "--overlap", "1"], "An overlap of 1.0 is not a fraction", "0 to below 1"),
+        (["img", "--overlap", "nan"], "An overlap of nan is not a fraction", "0 to below 1"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_two_lines(infer, words, problem, hint):
@@ -107,8 +107,8 @@ def test_what_cannot_be_done_is_told_in_two_lines(infer, words, problem, hint):
         (["--tile", "64x64x3"], "is not a size"),
         (["--tile", "-64"], "is not a size"),
         (["--tile", "\N{SUPERSCRIPT TWO}00"], "is not a size"),
-        (["--overlap", "1/0"], "'1/0' is not a share like 0.25 or 1/3"),
-        (["--overlap", "half"], "'half' is not a share"),
+        (["--overlap", "1/0"], "'1/0' is not a fraction like 0.25 or 1/3"),
+        (["--overlap", "half"], "'half' is not a fraction"),
         (["--save", "colours"], "'colours' is none of "),
         (["--save", ""], "'' is none of "),
         (["--max-pixels", "0"], "0 is not in the range x>=1"),

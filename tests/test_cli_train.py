@@ -148,7 +148,7 @@ def test_norms_of_in_place_training_are_gone_on_with(camvid):
 def test_a_run_begun_before_the_choice_of_in_place_norms_goes_on(camvid):
     assert train(*CAMVID).exit_code == 0
     told = json.loads(Path("run/run.json").read_text())
-    assert told["settings"].pop("inplace_abn") is False
+    assert told["settings"].pop("inplace_abn") is None
     Path("run/run.json").write_text(json.dumps(told))
     assert "Nothing was left to do." in run("train", "--out", "run", "--resume", "-q").stderr
 
@@ -188,7 +188,8 @@ def test_a_run_without_validation_has_the_last_weights_only_and_is_not_written_o
         (["--device", "cuda:99"], "This machine has no device 'cuda:99'.", "cpu"),
         (["--amp", "fp16"], "Precision 'fp16' cannot be used on cpu.", ""),
         (["--reset-head"], "--reset-head leaves out", "--weights"),
-        (["--inplace-abn"], "--inplace-abn says how", "--weights"),
+        (["--inplace-abn"], "--inplace-abn is about --weights", "--weights"),
+        (["--raw-weights"], "--raw-weights is about --weights", "--weights"),
         (["--backbone-weights", "imagenet"], "dabnet has no backbone", "denseaspp121"),
         (["--checkpoint-activations"], "dabnet has no dense blocks", ""),
         (["--recipe", "dabnet_camvid", "--label-space", "cityscapes"], "has 11 class weights", ""),

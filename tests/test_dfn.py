@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dseg.checkpoints.load import map_keys
+from dseg.checkpoints.keys import map_keys
 from dseg.models.dfn import DFN
 from dseg.nn.dfn import (
     AuxiliaryHeads,

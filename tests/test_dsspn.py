@@ -10,7 +10,7 @@ from cityscapesscripts.helpers.labels import labels as cityscapes_table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dseg.checkpoints.load import count_classes
+from dseg.checkpoints.keys import count_classes
 from dseg.errors import DsegError
 from dseg.models import build_model
 from dseg.models.dsspn import CITYSCAPES, DSSPN

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dseg.checkpoints.load import rename_keys
+from dseg.checkpoints.keys import rename_keys
 from dseg.models.base import SegModel
 from dseg.models.gff import GFFNet, WideGFFNet
 from dseg.nn.backbones.wide_resnet import PreActivationBlock, WideResNet

@@ -293,7 +293,7 @@ def test_a_run_of_an_older_version_was_not_resized_and_goes_on(infer) -> None:
 
 def test_wrong_sizes_are_told(infer) -> None:
     misused(infer("img", "--input-size", "big"), "'big' is not a size like 1024x2048")
-    misused(infer("img", "--input-scale", "half"), "'half' is not a share like 0.25 or 1/3")
+    misused(infer("img", "--input-scale", "half"), "'half' is not a fraction like 0.25 or 1/3")
     both = infer("img", "--input-size", "64x96", "--input-scale", "0.5")
     refused(both, 2, "Both an input size (64x96) and an input scale (0.5)", "one of them")
     refused(infer("img", "--input-size", "0x9"), 2, "has no pixels", "1 at least")

@@ -111,8 +111,9 @@ def test_models_with_words_lists_those_that_have_all_of_them() -> None:
         rows = strict(CliRunner().invoke(main, ["models", *words, "--json"]).stdout)
         return [row["name"] for row in rows]
 
-    assert listed("PSPNet", "r101") == ["pspnet_r101", "pspnet_r101_gald"]
-    assert listed("camvid") == ["dabnet_camvid"]
+    assert listed("PSPNet", "r101", "cityscapes") == ["pspnet_r101", "pspnet_r101_gald"]
+    assert listed("camvid") == ["dabnet_camvid", "espnet_camvid"]
+    assert listed("ADE20K", "PSA") == ["psanet_r50_ade20k", "psanet_r101_ade20k"]
     fault = CliRunner().invoke(main, ["models", "pspnet", "zzz"])
     assert fault.exit_code == 2
     assert fault.stderr.startswith("Error: No network has pspnet and zzz.")

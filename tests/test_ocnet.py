@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import dseg.nn.attention
-from dseg.checkpoints.load import rename_keys
+from dseg.checkpoints.keys import rename_keys
 from dseg.models.ocnet import OCNet, OCNetASP, OCNetBase, OCNetPyramid, TramacOCNetASP
 from dseg.nn.object_context import (
     ObjectAtrousPyramid,

@@ -79,7 +79,7 @@ def test_an_auxiliary_head_comes_back_from_a_file(tmp_path: Path) -> None:
     ("change", "problem"),
     [
         ({"network": "denseaspp999"}, "'denseaspp999' by a newer dseg"),
-        ({"format": 2}, "by a newer dseg (format 2, this one reads 1)"),
+        ({"format": 3}, "by a newer dseg (format 3, this one reads 2)"),
         ({"network": 5}, "damaged metadata"),
         ({"mean": [0.5]}, "damaged metadata"),
         ({"colors": [[1, 2, 3]]}, "damaged metadata"),
@@ -87,6 +87,20 @@ def test_an_auxiliary_head_comes_back_from_a_file(tmp_path: Path) -> None:
         ({"scores": [1]}, "damaged metadata"),
         ({"kwargs": 3}, "damaged metadata"),
         ({"label_space": []}, "damaged metadata"),
+        ({"std": [0.5, 0.0, 0.5]}, "a deviation of [0.5, 0.0, 0.5]"),
+        ({"std": [0.5, -0.1, 0.5]}, "a deviation of [0.5, -0.1, 0.5]"),
+        ({"mean": [0.5, float("inf"), 0.5]}, "where finite numbers belong"),
+        ({"colors": [[1, 2, 256], [3, 4, 5]]}, "256 where 0 to 255 belongs"),
+        ({"label_ids": [0, -1]}, "-1 where 0 to 255 belongs"),
+        ({"label_ids": [0, 1.5]}, "1.5 where 0 to 255 belongs"),
+        ({"kwargs": {"depht": 50}}, "takes no argument 'depht'"),
+        ({"kwargs": {"num_classes": 2}}, "takes no argument 'num_classes'"),
+        ({"outputs": [0, 2]}, "an output of the class 2, of 2 classes"),
+        ({"protocol": {"input_size": [512]}}, "damaged metadata"),
+        ({"protocol": {"resample": "magic"}}, "resample of a protocol cannot be 'magic'"),
+        ({"protocol": {"unheard": 1}}, "unknown field 'unheard' of a protocol"),
+        ({"protocol": {"tile": [8, 8]}}, "A tile of 8x8 is too small"),
+        ({"authors": {"scales": [0]}}, "Scales [0.0] cannot be used"),
         (None, "damaged metadata"),
     ],
     ids=str,
@@ -177,7 +191,8 @@ def test_missing_weights_are_told_file_source_and_place(homes: dict[str, Path]) 
         f"No weights for denseaspp161 in weights, {homes['named']}, {homes['cache']}."
     )
     assert fault.hint == (
-        "get denseASPP161.pkl from github.com/DeepMotionAIResearch/DenseASPP and put it at "
+        "get denseASPP161.pkl from github.com/DeepMotionAIResearch/DenseASPP "
+        "(drive.google.com/file/d/1sCr-OkMUayaHAijdQrzndKk2WW78MVZG) and put it at "
         "weights/denseASPP161.pkl, or name your file by --weights."
     )
 

@@ -24,7 +24,7 @@ from dseg.images import Pixels
 from dseg.models import SegModel, build_model
 from dseg.predict import Prediction, Predictor
 from dseg.predict.devices import find_amp, find_device
-from dseg.predict.protocol import MULTI_SCALES
+from dseg.protocol import MULTI_SCALES
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +167,7 @@ def test_an_array_of_any_layout_and_the_callers_array_stays(view: Callable) -> N
     ids=lambda array: f"{array.shape}",
 )
 def test_what_is_no_image_is_refused(array: Pixels) -> None:
-    with pytest.raises(DsegError, match="is no image") as caught:
+    with pytest.raises(DsegError, match="is not an image") as caught:
         predictor(StandIn())(array)
     assert "(H, W, 3) of uint8" in caught.value.hint
 

@@ -14,7 +14,7 @@ from torchvision_nets import picture, saved, theirs
 
 import dseg
 from dseg.checkpoints import load_backbone
-from dseg.checkpoints.load import LoadReport
+from dseg.checkpoints.keys import LoadReport
 from dseg.errors import DsegError
 from dseg.models import build_model
 from dseg.nn.backbones.pyramid_resnet import PyramidResNet

@@ -25,7 +25,7 @@ from goldens import (
 
 import dseg
 from dseg.bench import count_cost
-from dseg.checkpoints.load import map_keys
+from dseg.checkpoints.keys import map_keys
 from dseg.errors import DsegError
 from dseg.models import SegModel, SegOutput, build_model, find_class
 from dseg.registry import find_model, plain_name

@@ -3,20 +3,16 @@
 from dseg.checkpoints.backbone import BackboneReport, find_backbone_weights, load_backbone
 from dseg.checkpoints.card import save_model
 from dseg.checkpoints.find import find_shipped, find_weights, sha256
-from dseg.checkpoints.load import (
-    LoadReport,
-    count_classes,
-    find_networks,
-    load_model,
-    load_weights,
-    map_keys,
-)
+from dseg.checkpoints.identify import choose_network, find_networks
+from dseg.checkpoints.keys import LoadReport, count_classes, map_keys
+from dseg.checkpoints.load import load_model, load_weights
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 
 __all__ = [
     "BackboneReport",
     "Checkpoint",
     "LoadReport",
+    "choose_network",
     "count_classes",
     "find_backbone_weights",
     "find_networks",

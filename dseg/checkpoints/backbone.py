@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from dseg.checkpoints.find import weights_folders
-from dseg.checkpoints.load import COUNTER, LoadReport, compare, map_keys, rename_keys
+from dseg.checkpoints.keys import COUNTER, LoadReport, compare, map_keys, rename_keys
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
+from dseg.checkpoints.sound import check_sound
 from dseg.errors import CheckpointError, DsegError
 from dseg.models import SegModel, build_model
 from dseg.models.base import KeyMap
@@ -44,7 +45,7 @@ class BackboneReport:
         path: the file.
         backbone: torchvision's name of the network, or our class's.
         matched: keys of the backbone that were loaded.
-        fresh: keys of the backbone that torchvision's network lacks, and the file too.
+        fresh: keys of the backbone that the file lacks, or has for other classes.
         dropped: keys of the file that are not the backbone's: the classifier above all.
     """
 
@@ -90,6 +91,13 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
     report, state = max(found, key=lambda pair: (pair[0].complete, len(pair[0].matched)))
     if not report.complete:
         raise _misfit(model, backbone, checkpoint, report)
+    wanted = backbone.state_dict()
+    names = {id(value): key for key, value in checkpoint.state.items()}
+    check_sound(
+        checkpoint.path,
+        {names[id(state[key])]: state[key] for key in report.matched},
+        {names[id(state[key])]: wanted[key] for key in report.matched},
+    )
     backbone.load_state_dict({key: state[key] for key in report.matched}, strict=False)
     if fresh := _find_fresh(backbone, state):
         backbone.settle_absent()
@@ -99,7 +107,7 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
         path=checkpoint.path,
         backbone=backbone.title,
         matched=report.matched,
-        fresh=fresh,
+        fresh=(*report.reset, *fresh),
         dropped=tuple(key for key in dropped if not key.endswith(COUNTER)),
     )
 
@@ -202,7 +210,11 @@ def _compare(backbone: Backbone, state: Mapping[str, Tensor]) -> LoadReport:
     network: Any = backbone  # without a head to reset, its state dict is all that is read
     report = compare(network, state)
     missing = tuple(key for key in report.missing if not key.startswith(backbone.ABSENT))
-    return replace(report, missing=missing)
+    other_classes = tuple(
+        key for key, _, _ in report.misshapen if key.startswith(backbone.CLASSIFIERS)
+    )
+    misshapen = tuple(entry for entry in report.misshapen if entry[0] not in other_classes)
+    return replace(report, missing=missing, misshapen=misshapen, reset=other_classes)
 
 
 def _find_fresh(backbone: Backbone, state: Mapping[str, Tensor]) -> tuple[str, ...]:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
 
-from dseg.errors import CheckpointError
+from dseg.errors import CheckpointError, DsegError
 from dseg.images import written_whole
-from dseg.labels import LABEL_SPACES, LabelSpace
-from dseg.models import ModelCard, SegModel
+from dseg.labels import IGNORE, LABEL_SPACES, LabelSpace
+from dseg.models import ModelCard, SegModel, find_class
+from dseg.protocol import PLAIN, read_protocol
 from dseg.registry import MODELS, find_model, plain_name
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+MOST_CLASSES = 255
+PLAIN_VERSION = 1  # of files whose network is read as every dseg reads it
 
 
 def save_model(
@@ -40,8 +44,9 @@ def save_model(
     """
     card = model.card
     space = card.label_space
+    plain = card.protocol == PLAIN and not card.outputs
     metadata = {
-        "format": FORMAT_VERSION,
+        "format": PLAIN_VERSION if plain else FORMAT_VERSION,
         "network": card.network,
         "kwargs": card.kwargs,
         "label_space": space.name,
@@ -51,6 +56,9 @@ def save_model(
         "mean": card.mean,
         "std": card.std,
         "order": card.order,
+        "outputs": card.outputs,
+        "protocol": card.protocol.changes(),
+        "authors": card.authors.changes() if card.authors is not None else None,
         "scores": _without_nan(card.scores if scores is None else scores),
         "training": dict(training or {}),
     }
@@ -77,27 +85,60 @@ def read_card(path: Path, text: str) -> ModelCard:
                 f"(format {data['format']}, this one reads {FORMAT_VERSION}).",
                 hint="pip install -U dseg",
             )
-        return ModelCard(
-            network=find_model(data["network"]),
-            kwargs=dict(data["kwargs"]),
-            label_space=_read_space(data),
-            mean=_read_rgb(data["mean"]),
-            std=_read_rgb(data["std"]),
-            order=_read_order(data.get("order", "RGB")),  # older files do not say
-            scores={
-                str(name): float("nan" if score is None else score)
-                for name, score in data["scores"].items()
-            },
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        return _read_card(data)
+    except CheckpointError:
+        raise
+    except (
+        DsegError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as fault:
+        reason = fault.problem if isinstance(fault, DsegError) else repr(fault)
         raise CheckpointError(
-            f"{path} has damaged metadata: {fault!r}.",
+            f"{path} has damaged metadata: {reason.rstrip('.')}.",
             hint="download or copy the file again and compare its size or SHA-256.",
         ) from fault
 
 
+def _read_card(data: dict[str, Any]) -> ModelCard:
+    """Return the card that parsed metadata holds."""
+    authors = data.get("authors")
+    network = find_model(data["network"])
+    space = _read_space(data)
+    return ModelCard(
+        network=network,
+        kwargs=_read_arguments(network, data["kwargs"]),
+        label_space=space,
+        mean=_read_rgb(data["mean"]),
+        std=_read_deviation(data["std"]),
+        order=_read_order(data.get("order", "RGB")),  # older files do not have it
+        outputs=_read_outputs(data.get("outputs", ()), space),
+        protocol=read_protocol(data.get("protocol", {})),
+        authors=read_protocol(authors) if authors is not None else None,
+        scores={
+            str(name): float("nan" if score is None else score)
+            for name, score in data["scores"].items()
+        },
+    )
+
+
 def _known_networks() -> set[str]:
     return {plain_name(name) for name in MODELS}
+
+
+def _read_arguments(network: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return constructor arguments, all of which the network's class has."""
+    known = signature(find_class(network)).parameters
+    for name, value in kwargs.items():
+        if name not in known or name == "num_classes":
+            raise ValueError(f"{network} takes no argument {name!r}")
+        if not isinstance(value, (bool, int, float, str, list, type(None))):
+            raise ValueError(f"{name} of {network} cannot be {value!r}")
+    return dict(kwargs)
 
 
 def _read_space(data: dict[str, Any]) -> LabelSpace:
@@ -105,17 +146,42 @@ def _read_space(data: dict[str, Any]) -> LabelSpace:
     names = tuple(map(str, data["classes"]))
     if known is not None and known.names == names:
         return known
-    colors = tuple((int(r), int(g), int(b)) for r, g, b in data["colors"])
-    label_ids = tuple(map(int, data["label_ids"]))
+    colors = tuple((_read_byte(r), _read_byte(g), _read_byte(b)) for r, g, b in data["colors"])
+    label_ids = tuple(map(_read_byte, data["label_ids"]))
     if not len(names) == len(colors) == len(label_ids):
         raise ValueError(f"{len(names)} classes, {len(colors)} colors, {len(label_ids)} ids")
+    if not 1 <= len(names) <= MOST_CLASSES:
+        raise ValueError(f"{len(names)} classes")
     return LabelSpace(
         name=str(data["label_space"]), names=names, colors=colors, label_ids=label_ids
     )
 
 
+def _read_byte(value: int) -> int:
+    number = int(value)
+    if number != value or not 0 <= number <= 255:
+        raise ValueError(f"{value!r} where 0 to 255 belongs")
+    return number
+
+
+def _read_outputs(outputs: Sequence[int], space: LabelSpace) -> tuple[int, ...]:
+    found = tuple(map(_read_byte, outputs))
+    if strange := [value for value in found if value != IGNORE and value >= space.num_classes]:
+        raise ValueError(f"an output of the class {strange[0]}, of {space.num_classes} classes")
+    return found
+
+
 def _read_rgb(numbers: Sequence[float]) -> tuple[float, float, float]:
     red, green, blue = map(float, numbers)
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ValueError(f"{list(numbers)} where finite numbers belong")
+    return red, green, blue
+
+
+def _read_deviation(numbers: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = _read_rgb(numbers)
+    if min(red, green, blue) <= 0:
+        raise ValueError(f"a deviation of {list(numbers)}")
     return red, green, blue
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from dseg.errors import CheckpointError
 from dseg.registry import MODELS, plain_name
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".pkl", ".tar")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".pkl", ".tar", ".ckpt", ".params", ".pdparams")
 SHIPPED = "dabnet.safetensors"  # what is used where no network is named
 
 
@@ -67,13 +67,17 @@ def find_weights(name: str, weights: Path | None = None) -> Path:
         raise CheckpointError(
             f"No checkpoint {weights}.", hint=f"name an existing file. {_advice(name)}"
         )
-    wanted = [plain_name(name), _stem(MODELS[name].weights)]
+    published = MODELS[name].weights
+    exact = bool(published) and (Path(published).name != published or not _stem(published))
+    stems = [plain_name(name), "" if exact else _stem(published)]
     for folder in folders:
         files = sorted(folder.iterdir()) if folder.is_dir() else []
-        for stem in filter(None, wanted):
+        for stem in filter(None, stems):
             for file in files:
                 if _stem(file.name) == stem and file.is_file():
                     return file
+        if exact and (folder / published).is_file():
+            return folder / published
     searched = ", ".join(map(str, folders[:-1]))  # the last is not a place to put files
     raise CheckpointError(f"No weights for {name} in {searched}.", hint=_advice(name))
 
@@ -88,15 +92,16 @@ def _stem(file: str) -> str:
 
 def _advice(name: str) -> str:
     spec = MODELS[name]
-    if not spec.weights:
+    own = Path("weights") / f"{name}.safetensors"
+    if not (spec.weights or spec.link):
         return (
             f"the authors published no file for {name}: train it, or name your file by --weights, "
-            f"or put it at {Path('weights') / (name + '.safetensors')} (.pth, .pkl too)."
+            f"or put it at {own} (.pth, .pkl too)."
         )
-    return (
-        f"get {spec.weights} from {spec.source} and put it at {Path('weights') / spec.weights}, "
-        "or name your file by --weights."
-    )
+    place = Path("weights") / spec.weights if spec.weights else own.with_suffix(".pth")
+    file = Path(spec.weights).name or "the authors' file"
+    where = f"{spec.source} ({spec.link})" if spec.link else spec.source
+    return f"get {file} from {where} and put it at {place}, or name your file by --weights."
 
 
 def sha256(path: Path) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dseg.distributed import Group
     from dseg.evaluate import CityscapesScores, ClassScores, Pairs
     from dseg.labels import LabelSpace
-    from dseg.predict import Protocol, Settings
+    from dseg.predict import Settings
 
 AHEAD = 8  # images that are decoded while a network predicts, at most one a core
 
@@ -80,14 +80,14 @@ def _evaluate(options: Options, group: Group) -> None:
     """Score each process's share of the images; the first process does all the rest."""
     from dseg.evaluate import refuse_blank_truth, refuse_train_ids
 
-    protocol = check_options(options)
+    check_options(options)
     task = group.from_main(lambda: _find(options))
     start = time.perf_counter()
     settings = None
-    if protocol is None:
+    if not options.network.named:
         scores = _score(options, task, group)
     else:
-        with _predicting(options, protocol, task, group) as (reading, settings):
+        with _predicting(options, task, group) as (reading, settings):
             scores = _score(options, task, group, **reading)
     refuse_blank_truth(scores, task.gt_dir)
     if task.pred_dir is not None and options.cityscapes and options.pred_ids is None:
@@ -191,14 +191,14 @@ def _label_space(options: Options) -> LabelSpace:
 
 @contextmanager
 def _predicting(
-    options: Options, protocol: Protocol, task: Task, group: Group
+    options: Options, task: Task, group: Group
 ) -> Iterator[tuple[dict[str, Any], Settings]]:
     """Load the network; give how the engines read its predictions, and what these depend on."""
     from dseg.evaluate import predictions_of, refuse_other_classes
     from dseg.evaluate.counting import count_cores
     from dseg.labels import find_label_space
 
-    predictor, settings = options.network.load(protocol, group)
+    predictor, settings = options.network.load(group)
     space = task.dataset.space if task.dataset is not None else find_label_space(CITYSCAPES)
     refuse_other_classes(predictor.label_space, space, str(options.dataset))
     workers = options.workers or min(AHEAD, group.share_of(count_cores()))

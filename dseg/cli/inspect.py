@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.params import FILE, json_option, write_json
+from dseg.labels import IGNORE
 
 if TYPE_CHECKING:
     from dseg.checkpoints import Checkpoint
+    from dseg.models import ModelCard
 
 
 @click.command(short_help="Say what a checkpoint file holds.")
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 def inspect(file: Path, keys: bool, json_file: Path | None) -> None:
     """Say what a checkpoint FILE holds: format, tensors, network, classes, scores.
 
-    Files of dseg say it themselves; of others' files it is found out from the keys and shapes.
-    No network is computed and no code in the file is run.
+    Files of dseg say it themselves; of others' files it is found out from the keys and shapes, and
+    the notes name what was assumed. No network is computed and no code in the file is run.
 
     \b
     Example:
@@ -39,11 +41,11 @@ def inspect(file: Path, keys: bool, json_file: Path | None) -> None:
         write_json(json_file, facts)
     if json_file is None or str(json_file) != "-":
         for name, value in facts.items():
-            _print(name, value)
+            _print(name, _in_words(value) if "protocol" in name else value)
 
 
 def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
-    from dseg.checkpoints import find_networks, sha256
+    from dseg.checkpoints import sha256
 
     state = checkpoint.state
     dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in state.values()})
@@ -58,21 +60,61 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "numbers": sum(value.numel() for value in state.values()),
         "types": dtypes,
     }
-    if checkpoint.card is None:
-        facts["fits"] = find_networks(checkpoint)
-        return facts
-    card = asdict(checkpoint.card)
-    scores = card.pop("scores")
-    card["scores"] = {name: score if isfinite(score) else None for name, score in scores.items()}
-    space = card.pop("label_space")
-    facts |= card | {"label_space": space["name"], "classes": space["names"]}
-    facts["colors"] = space["colors"]
-    return facts
+    card = checkpoint.card
+    if card is None:
+        found, card = _find(checkpoint)
+        facts |= found
+    return facts if card is None else facts | _card_facts(card)
+
+
+def _find(checkpoint: Checkpoint) -> tuple[dict[str, Any], ModelCard | None]:
+    """Return what another toolkit's or author's file is found to be, and its network's card."""
+    from dseg.checkpoints import find_networks, load_model
+    from dseg.errors import CheckpointError
+
+    facts: dict[str, Any] = {"fits": find_networks(checkpoint)}
+    notes: list[str] = []
+    try:
+        model = load_model(weights=checkpoint.path, on_note=notes.append)
+    except CheckpointError as fault:
+        return {**facts, "notes": [*checkpoint.notes, f"{fault.problem} Hint: {fault.hint}"]}, None
+    return {**facts, "notes": notes}, model.card
+
+
+def _card_facts(card: ModelCard) -> dict[str, Any]:
+    """Return a network's card: how it reads images and what its outputs mean."""
+    scores = {name: score if isfinite(score) else None for name, score in card.scores.items()}
+    void = [index for index, meaning in enumerate(card.outputs) if meaning == IGNORE]
+    return {
+        "network": card.network,
+        "kwargs": card.kwargs,
+        "outputs": card.num_outputs,
+        "void outputs": void,
+        "label_space": card.label_space.name,
+        "classes": card.label_space.names,
+        "colors": card.label_space.colors,
+        "mean": card.mean,
+        "std": card.std,
+        "order": card.order,
+        "protocol": asdict(card.protocol),
+        "authors' protocol": asdict(card.authors) if card.authors is not None else None,
+        "scores": scores,
+    }
+
+
+def _in_words(protocol: dict[str, Any] | None) -> str:
+    """Return a protocol in a few words, for people."""
+    from dseg.protocol import Protocol
+
+    return Protocol(**protocol).describe() if protocol is not None else "the same"
 
 
 def _print(name: str, value: object) -> None:
     """Print a fact as a line, a dict of facts as indented lines."""
-    if isinstance(value, dict):
+    if name == "notes":
+        for note in value if isinstance(value, list) else ():
+            click.echo(f"note: {note}")
+    elif isinstance(value, dict):
         click.echo(f"{name}:")
         for key, item in value.items():
             click.echo(f"  {key}: {item}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -64,6 +65,7 @@ def _tells(name: str, word: str) -> bool:
 
 def _row(name: str) -> dict[str, Any]:
     spec = MODELS[name]
+    authors = spec.authors
     return {
         "name": name,
         "title": spec.title,
@@ -74,7 +76,16 @@ def _row(name: str) -> dict[str, Any]:
         "size": [1024, 2048],
         "num_classes": spec.num_classes,
         "label_space": spec.label_space,
+        "outputs": spec.outputs,
+        "mean": spec.mean,
+        "std": spec.std,
+        "order": spec.order,
+        "protocol": asdict(spec.protocol),
+        "authors_protocol": asdict(authors) if authors is not None else None,
+        "multi_scales": spec.multi_scales,
         "weights": spec.weights,
+        "link": spec.link,
+        "licence": spec.licence,
         "source": spec.source,
         "published": spec.published,
         "measured": spec.measured,

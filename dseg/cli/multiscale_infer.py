@@ -13,22 +13,24 @@ from dseg.cli.prediction import PredictionCommand, prediction_options, run
 @click.command(
     "multiscale-infer",
     cls=PredictionCommand,
-    short_help="Segment images: several scales and mirrored.",
+    short_help="Segment images: several scales and flipped.",
 )
-@scales_option("0.5,0.75,1.0,1.25,1.5,1.8")
-@flip_option(True)
+@scales_option("0.5,0.75,1.0,1.25,1.5,1.8, or the authors'")
+@flip_option("flip")
 @fusion_option
 @prediction_options
 def multiscale_infer(**given: Any) -> None:
-    """Write masks as infer does, from each image at several scales and mirrored.
+    """Write masks as infer does, from each image at several scales, each flipped too.
 
-    The default is the protocol of DenseASPP's authors: six scales, each with its mirror image,
-    logits resized to the image's size, mean of log-softmax. Twelve views cost about 18 times the
-    time of one. In tiles, each tile is seen at all scales. Scales multiply --input-size.
+    The default is the protocol of DenseASPP's authors: six scales, each also flipped, logits
+    resized to the image's size, mean of log-softmax. Twelve views cost about 18 times the time of
+    one. In tiles, each tile is read at all scales. Scales multiply --input-size. With --protocol
+    authors, scales, crops and fusion are those of the network's own authors.
 
     \b
     Example:
       dseg multiscale-infer --model DenseASPP161 --img-dir leftImg8bit/val --out results-ms
+      dseg multiscale-infer --model PSPNet_R50 -w FILE --protocol authors --img-dir leftImg8bit/val
     """
     network = Network.take(given)
-    run(network, **given)
+    run(network, multi_scale=True, **given)

@@ -1,8 +1,8 @@
-"""What predicts: the options that name a network, its file, and how it sees an image."""
+"""What predicts: the options that name a network, its file, and how it reads an image."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,13 +10,14 @@ import click
 
 from dseg.cli.console import say
 from dseg.cli.params import FILE, ModelName, Option, Share, TileSize
+from dseg.protocol import CHOICES, MULTI_SCALES, PLAIN, Protocol, Resample
+from dseg.registry import MODELS
 
 if TYPE_CHECKING:
     from dseg.checkpoints import LoadReport
     from dseg.distributed import Group
-    from dseg.predict import Predictor, Protocol, Settings
-
-OVERLAP = 1 / 3
+    from dseg.models import ModelCard
+    from dseg.predict import Predictor, Settings
 
 
 class Scales(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
@@ -51,25 +52,42 @@ partial_option = click.option(
 )
 
 inplace_option = click.option(
-    "--inplace-abn",
-    is_flag=True,
-    help="The authors' checkpoint was trained with in-place activated batch norm (CCNet, OCNet).",
+    "--inplace-abn/--no-inplace-abn",
+    default=None,
+    help="Whether the checkpoint was trained with in-place activated batch norm; by default so are "
+    "the authors' of CCNet and OCNet.",
 )
 
-SIGHT_OPTIONS = (
+raw_option = click.option(
+    "--raw-weights",
+    is_flag=True,
+    help="Of a checkpoint with averaged weights (EMA) too, take the others.",
+)
+
+INPUT_OPTIONS = (
+    click.option(
+        "--protocol",
+        "protocol_name",
+        type=click.Choice(["plain", "authors"]),
+        default="plain",
+        show_default=True,
+        help="plain: what the network cannot do without. authors: also the crops, flips and "
+        "fusion of its published score.",
+    ),
     click.option(
         "--input-size",
         type=TileSize(),
         metavar="HxW",
-        help="Resize images to this for the network (bicubic); masks keep the image's own size.",
+        help="Resize images to this for the network; masks keep the image's own size.",
     ),
     click.option(
-        "--input-scale",
-        type=Share(),
-        default="1",
-        show_default=True,
-        metavar="F",
-        help="Resize them by this factor instead.",
+        "--input-scale", type=Share(), metavar="F", help="Resize them by this factor instead."
+    ),
+    click.option(
+        "--resample",
+        type=click.Choice(CHOICES["resample"]),
+        help="How images are resized: PIL's bicubic or antialiased bilinear, or bilinear without "
+        "antialiasing. By default as the network's protocol says, else bicubic.",
     ),
     click.option(
         "--tile",
@@ -81,13 +99,13 @@ SIGHT_OPTIONS = (
     click.option(
         "--overlap",
         type=Share(),
-        default="1/3",
-        show_default=True,
-        help="Share of a tile that its neighbour covers again.",
+        metavar="F",
+        help="Fraction of a tile that its neighbour covers again.  [default: 1/3]",
     ),
     click.option(
         "--sliding",
         is_flag=True,
+        default=None,
         help="Slide the tile over each size of the image and count overlaps evenly, as GALD-Net's "
         "authors evaluate.",
     ),
@@ -96,9 +114,7 @@ SIGHT_OPTIONS = (
 fusion_option = click.option(
     "--fusion",
     type=click.Choice(["logprob", "prob"]),
-    default="logprob",
-    show_default=True,
-    help="Mean of log-probabilities or of probabilities.",
+    help="Mean of log-probabilities or of probabilities.  [default: logprob, or the protocol's]",
 )
 
 
@@ -107,37 +123,46 @@ def scales_option(default: str) -> Option:
     return click.option(
         "--scales",
         type=Scales(),
-        default=default,
-        show_default=True,
-        help="Sizes at which each image is seen.",
+        help=f"Sizes at which each image is read.  [default: {default}]",
     )
 
 
-def flip_option(default: bool) -> Option:
+def flip_option(default: str) -> Option:
     """``--flip/--no-flip``."""
     return click.option(
-        "--flip/--no-flip", default=default, show_default=True, help="See each size mirrored too."
+        "--flip/--no-flip",
+        default=None,
+        help=f"Average with the horizontally flipped image.  [default: {default}]",
     )
+
+
+PROTOCOL_OPTIONS = (
+    *("scales", "flip", "fusion", "tile", "overlap", "sliding"),
+    *("input_size", "input_scale", "resample"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A network as it is named on the command line; the defaults are those of its options."""
+    """A network as it is named on the command line; None stands for what its protocol says."""
 
     model: str | None = None
     weights: Path | None = None
     partial: bool = False
-    inplace_abn: bool = False
+    inplace_abn: bool | None = None
+    raw_weights: bool = False
     device: str = "auto"
     amp: str = "off"
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-    fusion: Literal["logprob", "prob"] = "logprob"
+    protocol_name: str = "plain"
+    scales: tuple[float, ...] | None = None
+    flip: bool | None = None
+    fusion: Literal["logprob", "prob"] | None = None
     tile: tuple[int, int] | None = None
-    overlap: float = OVERLAP
-    sliding: bool = False
+    overlap: float | None = None
+    sliding: bool | None = None
     input_size: tuple[int, int] | None = None
-    input_scale: float = 1.0
+    input_scale: float | None = None
+    resample: Resample | None = None
 
     @classmethod
     def take(cls, given: dict[str, Any]) -> Network:
@@ -153,63 +178,90 @@ class Network:
     def changed(self) -> list[str]:
         """Return the options that differ from their defaults, as they are spelt."""
         return [
-            "--" + field.name.replace("_", "-")
+            "--" + field.name.removesuffix("_name").replace("_", "-")
             for field in fields(self)
             if getattr(self, field.name) != field.default
         ]
 
-    def make_protocol(self) -> Protocol:
-        """Return how images are seen.
+    def check(self) -> None:
+        """Refuse options that contradict each other, before anything is read.
+
+        Raises:
+            DsegError: they do, or a value is out of range.
+        """
+        self._override(PLAIN)
+
+    def _override(self, protocol: Protocol) -> Protocol:
+        """Return a protocol with the options that were given in place of its own."""
+        given = {name: getattr(self, name) for name in PROTOCOL_OPTIONS}
+        given = {name: value for name, value in given.items() if value is not None}
+        if self.input_size is not None or self.input_scale is not None:
+            protocol = protocol.at_own_size()
+        if protocol.fusion == "exp" and not self._slides_on(protocol):
+            given.setdefault("fusion", "logprob")
+        return replace(protocol, **given)
+
+    def _slides_on(self, protocol: Protocol) -> bool:
+        return protocol.sliding if self.sliding is None else self.sliding
+
+    def make_protocol(self, card: ModelCard, *, multi_scale: bool) -> Protocol:
+        """Return how a network of that card reads images.
+
+        Args:
+            multi_scale: the default is several scales, each flipped too.
 
         Raises:
             DsegError: the options contradict each other, or a value is out of range.
         """
-        from dseg.predict import Protocol
+        by_authors = self.protocol_name == "authors"
+        base = (card.authors or card.protocol) if by_authors else card.protocol
+        if multi_scale:
+            scales = MODELS[card.network].multi_scales if by_authors else MULTI_SCALES
+            base = replace(base, scales=scales, flip=True)
+        return self._override(base)
 
-        return Protocol(
-            scales=self.scales,
-            flip=self.flip,
-            fusion=self.fusion,
-            tile=self.tile,
-            overlap=self.overlap,
-            sliding=self.sliding,
-            input_size=self.input_size,
-            input_scale=self.input_scale,
-        )
-
-    def load(self, protocol: Protocol, group: Group) -> tuple[Predictor, Settings]:
-        """Load the network, by default the one that ships, and say what its masks depend on.
+    def load(self, group: Group, *, multi_scale: bool = False) -> tuple[Predictor, Settings]:
+        """Load the network, by default the bundled one, and return what its masks depend on.
 
         Raises:
             CheckpointError: no file, no checkpoint, or not this network's.
             DsegError: no such network, device or precision.
         """
-        from dseg.checkpoints import find_shipped, find_weights, sha256
+        from dseg.checkpoints import find_shipped, find_weights, load_model, sha256
         from dseg.distributed import local_device
         from dseg.predict import Predictor, Settings
+        from dseg.predict.devices import find_device
 
         if self.model is not None:
             file = find_weights(self.model, self.weights)
         else:
             file = self.weights or find_shipped()
             if self.weights is None and group.main:
-                shipped = "which ships with dseg (dseg inspect)"
-                say(f"No network is named: using {file.name}, {shipped}.")
-        predictor = Predictor.load(
+                say(
+                    f"No network is named: using the bundled {file.name} (weak: see "
+                    "weights/README.md). Choose another with --model or --weights."
+                )
+        device = local_device(self.device, group)
+        find_device(device)  # refused before a large file is read
+        reports: list[LoadReport] = []
+        model = load_model(
             self.model,
             file,
-            protocol=protocol,
-            device=local_device(self.device, group),
-            amp=self.amp,
             partial=self.partial,
             inplace_norms=self.inplace_abn,
-            on_report=_warn_of_partial_fit if group.main else lambda report: None,
+            raw_weights=self.raw_weights,
+            on_report=reports.append,
+            on_note=say if group.main else lambda note: None,
         )
-        return predictor, Settings.of(
-            predictor, file.name, sha256(file), inplace_abn=self.inplace_abn
+        if group.main and not reports[0].complete:
+            say(f"WARNING: the checkpoint fits in part: {reports[0]}.")
+        protocol = self.make_protocol(model.card, multi_scale=multi_scale)
+        predictor = Predictor(model, protocol=protocol, device=device, amp=self.amp)
+        settings = Settings.of(
+            predictor,
+            file.name,
+            sha256(file),
+            inplace_abn=reports[0].inplace_norms,
+            raw_weights=self.raw_weights,
         )
-
-
-def _warn_of_partial_fit(report: LoadReport) -> None:
-    if not report.complete:
-        say(f"WARNING: the checkpoint fits in part: {report}.")
+        return predictor, settings

@@ -85,7 +85,7 @@ class TileSize(click.ParamType):  # type: ignore[type-arg]  # not generic in old
 class Share(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
     """A number such as ``0.25`` or ``1/3``."""
 
-    name = "share"
+    name = "fraction"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -94,7 +94,7 @@ class Share(click.ParamType):  # type: ignore[type-arg]  # not generic in older 
         try:
             return float(upper) / (float(lower) if slash else 1.0)
         except (ValueError, ZeroDivisionError):
-            self.fail(f"{value!r} is not a share like 0.25 or 1/3.", param, ctx)
+            self.fail(f"{value!r} is not a fraction like 0.25 or 1/3.", param, ctx)
 
 
 FOLDER = click.Path(file_okay=False, path_type=Path)

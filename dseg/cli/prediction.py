@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from dseg.cli.network import (
-    SIGHT_OPTIONS,
+    INPUT_OPTIONS,
     Network,
     inplace_option,
     model_option,
     partial_option,
+    raw_option,
     weights_option,
 )
 from dseg.cli.params import (
@@ -63,12 +64,13 @@ OPTIONS: tuple[Option, ...] = (
         show_default=True,
         help="jpg is faster and smaller.",
     ),
-    *SIGHT_OPTIONS,
+    *INPUT_OPTIONS,
     device_option,
     amp_option,
     click.option("--overwrite", is_flag=True, help="Make again what is there already."),
     partial_option,
     inplace_option,
+    raw_option,
     click.option(
         "--max-pixels",
         type=click.IntRange(min=1),
@@ -123,6 +125,7 @@ def run(
     max_pixels: int,
     json_file: Path | None,
     quiet: bool,
+    multi_scale: bool = False,
 ) -> None:
     """Find the images, load the network, write the masks, and say what was done.
 
@@ -136,9 +139,9 @@ def run(
     from dseg.predict import predict_images
 
     with joined("cpu") as group:
-        protocol = network.make_protocol()
+        network.check()
         images = group.from_main(lambda: _find(sources, img_dir, out))
-        predictor, settings = network.load(protocol, group)
+        predictor, settings = network.load(group, multi_scale=multi_scale)
         with share_progress("labelled", images, group, quiet=quiet) as advance:
             summary = predict_images(
                 predictor,
@@ -153,7 +156,7 @@ def run(
                 group=group,
             )
         if group.main:
-            say_summary(summary, settings, predictor, out, kinds, group)
+            say_summary(summary, settings, predictor, out, kinds, group, network.protocol_name)
             if json_file is not None:
                 write_json(json_file, make_facts(summary, settings, predictor, out, group))
         group.barrier()  # torchrun ends all with the first that exits with a failure

@@ -20,6 +20,7 @@ SETTINGS = {  # option: field of Settings
     "weights": "weights",
     "reset_head": "reset_head",
     "inplace_abn": "inplace_abn",
+    "raw_weights": "raw_weights",
     "backbone_weights": "backbone_weights",
     "seed": "seed",
     "deterministic": "deterministic",

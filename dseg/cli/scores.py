@@ -53,8 +53,6 @@ def show_scores(
 
 def _make_facts(dataset: Dataset | None, settings: Settings | None) -> dict[str, object]:
     """Return what JSON says of a data set and of a network."""
-    from dataclasses import asdict
-
     facts: dict[str, object] = {}
     if dataset is not None:
         facts |= {
@@ -63,7 +61,7 @@ def _make_facts(dataset: Dataset | None, settings: Settings | None) -> dict[str,
             "leftOutClasses": _left_out(dataset),
         }
     if settings is not None:
-        facts["settings"] = asdict(settings)
+        facts["settings"] = settings.record()
     return facts
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from dseg.cli.network import (
-    SIGHT_OPTIONS,
+    INPUT_OPTIONS,
     Network,
     flip_option,
     fusion_option,
     inplace_option,
     model_option,
     partial_option,
+    raw_option,
     scales_option,
     weights_option,
 )
@@ -30,9 +30,7 @@ from dseg.cli.params import (
     workers_option,
 )
 from dseg.errors import DsegError
-
-if TYPE_CHECKING:
-    from dseg.predict import Protocol
+from dseg.labels import LABEL_SPACES
 
 CITYSCAPES = "cityscapes"
 OFFICIAL = (CITYSCAPES, "scenes")  # data sets in Cityscapes' layout, with instances
@@ -72,7 +70,7 @@ OPTIONS = (
     click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set."),
     click.option(
         "--label-space",
-        type=click.Choice([CITYSCAPES, "camvid", "voc"]),
+        type=click.Choice(list(LABEL_SPACES)),
         show_default=CITYSCAPES,
         help="The classes. All but Cityscapes get plain IoU and accuracy. With --dataset: map its "
         "masks onto these classes, by default its own; plain scores, too.",
@@ -111,14 +109,15 @@ OPTIONS = (
         metavar="PERCENT",
         help="Exit with 4 if the mean IoU is below.",
     ),
-    scales_option("1.0"),
-    flip_option(False),
+    scales_option("1.0, or the protocol's"),
+    flip_option("no-flip, or the protocol's"),
     fusion_option,
-    *SIGHT_OPTIONS,
+    *INPUT_OPTIONS,
     device_option,
     amp_option,
     partial_option,
     inplace_option,
+    raw_option,
     workers_option("Threads, by default one a core; the scores do not depend on it."),
     quiet_option,
 )
@@ -169,11 +168,8 @@ def scoring_options(command: Command) -> Command:
     return command
 
 
-def check_options(options: Options) -> Protocol | None:
+def check_options(options: Options) -> None:
     """Refuse options that contradict each other.
-
-    Returns:
-        How a network is to see the images; None if predictions are there.
 
     Raises:
         DsegError: names the first two that do.
@@ -187,7 +183,8 @@ def check_options(options: Options) -> Protocol | None:
         )
     if str(options.csv_file) == str(options.json_file) == "-":
         raise DsegError("JSON and CSV both want stdout.", hint="give one of them a file.")
-    return options.network.make_protocol() if options.network.named else None
+    if options.network.named:
+        options.network.check()
 
 
 def _check_predictions(options: Options) -> None:

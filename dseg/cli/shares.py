@@ -26,8 +26,6 @@ def make_facts(
     summary: Summary, settings: Settings, predictor: Predictor, out: Path, group: Group
 ) -> dict[str, object]:
     """Return what ``--json`` of the predicting commands writes."""
-    from dataclasses import asdict
-
     return {
         "out": str(out),
         "done": summary.done,
@@ -42,7 +40,7 @@ def make_facts(
         },
         "device": str(predictor.device),
         "processes": group.world_size,
-        "settings": asdict(settings),
+        "settings": settings.record(),
     }
 
 
@@ -53,6 +51,7 @@ def say_summary(
     out: Path,
     kinds: tuple[str, ...],
     group: Group,
+    protocol_name: str,
 ) -> None:
     """Say what became of the images, and what can be done next."""
     for path, problem in summary.failed:
@@ -62,7 +61,7 @@ def say_summary(
     say(
         f"{summary.done} labelled, {summary.skipped} already there, {len(summary.failed)} failed "
         f"in {summary.seconds:.1f} s{speed} on {predictor.device} ({settings.amp}{several}). "
-        f"Results: {out}"
+        f"Protocol: {protocol_name} ({settings.protocol.describe()}). Results: {out}"
     )
     if summary.tiled:
         say(f"{summary.tiled} images were too large to be seen whole and were labelled in tiles.")

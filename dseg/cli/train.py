@@ -124,11 +124,15 @@ def _make_settings(options: Options, group: Group) -> Settings:
             "--reset-head leaves out the classifier of --weights, but there are none.",
             hint="name a checkpoint by --weights, or leave --reset-head out.",
         )
-    if options.inplace_abn and options.weights is None:
-        raise DsegError(
-            "--inplace-abn says how --weights were trained, but there are none.",
-            hint="name a checkpoint by --weights, or leave --inplace-abn out.",
-        )
+    for option, used in {
+        "--inplace-abn": options.inplace_abn is not None,
+        "--raw-weights": options.raw_weights,
+    }.items():
+        if used and options.weights is None:
+            raise DsegError(
+                f"{option} is about --weights, but there are none.",
+                hint=f"name a checkpoint by --weights, or leave {option} out.",
+            )
     name, recipe = _find_recipe(options)
     return Settings(
         model=options.model,
@@ -145,6 +149,7 @@ def _make_settings(options: Options, group: Group) -> Settings:
         weights=str(options.weights or ""),
         reset_head=options.reset_head,
         inplace_abn=options.inplace_abn,
+        raw_weights=options.raw_weights,
         backbone_weights=options.backbone_weights,
         seed=options.seed,
         deterministic=options.deterministic,

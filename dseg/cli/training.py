@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from dseg.cli.network import inplace_option
+from dseg.cli.network import inplace_option, raw_option
 from dseg.cli.params import (
     FILE,
     FOLDER,
@@ -75,6 +75,7 @@ OPTIONS = (
         "--reset-head", is_flag=True, help="Leave the classifier of --weights out: other classes."
     ),
     inplace_option,
+    raw_option,
     click.option(
         "--backbone-weights",
         default="",
@@ -175,7 +176,8 @@ class Options:
     batch_size: int | None
     weights: Path | None
     reset_head: bool
-    inplace_abn: bool
+    inplace_abn: bool | None
+    raw_weights: bool
     backbone_weights: str
     seed: int
     deterministic: bool

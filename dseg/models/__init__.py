@@ -9,9 +9,17 @@ from typing import Any
 from dseg.errors import DsegError
 from dseg.labels import LABEL_SPACES, LabelSpace, unnamed_label_space
 from dseg.models.base import ModelCard, Normaliser, SegModel, SegOutput
-from dseg.registry import MODELS, find_model
+from dseg.registry import MODELS, ModelSpec, find_model
 
-__all__ = ["ModelCard", "Normaliser", "SegModel", "SegOutput", "build_model", "find_class"]
+__all__ = [
+    "ModelCard",
+    "Normaliser",
+    "SegModel",
+    "SegOutput",
+    "build_model",
+    "find_class",
+    "make_card",
+]
 
 
 def build_model(name: str, num_classes: int | None = None, **kwargs: Any) -> SegModel:
@@ -37,16 +45,33 @@ def build_model(name: str, num_classes: int | None = None, **kwargs: Any) -> Seg
     outputs = spec.num_classes if num_classes is None else num_classes
     arguments = {**spec.kwargs, **kwargs}
     model = cls(outputs, **arguments)
-    space = _label_space(spec.label_space, outputs)
-    model.card = ModelCard(
-        network=key,
-        kwargs=arguments,
-        label_space=space,
+    model.card = make_card(key, outputs, arguments)
+    return model
+
+
+def make_card(name: str, outputs: int, kwargs: dict[str, Any]) -> ModelCard:
+    """Return the card of a network of the table.
+
+    Args:
+        name: its key.
+        outputs: with those of the published network it is read as that one; with another number
+            it has its normalisation, and reads images at their own size.
+        kwargs: constructor arguments.
+    """
+    spec = MODELS[name]
+    published = outputs == spec.num_classes
+    card = ModelCard(
+        network=name,
+        kwargs=kwargs,
+        label_space=_label_space(spec, outputs),
         mean=spec.mean,
         std=spec.std,
         order=spec.order,
+        outputs=spec.outputs if published else (),
+        protocol=spec.protocol,
+        authors=spec.authors,
     )
-    return model
+    return card if published else card.at_own_size()
 
 
 def find_class(name: str) -> type[SegModel]:
@@ -60,7 +85,8 @@ def find_class(name: str) -> type[SegModel]:
     return found
 
 
-def _label_space(published: str, outputs: int) -> LabelSpace:
+def _label_space(spec: ModelSpec, outputs: int) -> LabelSpace:
     """Return the published network's label space, or an unnamed one where the count differs."""
-    space = LABEL_SPACES[published]
-    return space if space.num_classes == outputs else unnamed_label_space(outputs)
+    space = LABEL_SPACES[spec.label_space]
+    fits = outputs in (spec.num_classes, space.num_classes)
+    return space if fits else unnamed_label_space(outputs)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dseg.labels import LabelSpace
+from dseg.protocol import PLAIN, Protocol
 
 RGB = tuple[float, float, float]
 KeyMap = tuple[tuple[str, str | None], ...]
@@ -42,6 +43,10 @@ class ModelCard:
         label_space: what the outputs mean.
         mean, std: normalisation of the image in 0..1; red, green, blue, whatever the order.
         order: of the channels that the network reads, ``RGB`` or ``BGR``.
+        outputs: the train id of each output, 255 for a background or void output; empty where
+            outputs are train ids.
+        protocol: what is done around the network, always.
+        authors: what its authors do besides for their published score; None where that is all.
         scores: measured figures by name, such as ``{"cityscapes_val_miou": 79.9}``.
     """
 
@@ -51,7 +56,20 @@ class ModelCard:
     mean: RGB
     std: RGB
     order: str = "RGB"
+    outputs: tuple[int, ...] = ()
+    protocol: Protocol = PLAIN
+    authors: Protocol | None = None
     scores: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of the network: its classes, and those that mean none of them."""
+        return len(self.outputs) or self.label_space.num_classes
+
+    def at_own_size(self) -> ModelCard:
+        """Return the card of a network that reads images at their own size, as training does."""
+        authors = self.authors.at_own_size() if self.authors is not None else None
+        return replace(self, protocol=self.protocol.at_own_size(), authors=authors)
 
 
 class Normaliser:
@@ -141,11 +159,16 @@ class SegModel(nn.Module):
         )
 
     @classmethod
-    def options_for(cls, keys: Iterable[str]) -> dict[str, Any]:
+    def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return constructor arguments that a checkpoint with these keys (ours) asks for.
 
         Where a network can be built with auxiliary heads (``aux``), whether the file holds them.
         """
         if "aux" not in signature(cls).parameters:
             return {}
-        return {"aux": any(key.startswith("aux.") for key in keys)}
+        return {"aux": any(key.startswith("aux.") for key in state)}
+
+    @classmethod
+    def statistics_in(cls, state: Mapping[str, Tensor]) -> tuple[RGB, RGB] | None:
+        """Return the mean and deviation that a checkpoint with its authors' keys holds, if any."""
+        return None

@@ -33,7 +33,9 @@ class BiSeNet(SegModel):
     """The version with published checkpoints, on ResNet-18 with its own 7x7 stem.
 
     The release reads sides that are multiples of 32, since it doubles the maps of the context
-    path; here they are brought to the next map's size, the same there and fit for all others.
+    path; here they are brought to the next map's size, the same there and fit for all others. Its
+    evaluation therefore resizes images to such sides (bilinearly, corners aligned), and so does
+    ours; its demonstration does not align corners.
 
     Args:
         num_classes: outputs.

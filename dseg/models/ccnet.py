@@ -31,7 +31,7 @@ class CCNet(DilatedNetwork):
         num_classes: outputs.
         depth: of the ResNet, 50 or 101; the paper's is 101.
         aux: add the auxiliary head, read in training only.
-        recurrence: applications of the attention; the paper's best is 2.
+        recurrence: applications of the attention; the paper's best is 2. A file does not show it.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (

@@ -7,7 +7,8 @@
       -> classifier  1x1                                         (N,K,H/4,W/4)
 
 ``DeepLabV3Plus`` is the version of GALD-Net's authors on the deep stem, which learns from the main
-output alone; ``PlainStemDeepLabV3Plus`` its predecessor on the 7x7 stem.
+output alone; ``PlainStemDeepLabV3Plus`` its predecessor on the 7x7 stem. The first one's evaluation
+divides overlapping tiles by counts of the wrong axes, which amounts to a sum; ours averages them.
 """
 
 from __future__ import annotations

@@ -29,6 +29,9 @@ NORM_MOMENTUM = 3e-4  # of the release, in the backbone too: its statistics keep
 class EMANet(DilatedNetwork):
     """The network of the release; it has no auxiliary head.
 
+    Its evaluation pads the normalised image with zeros until its sides are 8 k + 1, and cuts the
+    logits of the padding off.
+
     Args:
         num_classes: outputs.
         depth: of the ResNet, 50 or 101.

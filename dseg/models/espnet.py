@@ -6,18 +6,24 @@
       -> down2   with the image at 1/4 -----+ block2: q ESP modules          (N,128,h/8)
       -> classifier 1x1                                                      (N,K,h/8)
       -> x2, fused with block1 by an ESP module                              (N,K,h/4)
-      -> x2, fused with the stem by a 3x3                                    (N,K,h/2)
+      -> x2, fused with the stem by a 3x3, in one release with               (N,K,h/2)
+         the image at 1/2 too
       -> x2, transposed convolutions all three                               (N,K,H)
 
 ``ESPNetC`` ends after the encoder's classifier, ``ESPNet`` has the decoder too. The paper trains
-the first, then the second from its weights: an ``ESPNetC`` file of the same p, q and classes is a
-file for the backbone of an ``ESPNet``.
+the first, then the second from its weights: an ``ESPNetC`` file of the same p and q is a file for
+the backbone of an ``ESPNet``.
+
+The authors' evaluation (Cityscapes) resizes the normalised image bilinearly to 512x1024, and
+enlarges the labels by repeating pixels.
 """
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,13 +39,14 @@ EPS = 1e-3
 
 
 class ESPEncoder(Backbone):
-    """ESPNet-C with its classifier, which hands the inputs of its second and third level on.
+    """ESPNet-C with its classifier, which hands the inputs of its levels on.
 
     Args:
         num_classes: of the logits at 1/8.
         p, q: ESP modules at 1/4 and at 1/8, besides the ones that stride.
     """
 
+    CLASSIFIERS = ("classifier.",)
     torchvision_name = ""
 
     def __init__(self, num_classes: int, p: int, q: int):
@@ -56,15 +63,20 @@ class ESPEncoder(Backbone):
         self.out_channels = num_classes
 
     def maps(self, image: Tensor) -> list[Tensor]:
-        """Return (N, 19, H/2, W/2), (N, 131, H/4, W/4), (N, K, H/8, W/8), each rounded up."""
+        """Return the stem's map and the inputs of both levels, and the logits.
+
+        They are (N, 16, H/2, W/2), (N, 19, H/2, W/2), (N, 131, H/4, W/4), (N, K, H/8, W/8), each
+        rounded up.
+        """
         half = F.avg_pool2d(image, 3, stride=2, padding=1)
         quarter = F.avg_pool2d(half, 3, stride=2, padding=1)
-        first = self.norm1(torch.cat([self.stem(image), half], 1))
+        stem = self.stem(image)
+        first = self.norm1(torch.cat([stem, half], 1))
         x = self.down1(first)
         second = self.norm2(torch.cat([self.block1(x), x, quarter], 1))
         x = self.down2(second)
         third = self.norm3(torch.cat([x, self.block2(x)], 1))
-        return [first, second, self.classifier(third)]
+        return [stem, first, second, self.classifier(third)]
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, 3, H, W) to (N, K, H/8, W/8), rounded up."""
@@ -96,6 +108,7 @@ class ESPNetC(SegModel):
         (r"\.c1\.conv\.", ".reduce."),
         (r"\.d(\d+)\.conv\.", r".rate\1."),
     )
+    align_corners: ClassVar[bool] = False
     classifiers = ("backbone.classifier.",)
 
     def __init__(self, num_classes: int, p: int = 2, q: int = 8):
@@ -107,6 +120,11 @@ class ESPNetC(SegModel):
         """Return the logits at 1/8 of the image."""
         return [self.backbone(image)]
 
+    @classmethod
+    def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return p and q, from the numbers of the modules."""
+        return {"p": _count(state, "backbone.block1."), "q": _count(state, "backbone.block2.")}
+
 
 class ESPNet(SegModel):
     """The encoder and the decoder; logits at the image's size.
@@ -115,9 +133,13 @@ class ESPNet(SegModel):
     convolution makes too much on the right and at the bottom is cut, so that any side is read. As
     in the release, the stem's map enters the last fusion as it is, without a 1x1 of its own.
 
+    The release has two decoders: that of its training code and of its CamVid file joins the image
+    at 1/2 to that map, normalised with it; that of its test code and its Cityscapes files does not.
+
     Args:
         num_classes: outputs, five at least, since the decoder's channels are the classes'.
         p, q: as of ``ESPNetC``.
+        fuse_image: the last fusion reads the image at 1/2 too.
 
     Raises:
         DsegError: fewer than five classes.
@@ -142,7 +164,7 @@ class ESPNet(SegModel):
         *("double2.", "norm2.", "fuse1."),
     )
 
-    def __init__(self, num_classes: int, p: int = 2, q: int = 8):
+    def __init__(self, num_classes: int, p: int = 2, q: int = 8, *, fuse_image: bool = True):
         super().__init__()
         if num_classes < len(RATES):
             raise DsegError(
@@ -162,20 +184,31 @@ class ESPNet(SegModel):
         )
         self.double2 = _doubling(num_classes)
         self.norm2 = norm_prelu(num_classes, EPS)
+        self.fuse_image = fuse_image
+        stem = 16 + 3 if fuse_image else 16
         self.fuse1 = conv_norm_act(
-            num_classes + 16 + 3, num_classes, 3, act=nn.PReLU(num_classes), eps=EPS
+            num_classes + stem, num_classes, 3, act=nn.PReLU(num_classes), eps=EPS
         )
         self.classifier = _doubling(num_classes)
         init_convs(self)  # PReLU starts at a slope of 0.25, near ReLU
 
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at the image's size."""
-        first, second, third = self.backbone.maps(image)
+        stem, first, second, third = self.backbone.maps(image)
         x = _cut(self.double3(self.norm(third)), second)
         x = self.fuse2(torch.cat([self.project(second), x], 1))
         x = self.norm2(_cut(self.double2(x), first))
-        x = self.fuse1(torch.cat([x, first], 1))
+        x = self.fuse1(torch.cat([x, first if self.fuse_image else stem], 1))
         return [_cut(self.classifier(x), image)]
+
+    @classmethod
+    def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return p and q, from the numbers of the modules, and which decoder it is."""
+        options = ESPNetC.options_for(state)
+        fusion, last = state.get("fuse1.conv.weight"), state.get("classifier.weight")
+        if fusion is not None and last is not None and fusion.ndim == last.ndim == 4:
+            options["fuse_image"] = fusion.shape[1] != last.shape[1] + 16
+        return options
 
 
 def _doubling(channels: int) -> nn.ConvTranspose2d:
@@ -185,3 +218,9 @@ def _doubling(channels: int) -> nn.ConvTranspose2d:
 def _cut(x: Tensor, like: Tensor) -> Tensor:
     """Return the upper left of x that is as large as a map whose halved size was doubled."""
     return x[..., : like.shape[-2], : like.shape[-1]]
+
+
+def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Return how many numbered modules lie under a prefix."""
+    numbers = (re.match(re.escape(prefix) + r"(\d+)\.", key) for key in state)
+    return len({found[1] for found in numbers if found})

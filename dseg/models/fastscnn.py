@@ -13,8 +13,9 @@ image (N,3,H,W)
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -41,6 +42,7 @@ class FastSCNN(SegModel):
         inner_relu: ReLU between the two halves of a separable convolution. The release has it,
             the paper (section 3.2.1) leaves it out.
         aux: add an auxiliary head on the stem's map, read in training only.
+        aux_mid: channels within that head; 32 in github.com/Tramac/Fast-SCNN-pytorch.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -79,6 +81,7 @@ class FastSCNN(SegModel):
         fuse_dilation: int = 1,
         inner_relu: bool = True,
         aux: bool = False,
+        aux_mid: int = 64,
     ):
         super().__init__()
         separable = partial(depthwise_separable, inner_relu=inner_relu)
@@ -98,7 +101,7 @@ class FastSCNN(SegModel):
         )
         self.dropout = nn.Dropout(0.1)
         self.classifier = nn.Conv2d(128, num_classes, 1)
-        self.aux = fcn_head(64, num_classes, mid=64) if aux else None
+        self.aux = fcn_head(64, num_classes, mid=aux_mid) if aux else None
         init_convs(self)
 
     def logits(self, image: Tensor) -> list[Tensor]:
@@ -109,6 +112,13 @@ class FastSCNN(SegModel):
         if self.aux is not None and self.training:
             scores.append(self.aux(fine))
         return scores
+
+    @classmethod
+    def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return also the width of the auxiliary head."""
+        head = state.get("aux.reduce.conv.weight")
+        width = {"aux_mid": head.shape[0]} if head is not None and head.ndim else {}
+        return {**super().options_for(state), **width}
 
 
 class SumFusion(nn.Module):

@@ -11,7 +11,8 @@
          aux         on the third stage, in training            (N,K,h,w)
 
 ``GFFNet`` is the network of the paper, ``WideGFFNet`` the authors' later release: three levels on
-WideResNet-38, gates of one value a channel, and levels fused one after the other.
+WideResNet-38, gates of one value a channel, and levels fused one after the other. That release's
+evaluation divides overlapping tiles by counts of the wrong axes; ours averages them.
 """
 
 from __future__ import annotations

@@ -10,9 +10,11 @@ image (N,3,H,W)
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import ClassVar
+from collections.abc import Mapping
+from math import isqrt
+from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from dseg.models.base import KeyMap
 from dseg.models.dilated import SEMSEG_KEYS, DilatedNetwork
@@ -63,3 +65,12 @@ class PSANet(DilatedNetwork):
             nn.Conv2d(512, num_classes, 1),
             fcn_head(1024, num_classes, of_maps=True) if aux else None,
         )
+
+    @classmethod
+    def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Return also the mask's size, whose square its layers have as rows."""
+        mask = state.get("context.attend.branches.collect.mask.weight")
+        side = isqrt(mask.shape[0]) if mask is not None and mask.ndim else 0
+        if mask is None or side % 2 == 0 or side**2 != mask.shape[0]:
+            return super().options_for(state)
+        return {**super().options_for(state), "mask_size": side}

@@ -26,6 +26,8 @@ INIT_STD = 0.01  # of new weights
 class RefineNet(SegModel):
     """The four-cascaded network, in the release that ports its authors' Matlab to PyTorch.
 
+    Its evaluation brings the logits to the image's size by bicubic interpolation.
+
     The decoder has no norms, and weights of He et al. (ICCV 2015) would about double the variance
     at every residual unit; new ones have a standard deviation of 0.01 instead, which is our choice.
 

@@ -12,11 +12,12 @@ place, so that theirs, and ours, are the maps after it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dseg.models.base import KeyMap, SegModel
+from dseg.models.base import RGB, KeyMap, SegModel
 from dseg.nn.backbones.resnet import ResNet
 from dseg.nn.conv import fcn_head, init_convs, norm_relu_conv
 from dseg.nn.ladder import Ladder
@@ -53,6 +54,26 @@ class SwiftNet(SegModel):
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at 1/4 of the image."""
         return [self.classifier(self.fuse(self.backbone.maps(image)))]
+
+    @classmethod
+    def statistics_in(cls, state: Mapping[str, Tensor]) -> tuple[RGB, RGB] | None:
+        """Return the mean and deviation of the file: the release normalises in the network."""
+        return statistics_in(state)
+
+
+def statistics_in(state: Mapping[str, Tensor]) -> tuple[RGB, RGB] | None:
+    """Return the mean and deviation, in 0..1, of buffers that hold them in 0..255, RGB.
+
+    The release subtracts ``img_mean`` and divides by ``img_std`` after the image was multiplied by
+    ``img_scale``, where there is one.
+    """
+    mean, std = (state.get(f"backbone.img_{name}") for name in ("mean", "std"))
+    if mean is None or std is None or not mean.numel() == std.numel() == 3:
+        return None
+    scale = state.get("backbone.img_scale")
+    factor = 255 / (float(scale.flatten()[0]) if scale is not None and scale.numel() else 1.0)
+    (r, g, b), (red, green, blue) = ((n / factor).flatten().tolist() for n in (mean, std))
+    return (r, g, b), (red, green, blue)
 
 
 class NarrowSwiftNet(SegModel):

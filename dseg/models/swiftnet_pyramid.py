@@ -10,11 +10,13 @@ image (N,3,H,W), and resized to 1/2 and 1/4
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from dseg.models.base import KeyMap, SegModel
+from dseg.models.base import RGB, KeyMap, SegModel
+from dseg.models.swiftnet import statistics_in
 from dseg.nn.backbones.pyramid_resnet import PyramidResNet
 from dseg.nn.conv import init_convs, norm_relu_conv
 from dseg.nn.fuse import resize_like
@@ -68,3 +70,8 @@ class SwiftNetPyramid(SegModel):
         for blend, skip in zip(self.fuse, reversed(finer), strict=True):
             out = blend(skip + resize_like(out, skip, self.align_corners))
         return [self.classifier(out)]
+
+    @classmethod
+    def statistics_in(cls, state: Mapping[str, Tensor]) -> tuple[RGB, RGB] | None:
+        """Return the mean and deviation of the file: the release normalises in the network."""
+        return statistics_in(state)

@@ -2,9 +2,9 @@
 
 from dseg.predict.pipeline import Summary, predict_images
 from dseg.predict.predictor import Prediction, Predictor
-from dseg.predict.protocol import Protocol
 from dseg.predict.record import Settings
 from dseg.predict.sources import KINDS, ImageFile, find_images
+from dseg.protocol import Protocol
 
 __all__ = [
     "KINDS",

@@ -132,7 +132,8 @@ class _Run:
         self.in_flight = threads  # images read ahead, and as many that wait to be written
         self.summary = Summary()
         space = predictor.label_space
-        self.label_ids = np.frombuffer(make_lookup(enumerate(space.label_ids)), np.uint8)
+        to_label_ids = make_lookup(enumerate(space.label_ids), default=space.void_label_id)
+        self.label_ids = np.frombuffer(to_label_ids, np.uint8)
 
     def target(self, kind: str, image: ImageFile) -> Path:
         suffix = self.overlay_format if kind == "overlay" else "png"

@@ -12,24 +12,25 @@ from torch import Tensor
 
 from dseg.checkpoints import LoadReport, load_model
 from dseg.deploy import prepare
-from dseg.errors import DsegError
+from dseg.errors import DsegError, NotFiniteError
 from dseg.images import Pixels
-from dseg.models import Normaliser, SegModel
+from dseg.labels import IGNORE
+from dseg.models import SegModel
 from dseg.predict.devices import find_amp, find_device, is_out_of_memory
-from dseg.predict.protocol import Protocol, scaled
-from dseg.predict.resizing import pieces_of, resize_bands, resize_image
-from dseg.predict.sliding import slide
-from dseg.predict.tiles import Size, blend_rows
+from dseg.predict.resizing import View, pieces_of, repeat_labels, resize_bands
+from dseg.predict.scorer import Scorer
+from dseg.predict.tiles import blend_rows
+from dseg.protocol import Protocol, Size, scaled
 
 WHOLE_PIXELS = 9_000_000  # of the largest view; more is predicted in tiles
 AUTO_TILES: tuple[Size, ...] = ((1024, 2048), (512, 1024), (256, 512))
 
 
 class Prediction(NamedTuple):
-    """What a network says of an image.
+    """The result of ``Predictor.predict``.
 
     Attributes:
-        train_ids: (H, W) uint8.
+        train_ids: (H, W) uint8, 255 where the network finds none of the classes.
         confidence: (H, W) uint8, 255 for certain; None unless asked for.
         tile: (height, width) of the tiles that were used, None for the whole image.
     """
@@ -42,19 +43,18 @@ class Prediction(NamedTuple):
 class Predictor:
     """A network ready to label images of any size.
 
-    The authors' single-scale protocol by default: normalise, logits resized bilinearly to the
-    image's size, argmax. With several scales or ``flip``: the image resized by PIL's bicubic to
-    truncated sides, the logits of all views resized to the image's size and fused.
+    The network's own plain protocol by default: for most, normalise, resize the logits bilinearly
+    to the image's size, argmax.
 
     With an input size or an input scale, the scales multiply that: an input scale of 0.5 and the
     one scale 0.5 are the same protocol. Tiles are tiles of the resized image, which is never made
     whole: their scores are blended at the input size, then resized to the image's size a few rows
     at a time. So are the scores of an image of more than ``WHOLE_PIXELS`` pixels that is small when
-    resized. What is held of scores therefore depends on the input size, not on the image's.
+    resized. Memory for scores therefore depends on the input size, not on the image size.
 
     Args:
         model: made by ``load_model`` or ``build_model``; put into evaluation mode and copied.
-        protocol: scales, mirror, fusion, tiles and the input size.
+        protocol: how an image becomes labels; by default that of the network's card.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         amp: ``off``, ``auto``, ``bf16`` or ``fp16``: the precision within the network.
 
@@ -70,13 +70,14 @@ class Predictor:
         device: str = "auto",
         amp: str = "off",
     ):
-        self.protocol = protocol or Protocol()
+        self.protocol = protocol or model.card.protocol
         self.device = find_device(device)
         self.amp = find_amp(amp, self.device)
         # An image comes channels last, and resizing logits is twice as fast so on the CPU.
         self.model = prepare(model.eval(), device=self.device)
         self.label_space = model.card.label_space
-        self._normalise = Normaliser(model.card, self.device)
+        self._scorer = Scorer(self.model, self.protocol, self.amp, self.device)
+        self._meanings = find_meanings(model.card.outputs)
         self._tiles: tuple[Size, ...] = AUTO_TILES
 
     @classmethod
@@ -89,8 +90,10 @@ class Predictor:
         device: str = "auto",
         amp: str = "off",
         partial: bool = False,
-        inplace_norms: bool = False,
+        inplace_norms: bool | None = None,
+        raw_weights: bool = False,
         on_report: Callable[[LoadReport], None] = lambda report: None,
+        on_note: Callable[[str], None] = lambda note: None,
     ) -> Predictor:
         """Load a network by name and checkpoint; see ``load_model`` and ``Predictor``.
 
@@ -100,7 +103,13 @@ class Predictor:
         """
         find_device(device)  # told before a large file is read
         model = load_model(
-            name, weights, partial=partial, inplace_norms=inplace_norms, on_report=on_report
+            name,
+            weights,
+            partial=partial,
+            inplace_norms=inplace_norms,
+            raw_weights=raw_weights,
+            on_report=on_report,
+            on_note=on_note,
         )
         return cls(model, protocol=protocol, device=device, amp=amp)
 
@@ -116,11 +125,12 @@ class Predictor:
             confidence: also return the probability of each pixel's class.
 
         Raises:
-            DsegError: not even the smallest tile fits into memory, or it is no such image.
+            NotFiniteError: the network's scores are NaN or infinite.
+            DsegError: not even the smallest tile fits into memory, or the array is not an image.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise DsegError(
-                f"An array of {image.dtype}, {list(image.shape)}, is no image.",
+                f"An array of {image.dtype}, {list(image.shape)}, is not an image.",
                 hint="give (H, W, 3) of uint8, RGB, as read_image does.",
             )
         for tile in self._attempts(image):
@@ -155,44 +165,76 @@ class Predictor:
 
     @torch.inference_mode()
     def _labels(self, image: Pixels, tile: Size | None, confidence: bool) -> Prediction:
-        size = _size_of(image)
+        size = self._scored_size(image)
         train_ids = np.empty(size, np.uint8)
         certainty = np.empty(size, np.uint8) if confidence else None
         for top, scores in self._bands(image, tile):
             rows = slice(top, top + scores.shape[1])
             # max, not argmax: the same answer sooner, on the CPU 38 ms for 64 at 1024x2048
-            train_ids[rows] = scores.max(0).indices.to(torch.uint8).cpu().numpy()
+            best, outputs = scores.max(0)
+            if not best.isfinite().all():
+                raise self._not_finite()
+            train_ids[rows] = outputs.to(torch.uint8).cpu().numpy()
             if certainty is not None:
-                certainty[rows] = self._certainty(scores)
+                certainty[rows] = self._certainty(scores, best)
+        if self._meanings is not None:
+            train_ids = self._meanings[train_ids]
+        if size != _size_of(image):
+            train_ids = repeat_labels(train_ids, _size_of(image))
+            certainty = None if certainty is None else repeat_labels(certainty, _size_of(image))
         return Prediction(train_ids, certainty, tile)
 
-    def _bands(self, image: Pixels, tile: Size | None) -> Iterator[tuple[int, Tensor]]:
-        """Return the scores at the image's size in bands, (K, rows, W), with their first rows."""
+    def _not_finite(self) -> NotFiniteError:
+        """Return the error of scores that are NaN or infinite, whose labels would mean nothing."""
+        hint = "check the weights: dseg inspect."
+        if self.amp == torch.float16:
+            hint = "use --amp bf16 or --amp off: 16-bit floats end at 65504."
+        return NotFiniteError(
+            f"The scores of {self.model.card.network} are NaN or infinite on this image.", hint=hint
+        )
+
+    def _scored_size(self, image: Pixels) -> Size:
+        """Return the (height, width) at which an image's pixels get their labels."""
         size = _size_of(image)
+        return self.protocol.input_of(size) if self.protocol.restore == "nearest" else size
+
+    def _bands(self, image: Pixels, tile: Size | None) -> Iterator[tuple[int, Tensor]]:
+        """Return the scores that decide in bands, (K, rows, W), with their first rows."""
+        size, out = _size_of(image), self._scored_size(image)
         seen = self.protocol.input_of(size)
-        if self.protocol.sliding:
-            return iter([(0, self.scores(image))])
-        if tile is None and (seen == size or size[0] * size[1] <= WHOLE_PIXELS):
-            return iter([(0, self.scores(image))])
-        cut = pieces_of(image, seen)
+        whole = tile is None and (seen == out or size[0] * size[1] <= WHOLE_PIXELS)
+        if self.protocol.sliding or whole:
+            return iter(
+                [(0, self._scorer.fused(image, out, lambda scale: self._read_at(size, scale)))]
+            )
+        cut = pieces_of(image, seen, self.protocol.resample)
 
         def scores_of(*place: int) -> Tensor:
             piece = cut(*place)
-            return self._fused(piece, _size_of(piece))
+            sides = _size_of(piece)
+            return self._scorer.fused(
+                piece, sides, lambda scale: self.protocol.rounded(scaled(sides, scale))
+            )
 
         if tile is None:
             bands = iter([(0, scores_of(0, 0, *seen))])
         else:
             bands = blend_rows(seen, tile, self.protocol.overlap, scores_of)
-        if seen == size:
+        if seen == out:
             return bands
-        return resize_bands(bands, seen, size, align_corners=self.model.align_corners)
+        return resize_bands(bands, seen, out, align_corners=self._scorer.align_corners)
 
-    def _certainty(self, scores: Tensor) -> Pixels:
+    def _read_at(self, size: Size, scale: float) -> Size:
+        return self.protocol.input_of(size, scale)
+
+    def _certainty(self, scores: Tensor, best: Tensor) -> Pixels:
+        """Return the probability of the best class of scores (K, rows, W), 255 for certain."""
         if self.protocol.fusion == "logprob":
-            scores = scores.softmax(0)
-        best: Pixels = (scores.amax(0) * 255).round().to(torch.uint8).cpu().numpy()
-        return best
+            best = scores.softmax(0).amax(0)
+        elif self.protocol.fusion == "exp":
+            best = best / scores.sum(0)
+        certainty: Pixels = (best * 255).round().to(torch.uint8).cpu().numpy()
+        return certainty
 
     @torch.inference_mode()
     def scores(self, image: Pixels) -> Tensor:
@@ -206,52 +248,23 @@ class Predictor:
             image: (H, W, 3) uint8, RGB.
 
         Returns:
-            (K, H, W) float32: mean logits, or with ``prob`` mean probabilities.
+            (K, H, W) float32: mean logits, or with ``prob`` mean probabilities. Where the protocol
+            repeats labels, H and W are the input's.
         """
-        if self.protocol.sliding:
-            return slide(image, self.protocol, self._tile_logits, self.model.resize)
-        return self._fused(image, self.protocol.input_of(_size_of(image)))
-
-    def _tile_logits(self, image: Pixels) -> Tensor:
-        """Return the logits of an image at its own size, (K, H, W)."""
-        scores = self._logits(self._normalised(image))
-        return self.model.resize(scores, *_size_of(image))[0]
-
-    def _fused(self, image: Pixels, size: Size) -> Tensor:
-        """Return the scores at the image's size, (K, H, W), seen at the scales of ``size``."""
-        height, width = _size_of(image)
-        total: Tensor | None = None
-        views = 0
-        for scale in self.protocol.scales:
-            view = self._normalised(resize_image(image, scaled(size, scale)))
-            for mirrored in (False, True)[: 1 + self.protocol.flip]:
-                scores = self._logits(view.flip(-1) if mirrored else view)
-                scores = scores.flip(-1) if mirrored else scores
-                scores = self.model.resize(scores, height, width)
-                if self.protocol.fusion == "prob":
-                    scores = scores.softmax(1)
-                total = scores if total is None else total.add_(scores)
-                views += 1
-        assert total is not None
-        return (total if views == 1 else total.div_(views))[0]
-
-    def _normalised(self, image: Pixels) -> Tensor:
-        """Return (1, 3, H, W) float32, channels last."""
-        pixels = torch.from_numpy(np.require(image, requirements=("C", "W"))).to(self.device)
-        return self._normalise(pixels.permute(2, 0, 1)[None])
-
-    def _logits(self, view: Tensor) -> Tensor:
-        """Return the logits of a view, as small as the network gives them."""
-        height, width = view.shape[-2:]
-        view = self.model.pad(view)
-        enabled = self.amp is not None
-        with torch.autocast(self.device.type, dtype=self.amp, enabled=enabled):
-            scores = self.model.logits(view)[0]
-        scores = scores.float()
-        if view.shape[-2:] != (height, width):
-            scores = self.model.resize(scores, *view.shape[-2:])[..., :height, :width]
-        return scores
+        size = _size_of(image)
+        return self._scorer.fused(
+            image, self._scored_size(image), lambda scale: self._read_at(size, scale)
+        )
 
 
-def _size_of(image: Pixels) -> Size:
+def find_meanings(outputs: tuple[int, ...]) -> Pixels | None:
+    """Return the train id of each output, 255 for none; None where outputs are train ids."""
+    if outputs == tuple(range(len(outputs))):
+        return None
+    meanings = np.full(256, IGNORE, np.uint8)
+    meanings[: len(outputs)] = outputs
+    return meanings
+
+
+def _size_of(image: View) -> Size:
     return image.shape[0], image.shape[1]

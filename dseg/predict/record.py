@@ -6,21 +6,17 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.images import written_whole
 from dseg.predict.predictor import Predictor
 from dseg.predict.sources import KINDS, RECORD, ImageFile
-from dseg.predict.tiles import Size
+from dseg.protocol import PLAIN, Protocol
 
 SUFFIXES = ("png", "jpg")
-# what older records do not say, and mean
-ADDED: dict[str, object] = {
-    "input_size": None,
-    "input_scale": 1.0,
-    "sliding": False,
-    "inplace_abn": False,
-}
+# what older records do not have, and were made with
+ADDED: dict[str, object] = {**asdict(PLAIN), "inplace_abn": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +27,12 @@ class Settings:
         network: its name in the table.
         weights: the checkpoint file's name.
         sha256: of that file.
-        inplace_abn: it was read as trained with in-place activated batch norm.
+        inplace_abn: whether it was read as trained with in-place activated batch norm.
+        raw_weights: not the averaged weights of a file that has both.
         label_space: whose ids ``label_ids/`` holds.
-        scales, flip, fusion, tile, overlap, sliding, input_size, input_scale: as in ``Protocol``.
+        mean, std, order: normalisation of the image, as in ``ModelCard``.
+        outputs: the train id of each output where it is not its number.
+        protocol: how an image became labels.
         amp: the precision within the network.
     """
 
@@ -41,39 +40,48 @@ class Settings:
     weights: str
     sha256: str
     inplace_abn: bool
+    raw_weights: bool
     label_space: str
-    scales: tuple[float, ...]
-    flip: bool
-    fusion: str
-    tile: Size | None
-    overlap: float
-    sliding: bool
-    input_size: Size | None
-    input_scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    order: str
+    outputs: tuple[int, ...]
+    protocol: Protocol
     amp: str
 
     @classmethod
     def of(
-        cls, predictor: Predictor, weights: str, sha256: str, *, inplace_abn: bool = False
+        cls,
+        predictor: Predictor,
+        weights: str,
+        sha256: str,
+        *,
+        inplace_abn: bool = False,
+        raw_weights: bool = False,
     ) -> Settings:
         """Return the settings of a predictor whose checkpoint has that name and digest."""
-        protocol = predictor.protocol
+        card = predictor.model.card
         return cls(
-            network=predictor.model.card.network,
+            network=card.network,
             weights=weights,
             sha256=sha256,
             inplace_abn=inplace_abn,
+            raw_weights=raw_weights,
             label_space=predictor.label_space.name,
-            scales=protocol.scales,
-            flip=protocol.flip,
-            fusion=protocol.fusion,
-            tile=protocol.tile,
-            overlap=protocol.overlap,
-            sliding=protocol.sliding,
-            input_size=protocol.input_size,
-            input_scale=protocol.input_scale,
+            mean=card.mean,
+            std=card.std,
+            order=card.order,
+            outputs=card.outputs,
+            protocol=predictor.protocol,
             amp=str(predictor.amp or "float32").removeprefix("torch."),
         )
+
+    def record(self) -> dict[str, Any]:
+        """Return all of it as JSON has it, the protocol's attributes beside the others."""
+        facts = asdict(self)
+        amp, protocol = facts.pop("amp"), facts.pop("protocol")
+        result: dict[str, Any] = json.loads(json.dumps({**facts, **protocol, "amp": amp}))
+        return result
 
 
 def claim_folder(
@@ -91,7 +99,7 @@ def claim_folder(
         DsegError: it holds results that were made in another way, or cannot be written.
     """
     record = out / RECORD
-    ours = json.loads(json.dumps(asdict(settings)))
+    ours = settings.record()
     theirs = _read_record(record)
     difference = _difference(theirs, ours) if theirs is not None else f"no {RECORD} says which"
     if overwrite:
@@ -107,20 +115,26 @@ def claim_folder(
         part.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
 
 
-def _read_record(record: Path) -> dict[str, object] | None:
+def _read_record(record: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return ADDED | content if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        return None
+    added: dict[str, Any] = json.loads(json.dumps(ADDED))
+    return added | content
 
 
-def _difference(theirs: dict[str, object], ours: dict[str, object]) -> str:
-    """Say which setting differs; the file's name may change, its SHA-256 may not."""
+def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """Return which setting differs; the file's name may change, its SHA-256 may not.
+
+    What an older record does not have and cannot be known follows from the checkpoint.
+    """
     for key in ours:
-        if key != "weights" and theirs.get(key) != ours[key]:
+        if key != "weights" and theirs.get(key, ours[key]) != ours[key]:
             return f"{key}: {theirs.get(key)!r}, now {ours[key]!r}"
-    return "" if theirs.keys() == ours.keys() else "its record has another format"
+    return "" if theirs.keys() <= ours.keys() else "its record has another format"
 
 
 def _make_way(out: Path, images: Iterable[ImageFile], difference: str) -> None:

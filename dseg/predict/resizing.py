@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,39 +13,77 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dseg.images import Pixels
-from dseg.predict.tiles import Size
+from dseg.protocol import Resample, Size
 
 Rows = NDArray[np.int64]
+View = NDArray[Any]  # (H, W, 3) RGB in 0..255: uint8, or float32 where it is interpolated so
+Cut = Callable[[int, int, int, int], View]
 
 STRIP_PIXELS = 1_000_000  # of scores that are resized out at once
+PIL_FILTERS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear-antialias": Image.Resampling.BILINEAR,
+}
 
 
-def resize_image(image: Pixels, size: Size) -> Pixels:
-    """Resize an (H, W, 3) image by PIL's bicubic; one of that size is returned as it is."""
-    return pieces_of(image, size)(0, 0, *size)
+def resize_image(image: Pixels, size: Size, resample: Resample = "bicubic") -> View:
+    """Resize an (H, W, 3) image; one of that size is returned as it is."""
+    return pieces_of(image, size, resample)(0, 0, *size)
 
 
-def pieces_of(image: Pixels, size: Size) -> Callable[[int, int, int, int], Pixels]:
+def pieces_of(image: Pixels, size: Size, resample: Resample = "bicubic") -> Cut:
     """Return what cuts the piece at (top, left, height, width) out of a resized image.
 
     The resized image is never made whole, so its size costs no memory.
 
     Args:
         image: (H, W, 3) uint8.
-        size: (height, width) to which it is resized by PIL's bicubic.
+        size: (height, width) to which it is resized.
+        resample: as in ``Protocol``.
     """
-    height, width = image.shape[:2]
-    if size == (height, width):
+    if size == image.shape[:2]:
         return lambda top, left, h, w: image[top : top + h, left : left + w]
+    if resample in PIL_FILTERS:
+        return _pieces_by_pil(image, size, PIL_FILTERS[resample])
+    return _pieces_by_points(image, size, align_corners=resample == "bilinear-corners")
+
+
+def _pieces_by_pil(image: Pixels, size: Size, filter_: Image.Resampling) -> Cut:
+    """Cut by PIL, which widens its filters where it makes images smaller."""
+    height, width = image.shape[:2]
     whole = Image.fromarray(image)
     down, across = height / size[0], width / size[1]
 
-    def cut(top: int, left: int, h: int, w: int) -> Pixels:
+    def cut(top: int, left: int, h: int, w: int) -> View:
         right, bottom = min((left + w) * across, width), min((top + h) * down, height)
         box = (left * across, top * down, right, bottom)
-        return np.array(whole.resize((w, h), Image.Resampling.BICUBIC, box))
+        return np.array(whole.resize((w, h), filter_, box))
 
     return cut
+
+
+def _pieces_by_points(image: Pixels, size: Size, *, align_corners: bool) -> Cut:
+    """Cut by bilinear interpolation between the four pixels around each point, in float32."""
+    upper, lower, down = _points_between(image.shape[0], size[0], align_corners)
+    before, after, across = _points_between(image.shape[1], size[1], align_corners)
+
+    def cut(top: int, left: int, h: int, w: int) -> View:
+        rows, columns = slice(top, top + h), slice(left, left + w)
+        lines = _blend(image[upper[rows]], image[lower[rows]], down[rows, None, None])
+        return _blend(lines[:, before[columns]], lines[:, after[columns]], across[columns, None])
+
+    return cut
+
+
+def _blend(first: View, second: View, fraction: NDArray[np.float32]) -> NDArray[np.float32]:
+    start = first.astype(np.float32)
+    return start + (second.astype(np.float32) - start) * fraction
+
+
+def repeat_labels(labels: Pixels, size: Size) -> Pixels:
+    """Resize (h, w) labels: each pixel gets the label of the one that its centre lies on."""
+    resized = Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST)
+    return np.asarray(resized)
 
 
 def resize_bands(
@@ -63,10 +102,10 @@ def resize_bands(
     Yields:
         The first row of a band of the result, and its scores (K, rows, out width).
     """
-    upper, lower, share = _rows_between(size[0], out[0], align_corners)
+    upper, lower, share = _points_between(size[0], out[0], align_corners)
     most = max(1, STRIP_PIXELS // out[1])
     done = 0
-    above: Tensor | None = None  # the last row that was seen, as wide as the result
+    above: Tensor | None = None  # the last row that was read, as wide as the result
     for first, band in bands:
         for start in range(0, band.shape[1], most):
             part = band[:, start : start + most]
@@ -89,15 +128,15 @@ def _take(scores: Tensor, rows: Rows) -> Tensor:
     return scores[:, torch.from_numpy(rows).to(scores.device)]
 
 
-def _rows_between(
-    height: int, out: int, align_corners: bool
+def _points_between(
+    length: int, out: int, align_corners: bool
 ) -> tuple[Rows, Rows, NDArray[np.float32]]:
-    """Return the rows above and below each of ``out`` rows, and the share of the lower one."""
-    rows = np.arange(out)
+    """Return the pixels before and after each of ``out`` points, and the second one's weight."""
+    points = np.arange(out)
     if align_corners:
-        places = rows * ((height - 1) / max(1, out - 1))
+        places = points * ((length - 1) / max(1, out - 1))
     else:
-        places = np.maximum(0, (rows + 0.5) * height / out - 0.5)
-    upper = np.minimum(places.astype(np.int64), height - 1)
-    share = (places - upper).astype(np.float32)
-    return upper, np.minimum(upper + 1, height - 1), share
+        places = np.maximum(0, (points + 0.5) * length / out - 0.5)
+    before = np.minimum(places.astype(np.int64), length - 1)
+    weight = (places - before).astype(np.float32)
+    return before, np.minimum(before + 1, length - 1), weight

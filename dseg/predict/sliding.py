@@ -2,68 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from dseg.images import Pixels
-from dseg.predict.protocol import Protocol, scaled
-from dseg.predict.resizing import resize_image
-from dseg.predict.tiles import Size, blend_rows
+from dseg.predict.tiles import tile_starts
+from dseg.protocol import Protocol, Size
+
+MOST, MOST_FLOAT32 = 700.0, 80.0  # of an exponent: its exponential is still a float
+
+
+class Window(NamedTuple):
+    """A view as the tile slides over it: padded where it is smaller, and where the image lies."""
+
+    view: Tensor
+    top: int
+    left: int
 
 
 def slide(
-    image: Pixels,
+    view: Tensor,
     protocol: Protocol,
-    scores_of: Callable[[Pixels], Tensor],
-    resize: Callable[[Tensor, int, int], Tensor],
+    scale: float,
+    logits_of: Callable[[Tensor], Tensor],
+    black: Tensor,
 ) -> Tensor:
-    """Return the scores of an image, the mean over all sizes, mirrored or not, of its tiles' means.
+    """Return the scores of a view, (1, K, h, w): those of all tiles that cover a pixel, fused.
 
-    At each scale the tile slides over the whole resized image, also over its mirror image; where
-    tiles overlap, their logits count alike. So do GALD-Net's, DGCNet's and CCNet's releases
-    evaluate, with a stride of two thirds of the tile. Memory: the scores of the largest view,
-    K x H x W float32, and once more at the image's size.
+    So GALD-Net's, DGCNet's, CCNet's, DANet's, DFN's, PSPNet's and PSANet's releases evaluate; they
+    differ in what the protocol names. Tiles advance by what the overlap leaves of them, rounded up.
+    Memory: the view's scores, K x h x w float32 (float64 where exponentials are fused).
 
     Args:
-        image: (H, W, 3) uint8, RGB.
+        view: (1, 3, h, w), resized and normalised.
         protocol: with a tile.
-        scores_of: returns the logits (K, h, w) of an (h, w, 3) tile.
-        resize: resizes logits (1, K, h, w) to a height and width.
-
-    Returns:
-        (K, H, W): mean logits, or mean probabilities if the protocol fuses those.
+        scale: at which the image is read, one of ``scales``.
+        logits_of: returns the logits (1, K, H, W) of a (1, 3, H, W) tile.
+        black: (1, 3, 1, 1), a black pixel, normalised.
     """
-    height, width = image.shape[:2]
+    height, width = view.shape[-2:]
+    tile = protocol.tile_at(scale)
+    fill = black if protocol.fill == "black" else torch.zeros_like(black)
+    window = _pad_small(view, tile, protocol, fill)
+    rows, columns = (
+        min(side, full) for side, full in zip(tile, window.view.shape[-2:], strict=True)
+    )
     total: Tensor | None = None
-    for scale in protocol.scales:
-        seen = scaled(protocol.input_of((height, width)), scale)
-        for mirrored in (False, True)[: 1 + protocol.flip]:
-            scores = _slide_once(image, seen, mirrored, protocol, scores_of)
-            scores = resize(scores, height, width)
-            if protocol.fusion == "prob":
-                scores = scores.softmax(1)
-            total = scores if total is None else total.add_(scores)
+    counts = view.new_zeros(window.view.shape[-2:])
+    for top, left in _places(window.view, (rows, columns), protocol):
+        piece = window.view[..., top : top + rows, left : left + columns]
+        h, w = piece.shape[-2:]
+        scores = _tile_scores(_fill_up(piece, (rows, columns), fill), protocol, logits_of)
+        if total is None:
+            total = scores.new_zeros((1, scores.shape[1], *window.view.shape[-2:]))
+        total[..., top : top + h, left : left + w] += scores[..., :h, :w]
+        counts[top : top + h, left : left + w] += 1
     assert total is not None
-    return total.div_(len(protocol.scales) * (1 + protocol.flip))[0]
+    if protocol.overlaps == "mean":
+        total.div_(counts)
+    return total[..., window.top : window.top + height, window.left : window.left + width]
 
 
-def _slide_once(
-    image: Pixels,
-    seen: Size,
-    mirrored: bool,
-    protocol: Protocol,
-    scores_of: Callable[[Pixels], Tensor],
-) -> Tensor:
-    """Return the logits (1, K, h, w) of an image of another size, as they lie in the image."""
-    view = resize_image(image, seen)
-    view = view[:, ::-1] if mirrored else view
+def _pad_small(view: Tensor, tile: Size, protocol: Protocol, fill: Tensor) -> Window:
+    """Return a view that is as large as the tile at least, unless the tile is to shrink."""
+    height, width = view.shape[-2:]
+    down, right = max(0, tile[0] - height), max(0, tile[1] - width)
+    if protocol.small == "shrink" or not (down or right):
+        return Window(view, 0, 0)
+    top, left = (down // 2, right // 2) if protocol.small == "center" else (0, 0)
+    padded = fill.expand(1, 3, height + down, width + right).clone()
+    padded[..., top : top + height, left : left + width] = view
+    return Window(padded, top, left)
 
-    def tile_scores(top: int, left: int, height: int, width: int) -> Tensor:
-        return scores_of(view[top : top + height, left : left + width])
 
-    assert protocol.tile is not None
-    bands = blend_rows(seen, protocol.tile, protocol.overlap, tile_scores, even=True)
-    scores = torch.cat([band.clone() for _, band in bands], 1)[None]
-    return scores.flip(-1) if mirrored else scores
+def _places(view: Tensor, tile: Size, protocol: Protocol) -> Iterator[tuple[int, int]]:
+    """Yield the upper left corner of every tile, row by row."""
+    shift = protocol.last == "shift"
+    tops, lefts = (
+        tile_starts(full, side, protocol.overlap, shift_last=shift)
+        for full, side in zip(view.shape[-2:], tile, strict=True)
+    )
+    return ((top, left) for top in tops for left in lefts)
+
+
+def _fill_up(piece: Tensor, tile: Size, fill: Tensor) -> Tensor:
+    """Return a tile that ends beyond its view with its rest filled."""
+    down, right = tile[0] - piece.shape[-2], tile[1] - piece.shape[-1]
+    if not (down or right):
+        return piece
+    return F.pad(piece - fill, (0, right, 0, down)) + fill
+
+
+def _tile_scores(tile: Tensor, protocol: Protocol, logits_of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the scores of one tile: its logits, or fused with those of its flipped copy."""
+    scores = logits_of(tile)
+    if not protocol.per_tile:
+        return scores
+    both = [scores]
+    if protocol.flip:
+        both.append(logits_of(tile.flip(-1)).flip(-1))
+    if protocol.fusion == "exp":
+        total = torch.stack(both).sum(0)
+        if total.device.type == "mps":  # which has no float64
+            return total.clamp_(max=MOST_FLOAT32).exp_()
+        return total.double().clamp_(max=MOST).exp_()
+    if protocol.fusion == "prob":
+        both = [scores.softmax(1) for scores in both]
+    return torch.stack(both).mean(0)

@@ -9,23 +9,24 @@ import torch
 from torch import Tensor
 
 from dseg.errors import DsegError
+from dseg.protocol import Size
 
-Size = tuple[int, int]
 
-
-def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
+def tile_starts(length: int, tile: int, overlap: float, *, shift_last: bool = True) -> list[int]:
     """Return where tiles of that length start so that they cover a side; the last ends with it.
 
     Args:
-        overlap: share of a tile that its neighbour covers again, at least; 0 to below 1.
+        overlap: fraction of a tile that its neighbour covers again, at least; 0 to below 1.
+        shift_last: where False, the last tile starts a step after the one before it, and may end
+            beyond the side.
     """
     if not 0 <= overlap < 1:
-        raise DsegError(f"An overlap of {overlap} is not a share.", hint="use 0 to below 1.")
+        raise DsegError(f"An overlap of {overlap} is not a fraction.", hint="use 0 to below 1.")
     if tile >= length:
         return [0]
     step = max(1, math.ceil(round(tile * (1 - overlap), 6)))  # 24 of 36 at 1/3, not 25
     count = math.ceil((length - tile) / step) + 1
-    return [min(index * step, length - tile) for index in range(count)]
+    return [min(index * step, length - tile if shift_last else length) for index in range(count)]
 
 
 def ramp(length: int, overlap: float) -> Tensor:
@@ -40,20 +41,17 @@ def blend_rows(
     tile: Size,
     overlap: float,
     scores_of: Callable[[int, int, int, int], Tensor],
-    *,
-    even: bool = False,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Blend the scores of overlapping tiles and give away every band of rows once it is final.
+    """Blend the scores of overlapping tiles; yield each band of rows as soon as it is complete.
 
     Memory: one band of K x tile height x image width float32, whatever the image's height. A
-    band is given away for as long as the caller does not ask for the next one.
+    band is valid until the caller asks for the next one.
 
     Args:
         size: (height, width) of the image.
         tile: (height, width) of a tile.
-        overlap: share of a tile that its neighbour covers again.
+        overlap: fraction of a tile that its neighbour covers again.
         scores_of: returns the (K, h, w) scores of the tile at (top, left, h, w).
-        even: a tile counts as much at its rim as inside.
 
     Yields:
         The first row of a band, and its weighted mean scores (K, rows, width).
@@ -61,7 +59,7 @@ def blend_rows(
     height, width = size
     rows, columns = min(tile[0], height), min(tile[1], width)
     tops, lefts = tile_starts(height, rows, overlap), tile_starts(width, columns, overlap)
-    down, across = (torch.ones(side) if even else ramp(side, overlap) for side in (rows, columns))
+    down, across = (ramp(side, overlap) for side in (rows, columns))
     window = down[:, None] * across
     weight_across = torch.zeros(width)
     for left in lefts:
@@ -79,7 +77,7 @@ def blend_rows(
         weight_down += down
         final = below - top
         weights = (weight_down[:final, None] * weight_across).to(band.device)
-        yield top, band[:, :final].div_(weights)  # in place: these rows are given away
+        yield top, band[:, :final].div_(weights)  # in place: these rows are yielded
         _move_up(band, final)
         _move_up(weight_down[None], final)
 

@@ -6,15 +6,27 @@ from difflib import get_close_matches
 
 from dseg.errors import DsegError
 from dseg.registry.attention import ATTENTION
+from dseg.registry.bisenet import BISENETS
 from dseg.registry.denseaspp import DENSEASPP
+from dseg.registry.espnet import ESPNETS
 from dseg.registry.gald import GALD_NETS
 from dseg.registry.pyramids import PYRAMIDS
 from dseg.registry.realtime import REALTIME
+from dseg.registry.semseg import SEMSEG_NETS
 from dseg.registry.spec import ModelSpec
 
 __all__ = ["MODELS", "ModelSpec", "find_model", "plain_name"]
 
-MODELS: dict[str, ModelSpec] = {**DENSEASPP, **REALTIME, **GALD_NETS, **ATTENTION, **PYRAMIDS}
+MODELS: dict[str, ModelSpec] = {
+    **DENSEASPP,
+    **REALTIME,
+    **BISENETS,
+    **ESPNETS,
+    **GALD_NETS,
+    **ATTENTION,
+    **SEMSEG_NETS,
+    **PYRAMIDS,
+}
 
 
 def plain_name(name: str) -> str:

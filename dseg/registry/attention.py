@@ -4,15 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
-from dseg.registry.sources import CAFFE, SEMSEG, TRAMAC, UNDIVIDED
+from dseg.protocol import Protocol
+from dseg.registry.sources import CAFFE, SCALES_TO_175, TRAMAC, UNDIVIDED, VOC, sliding
 from dseg.registry.spec import ModelSpec, from_255
 
 DA: dict[str, Any] = {"title": "DANet", "paper": "Fu et al., CVPR 2019"}
-DANET: dict[str, Any] = {**DA, "source": "github.com/junfu1115/DANet", "recipe": "danet"}
+DANET: dict[str, Any] = {
+    **DA,
+    "source": "github.com/junfu1115/DANet",
+    "licence": "MIT",
+    "recipe": "danet",
+    "authors": Protocol(
+        long_side=2048,
+        resample="bilinear-corners",
+        tile=(768, 768),
+        sliding=True,
+        flip=True,
+        fusion="exp",
+        per_tile=True,
+        small="corner",
+        fill="black",
+        last="pad",
+    ),
+    "multi_scales": SCALES_TO_175,
+}
 DANET_TRAMAC: dict[str, Any] = {**DA, **TRAMAC, "target": "danet:TramacDANet", "recipe": "danet"}
 CCNET: dict[str, Any] = {
     **CAFFE,
     "source": "github.com/speedinghzl/CCNet",
+    "licence": "MIT",
+    "authors": sliding(769),
+    "inplace_abn": True,
     "title": "CCNet",
     "paper": "Huang et al., ICCV 2019",
     "target": "ccnet:CCNet",
@@ -20,6 +42,7 @@ CCNET: dict[str, Any] = {
 }
 EMANET: dict[str, Any] = {
     "source": "github.com/XiaLiPKU/EMANet",
+    "protocol": Protocol(pad_multiple=8, pad_remainder=1),
     "title": "EMANet",
     "paper": "Li et al., ICCV 2019",
     "target": "emanet:EMANet",
@@ -37,16 +60,12 @@ OCNET: dict[str, Any] = {
     "source": "github.com/PkuRainBow/OCNet.pytorch",
     "mean": from_255(102.9801, 115.9465, 122.7717),  # of blue first, as the release has it
     "std": UNDIVIDED,
+    "authors": Protocol(resample="bilinear-corners"),
+    "multi_scales": (0.75, 1.0, 1.25),
+    "inplace_abn": True,
     "recipe": "ocnet",
 }
 OCNET_TRAMAC: dict[str, Any] = {**OC, **TRAMAC, "recipe": "ocnet"}
-PSANET: dict[str, Any] = {
-    **SEMSEG,
-    "title": "PSANet",
-    "paper": "Zhao et al., ECCV 2018",
-    "target": "psanet:PSANet",
-    "recipe": "psanet",
-}
 
 ATTENTION: dict[str, ModelSpec] = {
     "danet_r50": ModelSpec(
@@ -64,6 +83,8 @@ ATTENTION: dict[str, ModelSpec] = {
         params=66_435_285,
         macs=2_837_782_200_320,
         goldens=("danet_r101_danet",),
+        weights="DANet101.pth.tar",
+        link="drive.google.com/open?id=1XmpFEF-tbPH0Rmv4eKRxYJngr3pTbj6p",
         published="Cityscapes val 79.93 (single scale), test 81.5",
         score=79.93,
     ),
@@ -87,8 +108,18 @@ ATTENTION: dict[str, ModelSpec] = {
         params=66_558_036,
         macs=2_310_014_402_304,
         goldens=("ccnet_r101_ccnet",),
+        link="drive.google.com/open?id=1IxXm8qxKmfDPVRtT8uuDNEvSQsNVTfLC",
         published="Cityscapes val 79.74 (single scale), 80.0 (with OHEM), test 81.4",
         score=79.74,
+    ),
+    "ccnet_r101_r1": ModelSpec(
+        **CCNET,
+        kwargs={"depth": 101, "recurrence": 1},
+        params=66_558_036,
+        macs=2_291_779_721_856,
+        link="drive.google.com/open?id=13j06I4e50T41j_2HQl4sksrLZihax94L",
+        published="Cityscapes val 77.91 (single scale)",
+        score=77.91,
     ),
     "emanet_r50": ModelSpec(
         **EMANET,
@@ -105,6 +136,16 @@ ATTENTION: dict[str, ModelSpec] = {
         goldens=("emanet_r101_emanet",),
         published="Cityscapes val 81.14 (single scale, OHEM), test 81.9 (multi-scale)",
         score=81.14,
+    ),
+    "emanet_r101_voc": ModelSpec(
+        **EMANET,
+        **VOC,
+        kwargs={"depth": 101},
+        params=53_773_525,
+        macs=1_847_381_196_800,
+        weights="emanet/final.pth",
+        link="drive.google.com/open?id=11GbUBfpWnt000Hy6FI32tppHc7QxczPO",
+        licence="GPL-3.0 (the repository's)",
     ),
     "glore_r50": ModelSpec(
         **GLORE,
@@ -197,23 +238,5 @@ ATTENTION: dict[str, ModelSpec] = {
         params=64_677_075,
         macs=2_234_070_859_776,
         goldens=("ocnet_asp_r50_tramac",),
-    ),
-    "psanet_r50": ModelSpec(
-        **PSANET,
-        kwargs={"depth": 50},
-        params=55_354_835,
-        macs=1_679_016_591_360,
-        goldens=("psanet_r50_semseg",),
-        published="Cityscapes val 77.45 (single scale), 78.18 (multi-scale)",
-        score=77.45,
-    ),
-    "psanet_r101": ModelSpec(
-        **PSANET,
-        kwargs={"depth": 101},
-        params=74_346_963,
-        macs=2_299_639_365_632,
-        goldens=("psanet_r101_semseg",),
-        published="Cityscapes val 78.42 (single scale), 79.40 (multi-scale); the paper: test 80.1",
-        score=78.42,
     ),
 }

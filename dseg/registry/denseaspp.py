@@ -33,6 +33,7 @@ D161: dict[str, Any] = {
     "kwargs": {"depth": 161, "mid": 512, "growth": 128},
     "params": 35_395_427,
     "weights": "denseASPP161.pkl",
+    "link": "drive.google.com/file/d/1sCr-OkMUayaHAijdQrzndKk2WW78MVZG",
 }
 D169: dict[str, Any] = {
     **DEEPMOTION,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dseg.registry.sources import GALD_RELEASE
+from dseg.registry.sources import DECOUPLE, GALD_RELEASE, sliding
 from dseg.registry.spec import ModelSpec
 
 GALD: dict[str, Any] = {
@@ -16,6 +16,8 @@ GALD: dict[str, Any] = {
 }
 DGCNET: dict[str, Any] = {
     "source": "github.com/lxtGH/GALD-DGCNet",
+    "licence": "MIT",
+    "authors": sliding(832),
     "title": "DGCNet",
     "paper": "Zhang et al., BMVC 2019",
     "target": "dgcnet:DGCNet",
@@ -48,6 +50,8 @@ GALD_NETS: dict[str, ModelSpec] = {
         params=48_784_595,
         macs=1_676_516_527_104,
         goldens=("dgcnet_r50_gald",),
+        weights="DualSeg_res50_final.pth",
+        link="drive.google.com/file/d/13HnKtJLyCVK7-e0OtQeLrsJub4IO2t0R",
         published="Cityscapes val 79.6 to 79.8 (the release)",
         score=79.6,
     ),
@@ -57,12 +61,16 @@ GALD_NETS: dict[str, ModelSpec] = {
         params=67_776_723,
         macs=2_304_431_164_416,
         goldens=("dgcnet_r101_gald",),
+        link="drive.google.com/file/d/1xgePAXsXGummOfTo3XFPKUoe5-1QZcIy",
         published="Cityscapes val 80.3 to 80.4 (the release), test 82.0 (the paper)",
         score=80.3,
     ),
     "gff_wr38": ModelSpec(
         **GFF,
-        source="github.com/lxtGH/DecoupleSegNets",
+        **DECOUPLE,
+        weights="GFFNet_Betst",
+        link="drive.google.com/file/d/1wPF49PEdYHIvVLIAO5AsiEfc8ZmNkDY5",
+        licence="MIT",
         target="gff:WideGFFNet",
         params=141_103_808,
         macs=6_470_100_844_544,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dseg.registry.sources import DECOUPLE, GALD_RELEASE, SEMSEG, TRAMAC
+from dseg.protocol import Protocol
+from dseg.registry.semseg import PSP
+from dseg.registry.sources import DECOUPLE, GALD_RELEASE, SCALES_TO_175, TRAMAC, VOC
 from dseg.registry.spec import ModelSpec
 
-PSP: dict[str, Any] = {"title": "PSPNet", "paper": "Zhao et al., CVPR 2017"}
-PSPNET: dict[str, Any] = {**PSP, **SEMSEG, "target": "pspnet:PSPNet", "recipe": "semseg"}
 PSPNET_GALD: dict[str, Any] = {
     **PSP,
     **GALD_RELEASE,
@@ -21,13 +21,17 @@ PSPNET_TRAMAC: dict[str, Any] = {
     "target": "pspnet:TramacPSPNet",
     "recipe": "semseg",
 }
-VOC: dict[str, Any] = {"num_classes": 21, "label_space": "voc"}
 V3: dict[str, Any] = {"title": "DeepLabV3", "paper": "Chen et al., arXiv 1706.05587"}
 DEEPLABV3: dict[str, Any] = {
     **V3,
     "target": "deeplabv3:DeepLabV3",
     "source": "github.com/pytorch/vision",
     "recipe": "deeplabv3",
+}
+TORCHVISION: dict[str, Any] = {  # its preset
+    **VOC,
+    "protocol": Protocol(short_side=520, resample="bilinear-antialias"),
+    "licence": "BSD-3-Clause",
 }
 DEEPLABV3_TRAMAC: dict[str, Any] = {
     **V3,
@@ -52,13 +56,32 @@ DFN: dict[str, Any] = {
     "title": "DFN",
     "paper": "Yu et al., CVPR 2018",
     "source": "github.com/ycszen/TorchSeg",
+    "licence": "MIT",
+    "multi_scales": SCALES_TO_175,
     "target": "dfn:DFN",
     "recipe": "dfn",
 }
+
+
+def _dfn(crop: int) -> Protocol:
+    """Return TorchSeg's evaluation: probabilities of crops, summed where they overlap."""
+    return Protocol(
+        resample="bilinear",
+        restore="bilinear",
+        tile=(crop, crop),
+        sliding=True,
+        fusion="prob",
+        per_tile=True,
+        small="center",
+        overlaps="sum",
+    )
+
+
 REFINENET: dict[str, Any] = {
     "title": "RefineNet",
     "paper": "Lin et al., CVPR 2017",
     "source": "github.com/DrSleep/refinenet-pytorch",
+    "protocol": Protocol(upsample="bicubic"),
     "target": "refinenet:RefineNet",
     "recipe": "refinenet",
 }
@@ -82,24 +105,6 @@ DSSPN: dict[str, Any] = {
 }
 
 PYRAMIDS: dict[str, ModelSpec] = {
-    "pspnet_r50": ModelSpec(
-        **PSPNET,
-        kwargs={"depth": 50},
-        params=46_715_347,
-        macs=1_472_840_335_360,
-        goldens=("pspnet_r50_semseg",),
-        published="Cityscapes val 77.30 (single scale), 78.38 (multi-scale)",
-        score=77.3,
-    ),
-    "pspnet_r101": ModelSpec(
-        **PSPNET,
-        kwargs={"depth": 101},
-        params=65_707_475,
-        macs=2_093_463_109_632,
-        goldens=("pspnet_r101_semseg",),
-        published="Cityscapes val 78.63 (single scale), 79.29 (multi-scale); the paper: test 78.4",
-        score=78.63,
-    ),
     "pspnet_r50_gald": ModelSpec(
         **PSPNET_GALD,
         kwargs={"depth": 50},
@@ -144,20 +149,22 @@ PYRAMIDS: dict[str, ModelSpec] = {
     ),
     "deeplabv3_r50_voc": ModelSpec(
         **DEEPLABV3,
-        **VOC,
+        **TORCHVISION,
         kwargs={"depth": 50},
         params=39_638_869,
         macs=1_308_631_760_896,
         weights="deeplabv3_resnet50_coco-cd0a2569.pth",
+        link="download.pytorch.org/models/deeplabv3_resnet50_coco-cd0a2569.pth",
         published="COCO val2017 66.4, of Pascal VOC's 21 classes",
     ),
     "deeplabv3_r101_voc": ModelSpec(
         **DEEPLABV3,
-        **VOC,
+        **TORCHVISION,
         kwargs={"depth": 101},
         params=58_630_997,
         macs=1_929_254_535_168,
         weights="deeplabv3_resnet101_coco-586e9e4e.pth",
+        link="download.pytorch.org/models/deeplabv3_resnet101_coco-586e9e4e.pth",
         published="COCO val2017 67.4, of Pascal VOC's 21 classes",
     ),
     "deeplabv3_r50_tramac": ModelSpec(
@@ -190,6 +197,7 @@ PYRAMIDS: dict[str, ModelSpec] = {
     ),
     "dfn_r50": ModelSpec(
         **DFN,
+        authors=_dfn(800),
         kwargs={"depth": 50},
         params=69_220_316,
         macs=2_029_030_604_800,
@@ -197,10 +205,12 @@ PYRAMIDS: dict[str, ModelSpec] = {
     ),
     "dfn_r101": ModelSpec(
         **DFN,
+        authors=_dfn(800),
         kwargs={"depth": 101},
         params=88_212_444,
         macs=2_184_186_298_368,
         goldens=("dfn_r101_torchseg",),
+        link="drive.google.com/open?id=1QGM652rWQWZx83oe2A5r48HGYtfZCRrm",
         published="Cityscapes val 79.09 (single scale), 80.41 (multi-scale and flip); "
         "the paper: test 79.3, with coarse labels 80.3",
         score=79.09,
@@ -244,5 +254,26 @@ PYRAMIDS: dict[str, ModelSpec] = {
         macs=1_831_982_694_400,
         published="Cityscapes test 77.8, as later papers quote it",
         score=77.8,
+    ),
+    "dfn_r101_voc": ModelSpec(
+        **DFN,
+        **VOC,
+        authors=_dfn(512),
+        kwargs={"depth": 101},
+        params=88_339_058,
+        macs=2_200_776_867_840,
+        link="drive.google.com/open?id=1dK5v1oakTMP1UKMARfYf5kdBP15mEgiL",
+        published="VOC 2012 val 79.40 (single scale)",
+    ),
+    "refinenet_r101_voc": ModelSpec(
+        **REFINENET,
+        **VOC,
+        kwargs={"depth": 101},
+        params=118_052_437,
+        macs=2_103_191_797_760,
+        weights="rf101_voc.pth.tar",
+        link="cloudstor.aarnet.edu.au/plus/s/Owmttk9bdPROwc6/download",
+        licence="BSD-2-Clause, academic use",
+        published="VOC 2012 val 80.5",
     ),
 }

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from dseg.registry.sources import CAFFE, UNDIVIDED
+from dseg.registry.sources import CAFFE, FAST_SEG, UNDIVIDED
 from dseg.registry.spec import ModelSpec, from_255
 
 CAMVID: dict[str, Any] = {"num_classes": 11, "label_space": "camvid"}
-FAST_SEG: dict[str, Any] = {"source": "github.com/lxtGH/Fast_Seg"}
 DABNET: dict[str, Any] = {
     "title": "DABNet",
     "paper": "Li et al., BMVC 2019",
     "target": "dabnet:DABNet",
     "std": UNDIVIDED,
     "source": "github.com/Reagan1311/DABNet",
+    "licence": "MIT",
 }
 DFSEG: dict[str, Any] = {
     **FAST_SEG,
@@ -23,17 +23,11 @@ DFSEG: dict[str, Any] = {
     "target": "dfseg:DFSeg",
     "recipe": "fastseg",
 }
-BISENET: dict[str, Any] = {"title": "BiSeNet", "paper": "Yu et al., ECCV 2018"}
-COINCHEUNG: dict[str, Any] = {
-    "source": "github.com/CoinCheung/BiSeNet",
-    "mean": (0.3257, 0.369, 0.3223),
-    "std": (0.2112, 0.2148, 0.2115),
-}
-ESPNET: dict[str, Any] = {**FAST_SEG, "paper": "Mehta et al., ECCV 2018", "recipe": "espnet"}
 SWIFTNET: dict[str, Any] = {"title": "SwiftNet", "paper": "Orsic et al., CVPR 2019"}
 ORSIC: dict[str, Any] = {
     **SWIFTNET,
     "source": "github.com/orsic/swiftnet",
+    "licence": "GPL-3.0 (the repository's)",
     "mean": from_255(73.15, 82.9, 72.3),
     "std": from_255(47.67, 48.49, 47.73),
 }
@@ -45,6 +39,8 @@ REALTIME: dict[str, ModelSpec] = {
         macs=40_881_520_640,
         mean=from_255(73.1583251953125, 82.90901947021484, 72.39240264892578),
         goldens=("dabnet_cityscapes_reagan",),
+        real_files=("dabnet_paddle/best.params",),
+        link="drive.google.com/open?id=1ZKGBQogSqxyKD-QIJgzyDXw2TR0HUePA",
         published="Cityscapes val 69.57, test 70.07",
         score=69.57,
         measured="CamVid test 50.1 over 10 mapped classes (22 epochs)",
@@ -57,6 +53,7 @@ REALTIME: dict[str, ModelSpec] = {
         macs=40_813_625_344,
         mean=from_255(99.62540435791016, 103.329833984375, 105.65775299072266),
         goldens=("dabnet_camvid_reagan",),
+        link="drive.google.com/open?id=1EPyv9-FUQwr_23w3kLwwiFKD13uRyFRk",
         published="CamVid test 66.72 at 360x480, trained on train and val",
         measured="CamVid test 43.8 (15 epochs)",
         recipe="dabnet_camvid",
@@ -71,6 +68,8 @@ REALTIME: dict[str, ModelSpec] = {
         macs=129_043_337_216,
         goldens=("icnet_fastseg",),
         weights="icnet_final.pth",
+        link="drive.google.com/open?id=1A6z87_GCHEuKeZfbGpEvnkZ0POdW2Q_U",
+        licence="Apache-2.0",
         published="Cityscapes val 74.5 (whole image, ResNet-50 of full width)",
         score=74.5,
         recipe="icnet",
@@ -89,44 +88,6 @@ REALTIME: dict[str, ModelSpec] = {
         macs=92_269_117_440,
         goldens=("dfsegv2_fastseg",),
     ),
-    "bisenetv1": ModelSpec(
-        **BISENET,
-        **COINCHEUNG,
-        target="bisenet:BiSeNet",
-        params=13_275_539,
-        macs=118_338_256_896,
-        goldens=("bisenetv1_coincheung",),
-        weights="model_final_v1_city_new.pth",
-        published="Cityscapes val 75.44 (single scale), 77.45 (multi-scale), 78.86 (and crops); "
-        "the paper: test 74.7",
-        score=75.44,
-        recipe="bisenetv1",
-    ),
-    "bisenet_fastseg": ModelSpec(
-        **BISENET,
-        **FAST_SEG,
-        **CAFFE,
-        target="bisenet:DeepStemBiSeNet",
-        params=13_042_643,
-        macs=163_584_376_832,
-        goldens=("bisenet_fastseg",),
-        published="none of this version; the paper: Cityscapes test 74.7",
-        recipe="fastseg",
-    ),
-    "bisenetv2": ModelSpec(
-        **COINCHEUNG,
-        title="BiSeNetV2",
-        paper="Yu et al., IJCV 2021",
-        target="bisenetv2:BiSeNetV2",
-        params=3_358_627,
-        macs=98_413_199_360,
-        goldens=("bisenetv2_coincheung",),
-        weights="model_final_v2_city.pth",
-        published="Cityscapes val 74.95 (single scale), 76.53 (multi-scale), 77.08 (and crops); "
-        "the paper: test 72.6",
-        score=74.95,
-        recipe="bisenetv2",
-    ),
     "dfanet": ModelSpec(
         **FAST_SEG,
         title="DFANet A",
@@ -139,37 +100,6 @@ REALTIME: dict[str, ModelSpec] = {
         score=71.3,
         recipe="dfanet",
     ),
-    "espnet": ModelSpec(
-        **ESPNET,
-        title="ESPNet",
-        target="espnet:ESPNet",
-        kwargs={"p": 2, "q": 8},
-        params=363_462,
-        macs=18_681_135_104,
-        published="Cityscapes val 61.4, test 60.3 (read at 512x1024)",
-        score=61.4,
-        measured="CamVid test 37.1 (45 epochs)",
-    ),
-    "espnet_q3": ModelSpec(
-        **ESPNET,
-        title="ESPNet",
-        target="espnet:ESPNet",
-        kwargs={"p": 2, "q": 3},
-        params=201_542,
-        macs=13_438_255_104,
-        goldens=("espnet_fastseg",),
-    ),
-    "espnet_c": ModelSpec(
-        **ESPNET,
-        title="ESPNet-C",
-        target="espnet:ESPNetC",
-        kwargs={"p": 2, "q": 8},
-        params=349_193,
-        macs=13_872_234_496,
-        goldens=("espnetc_fastseg",),
-        published="Cityscapes val 53.3 (read at 512x1024)",
-        score=53.3,
-    ),
     "swiftnet_r18": ModelSpec(
         **ORSIC,
         target="swiftnet:SwiftNet",
@@ -177,6 +107,8 @@ REALTIME: dict[str, ModelSpec] = {
         params=11_797_071,
         macs=103_566_133_248,
         goldens=("swiftnet_rn18_single_orsic",),
+        weights="rn18_single_scale/model_best.pt",
+        link="drive.google.com/open?id=1DqX-N-nMtGG9QfMY_cKtULCKTfEuV4WT",
         published="Cityscapes test 75.5",
         score=75.5,
         recipe="swiftnet",
@@ -197,6 +129,8 @@ REALTIME: dict[str, ModelSpec] = {
         params=12_056_275,
         macs=128_192_610_304,
         goldens=("swiftnet_rn18_pyramid_orsic",),
+        weights="rn18_pyramid/model_best.pt",
+        link="drive.google.com/open?id=1DqX-N-nMtGG9QfMY_cKtULCKTfEuV4WT",
         recipe="swiftnet_pyramid",
     ),
     "swiftnet_pyramid_r34": ModelSpec(
@@ -235,7 +169,10 @@ REALTIME: dict[str, ModelSpec] = {
         params=1_138_051,
         macs=6_708_323_168,
         goldens=("fastscnn_fastseg",),
-        published="Cityscapes test 68.0",
+        weights="fast_scnn_citys.pth",
+        link="github.com/Tramac/Fast-SCNN-pytorch/blob/master/weights/fast_scnn_citys.pth",
+        licence="Apache-2.0",
+        published="the paper: Cityscapes test 68.0; the file: val 54.84",
         score=68.0,
         measured="CamVid test 42.9 (100 epochs)",
         recipe="fastscnn",

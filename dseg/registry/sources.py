@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dseg.protocol import Protocol
 from dseg.registry.spec import from_255
 
 UNDIVIDED = from_255(1, 1, 1)  # 0..255 minus the mean, not divided
@@ -12,11 +13,33 @@ CAFFE: dict[str, Any] = {
     "mean": from_255(122.67891434, 116.66876762, 104.00698793),
     "std": UNDIVIDED,
 }
-SEMSEG: dict[str, Any] = {
-    "source": "github.com/hszhao/semseg",
-    "mean": from_255(123.675, 116.28, 103.53),
-    "std": from_255(58.395, 57.12, 57.375),
+VOC: dict[str, Any] = {"num_classes": 21, "label_space": "voc"}
+ADE20K: dict[str, Any] = {"num_classes": 150, "label_space": "ade20k"}
+COCOSTUFF: dict[str, Any] = {"num_classes": 171, "label_space": "cocostuff"}
+SCALES_TO_175 = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+
+
+def sliding(side: int) -> Protocol:
+    """Return tiles that overlap by a third, padded on the right and below, logits averaged."""
+    return Protocol(tile=(side, side), sliding=True, small="corner")
+
+
+GALD_RELEASE: dict[str, Any] = {
+    **CAFFE,
+    "source": "github.com/lxtGH/GALD-DGCNet",
+    "authors": sliding(832),
 }
-GALD_RELEASE: dict[str, Any] = {**CAFFE, "source": "github.com/lxtGH/GALD-DGCNet"}
+FAST_SEG: dict[str, Any] = {"source": "github.com/lxtGH/Fast_Seg"}
 TRAMAC: dict[str, Any] = {"source": "github.com/Tramac/awesome-semantic-segmentation-pytorch"}
-DECOUPLE: dict[str, Any] = {"source": "github.com/lxtGH/DecoupleSegNets"}
+DECOUPLE: dict[str, Any] = {
+    "source": "github.com/lxtGH/DecoupleSegNets",
+    "authors": Protocol(  # the release divides overlaps by counts of the wrong axes; here they are
+        resample="bilinear-antialias",  # averaged
+        restore="bilinear",
+        tile=(832, 832),
+        sliding=True,
+        tile_grows=True,
+        flip=True,
+    ),
+    "multi_scales": (0.5, 1.0, 2.0),
+}

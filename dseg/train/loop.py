@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dseg.datasets.base import Dataset
 from dseg.datasets.stream import Batch
 from dseg.distributed import Group
-from dseg.errors import DsegError
+from dseg.errors import DsegError, NotFiniteError
 from dseg.losses import SegLoss
 from dseg.models import Normaliser, SegModel, SegOutput
 from dseg.recipes import Recipe
@@ -91,6 +91,7 @@ class Trainer:
         self._normalise = Normaliser(model.card, device)
         self.step, self.validated_at, self.best = 0, 0, -math.inf
         self._pending: list[tuple[Tensor, list[str]]] = []  # this process's losses, unseen
+        self._latest = (math.nan, list[str]())  # the last step's loss and images
         self._losses: list[float] = []  # of the steps since the last row, all processes'
 
     @property
@@ -135,7 +136,6 @@ class Trainer:
         return Outcome(self.step, stop and not self._finished(), self.best, idle)
 
     def _finished(self) -> bool:
-        """Tell whether all steps are done and the last validation too."""
         return self.step >= self.rhythm.steps and self.validated_at == self.step
 
     def _take_step(self, parts: list[Batch]) -> None:
@@ -218,7 +218,7 @@ class Trainer:
             what = f"The weights after step {self.step} are not finite; the loss was {loss:g}"
             self._refuse(self.step, what, loss, self._pending[-1][1])
         self._losses += losses
-        self._pending = []
+        self._latest, self._pending = (losses[-1], self._pending[-1][1]), []
 
     def _refuse(self, step: int, what: str, loss: float, names: list[str]) -> None:
         lr = find_lr(self.recipe, step - 1, self.rhythm.steps)
@@ -241,14 +241,18 @@ class Trainer:
         self._see_losses()
         if self.val_set is not None:
             start = time.monotonic()
-            found = validate(
-                self.scored,
-                self.val_set,
-                self.group,
-                device=str(self.device),
-                draw=self.rhythm.draw if self.group.main else 0,
-                stopping=self.stopping if self.group.world_size == 1 else lambda: False,
-            )
+            try:
+                found = validate(
+                    self.scored,
+                    self.val_set,
+                    self.group,
+                    device=str(self.device),
+                    draw=self.rhythm.draw * self.group.main,
+                    stopping=self.stopping if self.group.world_size == 1 else lambda: False,
+                )
+            except NotFiniteError:
+                what = f"Scores after step {self.step} are not finite"
+                self._refuse(self.step, what, *self._latest)
             if found is None:
                 return False
             better = found.mean_iou > self.best

@@ -101,9 +101,10 @@ def run_training(
 def make_model(
     settings: Settings, dataset: Dataset, group: Group, device: torch.device, conditions: Conditions
 ) -> tuple[SegModel, str]:
-    """Build the network with its first weights, on its device; say what a backbone's file gave."""
+    """Build the network with its first weights, on its device; say what its files gave."""
     torch.manual_seed(settings.seed)
     outputs = dataset.space.num_classes
+    remarks: list[str] = []
     if settings.weights:
         model = load_model(
             settings.model,
@@ -111,17 +112,19 @@ def make_model(
             num_classes=outputs,
             reset_head=settings.reset_head,
             inplace_norms=settings.inplace_abn,
+            raw_weights=settings.raw_weights,
+            on_note=remarks.append,
         )
     else:
         takes_aux = "aux" in signature(find_class(settings.model)).parameters
         options = {"aux": True} if takes_aux and settings.recipe.aux_weight else {}
         model = build_model(settings.model, outputs, **options)
-    taken = ""
     if settings.backbone_weights:
         source = settings.backbone_weights
         file = group.from_main(lambda: find_backbone_weights(model, source))  # one download
-        taken = f"backbone: {load_backbone(model, file)}"
-    model.card = replace(model.card, label_space=dataset.space, scores={})
+        remarks.append(f"backbone: {load_backbone(model, file)}")
+    card = model.card.at_own_size()
+    model.card = replace(card, label_space=dataset.space, outputs=(), scores={})
     if conditions.checkpoint_activations and not checkpoint_activations(model):
         raise DsegError(
             f"{settings.model} has no dense blocks whose activations could be computed twice.",
@@ -134,7 +137,7 @@ def make_model(
         model = synchronised
     if conditions.compile:
         model.compile()
-    return model, taken
+    return model, " ".join(remarks)
 
 
 def make_rhythm(recipe: Recipe, conditions: Conditions, samples: int) -> Rhythm:

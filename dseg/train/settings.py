@@ -35,8 +35,9 @@ class Settings:
         recipe: with all overrides.
         weights: checkpoint that training starts from; "" for fresh weights.
         reset_head: whether that checkpoint's classifier is left out.
-        inplace_abn: whether it was trained with in-place activated batch norm; older runs do not
-            say.
+        inplace_abn: whether it was trained with in-place activated batch norm; None where its
+            keys decide.
+        raw_weights: whether, of a checkpoint with averaged weights, the others are taken.
         backbone_weights: ``imagenet``, a file, or "".
         seed: of weights, order and augmentation.
         deterministic: whether only reproducible algorithms are used.
@@ -61,7 +62,8 @@ class Settings:
     amp: str
     on_bad_data: str
     world_size: int
-    inplace_abn: bool = False
+    inplace_abn: bool | None = None
+    raw_weights: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as JSON has them: lists for tuples."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dseg.datasets.base import Dataset, Pair
 from dseg.distributed import Group
+from dseg.errors import NotFiniteError
 from dseg.evaluate.confusion import class_iou, mean_of_present, pixel_accuracy
 from dseg.labels import IGNORE
 from dseg.models import SegModel
@@ -48,7 +49,7 @@ def validate(
     draw: int = 0,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Validation | None:
-    """Score a network on a split, its images dealt out to the processes.
+    """Score a network on a split, its images sharded over the processes.
 
     Args:
         model: left in evaluation mode.
@@ -60,6 +61,7 @@ def validate(
         stopping: asked after each image whether to give up, in which case None is returned.
 
     Raises:
+        NotFiniteError: the network's scores of an image are NaN or infinite, in any process.
         DsegError: an image or mask cannot be read.
     """
     predictor = Predictor(model, device=device)
@@ -67,18 +69,26 @@ def validate(
     matrix = np.zeros((size, size), np.int64)
     drawn: list[tuple[str, Pair, NDArray[np.uint8]]] = []
     indices = group.shard(range(len(dataset)))
+    broken: NotFiniteError | None = None
     with ThreadPoolExecutor(1) as ahead:  # decodes while the network computes
         waiting = [ahead.submit(read or dataset.read, index) for index in indices[:2]]
         for place, index in enumerate(indices):
             pair = waiting.pop(0).result()
             if place + 2 < len(indices):
                 waiting.append(ahead.submit(read or dataset.read, indices[place + 2]))
-            prediction = predictor(pair.image)
+            try:
+                prediction = predictor(pair.image)
+            except NotFiniteError as fault:  # told to the others once they are done, too
+                broken = fault
+                break
             matrix += count_pixels(pair.train_ids, prediction, size)
             if place < draw:
                 drawn.append((dataset.samples[index].name, pair, prediction))
             if stopping():
                 return None
+    faults = [fault for fault in group.gather(broken) if fault is not None]
+    if faults:
+        raise faults[0]
     return score(group.sum_counts(matrix), dataset, tuple(drawn))
 
 

@@ -98,7 +98,7 @@ def _tables(space: LabelSpace, source: Coding, target: Coding) -> Tables:
         for (red, green, blue), label_id in space.label_id_of_color().items():
             of_color[red | green << 8 | blue << 16] = finished[label_id]
     elif source == "train-ids":
-        of_value[IGNORE] = finished[space.ignored_ids[0]]
+        of_value[IGNORE] = _finish(space, target, space.void_label_id)
         of_value[: space.num_classes] = [finished[label_id] for label_id in space.label_ids]
     else:
         for label_id, result in finished.items():

@@ -13,6 +13,7 @@ class Backbone(nn.Module):
             applied in order; a replacement of None drops the key.
         OTHER_KEY_MAPS: the same for files that name the same parts otherwise.
         ABSENT: prefixes of the parts that the file lacks.
+        CLASSIFIERS: prefixes of the parts whose shape depends on the number of classes.
         torchvision_name: of the network there, such as ``densenet121``; empty if it has none.
         out_channels: of the map that ``forward`` returns.
     """
@@ -20,6 +21,7 @@ class Backbone(nn.Module):
     KEY_MAP: tuple[tuple[str, str | None], ...] = ()
     OTHER_KEY_MAPS: tuple[tuple[tuple[str, str | None], ...], ...] = ()
     ABSENT: tuple[str, ...] = ()
+    CLASSIFIERS: tuple[str, ...] = ()
     torchvision_name: str = ""
     out_channels: int
 
