@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -43,7 +44,8 @@ class Protocol:
     Attributes:
         input_size: (height, width) to which every image is resized first; None for its own.
         input_scale: resize images by this factor instead, to truncated sides.
-        short_side, long_side: resize images so that this side has so many pixels instead.
+        short_side, long_side: resize images so that this side has so many pixels instead; the other
+            one is truncated, or with the long side rounded, as the releases do.
         multiple: resize the input so that its sides are multiples of this, rounded up.
         resample: how the image is resized: ``bicubic`` and ``bilinear-antialias`` are PIL's, in
             8 bits; ``bilinear`` is without antialiasing in float32, as OpenCV resizes floats;
@@ -196,9 +198,9 @@ class Protocol:
             scale: one of ``scales``.
         """
         if self.long_side is not None:
-            seen = _by_side(size, self.long_side, max(size), scale)
+            seen = _by_side(size, round(self.long_side * scale), max(size), round)
         elif self.short_side is not None:
-            seen = _by_side(size, self.short_side, min(size), scale)
+            seen = _by_side(size, round(self.short_side * scale), min(size), math.floor)
         else:
             base = self.input_size or scaled(size, self.input_scale)
             seen = scaled(base, scale)
@@ -275,10 +277,7 @@ def scaled(size: Size, scale: float) -> Size:
     return height, width
 
 
-def _by_side(size: Size, wanted: int, side: int, scale: float) -> Size:
-    """Return a size at which the given side has the wanted pixels times a scale."""
-    target = max(1, round(wanted * scale))
-    height, width = (
-        target if length == side else max(1, round(target / side * length)) for length in size
-    )
+def _by_side(size: Size, wanted: int, side: int, rounding: Callable[[float], int]) -> Size:
+    """Return a size of the same shape at which the given side has the wanted pixels."""
+    height, width = (max(1, rounding(wanted * length / side)) for length in size)
     return height, width

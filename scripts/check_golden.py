@@ -23,6 +23,7 @@ from goldens import (  # noqa: E402
     OF_GOLDEN,
     compare_cases,
     list_goldens,
+    load_golden,
     read_contract,
     save_as_the_authors_do,
 )
@@ -38,7 +39,7 @@ def check(golden: str, contracts: Path, cases: Path) -> bool:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "authors.pth"
             save_as_the_authors_do(contract, file)
-            model = dseg.load_model(OF_GOLDEN[golden], weights=file)
+            model = load_golden(golden, file)
         for difference in compare_cases(model, cases, golden):
             passed.append(difference.passed)
             word = "pass" if difference.passed else "FAIL"

@@ -1,4 +1,4 @@
-"""Write the generated parts of README.md and weights/README.md: tables of networks, commands, files."""
+"""Write the generated tables of README.md and weights/README.md: networks, commands, files."""
 
 from __future__ import annotations
 

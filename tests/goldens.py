@@ -14,6 +14,7 @@ from golden.fill import fill_state_dict, make_input
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dseg.checkpoints import load_model
 from dseg.models import SegModel
 from dseg.registry import MODELS
 
@@ -68,6 +69,11 @@ def save_as_the_authors_do(contract: dict[str, Any], path: Path) -> None:
         torch.save({"model": state, "epoch": 80, "iteration": 0}, path)
     else:
         torch.save(state, path)
+
+
+def load_golden(golden: str, file: Path) -> SegModel:
+    """Load a golden's checkpoint, norms as they were recorded: plain, for want of in-place ones."""
+    return load_model(OF_GOLDEN[golden], weights=file, inplace_norms=False)
 
 
 def compare_cases(model: SegModel, folder: Path, golden: str) -> Iterator[Difference]:

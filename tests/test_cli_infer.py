@@ -198,7 +198,7 @@ def test_the_summary_is_on_stderr_and_says_what_comes_next(infer):
     first, second = result.stderr.splitlines()
     assert re.fullmatch(
         r"2 labelled, 0 already there, 0 failed in \d+\.\d s, \d[\d.e+]* images/s on cpu "
-        r"\(float32\)\. Results: dseg-out",
+        r"\(float32\)\. Protocol: plain \(whole image once\)\. Results: dseg-out",
         first,
     )
     assert second == "Next: dseg eval --pred-dir dseg-out/label_ids --gt-dir gtFine/val"

@@ -85,7 +85,9 @@ def test_two_processes_write_the_masks_of_one_and_report_them_once(
     assert [line.split(":")[0] for line in words[:2]] == ["failed", "failed"]
     assert "img/b.png" in words[0] and "img/c.png" in words[1]
     assert words[2].startswith("3 labelled, 0 already there, 2 failed in ")
-    assert words[2].endswith(" on cpu (float32, 2 processes). Results: two")
+    assert words[2].endswith(
+        " on cpu (float32, 2 processes). Protocol: plain (whole image once). Results: two"
+    )
     assert len(words) == 3
 
 

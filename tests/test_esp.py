@@ -46,11 +46,25 @@ def test_the_branches_are_summed_hierarchically(stride: int, residual: bool) -> 
     torch.testing.assert_close(esp(x), esp.norm(expected), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "outputs"), [("espnet_fastseg", 19), ("espnet_q3", 20)])
 @torch.inference_mode()
-def test_what_the_decoder_cuts_is_what_lies_beyond_the_image() -> None:
-    model = build_model("espnet_q3").eval()
-    assert model(torch.randn(1, 3, 33, 47)).main.shape == (1, 19, 33, 47)
-    assert model.logits(torch.randn(1, 3, 33, 47))[0].shape == (1, 19, 33, 47)
+def test_what_the_decoder_cuts_is_what_lies_beyond_the_image(name: str, outputs: int) -> None:
+    model = build_model(name).eval()
+    assert model(torch.randn(1, 3, 33, 47)).main.shape == (1, outputs, 33, 47)
+    assert model.logits(torch.randn(1, 3, 33, 47))[0].shape == (1, outputs, 33, 47)
+
+
+@torch.inference_mode()
+def test_one_decoder_reads_the_image_besides_the_stems_map_and_the_other_does_not() -> None:
+    image = torch.randn(1, 3, 32, 48)
+    for fuse_image, channels in ((False, 20 + 16), (True, 20 + 16 + 3)):
+        model = build_model("espnet", fuse_image=fuse_image).eval()
+        assert model.fuse1.conv.weight.shape == (20, channels, 3, 3)
+        assert model(image).main.shape == (1, 20, 32, 48)
+        assert type(model).options_for(model.state_dict()) == {
+            **{"p": 2, "q": 8},
+            "fuse_image": fuse_image,
+        }
 
 
 def test_an_espnet_c_file_fills_the_encoder_of_an_espnet(tmp_path: Path) -> None:

@@ -118,16 +118,23 @@ def test_the_cells_of_a_grid_are_nearly_square(
 
 
 @pytest.mark.parametrize("name", ["swiftnet_rn18_single_orsic", "swiftnet_rn18_pyramid_orsic"])
-def test_the_normalisation_within_the_release_is_left_to_the_card(
+def test_the_normalisation_within_the_release_is_read_from_its_file(
     name: str, tmp_path: Path
 ) -> None:
     save_as_the_authors_do(read_contract(FOLDER, name), tmp_path / "bare.pth")
     state = torch.load(tmp_path / "bare.pth", weights_only=True)
-    for buffer in ("img_mean", "img_std", "img_scale"):
-        state[f"backbone.{buffer}"] = torch.ones(1, 3, 1, 1)
     network = "swiftnet_pyramid_r18" if "pyramid" in name else "swiftnet_r18"
-    model = dseg.load_model(network, weights=write(state, tmp_path / "model_best.pt"))
+    model = dseg.load_model(network, weights=tmp_path / "bare.pth")
     assert [round(255 * mean, 2) for mean in model.card.mean] == [73.15, 82.9, 72.3]
+    state["backbone.img_mean"] = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1)
+    state["backbone.img_std"] = torch.tensor([40.0, 50.0, 60.0]).view(1, 3, 1, 1)
+    file = write(state, tmp_path / "model_best.pt")
+    card = dseg.load_model(network, weights=file).card
+    assert [round(255 * mean, 3) for mean in card.mean] == [10, 20, 30]
+    assert [round(255 * std, 3) for std in card.std] == [40, 50, 60]
+    state["backbone.img_scale"] = torch.tensor([255.0]).view(1, 1, 1, 1)  # of images in 0..1
+    card = dseg.load_model(network, weights=write(state, file)).card
+    assert [round(mean, 3) for mean in card.mean] == [10, 20, 30]
 
 
 def test_a_narrow_ladder_is_reset_for_other_classes(tmp_path: Path) -> None:
