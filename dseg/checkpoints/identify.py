@@ -24,13 +24,13 @@ class Fit:
 
     Attributes:
         network: its name.
-        num_outputs: of the file.
+        arguments: constructor arguments that its row and the file come to.
         published: its row is of so many outputs.
         same_arguments: its row's constructor arguments are those that the file asks for.
     """
 
     network: str
-    num_outputs: int
+    arguments: dict[str, Any]
     published: bool
     same_arguments: bool
 
@@ -69,7 +69,7 @@ def find_fits(checkpoint: Checkpoint) -> list[Fit]:
             fits.append(
                 Fit(
                     network=name,
-                    num_outputs=outputs,
+                    arguments={**spec.kwargs, **options},
                     published=outputs == spec.num_classes,
                     same_arguments=_asks_for(spec, options),
                 )
@@ -110,14 +110,15 @@ def choose_network(checkpoint: Checkpoint) -> tuple[str, list[str]]:
             f"{checkpoint.path} does not say which network it is for: {names} fit.",
             hint="name it by --model.",
         )
-    chosen, *others = [fit.network for fit in best]
-    notes = [f"The network is {chosen}, by the file's keys and shapes."]
+    chosen = best[0]
+    others = [fit.network for fit in best if fit.arguments != chosen.arguments]
+    note = f"The network is {chosen.network}, by the file's keys and shapes."
     if others:
-        notes = [
-            f"The network is taken for {chosen}; the file's keys are also those of "
+        note = (
+            f"The network is taken for {chosen.network}; the file's keys are also those of "
             f"{', '.join(others[:MOST_NAMED])} (choose by --model)."
-        ]
-    return chosen, notes
+        )
+    return chosen.network, [note]
 
 
 def _unknown(checkpoint: Checkpoint) -> CheckpointError:
