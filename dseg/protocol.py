@@ -15,7 +15,7 @@ Resample = Literal["bicubic", "bilinear-antialias", "bilinear", "bilinear-corner
 Upsample = Literal["bilinear", "bicubic"]
 Restore = Literal["direct", "bilinear", "bilinear-corners", "nearest"]
 SmallImage = Literal["shrink", "corner", "center"]
-Fill = Literal["mean", "black"]
+Fill = Literal["mean", "black", "mean-if-whole"]
 LastTile = Literal["shift", "pad"]
 Overlaps = Literal["mean", "sum"]
 
@@ -23,6 +23,7 @@ MULTI_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.8)  # of DenseASPP's authors
 LARGEST_SIDE = 1 << 16
 CHOICES: dict[str, tuple[str, ...]] = {
     "resample": get_args(Resample),
+    "rescale": get_args(Resample),
     "upsample": get_args(Upsample),
     "restore": get_args(Restore),
     "fusion": get_args(Fusion),
@@ -47,6 +48,8 @@ class Protocol:
         short_side, long_side: resize images so that this side has so many pixels instead; the other
             one is truncated, or with the long side rounded, as the releases do.
         multiple: resize the input so that its sides are multiples of this, rounded up.
+        rescale: how the image at its input size is resized to multiples and ``scales``, as of
+            ``resample``; None where the image itself is resized to each of these sizes at once.
         resample: how the image is resized: ``bicubic`` and ``bilinear-antialias`` are PIL's, in
             8 bits; ``bilinear`` is without antialiasing in float32, as OpenCV resizes floats;
             ``bilinear-corners`` the same with the corner pixels aligned.
@@ -69,7 +72,8 @@ class Protocol:
         per_tile: flip and fuse each sliding tile, not each view.
         small: an image that is smaller than the sliding tile: the tile shrinks, or the image is
             padded at the bottom and on the right, or on all sides.
-        fill: of padding: the mean colour, which is zero once normalised, or black.
+        fill: of padding: the mean colour, which is zero once normalised, or black; or the mean
+            where the whole image fits into a tile, else black.
         last: the last sliding tile is shifted so that it ends with the image, or padded.
         overlaps: of sliding tiles, averaged or summed.
     """
@@ -79,6 +83,7 @@ class Protocol:
     short_side: int | None = None
     long_side: int | None = None
     multiple: int = 1
+    rescale: Resample | None = None
     resample: Resample = "bicubic"
     pad_multiple: int = 1
     pad_remainder: int = 0
@@ -105,6 +110,8 @@ class Protocol:
 
     def _check_choices(self) -> None:
         for name, choices in CHOICES.items():
+            if name == "rescale" and self.rescale is None:
+                continue
             if getattr(self, name) not in choices:
                 raise DsegError(
                     f"{name} of a protocol cannot be {getattr(self, name)!r}.",
@@ -198,13 +205,16 @@ class Protocol:
             scale: one of ``scales``.
         """
         if self.long_side is not None:
-            seen = _by_side(size, round(self.long_side * scale), max(size), round)
-        elif self.short_side is not None:
-            seen = _by_side(size, round(self.short_side * scale), min(size), math.floor)
-        else:
-            base = self.input_size or scaled(size, self.input_scale)
-            seen = scaled(base, scale)
-        return self.rounded(seen)
+            return self.rounded(_by_side(size, round(self.long_side * scale), max(size), round))
+        return self.rounded(scaled(self.first_size(size), scale))
+
+    def first_size(self, size: Size) -> Size:
+        """Return the (height, width) of an image's input before multiples and ``scales``."""
+        if self.long_side is not None:
+            return _by_side(size, self.long_side, max(size), round)
+        if self.short_side is not None:
+            return _by_side(size, self.short_side, min(size), math.floor)
+        return self.input_size or scaled(size, self.input_scale)
 
     def rounded(self, size: Size) -> Size:
         """Return sides rounded up to multiples of ``multiple``."""
@@ -266,6 +276,8 @@ def read_protocol(data: dict[str, Any]) -> Protocol:
             values[name] = tuple(map(float, value))
         elif name in ("short_side", "long_side"):
             values[name] = int(value)
+        elif name == "rescale":
+            values[name] = str(value)
         else:
             values[name] = type(default)(value)
     return Protocol(**values)

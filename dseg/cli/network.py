@@ -136,6 +136,7 @@ def flip_option(default: str) -> Option:
     )
 
 
+ANY_TILE = (512, 512)
 PROTOCOL_OPTIONS = (
     *("scales", "flip", "fusion", "tile", "overlap", "sliding"),
     *("input_size", "input_scale", "resample"),
@@ -189,7 +190,8 @@ class Network:
         Raises:
             DsegError: they do, or a value is out of range.
         """
-        self._override(PLAIN)
+        by_authors = self.protocol_name == "authors"  # whose tiles are not known yet
+        self._override(Protocol(tile=ANY_TILE) if by_authors else PLAIN)
 
     def _override(self, protocol: Protocol) -> Protocol:
         """Return a protocol with the options that were given in place of its own."""
@@ -197,12 +199,7 @@ class Network:
         given = {name: value for name, value in given.items() if value is not None}
         if self.input_size is not None or self.input_scale is not None:
             protocol = protocol.at_own_size()
-        if protocol.fusion == "exp" and not self._slides_on(protocol):
-            given.setdefault("fusion", "logprob")
         return replace(protocol, **given)
-
-    def _slides_on(self, protocol: Protocol) -> bool:
-        return protocol.sliding if self.sliding is None else self.sliding
 
     def make_protocol(self, card: ModelCard, *, multi_scale: bool) -> Protocol:
         """Return how a network of that card reads images.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,13 @@ from dseg.images import Pixels
 from dseg.labels import IGNORE
 from dseg.models import SegModel
 from dseg.predict.devices import find_amp, find_device, is_out_of_memory
-from dseg.predict.resizing import View, pieces_of, repeat_labels, resize_bands
+from dseg.predict.resizing import (
+    View,
+    pieces_of,
+    repeat_labels,
+    resize_bands,
+    resize_image,
+)
 from dseg.predict.scorer import Scorer
 from dseg.predict.tiles import blend_rows
 from dseg.protocol import Protocol, Size, scaled
@@ -204,17 +211,12 @@ class Predictor:
         seen = self.protocol.input_of(size)
         whole = tile is None and (seen == out or size[0] * size[1] <= WHOLE_PIXELS)
         if self.protocol.sliding or whole:
-            return iter(
-                [(0, self._scorer.fused(image, out, lambda scale: self._read_at(size, scale)))]
-            )
+            return iter([(0, self._scorer.fused(partial(self._view_at, image), out))])
         cut = pieces_of(image, seen, self.protocol.resample)
 
         def scores_of(*place: int) -> Tensor:
             piece = cut(*place)
-            sides = _size_of(piece)
-            return self._scorer.fused(
-                piece, sides, lambda scale: self.protocol.rounded(scaled(sides, scale))
-            )
+            return self._scorer.fused(partial(self._piece_at, piece), _size_of(piece))
 
         if tile is None:
             bands = iter([(0, scores_of(0, 0, *seen))])
@@ -224,8 +226,19 @@ class Predictor:
             return bands
         return resize_bands(bands, seen, out, align_corners=self._scorer.align_corners)
 
-    def _read_at(self, size: Size, scale: float) -> Size:
-        return self.protocol.input_of(size, scale)
+    def _view_at(self, image: Pixels, scale: float) -> View:
+        """Return an image as it is read at a scale."""
+        protocol, size = self.protocol, _size_of(image)
+        seen = protocol.input_of(size, scale)
+        if protocol.rescale is None:
+            return resize_image(image, seen, protocol.resample)
+        first = resize_image(image, protocol.first_size(size), protocol.resample)
+        return resize_image(first, seen, protocol.rescale)
+
+    def _piece_at(self, piece: View, scale: float) -> View:
+        """Return a piece of a resized image as it is read at a scale."""
+        seen = self.protocol.rounded(scaled(_size_of(piece), scale))
+        return resize_image(piece, seen, self.protocol.rescale or self.protocol.resample)
 
     def _certainty(self, scores: Tensor, best: Tensor) -> Pixels:
         """Return the probability of the best class of scores (K, rows, W), 255 for certain."""
@@ -251,10 +264,7 @@ class Predictor:
             (K, H, W) float32: mean logits, or with ``prob`` mean probabilities. Where the protocol
             repeats labels, H and W are the input's.
         """
-        size = _size_of(image)
-        return self._scorer.fused(
-            image, self._scored_size(image), lambda scale: self._read_at(size, scale)
-        )
+        return self._scorer.fused(partial(self._view_at, image), self._scored_size(image))
 
 
 def find_meanings(outputs: tuple[int, ...]) -> Pixels | None:

@@ -26,18 +26,18 @@ PIL_FILTERS = {
 }
 
 
-def resize_image(image: Pixels, size: Size, resample: Resample = "bicubic") -> View:
+def resize_image(image: View, size: Size, resample: Resample = "bicubic") -> View:
     """Resize an (H, W, 3) image; one of that size is returned as it is."""
     return pieces_of(image, size, resample)(0, 0, *size)
 
 
-def pieces_of(image: Pixels, size: Size, resample: Resample = "bicubic") -> Cut:
+def pieces_of(image: View, size: Size, resample: Resample = "bicubic") -> Cut:
     """Return what cuts the piece at (top, left, height, width) out of a resized image.
 
     The resized image is never made whole, so its size costs no memory.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8, or float32 where it is interpolated bilinearly.
         size: (height, width) to which it is resized.
         resample: as in ``Protocol``.
     """
@@ -48,7 +48,7 @@ def pieces_of(image: Pixels, size: Size, resample: Resample = "bicubic") -> Cut:
     return _pieces_by_points(image, size, align_corners=resample == "bilinear-corners")
 
 
-def _pieces_by_pil(image: Pixels, size: Size, filter_: Image.Resampling) -> Cut:
+def _pieces_by_pil(image: View, size: Size, filter_: Image.Resampling) -> Cut:
     """Cut by PIL, which widens its filters where it makes images smaller."""
     height, width = image.shape[:2]
     whole = Image.fromarray(image)
@@ -62,7 +62,7 @@ def _pieces_by_pil(image: Pixels, size: Size, filter_: Image.Resampling) -> Cut:
     return cut
 
 
-def _pieces_by_points(image: Pixels, size: Size, *, align_corners: bool) -> Cut:
+def _pieces_by_points(image: View, size: Size, *, align_corners: bool) -> Cut:
     """Cut by bilinear interpolation between the four pixels around each point, in float32."""
     upper, lower, down = _points_between(image.shape[0], size[0], align_corners)
     before, after, across = _points_between(image.shape[1], size[1], align_corners)

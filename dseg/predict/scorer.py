@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dseg.models import Normaliser, SegModel
-from dseg.predict.resizing import View, resize_image
+from dseg.predict.resizing import View
 from dseg.predict.sliding import slide
 from dseg.protocol import Protocol, Size
 
-SizeAt = Callable[[float], Size]  # of a view, at a scale
+ViewAt = Callable[[float], View]  # an image or a piece of it, at a scale
 
 
 class Scorer:
@@ -40,21 +40,20 @@ class Scorer:
             return self.model.align_corners
         return self.protocol.restore == "bilinear-corners"
 
-    def fused(self, image: View, out: Size, size_at: SizeAt) -> Tensor:
+    def fused(self, view_at: ViewAt, out: Size) -> Tensor:
         """Return the scores (K, H, W) of an image or piece, fused over all views.
 
         Args:
-            image: (h, w, 3) RGB in 0..255.
+            view_at: returns the image at a scale, (h, w, 3) RGB in 0..255.
             out: (H, W).
-            size_at: gives the (height, width) of the view at a scale.
         """
         protocol = self.protocol
         per_tile = protocol.sliding and protocol.per_tile  # flipped and fused there
         flips = (False, True) if protocol.flip and not per_tile else (False,)
         total: Tensor | None = None
         for scale in protocol.scales:
-            seen = size_at(scale)
-            view = self._normalised(resize_image(image, seen, protocol.resample))
+            view = self._normalised(view_at(scale))
+            seen = view.shape[-2], view.shape[-1]
             for flipped in flips:
                 scores = self._view_scores(view.flip(-1) if flipped else view, scale)
                 scores = scores.flip(-1) if flipped else scores

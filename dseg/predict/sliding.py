@@ -45,7 +45,9 @@ def slide(
     """
     height, width = view.shape[-2:]
     tile = protocol.tile_at(scale)
-    fill = black if protocol.fill == "black" else torch.zeros_like(black)
+    whole = height <= tile[0] and width <= tile[1]
+    zero = protocol.fill == "mean" or (protocol.fill == "mean-if-whole" and whole)
+    fill = torch.zeros_like(black) if zero else black
     window = _pad_small(view, tile, protocol, fill)
     rows, columns = (
         min(side, full) for side, full in zip(tile, window.view.shape[-2:], strict=True)

@@ -9,7 +9,12 @@ from dseg.registry.sources import ADE20K, CAFFE, COCOSTUFF, FAST_SEG, SCALES_TO_
 from dseg.registry.spec import ModelSpec
 
 BISENET: dict[str, Any] = {"title": "BiSeNet", "paper": "Yu et al., ECCV 2018"}
-TO_32: dict[str, Any] = {"resample": "bilinear-corners", "restore": "bilinear-corners"}
+TO_32: dict[str, Any] = {
+    "multiple": 32,
+    "resample": "bilinear",
+    "rescale": "bilinear-corners",
+    "restore": "bilinear-corners",
+}
 COINCHEUNG: dict[str, Any] = {
     "source": "github.com/CoinCheung/BiSeNet",
     "licence": "MIT",
@@ -19,13 +24,13 @@ ON_CITYSCAPES: dict[str, Any] = {
     **COINCHEUNG,
     "mean": (0.3257, 0.369, 0.3223),
     "std": (0.2112, 0.2148, 0.2115),
-    "protocol": Protocol(multiple=32, **TO_32),
-    "authors": Protocol(multiple=32, fusion="prob", **TO_32),
+    "protocol": Protocol(**TO_32),
+    "authors": Protocol(fusion="prob", **TO_32),
 }
 ON_PHOTOS: dict[str, Any] = {
     **COINCHEUNG,
-    "protocol": Protocol(multiple=32, short_side=512, **TO_32),
-    "authors": Protocol(multiple=32, short_side=512, fusion="prob", **TO_32),
+    "protocol": Protocol(short_side=512, **TO_32),
+    "authors": Protocol(short_side=512, fusion="prob", **TO_32),
 }
 ON_COCOSTUFF: dict[str, Any] = {
     **ON_PHOTOS,

@@ -73,6 +73,7 @@ def _dfn(crop: int) -> Protocol:
         fusion="prob",
         per_tile=True,
         small="center",
+        fill="mean-if-whole",
         overlaps="sum",
     )
 
