@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from dseg.errors import DsegError
 
 Size = tuple[int, int]  # height, width
-Fusion = Literal["logprob", "prob", "exp"]
+Fusion = Literal["logprob", "prob", "exp", "product"]
 Resample = Literal["bicubic", "bilinear-antialias", "bilinear", "bilinear-corners"]
 Upsample = Literal["bilinear", "bicubic"]
 Restore = Literal["direct", "bilinear", "bilinear-corners", "nearest"]
@@ -62,7 +62,8 @@ class Protocol:
         scales: sizes at which the image is read; 1.0 is the input's own.
         flip: average with the horizontally flipped image.
         fusion: the mean of the views' logits, which is that of their log-probabilities; the mean of
-            their probabilities; or the exponential of a flipped pair's summed logits.
+            their probabilities; of sliding tiles also the exponential of a flipped pair's summed
+            logits, or the product of its probabilities.
         tile: (height, width) of tiles of the resized image; None for the whole image, in tiles
             only if it is too large.
         overlap: fraction of a tile that its neighbour covers again.
@@ -123,9 +124,9 @@ class Protocol:
             raise DsegError(
                 f"Scales {list(self.scales)} cannot be used.", hint="name scales above 0, to 8."
             )
-        if self.fusion == "exp" and not (self.sliding and self.per_tile):
+        if self.fusion in ("exp", "product") and not (self.sliding and self.per_tile):
             raise DsegError(
-                "Exponentials are fused of sliding tiles only.",
+                f"The fusion {self.fusion} is of each sliding tile only.",
                 hint="choose the fusion logprob or prob.",
             )
 

@@ -74,7 +74,7 @@ def test_authors_protocols_keep_what_the_network_cannot_do_without(name: str) ->
     ("protocol", "problem"),
     [
         ({"resample": "magic"}, "resample of a protocol cannot be 'magic'"),
-        ({"fusion": "exp"}, "Exponentials are fused of sliding tiles only"),
+        ({"fusion": "exp"}, "The fusion exp is of each sliding tile only"),
         ({"short_side": 0}, "cannot be made"),
         ({"multiple": 0}, "cannot be made"),
         ({"pad_multiple": 8, "pad_remainder": 8}, "No side leaves 8 when divided by 8"),

@@ -244,7 +244,7 @@ class Predictor:
         """Return the probability of the best class of scores (K, rows, W), 255 for certain."""
         if self.protocol.fusion == "logprob":
             best = scores.softmax(0).amax(0)
-        elif self.protocol.fusion == "exp":
+        elif self.protocol.fusion in ("exp", "product"):
             best = best / scores.sum(0)
         certainty: Pixels = (best * 255).round().to(torch.uint8).cpu().numpy()
         return certainty

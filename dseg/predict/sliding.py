@@ -111,6 +111,8 @@ def _tile_scores(tile: Tensor, protocol: Protocol, logits_of: Callable[[Tensor],
         if total.device.type == "mps":  # which has no float64
             return total.clamp_(max=MOST_FLOAT32).exp_()
         return total.double().clamp_(max=MOST).exp_()
+    if protocol.fusion == "product":
+        return torch.stack([scores.log_softmax(1) for scores in both]).sum(0).exp_()
     if protocol.fusion == "prob":
         both = [scores.softmax(1) for scores in both]
     return torch.stack(both).mean(0)

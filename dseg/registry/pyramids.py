@@ -64,13 +64,16 @@ DFN: dict[str, Any] = {
 
 
 def _dfn(crop: int) -> Protocol:
-    """Return TorchSeg's evaluation: probabilities of crops, summed where they overlap."""
+    """Return TorchSeg's evaluation: probabilities of crops, summed where they overlap.
+
+    Its network gives log-probabilities; those of a flipped pair are added before they are raised.
+    """
     return Protocol(
         resample="bilinear",
         restore="bilinear",
         tile=(crop, crop),
         sliding=True,
-        fusion="prob",
+        fusion="product",
         per_tile=True,
         small="center",
         fill="mean-if-whole",
