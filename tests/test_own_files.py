@@ -203,3 +203,28 @@ def test_weights_that_were_never_published_are_told_so(homes: dict[str, Path]) -
     assert "published no file for denseaspp121" in fault.hint
     assert "weights/denseaspp121.safetensors" in fault.hint
     assert refused(lambda: load_model(NAME, "no.pth")).problem == "No checkpoint no.pth."
+
+
+@pytest.mark.parametrize(
+    ("network", "kwargs", "problem"),
+    [
+        ("bisenetv1", {"stem_width": -5}, "negative dimension"),
+        ("bisenetv1", {"mid": 4000, "gate_mid": 4000}, "numbers, the file has"),
+        ("pspnet_r50", {"depth": 51}, "51"),
+        ("denseaspp121", {"output_stride": 0}, "output stride 0"),
+        ("dabnet", {"num_classes": 5}, "takes no argument 'num_classes'"),
+        ("espnet", {"p": 10**9}, "p of espnet cannot be 1000000000"),
+        ("espnet", {"p": float("nan")}, "p of espnet cannot be nan"),
+    ],
+    ids=str,
+)
+def test_a_card_whose_arguments_build_no_such_network_is_refused(
+    network: str, kwargs: dict[str, object], problem: str, tmp_path: Path
+) -> None:
+    model = build_model(network)
+    file = tmp_path / "own.safetensors"
+    save_model(model, file)
+    text = json.dumps({**card_of(file), "kwargs": kwargs})
+    save_file({"a": torch.ones(1)}, file, {"dseg": text})
+    fault = refused(lambda: load_model(weights=file))
+    assert "has damaged metadata: " in fault.problem and problem in fault.problem

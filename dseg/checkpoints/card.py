@@ -20,6 +20,7 @@ from dseg.registry import MODELS, find_model, plain_name
 
 FORMAT_VERSION = 2
 MOST_CLASSES = 255
+MOST_ARGUMENT = 4096  # of a constructor: no width, depth or count is larger
 PLAIN_VERSION = 1  # of files whose network is read as every dseg reads it
 
 
@@ -137,6 +138,8 @@ def _read_arguments(network: str, kwargs: dict[str, Any]) -> dict[str, Any]:
         if name not in known or name == "num_classes":
             raise ValueError(f"{network} takes no argument {name!r}")
         if not isinstance(value, (bool, int, float, str, list, type(None))):
+            raise ValueError(f"{name} of {network} cannot be {value!r}")
+        if isinstance(value, (int, float)) and not abs(value) <= MOST_ARGUMENT:
             raise ValueError(f"{name} of {network} cannot be {value!r}")
     return dict(kwargs)
 

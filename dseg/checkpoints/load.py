@@ -19,11 +19,13 @@ from dseg.checkpoints.identify import (
 from dseg.checkpoints.keys import COUNTER, LoadReport, compare, count_classes, map_keys
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 from dseg.checkpoints.sound import check_sound
-from dseg.errors import CheckpointError
+from dseg.errors import CheckpointError, DsegError
 from dseg.models import SegModel, build_model, find_class, make_card
 from dseg.registry import MODELS, find_model
 
 INPLACE_EPS = 1e-5  # of in-place activated batch norm
+MOST_TIMES, SMALL = 4, 10_000_000  # numbers of a network to those of its own file
+BUILD_FAULTS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
 
 def load_weights(
@@ -138,6 +140,8 @@ def _build_for(
         options = {**card.kwargs, **options}
     outputs = count_classes(cls, state) if num_classes is None else num_classes
     if card is not None or outputs is None:
+        if card is not None:
+            _check_card(checkpoint, name, outputs, options)
         model = build_model(name, outputs, **options)
         if card is not None and card.num_outputs == outputs:
             model.card = card
@@ -153,6 +157,28 @@ def _build_for(
         model.card = replace(model.card, mean=statistics[0], std=statistics[1])
     notes = list(_assumed(name, release, outputs, statistics is not None))
     return model, notes if num_classes is None else []
+
+
+def _check_card(
+    checkpoint: Checkpoint, name: str, outputs: int | None, options: dict[str, Any]
+) -> None:
+    """Refuse a card whose arguments build no network, or one out of all proportion to the file."""
+    problem = ""
+    try:
+        with torch.device("meta"):  # shapes alone, no memory
+            shapes = build_model(name, outputs, **options)
+        wanted = sum(value.numel() for value in shapes.state_dict().values())
+        held = sum(value.numel() for value in checkpoint.state.values())
+        if wanted > MOST_TIMES * held + SMALL:
+            problem = f"it would have {wanted:,} numbers, the file has {held:,}"
+    except (DsegError, *BUILD_FAULTS) as fault:
+        problem = str(fault).partition("\n")[0]
+    if problem:
+        problem = f"{name} with {options}: {problem.rstrip('.')}."
+        raise CheckpointError(
+            f"{checkpoint.path} has damaged metadata: {problem}",
+            hint="download or copy the file again and compare its size or SHA-256.",
+        )
 
 
 def _assumed(name: str, release: str, outputs: int, statistics: bool) -> Iterator[str]:
