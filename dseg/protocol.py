@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from dseg.errors import DsegError
@@ -21,6 +21,7 @@ Overlaps = Literal["mean", "sum"]
 
 MULTI_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.8)  # of DenseASPP's authors
 LARGEST_SIDE = 1 << 16
+LEAST_SCALE, MOST_SCALES = 1e-3, 100
 CHOICES: dict[str, tuple[str, ...]] = {
     "resample": get_args(Resample),
     "rescale": get_args(Resample),
@@ -120,9 +121,11 @@ class Protocol:
                 )
 
     def _check_views(self) -> None:
-        if not self.scales or not all(0 < scale <= 8 for scale in self.scales):
+        known = all(LEAST_SCALE <= scale <= 8 for scale in self.scales)
+        if not known or not 1 <= len(self.scales) <= MOST_SCALES:
             raise DsegError(
-                f"Scales {list(self.scales)} cannot be used.", hint="name scales above 0, to 8."
+                f"Scales {list(self.scales[:9])} cannot be used.",
+                hint=f"name 1 to {MOST_SCALES} scales above {LEAST_SCALE:g}, to 8.",
             )
         if self.fusion in ("exp", "product") and not (self.sliding and self.per_tile):
             raise DsegError(
@@ -148,10 +151,15 @@ class Protocol:
             )
 
     def _check_input(self) -> None:
-        if not 0 < self.input_scale <= 8:
+        if not LEAST_SCALE <= self.input_scale <= 8:
             raise DsegError(
                 f"An input scale of {self.input_scale} cannot be used.",
                 hint="name a factor above 0, to 8.",
+            )
+        if self.input_size is not None and max(self.input_size) > LARGEST_SIDE:
+            raise DsegError(
+                f"An input size of {self.input_size[0]}x{self.input_size[1]} is too large.",
+                hint=f"use sides of {LARGEST_SIDE} at most.",
             )
         if self.input_size is not None and min(self.input_size) < 1:
             height, width = self.input_size
@@ -255,33 +263,6 @@ class Protocol:
 
 
 PLAIN = Protocol()  # the whole image once
-
-
-def read_protocol(data: dict[str, Any]) -> Protocol:
-    """Return the protocol that ``Protocol.changes`` wrote.
-
-    Raises:
-        DsegError: a value is out of range.
-        TypeError, ValueError: it is not such data, or a newer version's.
-    """
-    known = {field.name for field in fields(Protocol)}
-    if unknown := sorted(data.keys() - known):
-        raise ValueError(f"unknown field {unknown[0]!r} of a protocol")
-    values: dict[str, Any] = {}
-    for name, value in data.items():
-        default = getattr(PLAIN, name)
-        if name in ("input_size", "tile"):
-            height, width = map(int, value)
-            values[name] = height, width
-        elif name == "scales":
-            values[name] = tuple(map(float, value))
-        elif name in ("short_side", "long_side"):
-            values[name] = int(value)
-        elif name == "rescale":
-            values[name] = str(value)
-        else:
-            values[name] = type(default)(value)
-    return Protocol(**values)
 
 
 def scaled(size: Size, scale: float) -> Size:

@@ -236,7 +236,7 @@ def test_21_outputs_are_vocs_classes_and_the_first_is_background(
     file = folder / "voc.pth"
     save_constant_file(golden, 21, file)
     mask, result = infer(file, draw_image(40, 56), "--model", named, kind="label_ids")
-    assert "Its 21 outputs are those of" in result.stderr
+    assert "The file's 21 outputs are those of" in result.stderr
     assert "WARNING" not in result.stderr
     assert (mask == 20).all()  # tvmonitor, in VOC's own masks
     record = json.loads((folder / "masks" / "dseg-run.json").read_text())

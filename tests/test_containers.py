@@ -395,3 +395,17 @@ def test_code_is_refused_wherever_it_lies(
     file = write({"model": ONES, "hyper_parameters": content}, tmp_path / "c.pth", zipped=zipped)
     fault = refused(lambda: read_checkpoint(file))
     assert f"carries code ({call[0].__name__})" in fault.problem
+
+
+def test_two_tensors_of_one_name_are_refused(state: dict[str, Tensor], tmp_path: Path) -> None:
+    twice = {**state, **{f"module.{key}": value for key, value in state.items()}}
+    fault = refused(lambda: read_checkpoint(write(twice, tmp_path / "twice.pth")))
+    assert fault.problem.startswith("Two tensors of the checkpoint are named ")
+
+
+def test_a_count_of_updates_is_no_averaged_network(
+    state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    content = {"state_dict": state, "ema_state": {"num_updates": torch.tensor(5)}}
+    checkpoint = read_checkpoint(write(content, tmp_path / "w.pth"))
+    assert (checkpoint.container, checkpoint.notes) == ("state_dict", ())

@@ -117,3 +117,10 @@ def test_models_with_words_lists_those_that_have_all_of_them() -> None:
     fault = CliRunner().invoke(main, ["models", "pspnet", "zzz"])
     assert fault.exit_code == 2
     assert fault.stderr.startswith("Error: No network has pspnet and zzz.")
+
+
+def test_inspect_prints_no_line_that_a_file_wrote(tmp_path: Path) -> None:
+    file = write({"net": {"a.w": torch.ones(1)}, "x\nError: forged\x1b[31m": 1}, tmp_path / "a.pth")
+    output = inspect(str(file)).output
+    assert "beside it: x\\nError: forged\\x1b[31m" in output.splitlines()
+    assert not any(line.startswith("Error") for line in output.splitlines())

@@ -100,7 +100,12 @@ def test_an_auxiliary_head_comes_back_from_a_file(tmp_path: Path) -> None:
         ({"protocol": {"resample": "magic"}}, "resample of a protocol cannot be 'magic'"),
         ({"protocol": {"unheard": 1}}, "unknown field 'unheard' of a protocol"),
         ({"protocol": {"tile": [8, 8]}}, "A tile of 8x8 is too small"),
-        ({"authors": {"scales": [0]}}, "Scales [0.0] cannot be used"),
+        ({"authors": {"scales": [0]}}, "Scales [0] cannot be used"),
+        ({"protocol": {"scales": [1e-300]}}, "Scales [1e-300] cannot be used"),
+        ({"protocol": {"scales": "12"}}, "scales of a protocol cannot be '12'"),
+        ({"protocol": {"flip": "false"}}, "flip of a protocol cannot be 'false'"),
+        ({"protocol": {"input_size": [64.9, 3]}}, "input_size of a protocol cannot be 64.9"),
+        ({"protocol": {"input_size": [100000, 3]}}, "An input size of 100000x3 is too large"),
         (None, "damaged metadata"),
     ],
     ids=str,
@@ -208,7 +213,7 @@ def test_weights_that_were_never_published_are_told_so(homes: dict[str, Path]) -
 @pytest.mark.parametrize(
     ("network", "kwargs", "problem"),
     [
-        ("bisenetv1", {"stem_width": -5}, "negative dimension"),
+        ("bisenetv1", {"stem_width": -5}, "stem_width of bisenetv1 cannot be -5"),
         ("bisenetv1", {"mid": 4000, "gate_mid": 4000}, "numbers, the file has"),
         ("pspnet_r50", {"depth": 51}, "51"),
         ("denseaspp121", {"output_stride": 0}, "output stride 0"),
@@ -228,3 +233,18 @@ def test_a_card_whose_arguments_build_no_such_network_is_refused(
     save_file({"a": torch.ones(1)}, file, {"dseg": text})
     fault = refused(lambda: load_model(weights=file))
     assert "has damaged metadata: " in fault.problem and problem in fault.problem
+
+
+@pytest.mark.parametrize(
+    "change", [{"outputs": [0] * 300}, {"classes": ["a"], "colors": [[1, 2, 3]], "label_ids": [0]}]
+)
+def test_a_card_of_another_number_of_outputs_is_refused(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    model = build_model("dabnet")
+    file = tmp_path / "own.safetensors"
+    save_model(model, file)
+    text = json.dumps({**card_of(file), "format": 2, **change})
+    save_file(dict(model.state_dict()), file, {"dseg": text})
+    fault = refused(lambda: load_model(weights=file))
+    assert "outputs, the classifier has 19" in fault.problem

@@ -15,10 +15,11 @@ from PIL import Image
 from stand_ins import StandIn, draw, predictor
 
 from dseg.checkpoints import load_model, save_model
+from dseg.checkpoints.card import read_protocol
 from dseg.errors import DsegError, NotFiniteError
 from dseg.models import build_model
 from dseg.predict.resizing import repeat_labels, resize_image
-from dseg.protocol import PLAIN, Protocol, read_protocol
+from dseg.protocol import PLAIN, Protocol
 from dseg.registry import MODELS
 
 CITYSCAPES_VOID, CAMVID_VOID = 0, 11

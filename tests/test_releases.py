@@ -47,7 +47,9 @@ def test_the_number_of_outputs_decides_on_the_release(
 def test_a_file_of_another_release_is_read_and_normalised_as_that(tmp_path: Path) -> None:
     model, notes = load(build_model("dabnet", 11), tmp_path, "dabnet")
     assert model.card == build_model("dabnet_camvid").card
-    assert notes == ["Its 11 outputs are those of dabnet_camvid: read, and normalised, as that."]
+    assert notes == [
+        "The file's 11 outputs are those of dabnet_camvid: read, and normalised, as that."
+    ]
 
 
 def test_a_shallower_network_has_the_classes_of_a_release_but_its_own_arguments(

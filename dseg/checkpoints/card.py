@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from dseg.errors import CheckpointError, DsegError
 from dseg.images import written_whole
 from dseg.labels import IGNORE, LABEL_SPACES, LabelSpace
 from dseg.models import ModelCard, SegModel, find_class
-from dseg.protocol import PLAIN, read_protocol
+from dseg.protocol import PLAIN, Protocol
 from dseg.registry import MODELS, find_model, plain_name
 
 FORMAT_VERSION = 2
@@ -131,6 +132,40 @@ def _known_networks() -> set[str]:
     return {plain_name(name) for name in MODELS}
 
 
+def read_protocol(data: dict[str, Any]) -> Protocol:
+    """Return the protocol that ``Protocol.changes`` wrote.
+
+    Raises:
+        DsegError: a value is out of range.
+        TypeError, ValueError: it is not such data, or a newer version's.
+    """
+    known = {field.name for field in fields(Protocol)}
+    if unknown := sorted(data.keys() - known):
+        raise ValueError(f"unknown field {unknown[0]!r} of a protocol")
+    values: dict[str, Any] = {}
+    for name, value in data.items():
+        default = getattr(PLAIN, name)
+        sizes = name in ("input_size", "tile")
+        if sizes or name == "scales":
+            kind: tuple[type, ...] = (int,) if sizes else (int, float)
+            if not isinstance(value, list) or (sizes and len(value) != 2):
+                raise ValueError(f"{name} of a protocol cannot be {value!r}")
+            values[name] = tuple(_checked(name, number, kind) for number in value)
+        elif default is None:
+            values[name] = _checked(name, value, (str,) if name == "rescale" else (int,))
+        else:
+            kind = (int, float) if type(default) is float else (type(default),)
+            values[name] = _checked(name, value, kind)
+    return Protocol(**values)
+
+
+def _checked(name: str, value: object, kinds: tuple[type, ...]) -> Any:
+    """Return a value of one of the types, of which a truth value is no number."""
+    if type(value) not in kinds:
+        raise ValueError(f"{name} of a protocol cannot be {value!r}")
+    return value
+
+
 def _read_arguments(network: str, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return constructor arguments, all of which the network's class has."""
     known = signature(find_class(network)).parameters
@@ -139,7 +174,7 @@ def _read_arguments(network: str, kwargs: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{network} takes no argument {name!r}")
         if not isinstance(value, (bool, int, float, str, list, type(None))):
             raise ValueError(f"{name} of {network} cannot be {value!r}")
-        if isinstance(value, (int, float)) and not abs(value) <= MOST_ARGUMENT:
+        if isinstance(value, (int, float)) and not 0 <= value <= MOST_ARGUMENT:
             raise ValueError(f"{name} of {network} cannot be {value!r}")
     return dict(kwargs)
 

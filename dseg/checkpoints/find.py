@@ -49,6 +49,12 @@ def find_shipped() -> Path:
     return file
 
 
+def find_file(weights: Path) -> Path:
+    """Return a file that was named, also one in a folder of weights; itself where none is there."""
+    candidates = (weights, *(folder / weights for folder in weights_folders()))
+    return next((file for file in candidates if file.is_file()), weights)
+
+
 def find_weights(name: str, weights: Path | None = None) -> Path:
     """Return the checkpoint file of a network.
 
@@ -61,9 +67,8 @@ def find_weights(name: str, weights: Path | None = None) -> Path:
     """
     folders = weights_folders()
     if weights is not None:
-        for candidate in (weights, *(folder / weights for folder in folders)):
-            if candidate.is_file():
-                return candidate
+        if (found := find_file(weights)).is_file():
+            return found
         raise CheckpointError(
             f"No checkpoint {weights}.", hint=f"name an existing file. {_advice(name)}"
         )

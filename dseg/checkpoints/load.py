@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dseg.checkpoints.find import find_weights
+from dseg.checkpoints.find import find_file, find_weights
 from dseg.checkpoints.identify import (
     choose_network,
     explain_misfit,
@@ -111,7 +111,7 @@ def load_model(
     if key is None and weights is None:
         raise CheckpointError("Neither a network nor a file is named.", hint="name one of them.")
     path = Path(weights) if weights is not None else None
-    file = find_weights(key, path) if key else Path(str(weights))
+    file = find_weights(key, path) if key else find_file(Path(str(weights)))
     checkpoint = read_checkpoint(file, raw=raw_weights)
     notes = list(checkpoint.notes)
     if key is None and checkpoint.card is not None:
@@ -145,6 +145,10 @@ def _build_for(
         model = build_model(name, outputs, **options)
         if card is not None and card.num_outputs == outputs:
             model.card = card
+        elif card is not None and num_classes is None:
+            raise _damaged(
+                checkpoint, f"it is of {card.num_outputs} outputs, the classifier has {outputs}"
+            )
         return model, []
     release = name if num_classes is not None else find_release(name, outputs, options)
     built = release if is_same_architecture(name, release, options) else name
@@ -174,18 +178,21 @@ def _check_card(
     except (DsegError, *BUILD_FAULTS) as fault:
         problem = str(fault).partition("\n")[0]
     if problem:
-        problem = f"{name} with {options}: {problem.rstrip('.')}."
-        raise CheckpointError(
-            f"{checkpoint.path} has damaged metadata: {problem}",
-            hint="download or copy the file again and compare its size or SHA-256.",
-        )
+        raise _damaged(checkpoint, f"{name} with {options}: {problem.rstrip('.')}")
+
+
+def _damaged(checkpoint: Checkpoint, problem: str) -> CheckpointError:
+    return CheckpointError(
+        f"{checkpoint.path} has damaged metadata: {problem}.",
+        hint="download or copy the file again and compare its size or SHA-256.",
+    )
 
 
 def _assumed(name: str, release: str, outputs: int, statistics: bool) -> Iterator[str]:
     """Yield what was assumed of a file's outputs and normalisation."""
     spec = MODELS[release]
     if release != name:
-        yield f"Its {outputs} outputs are those of {release}: read, and normalised, as that."
+        yield f"The file's {outputs} outputs are those of {release}: read, and normalised, as that."
     if outputs != spec.num_classes:
         yield (
             f"WARNING: {name} was published with {spec.num_classes} outputs and the file has "
@@ -213,7 +220,9 @@ def _settle_norms(
         ]
     if inplace_norms:
         read_inplace_norms(model, checkpoint)
-        return True, []
+        unusual = f"WARNING: no published file of {model.card.network} was trained with "
+        unusual += "in-place activated batch norm, but its norms are read so (--inplace-abn)."
+        return True, [] if spec.inplace_abn else [unusual]
     if spec.inplace_abn and checkpoint.card is None and _has_negative_norms(model):
         return False, [
             "WARNING: norms have negative weights: if the file was trained with in-place activated "

@@ -28,6 +28,7 @@ DEPTH = 6  # of containers within each other
 PARALLEL = re.compile(r"^(module\.)+")  # DataParallel, AveragedModel
 INNER = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 ATTRIBUTES = ("model.", "net.", "network.")  # how trainers name the network within a module
+LEAST_AVERAGED = 4  # a network may have so many times the tensors: norms' statistics, counters
 COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
 
 
@@ -86,6 +87,12 @@ def unwrap(path: Path, content: object, *, raw: bool = False) -> Unwrapped:
         )
     lightning = LIGHTNING in entries_of(content)
     chosen = found.raw if raw and found.raw is not None else found
+    for key, value in chosen.tensors.items():
+        if value.is_nested:
+            raise CheckpointError(
+                f"{path} cannot be used: {key} is a nested tensor.",
+                hint="ask its author for a state dict of dense tensors.",
+            )
     state, notes = clean_keys(chosen.tensors, lightning=lightning)
     if chosen.raw is not None:
         others, _ = clean_keys(chosen.raw.tensors, lightning=lightning)
@@ -123,10 +130,15 @@ def _search(
                 inner[key] = found.under(key)
     averaged = next((inner.pop(key) for key in list(inner) if AVERAGED.search(key)), None)
     best = _choose(inner, _own_tensors(entries))
-    if averaged is not None:
+    if averaged is not None and _is_whole(averaged, best):
         best = replace(averaged, raw=best)
     known[id(content)] = best
     return best
+
+
+def _is_whole(averaged: _Found, best: _Found | None) -> bool:
+    """Return True for averages of a network's parameters, not a count of updates alone."""
+    return best is None or len(averaged.tensors) * LEAST_AVERAGED >= len(best.tensors)
 
 
 def _own_tensors(entries: Mapping[Any, Any]) -> dict[str, Tensor]:
@@ -176,7 +188,7 @@ def clean_keys(
         The tensors by their new keys, and notes on what was left out.
     """
     notes: tuple[str, ...] = ()
-    state = {strip_wrappers(key): value for key, value in state.items()}
+    state = _rename(state, list(state))
     for _ in range(DEPTH):
         inside = {p: [key for key in state if key.startswith(p)] for p in ATTRIBUTES}
         prefix = max(ATTRIBUTES, key=lambda p: len(inside[p]))
@@ -187,8 +199,26 @@ def clean_keys(
             verb = "is" if len(others) == 1 else "are"
             note = f"{_count(others)} outside {prefix[:-1]} {verb} left out (first {others[0]})."
             notes = (*notes, note)
-        state = {strip_wrappers(key.removeprefix(prefix)): state[key] for key in inside[prefix]}
+        state = _rename(state, inside[prefix], prefix)
     return dict(state), notes
+
+
+def _rename(state: Mapping[str, Tensor], keys: list[str], prefix: str = "") -> dict[str, Tensor]:
+    """Return the tensors of some keys, without a prefix and wrappers.
+
+    Raises:
+        CheckpointError: two of them then have the same name.
+    """
+    renamed: dict[str, Tensor] = {}
+    for key in keys:
+        name = strip_wrappers(key.removeprefix(prefix))
+        if name in renamed:
+            raise CheckpointError(
+                f"Two tensors of the checkpoint are named {name}, one of them {key}.",
+                hint="ask its author for the state dict of one network alone.",
+            )
+        renamed[name] = state[key]
+    return renamed
 
 
 def _complete(

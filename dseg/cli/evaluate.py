@@ -97,7 +97,9 @@ def _evaluate(options: Options, group: Group) -> None:
         show_scores(options, scores, dataset=task.dataset, settings=settings, missing=missing)
         if not options.quiet:
             what = "Scored" if settings is None else "Predicted and scored"
-            say(f"{what} in {time.perf_counter() - start:.1f} s.")
+            name = options.network.protocol_name
+            how = f" Protocol: {name} ({settings.protocol.describe()})." if settings else ""
+            say(f"{what} in {time.perf_counter() - start:.1f} s.{how}")
     group.barrier()  # torchrun ends all with the first that exits with a failure
     verify(options, scores.mean_iou)
 

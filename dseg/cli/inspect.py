@@ -31,9 +31,9 @@ def inspect(file: Path, keys: bool, json_file: Path | None) -> None:
     Example:
       dseg inspect weights/denseASPP161.pkl
     """
-    from dseg.checkpoints import read_checkpoint
+    from dseg.checkpoints import find_file, read_checkpoint
 
-    checkpoint = read_checkpoint(file)
+    checkpoint = read_checkpoint(find_file(file))
     facts = _facts(checkpoint)
     if keys:
         facts["keys"] = {key: list(value.shape) for key, value in checkpoint.state.items()}
@@ -113,12 +113,17 @@ def _print(name: str, value: object) -> None:
     """Print a fact as a line, a dict of facts as indented lines."""
     if name == "notes":
         for note in value if isinstance(value, list) else ():
-            click.echo(f"note: {note}")
-    elif isinstance(value, dict):
+            click.echo(f"note: {_plain(note)}")
+    elif isinstance(value, dict) and value:
         click.echo(f"{name}:")
         for key, item in value.items():
-            click.echo(f"  {key}: {item}")
-    elif isinstance(value, (list, tuple)):
-        click.echo(f"{name}: {', '.join(map(str, value)) or 'none'}")
+            click.echo(f"  {_plain(key)}: {_plain(item)}")
+    elif isinstance(value, (list, tuple, dict)):
+        click.echo(f"{name}: {', '.join(map(_plain, value)) or 'none'}")
     else:
-        click.echo(f"{name}: {value}")
+        click.echo(f"{name}: {_plain(value)}")
+
+
+def _plain(value: object) -> str:
+    """Return text of a file without line breaks and control characters, which could forge lines."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))

@@ -224,7 +224,7 @@ class Network:
             CheckpointError: no file, no checkpoint, or not this network's.
             DsegError: no such network, device or precision.
         """
-        from dseg.checkpoints import find_shipped, find_weights, load_model, sha256
+        from dseg.checkpoints import find_file, find_shipped, find_weights, load_model, sha256
         from dseg.distributed import local_device
         from dseg.predict import Predictor, Settings
         from dseg.predict.devices import find_device
@@ -232,7 +232,7 @@ class Network:
         if self.model is not None:
             file = find_weights(self.model, self.weights)
         else:
-            file = self.weights or find_shipped()
+            file = find_file(self.weights) if self.weights is not None else find_shipped()
             if self.weights is None and group.main:
                 say(
                     f"No network is named: using the bundled {file.name} (weak: see "
@@ -252,6 +252,8 @@ class Network:
         )
         if group.main and not reports[0].complete:
             say(f"WARNING: the checkpoint fits in part: {reports[0]}.")
+        if group.main and self.protocol_name == "authors" and model.card.authors is None:
+            say(f"No other protocol of {model.card.network}'s authors is known: plain it is.")
         protocol = self.make_protocol(model.card, multi_scale=multi_scale)
         predictor = Predictor(model, protocol=protocol, device=device, amp=self.amp)
         settings = Settings.of(

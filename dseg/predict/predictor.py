@@ -148,9 +148,11 @@ class Predictor:
                     raise
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+        height, width = self.protocol.input_of(_size_of(image))
         raise DsegError(
-            f"Not even a tile of this {image.shape[0]}x{image.shape[1]} image fits into memory.",
-            hint="name a smaller --tile, fewer --scales or another --device.",
+            f"Not even a tile of this {image.shape[0]}x{image.shape[1]} image fits into memory; it "
+            f"is read at {height}x{width}.",
+            hint="name a smaller --tile or --input-size, fewer --scales or another --device.",
         )
 
     def _attempts(self, image: Pixels) -> Iterator[Size | None]:
