@@ -87,7 +87,7 @@ CASES = {
         "denseaspp_densenet121_citys_tramac", IMAGENET, with_corners, SMALL
     ),
     "denseaspp_densenet121_voc": Case(
-        "denseaspp_densenet121_voc_tramac", IMAGENET, with_corners, SMALL
+        "denseaspp_densenet121_voc_tramac", IMAGENET, with_corners, SMALL, slow=True
     ),
     "dabnet": Case("dabnet_cityscapes_reagan", DABNET, without_corners),
     "dabnet_camvid": Case("dabnet_camvid_reagan", DABNET_CAMVID, without_corners),
@@ -126,7 +126,9 @@ CASES = {
         slow=True,
     ),
     "deeplabv3plus_r50": Case("deeplabv3plus_r50_decouple", IMAGENET, with_corners, SMALL),
-    "deeplabv3plus_r50_nvidia": Case("deeplabv3plus_r50_nvidia", IMAGENET, without_corners, SMALL),
+    "deeplabv3plus_r50_nvidia": Case(
+        "deeplabv3plus_r50_nvidia", IMAGENET, without_corners, SMALL, slow=True
+    ),
     "dfn_r50": Case("dfn_r50_torchseg", IMAGENET, with_corners, (192, 256), slow=True),
     "refinenet_r50": Case("refinenet_r50_drsleep", IMAGENET, by_cubes, SMALL, slow=True),
     "gff_wr38": Case("gff_wr38_decouple", IMAGENET, with_corners, SMALL, slow=True),

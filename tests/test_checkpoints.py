@@ -26,6 +26,7 @@ from torch import Tensor
 
 from dseg.checkpoints import (
     Checkpoint,
+    choose_network,
     find_networks,
     load_model,
     load_weights,
@@ -203,11 +204,11 @@ def test_a_nameless_file_finds_its_network_whatever_its_stride(
     assert refused(load_model).problem == "Neither a network nor a file is named."
 
 
-def test_a_nameless_file_that_fits_several_classes_is_asked_for_its_name(tmp_path: Path) -> None:
+def test_a_nameless_file_that_fits_several_classes_is_asked_for_its_name() -> None:
     with torch.device("meta"):
-        shapes = {k: v.shape for k, v in build_model("pspnet_r50").state_dict().items()}
-    state = {key: torch.zeros(shape) for key, shape in shapes.items()}
-    fault = refused(lambda: load_model(weights=write(state, tmp_path / "m.pth")))
+        state = dict(build_model("pspnet_r50").state_dict())
+    file = Checkpoint(path=Path("m.pth"), state=state, kind="torch zip")
+    fault = refused(lambda: choose_network(file))
     assert "does not say which network it is for: pspnet_r50, pspnet_r50_gald" in fault.problem
     assert fault.hint == "name it by --model."
 
