@@ -110,14 +110,16 @@ CASES = {
     "espnet_fastseg": Case("espnet_fastseg", IMAGENET, without_corners),
     "espnet_c_fastseg": Case("espnetc_fastseg", IMAGENET, without_corners),
     "gald_r50": Case("gald_r50_gald", CAFFE, with_corners, SMALL),
-    "dgcnet_r50": Case("dgcnet_r50_gald", IMAGENET, with_corners, SMALL),
+    "dgcnet_r50": Case("dgcnet_r50_gald", IMAGENET, with_corners, SMALL, slow=True),
     "pspnet_r50_gald": Case("pspnet_r50_gald", CAFFE, with_corners, SMALL, slow=True),
     "danet_r50": Case("danet_r50_danet", IMAGENET, with_corners, SMALL),
     "danet_r50_tramac": Case("danet_r50_tramac", IMAGENET, with_corners, SMALL, slow=True),
     "ccnet_r50": Case("ccnet_r50_ccnet", CAFFE, with_corners, SMALL, inplace_abn=True),
-    "ocnet_base_r50": Case("ocnet_base_r50_ocnet", OCNET, with_corners, SMALL, inplace_abn=True),
+    "ocnet_base_r50": Case(
+        "ocnet_base_r50_ocnet", OCNET, with_corners, SMALL, inplace_abn=True, slow=True
+    ),
     "emanet_r50": Case("emanet_r50_emanet", IMAGENET, padded_to_8k_and_1, SMALL),
-    "psanet_r50": Case("psanet_r50_semseg", IMAGENET_255, with_corners, SMALL_8K_AND_1),
+    "psanet_r50": Case("psanet_r50_semseg", IMAGENET_255, with_corners, SMALL_8K_AND_1, slow=True),
     "pspnet_r50": Case("pspnet_r50_semseg", IMAGENET_255, with_corners, SMALL_8K_AND_1),
     "deeplabv3_r50_voc": Case(
         "deeplabv3_r50_torchvision",
@@ -125,7 +127,9 @@ CASES = {
         outputs=21,
         slow=True,
     ),
-    "deeplabv3plus_r50": Case("deeplabv3plus_r50_decouple", IMAGENET, with_corners, SMALL),
+    "deeplabv3plus_r50": Case(
+        "deeplabv3plus_r50_decouple", IMAGENET, with_corners, SMALL, slow=True
+    ),
     "deeplabv3plus_r50_nvidia": Case(
         "deeplabv3plus_r50_nvidia", IMAGENET, without_corners, SMALL, slow=True
     ),

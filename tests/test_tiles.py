@@ -191,7 +191,10 @@ def test_a_shortage_of_memory_falls_back_to_tiles(fault: Callable[[], Exception]
 def test_a_tile_that_does_not_fit_either_is_told(tile: tuple[int, int] | None) -> None:
     with pytest.raises(DsegError) as caught:
         predictor(Hungry(0, MemoryError), tile=tile)(draw(300, 600))
-    assert caught.value.problem == "Not even a tile of this 300x600 image fits into memory."
+    assert (
+        caught.value.problem
+        == "Not even a tile of this 300x600 image fits into memory; it is read at 300x600."
+    )
     assert "--tile" in caught.value.hint
 
 
