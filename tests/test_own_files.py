@@ -248,3 +248,19 @@ def test_a_card_of_another_number_of_outputs_is_refused(
     save_file(dict(model.state_dict()), file, {"dseg": text})
     fault = refused(lambda: load_model(weights=file))
     assert "outputs, the classifier has 19" in fault.problem
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "problem"), [({"fuse_dilation": 0}, "dilation"), ({"stem_padding": 1.5}, "")]
+)
+def test_arguments_that_no_shape_shows_are_tried(
+    kwargs: dict[str, object], problem: str, tmp_path: Path
+) -> None:
+    model = build_model("fastscnn")
+    file = tmp_path / "own.safetensors"
+    save_model(model, file)
+    text = json.dumps({**card_of(file), "kwargs": kwargs})
+    save_file(dict(model.state_dict()), file, {"dseg": text})
+    fault = refused(lambda: load_model(weights=file))
+    assert "has damaged metadata: fastscnn" in fault.problem
+    assert problem in fault.problem

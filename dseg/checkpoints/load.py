@@ -143,9 +143,11 @@ def _build_for(
         if card is not None:
             _check_card(checkpoint, name, outputs, options)
         model = build_model(name, outputs, **options)
+        if card is not None and card.kwargs != MODELS[name].kwargs:
+            _try(model, checkpoint)
         if card is not None and card.num_outputs == outputs:
             model.card = card
-        elif card is not None and num_classes is None:
+        elif card is not None and outputs is not None and num_classes is None:
             raise _damaged(
                 checkpoint, f"it is of {card.num_outputs} outputs, the classifier has {outputs}"
             )
@@ -179,6 +181,16 @@ def _check_card(
         problem = str(fault).partition("\n")[0]
     if problem:
         raise _damaged(checkpoint, f"{name} with {options}: {problem.rstrip('.')}")
+
+
+@torch.inference_mode()
+def _try(model: SegModel, checkpoint: Checkpoint) -> None:
+    """Refuse a card whose arguments, though no shape shows it, make a network that cannot run."""
+    try:
+        model.eval()(torch.zeros(1, 3, 64, 128))
+    except BUILD_FAULTS as fault:
+        problem = str(fault).partition("\n")[0].rstrip(".")
+        raise _damaged(checkpoint, f"{model.card.network} cannot run: {problem}") from fault
 
 
 def _damaged(checkpoint: Checkpoint, problem: str) -> CheckpointError:
