@@ -86,11 +86,12 @@ def compare_cases(model: SegModel, folder: Path, golden: str) -> Iterator[Differ
     if not outputs:  # a contract of keys and shapes alone
         return
     recorded = np.load(folder / f"{golden}.npz")
+    device = next(model.parameters()).device
     model.training = True  # the network alone: it gives auxiliary logits, its norms do not learn
     for case, facts in outputs.items():
         image = make_input(facts["seed"], facts["height"], facts["width"], facts.get("batch", 1))
         with torch.inference_mode():
-            maps = model.logits(model.pad(torch.from_numpy(image)))
+            maps = model.logits(model.pad(torch.from_numpy(image).to(device)))
         expected = [(case, facts), *_list_aux(case, facts, recorded)]
         for scores, (key, stats) in zip(maps, expected, strict=len(expected) > 1):
             size = tuple(stats["full_shape"][-2:])
@@ -117,7 +118,7 @@ def _list_aux(case: str, facts: dict[str, Any], recorded: Any) -> list[tuple[str
 
 
 def _worst(scores: Tensor, expected: NDArray[Any], stride: int, std: float) -> float:
-    ours = scores.numpy()[..., ::stride, ::stride]
+    ours = scores.cpu().numpy()[..., ::stride, ::stride]
     if ours.shape != expected.shape:
         return float("inf")
     return float(np.abs(ours - expected).max() / std)

@@ -99,10 +99,11 @@ class SegLoss:
         With ``focus``, (N, H, W), it is of the focal loss, each pixel's multiplied by that.
         """
         weights = self.class_weights
+        # summed apart: on CUDA the loss of a map has no deterministic sum of its own
+        loss = F.cross_entropy(logits, ids, weights, ignore_index=IGNORE, reduction="none")
         if focus is None:
-            total = F.cross_entropy(logits, ids, weights, ignore_index=IGNORE, reduction="sum")
+            total = loss.sum()
         else:
-            loss = F.cross_entropy(logits, ids, weights, ignore_index=IGNORE, reduction="none")
             plain = F.cross_entropy(logits, ids, ignore_index=IGNORE, reduction="none")
             doubt = -torch.expm1(-plain)  # 1 - p
             total = (focus * doubt.clamp(min=1e-7) ** FOCUS * loss).sum()

@@ -1,0 +1,131 @@
+"""What a GPU computes: the authors' logits, the CPU's masks, and training that can be repeated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cli_runs import run
+from goldens import FOLDER, compare_cases, load_golden, read_contract, save_as_the_authors_do
+from PIL import Image
+
+from dseg.checkpoints import load_model
+from dseg.registry import MODELS
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+]
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "dseg" / "samples"
+SHIPPED = ROOT / "weights" / "dabnet.safetensors"
+GPU_TOLERANCE = 2e-3  # of the standard deviation of the golden's logits, in float32 without TF32
+
+
+def _of_each_family() -> list[str]:
+    """Return the first golden of each class of networks."""
+    found: dict[str, str] = {}
+    for name, spec in MODELS.items():
+        for golden in spec.goldens:
+            if read_contract(FOLDER, golden).get("outputs"):
+                found.setdefault(name.split("_")[0].rstrip("0123456789"), golden)
+    return sorted(found.values())
+
+
+@pytest.fixture
+def without_tf32() -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.parametrize("golden", _of_each_family())
+def test_logits_match_the_authors_code(golden: str, tmp_path: Path, without_tf32: None) -> None:
+    file = tmp_path / "authors.pth"
+    save_as_the_authors_do(read_contract(FOLDER, golden), file)
+    model = load_golden(golden, file).cuda()
+    worst = {found.case: found.worst for found in compare_cases(model, FOLDER, golden)}
+    assert worst
+    assert {case: far for case, far in worst.items() if far > GPU_TOLERANCE} == {}
+
+
+def _labels(out: Path, *words: object) -> np.ndarray:
+    """Return the label ids of the scenes that ship, one after another."""
+    done = run("infer", SAMPLES, "-w", SHIPPED, "--save", "label_ids", "-o", out, *words)
+    assert done.exit_code == 0, done.output
+    files = sorted((out / "label_ids").rglob("*.png"))
+    assert len(files) == 7
+    return np.concatenate([np.asarray(Image.open(file)).ravel() for file in files])
+
+
+@pytest.mark.parametrize(("amp", "equal"), [("off", 0.999), ("fp16", 0.995), ("bf16", 0.98)])
+def test_masks_are_those_of_the_cpu(amp: str, equal: float, tmp_path: Path) -> None:
+    cpu = _labels(tmp_path / "cpu", "--device", "cpu")
+    gpu = _labels(tmp_path / "gpu", "--device", "cuda", "--amp", amp)
+    assert np.mean(cpu == gpu) >= equal
+
+
+def test_tiles_give_the_masks_of_the_cpu(tmp_path: Path) -> None:
+    words = ("--tile", "256x256")
+    cpu = _labels(tmp_path / "cpu", "--device", "cpu", *words)
+    gpu = _labels(tmp_path / "gpu", "--device", "cuda", *words)
+    assert np.mean(cpu == gpu) >= 0.999
+
+
+def test_several_scales_give_the_masks_of_the_cpu(tmp_path: Path) -> None:
+    labels = []
+    for device in ("cpu", "cuda"):
+        words = ("--scales", "0.5,1", "--flip", "--device", device, "-w", SHIPPED)
+        out = tmp_path / device
+        done = run("multiscale-infer", SAMPLES, *words, "--save", "label_ids", "-o", out)
+        assert done.exit_code == 0, done.output
+        files = sorted((out / "label_ids").rglob("*.png"))
+        labels.append(np.concatenate([np.asarray(Image.open(file)).ravel() for file in files]))
+    assert np.mean(labels[0] == labels[1]) >= 0.999
+
+
+def _train(out: Path, *words: object) -> str:
+    """Train DABNet on scenes for 20 steps at most; return what was printed."""
+    done = run(
+        *("train", "--model", "dabnet", "--dataset", "scenes", "--data-dir", SAMPLES),
+        *("--split", "demo", "--val-split", "none", "--out", out, "--device", "cuda"),
+        *("--set", "batch=2", "--set", "crop=128x192", "--set", "steps=20", "--no-check"),
+        *("--log-every", 5, *words),
+    )
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def _losses(out: Path) -> list[float]:
+    rows = [json.loads(row) for row in (out / "metrics.jsonl").read_text().splitlines()]
+    return [row["loss"] for row in rows if row["kind"] == "train"]
+
+
+@pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
+@pytest.mark.parametrize("cache", ["none", "device"])
+def test_training_learns(amp: str, cache: str, tmp_path: Path) -> None:
+    _train(tmp_path / "run", "--amp", amp, "--cache", cache)
+    losses = _losses(tmp_path / "run")
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+    model = load_model("dabnet", tmp_path / "run" / "last.safetensors")
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+def test_compiled_training_learns(tmp_path: Path) -> None:
+    _train(tmp_path / "run", "--compile")
+    losses = _losses(tmp_path / "run")
+    assert losses[-1] < losses[0]
+
+
+def test_deterministic_training_gives_the_same_bytes_again(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        _train(tmp_path / name, "--deterministic", "--cache", "device")
+    assert _losses(tmp_path / "one") == _losses(tmp_path / "two")
+    one, two = (tmp_path / name / "last.safetensors" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
