@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import stat
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -16,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.errors import DsegError
+from dseg.files import written_whole
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")  # no other decoder ever sees a user's file
@@ -209,30 +209,3 @@ def write_jpeg(path: Path, pixels: Pixels) -> None:
         )
     with written_whole(path) as part:
         Image.fromarray(pixels).save(part, "JPEG", quality=JPEG_QUALITY)
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` that becomes ``path`` if all goes well.
-
-    Raises:
-        DsegError: the folder cannot be written or the disk is full.
-    """
-    # The same for the same file, so that a run after a kill takes the remains over.
-    digest = hashlib.blake2b(path.name.encode(errors="surrogateescape"), digest_size=8)
-    part = path.with_name(f".{digest.hexdigest()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-    except OSError as fault:
-        blocked = isinstance(fault, (FileExistsError, NotADirectoryError))
-        reason = "a file lies where its folder should be" if blocked else fault.strerror or fault
-        raise DsegError(
-            f"{path} cannot be written: {reason}.",
-            hint="make room, or name a place that you may write to.",
-            exit_code=EXIT_FAILED_INPUTS,
-        ) from fault
-    finally:
-        with suppress(OSError):  # below a file or on a read-only disk there is nothing to remove
-            part.unlink(missing_ok=True)

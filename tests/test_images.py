@@ -325,7 +325,7 @@ def test_a_target_is_never_seen_half_written(tmp_path, monkeypatch):
     monkeypatch.setattr(Image.Image, "save", look)
     write_png(path, PICTURE)
     [(part, existed)] = seen
-    assert part.startswith(".") and part.endswith(".part")  # no image to a later run
+    assert part.startswith(".") and part.endswith(".dseg-part")  # no image to a later run
     assert not existed and path.exists()
 
 

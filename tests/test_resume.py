@@ -7,8 +7,8 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -23,8 +23,6 @@ from train_runs import (
     trained,
     wait_and_kill,
 )
-
-from dseg.images import written_whole
 
 STEPS = 12  # 4 epochs of 6 images
 RECIPE = [
@@ -130,11 +128,10 @@ def test_a_killed_run_with_dropout_ends_with_the_same_bytes(
     kill_often(nursery.start, reference, tmp_path / "run", 10, "-j", 0)
 
 
-def part_of(file: Path) -> Path:
-    """Return the name that a file has while it is written."""
-    with suppress(KeyError), written_whole(file) as part:
-        raise KeyError
-    return part
+def parts_of(file: Path) -> list[Path]:
+    """Return the temporary files in which a file is being written."""
+    digest = blake2b(file.name.encode(), digest_size=4).hexdigest()
+    return list(file.parent.glob(f".*-{digest}-*.dseg-part"))
 
 
 FILES = ["state.pt", "last.safetensors", "state.pt", "confusion.png", "state.pt"]
@@ -146,15 +143,14 @@ def test_a_run_killed_while_it_writes_ends_with_the_same_bytes(
     run = tmp_path / "run"
     left = []
     for name in FILES:
-        part = part_of(run / name)
         child = nursery.start(*go_on(reference, run), "-j", 0)
-        wait_and_kill(child, part.exists)
-        left += [name] if part.exists() else []
+        wait_and_kill(child, lambda: bool(parts_of(run / name)))  # noqa: B023
+        left += [name] if parts_of(run / name) else []
     assert "state.pt" in left
     child = nursery.start(*go_on(reference, run))
     assert child.wait() == 0, child.text()
     check_same(run, reference.run)
-    assert not part_of(run / "state.pt").exists()
+    assert not parts_of(run / "state.pt")
 
 
 def test_a_validation_that_is_killed_after_it_was_written_is_not_told_twice(
@@ -217,7 +213,7 @@ def test_a_second_ctrl_c_interrupts_at_once_and_leaves_whole_files(
 ):
     run = tmp_path / "run"
     child = nursery.start(*reference.begin(run), "-j", 0)
-    child.until(part_of(run / "state.pt").exists)
+    child.until(lambda: bool(parts_of(run / "state.pt")))
     child.signal(signal.SIGINT)
     time.sleep(0.05)  # two at one time would count as one
     child.signal(signal.SIGINT)
@@ -225,7 +221,7 @@ def test_a_second_ctrl_c_interrupts_at_once_and_leaves_whole_files(
     error, hint = child.text().splitlines()[-2:]
     assert error == "Error: Interrupted; what is written is whole."
     assert hint.startswith("Hint: ") and f"dseg train --resume --out {run}" in hint
-    assert [file.name for file in run.glob(".*.part")] == []
+    assert [file.name for file in run.glob(".*.dseg-part")] == []
     child = nursery.start(*go_on(reference, run))
     assert child.wait() == 0, child.text()
     check_same(run, reference.run)
@@ -254,7 +250,7 @@ def test_a_run_out_of_room_keeps_what_it_had_and_goes_on_to_the_same_bytes(
         assert "File too large" in error
         assert hint.startswith("Hint: make room")
         assert load(run)["step"] == step
-        assert [file.name for file in run.glob(".*.part")] == []
+        assert [file.name for file in run.glob(".*.dseg-part")] == []
     child = nursery.start("--resume", "--out", run)
     assert child.wait() == 0, child.text()
     check_same(run, reference.run)

@@ -10,7 +10,7 @@ import numpy as np
 
 from dseg.bench.report import Report
 from dseg.errors import DsegError
-from dseg.images import written_whole
+from dseg.files import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from typing import Any
 from safetensors.torch import save
 
 from dseg.errors import CheckpointError, DsegError
-from dseg.images import written_whole
+from dseg.files import written_whole
 from dseg.labels import IGNORE, LABEL_SPACES, LabelSpace
 from dseg.models import ModelCard, SegModel, find_class
 from dseg.protocol import PLAIN, Protocol

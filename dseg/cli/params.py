@@ -145,7 +145,7 @@ def write_json(target: Path, value: object) -> None:
     """
     import json
 
-    from dseg.images import written_whole
+    from dseg.files import written_whole
 
     to_stdout = str(target) == "-"
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=to_stdout) + "\n"

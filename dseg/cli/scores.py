@@ -82,7 +82,7 @@ def _write_csv(target: Path, rows: list[list[str]]) -> None:
     import csv
     import io
 
-    from dseg.images import written_whole
+    from dseg.files import written_whole
 
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)

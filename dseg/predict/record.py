@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
-from dseg.images import written_whole
+from dseg.files import written_whole
 from dseg.predict.predictor import Predictor
 from dseg.predict.sources import KINDS, RECORD, ImageFile
 from dseg.protocol import PLAIN, Protocol

@@ -12,7 +12,7 @@ from torch import nn
 
 from dseg.distributed import Group
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
-from dseg.images import written_whole
+from dseg.files import written_whole
 
 FILE = "not-a-number.json"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
-from dseg.images import written_whole
+from dseg.files import written_whole
 
 Row = dict[str, Any]
 

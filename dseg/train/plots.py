@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg.images import written_whole
+from dseg.files import written_whole
 from dseg.labels import LabelSpace
 
 if TYPE_CHECKING:

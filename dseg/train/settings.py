@@ -14,7 +14,7 @@ import torch
 
 from dseg import __version__
 from dseg.errors import DsegError
-from dseg.images import written_whole
+from dseg.files import written_whole
 from dseg.recipes import Recipe
 from dseg.train.conditions import Conditions
 

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import torch
 
 from dseg.errors import EXIT_MISFIT, DsegError
-from dseg.images import written_whole
+from dseg.files import written_whole
 
 STATE = "state.pt"
 PREVIOUS = "state-previous.pt"

@@ -18,7 +18,8 @@ from PIL import Image
 
 from dseg.datasets.scenes.compose import check_numbers, draw_scene
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
-from dseg.images import Pixels, write_png, written_whole
+from dseg.files import written_whole
+from dseg.images import Pixels, write_png
 
 CITY = "dsegville"
 FRAME = "000019"

@@ -1,0 +1,98 @@
+"""Files of ours: written whole or not at all, by any number of processes at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+
+SUFFIX = ".dseg-part"  # of temporary files, .<host>-<process>-<name>-<random>
+STALE_S = 86_400.0  # when another machine's temporary file is taken to be left by a killed process
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
+_cleaned: set[Path] = set()  # folders in which this process has looked for stale files
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary file in the folder of ``path``, and rename it to ``path`` at the end.
+
+    The temporary name is unique, and the file is created here, empty, without following a link.
+    So several processes may write one ``path`` at once: each of them succeeds, readers find one
+    whole file or another, and the last one stays. If the body raises, the temporary file is
+    removed and ``path`` is left as it was. Temporary files that killed processes left in the
+    folder are removed; those of other machines once they are a day old.
+
+    Raises:
+        DsegError: the folder cannot be written or the disk is full.
+    """
+    key = f"{_host()}-{os.getpid()}-{_digest(path.name)}-{secrets.token_hex(4)}"
+    part = path.with_name(f".{key}{SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path.parent)
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _NO_LINK, 0o666))
+        yield part
+        part.replace(path)
+    except OSError as fault:
+        blocked = isinstance(fault, (FileExistsError, NotADirectoryError))
+        reason = "a file lies where its folder should be" if blocked else fault.strerror or fault
+        raise DsegError(
+            f"{path} cannot be written: {reason}.",
+            hint="make room, or name a place that you may write to.",
+            exit_code=EXIT_FAILED_INPUTS,
+        ) from fault
+    finally:
+        with suppress(OSError):  # below a file or on a read-only disk there is nothing to remove
+            part.unlink(missing_ok=True)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove stale temporary files of a folder, the first time that this process writes there."""
+    if folder in _cleaned:
+        return
+    _cleaned.add(folder)
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and entry.name.endswith(SUFFIX) and _is_stale(entry):
+                with suppress(OSError):
+                    Path(entry.path).unlink(missing_ok=True)
+
+
+def _is_stale(entry: os.DirEntry[str]) -> bool:
+    facts = entry.stat(follow_symlinks=False)
+    if not stat.S_ISREG(facts.st_mode):
+        return False
+    host, _, rest = entry.name[1:].partition("-")
+    process = rest.partition("-")[0]
+    if os.name == "posix" and host == _host() and process.isdigit():
+        return not _is_running(int(process))
+    return time.time() - facts.st_mtime > STALE_S
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's; or no number of a process
+        return True
+    return True
+
+
+@cache
+def _host() -> str:
+    return _digest(socket.gethostname())
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
