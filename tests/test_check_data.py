@@ -171,11 +171,40 @@ def test_blended_masks_are_told_from_single_wrong_values(tmp_path) -> None:
     assert "nearest neighbour" in hint(report, "blended values")
 
 
-def test_masks_stored_as_jpeg_are_warned_of(tmp_path) -> None:
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_masks_stored_as_jpeg_are_faults_whatever_their_name(tmp_path, name: str) -> None:
     root = make_folder(tmp_path)
     (root / "masks/train/a.png").unlink()
-    save_mask(root / "masks/train/a.jpg", 0)
-    assert kinds(check("folder", root), "warning")["JPEG"] == 1
+    Image.new("L", (8, 6)).save(root / "masks/train" / name, format="JPEG")
+    report = check("folder", root)
+    assert kinds(report)["lossy mask"] == 1
+    assert f"{name} is JPEG, which changes values" in problem(report, "lossy mask")
+
+
+@pytest.mark.parametrize("turned", ["images", "masks", "both"])
+def test_a_pair_of_which_one_is_turned_is_warned_of(tmp_path, turned: str) -> None:
+    root = make_folder(tmp_path)
+    exif = Image.Exif()
+    exif[0x112] = 3
+    for kind in ("images", "masks") if turned == "both" else (turned,):
+        [path] = (root / kind / "train").glob("a.*")
+        with Image.open(path) as image:
+            image.load()
+        image.save(path, exif=exif)
+    report = check("folder", root)
+    assert report.clean
+    expected = {} if turned == "both" else {"one of a pair turned": 1}
+    assert {k: n for k, n in kinds(report, "warning").items() if "turned" in k} == expected
+
+
+def test_colours_stored_grey_are_colours(tmp_path) -> None:
+    colors = [{"name": "a", "color": [128, 64, 128]}, {"name": "b", "color": [128, 128, 128]}]
+    root = make_folder(tmp_path, {"mask_colors": True, "class": colors})
+    Image.new("RGB", (8, 6), (128, 64, 128)).save(root / "masks/train/a.png")
+    Image.new("L", (8, 6), 128).save(root / "masks/train/deep/b.png")
+    report = check("folder", root)
+    assert report.clean
+    assert report.class_pixels == (48, 48)
 
 
 def test_masks_of_colours_are_checked_against_the_class_file(tmp_path) -> None:
@@ -211,11 +240,21 @@ def test_binary_masks_are_told_with_the_way_out(tmp_path) -> None:
     root = make_camvid(tmp_path)
     for name in ("a", "b"):
         save_mask(root / f"trainannot/{name}.png", 0, 255)
-    report = check("camvid", root)
-    assert kinds(report) == {"binary masks": 0}
+    report = check("camvid", root)  # so few may hold one class and ignored pixels by chance
+    assert report.clean
+    assert kinds(report, "warning")["binary masks"] == 0
     assert "ids = [255]" in hint(report, "binary masks")
     save_mask(root / "trainannot/a.png", 0, 255, 3)
     assert kinds(check("camvid", root)) == {}
+
+
+def test_many_binary_masks_of_two_classes_are_a_fault(tmp_path) -> None:
+    root = make_folder(tmp_path, {"class": [{"name": "a", "id": 0}, {"name": "b", "id": 1}]})
+    for name in map(str, range(8)):
+        Image.new("RGB", (8, 6)).save(root / f"images/train/{name}.png")
+    for name in ("a", "deep/b", *map(str, range(8))):
+        save_mask(root / f"masks/train/{name}.png", 0, 255)
+    assert kinds(check("folder", root)) == {"binary masks": 0}
 
 
 def test_the_way_out_of_binary_masks_works(tmp_path) -> None:

@@ -208,8 +208,18 @@ def test_a_wrong_id_is_named_with_its_pixels(tree, engine):
 
 @BOTH
 def test_colours_are_refused(tree, engine):
-    change_prediction(tree, np.zeros((*TRUTH.shape, 3), np.uint8))
+    change_prediction(tree, np.full((*TRUTH.shape, 3), (128, 64, 128), np.uint8))
     refused(run_tree(tree, *engine), 2, "holds colours, not ids", "dseg transfer-labels")
+
+
+def test_a_prediction_stored_as_jpeg_is_refused_unless_accepted(tree, monkeypatch):
+    path = tree / "pred" / f"{FRAMES[0]}_leftImg8bit.png"
+    with Image.open(path) as image:
+        image.load()
+    image.save(path, "JPEG", quality=100)
+    for engine in ((), ("--official",)):
+        refused(run_tree(tree, *engine), 2, "is JPEG, which changes values", "--accept-lossy")
+    assert run_tree(tree, "--accept-lossy").exit_code in (0, 2)
 
 
 def test_a_broken_png_is_refused(tree):

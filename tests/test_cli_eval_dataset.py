@@ -255,7 +255,7 @@ def test_wrong_values_and_sizes_are_named(camvid) -> None:
     save(root / "valannot/c.png", [[0, 0, 3, 3, 2, 2, 99, 10]])
     problem = "valannot/c.png holds id 99 at 1 pixels; CamVid's 11 classes are 0 to 10"
     refused(evaluate(*camvid), 2, problem, "dseg check-data")
-    save(root / "valannot/c.png", np.zeros((1, 8, 3)))
+    save(root / "valannot/c.png", np.full((1, 8, 3), (0, 0, 9)))
     refused(evaluate(*camvid), 2, "valannot/c.png holds colours, not ids", "transfer-labels")
 
 
@@ -321,7 +321,7 @@ def test_results_of_several_kinds_csv_and_a_threshold_work_as_elsewhere(camvid) 
     pred_dir = camvid[0]
     (pred_dir / "label_ids").mkdir()
     (pred_dir / "c.png").rename(pred_dir / "label_ids/c.png")
-    save(pred_dir / "color/c.png", np.zeros((1, 8, 3)))
+    save(pred_dir / "color/c.png", np.full((1, 8, 3), (0, 0, 9)))
     assert evaluate(*camvid, *ONTO, "--fail-under", "50").exit_code == 0
     result = evaluate(*camvid, *ONTO, "--fail-under", "50.1", "--csv", "-", "-j", "2")
     assert result.exit_code == 4

@@ -158,7 +158,7 @@ def test_a_truncated_file_is_refused(tmp_path, name):
 
 def test_text_with_an_images_name_is_refused(tmp_path):
     (tmp_path / "a.png").write_text("not an image")
-    refused(tmp_path / "a.png", "it is none of PNG, JPEG, WEBP, BMP, TIFF, whatever its name says")
+    refused(tmp_path / "a.png", "it is none of PNG, JPEG, WEBP, BMP, TIFF")
 
 
 def test_an_empty_file_is_refused(tmp_path):
@@ -238,13 +238,6 @@ def test_a_mask_keeps_its_values_and_type(tmp_path, dtype, name):
     assert mask.dtype == dtype
     np.testing.assert_array_equal(mask, values)
     assert read_mask_file(tmp_path / name).palette is None
-
-
-def test_a_mask_is_not_turned_by_exif(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(np.array([[1, 2]], np.uint8)).save(tmp_path / "a.png", exif=exif)
-    assert read_mask(tmp_path / "a.png").tolist() == [[1, 2]]
 
 
 def test_a_palette_mask_gives_indices_and_colours(tmp_path):

@@ -228,6 +228,7 @@ def _score(
             "per_image": options.wants_images,
             "advance": advance,
             "group": group,
+            "accept_lossy": options.accept_lossy,
             **reading,
         }
         if task.dataset is not None:
@@ -243,7 +244,10 @@ def _score_officially(
     options: Options, files: tuple[list[Path], list[Path]], group: Group
 ) -> CityscapesScores:
     from dseg.evaluate import evaluate_official
+    from dseg.evaluate.counting import refuse_lossy
 
+    if not options.accept_lossy:
+        group.from_main(lambda: refuse_lossy([*files[0], *files[1]]))
     if group.main and not options.quiet:
         alone = " in one process" if group.world_size > 1 else ""
         say(f"The official engine scores {len(files[0])} images{alone}; this takes a while.")

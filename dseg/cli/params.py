@@ -135,6 +135,12 @@ amp_option = click.option(
     help="Reduced precision within the network.",
 )
 
+accept_lossy_option = click.option(
+    "--accept-lossy",
+    is_flag=True,
+    help="Read masks that JPEG or another lossy compression may have changed.",
+)
+
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, only the result.")
 
 

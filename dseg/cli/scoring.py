@@ -23,6 +23,7 @@ from dseg.cli.params import (
     FILE,
     FOLDER,
     Command,
+    accept_lossy_option,
     amp_option,
     device_option,
     json_option,
@@ -98,6 +99,7 @@ OPTIONS = (
         "--instances/--no-instances", default=True, show_default=True, help="Compute iIoU as well."
     ),
     click.option("--allow-missing", is_flag=True, help="Score only what has a prediction."),
+    accept_lossy_option,
     click.option(
         "--per-image", is_flag=True, help="Scores of each image too, in --json and --csv."
     ),
@@ -141,6 +143,7 @@ class Options:
     official: bool
     instances: bool
     allow_missing: bool
+    accept_lossy: bool
     per_image: bool
     csv_file: Path | None
     json_file: Path | None

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.params import FILE, FOLDER, json_option, quiet_option, workers_option, write_json
+from dseg.cli.params import (
+    FILE,
+    FOLDER,
+    accept_lossy_option,
+    json_option,
+    quiet_option,
+    workers_option,
+    write_json,
+)
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.labels import LABEL_SPACES, find_label_space
 
@@ -56,6 +64,7 @@ SHOWN = 20  # failed files that are named on the screen; --json has them all
     show_default=True,
     help="Whose classes and colours.",
 )
+@accept_lossy_option
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 @workers_option("Threads; by default one a core.")
 @quiet_option
@@ -68,6 +77,7 @@ def transfer_labels(
     source: Any,
     unknown: int | None,
     space_name: str,
+    accept_lossy: bool,
     overwrite: bool,
     workers: int | None,
     quiet: bool,
@@ -94,7 +104,14 @@ def transfer_labels(
     jobs = find_jobs([*sources, *folders], target, space, out=out, overwrite=overwrite)
     with progress(f"to {target}", len(jobs), quiet=quiet) as advance:
         done = transfer_files(
-            jobs, space, source, target, unknown=unknown, workers=workers, advance=advance
+            jobs,
+            space,
+            source,
+            target,
+            unknown=unknown,
+            accept_lossy=accept_lossy,
+            workers=workers,
+            advance=advance,
         )
     if json_file is not None:
         write_json(json_file, _report(jobs, done, target, space_name))

@@ -117,7 +117,7 @@ def read_pair(sample: Sample) -> Pair:
             f"{sample.image} has no mask.", hint="train and validate on splits with labels."
         )
     image = read_image(sample.image)
-    train_ids = read_train_ids(sample.mask, sample.encoding)
+    train_ids = read_train_ids(sample.mask, sample.encoding, accept_lossy=True)
     if train_ids.shape != image.shape[:2]:
         raise DsegError(
             f"{sample.mask} has {train_ids.shape[1]}x{train_ids.shape[0]} pixels, its image "
@@ -127,16 +127,24 @@ def read_pair(sample: Sample) -> Pair:
     return Pair(image, train_ids)
 
 
-def read_train_ids(path: Path, encoding: Encoding) -> Pixels:
+def read_train_ids(path: Path, encoding: Encoding, *, accept_lossy: bool = False) -> Pixels:
     """Read a mask as train ids, (H, W) uint8.
+
+    Where colours are expected, a file of one channel holds shades of grey: tools that make PNG
+    files smaller store colours so.
+
+    Args:
+        path: the file.
+        encoding: what its values mean.
+        accept_lossy: read a file whose compression may have changed its values.
 
     Raises:
         DsegError: unreadable, ids where colours are expected or the reverse, or a value that the
             encoding does not know.
     """
     if encoding.colors is not None:
-        return _from_colors(path, encoding)
-    values = read_mask(path)
+        return _from_colors(path, encoding, accept_lossy)
+    values = read_mask(path, accept_lossy=accept_lossy)
     wrong = (values < 0) | (values > 255)
     if wrong.any():
         raise _unknown(path, values, wrong, encoding)
@@ -147,15 +155,15 @@ def read_train_ids(path: Path, encoding: Encoding) -> Pixels:
     return train_ids
 
 
-def _from_colors(path: Path, encoding: Encoding) -> Pixels:
+def _from_colors(path: Path, encoding: Encoding, accept_lossy: bool) -> Pixels:
     assert encoding.colors is not None
-    values, palette = read_mask_file(path)
-    if values.ndim == 2:
-        if palette is None:
-            raise DsegError(
-                f"{path} holds ids, not colours.", hint="leave colors out of the class file."
-            )
-        values = palette[values]
+    mask = read_mask_file(path, accept_lossy=accept_lossy)
+    if mask.values.dtype != np.uint8:
+        raise DsegError(
+            f"{path} holds ids of more than 8 bits, not colours.",
+            hint="leave mask_colors out of the class file.",
+        )
+    values = mask.colors()
     packed = values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
     train_ids = np.full(packed.shape, UNKNOWN, np.uint8)
     for (red, green, blue), train_id in encoding.colors.items():
@@ -165,7 +173,7 @@ def _from_colors(path: Path, encoding: Encoding) -> Pixels:
         first = tuple(int(channel) for channel in values[wrong][0])
         raise DsegError(
             f"{path} holds the colour {first} ({int(wrong.sum()):,} pixels of unknown colours).",
-            hint="name every colour in the class file; JPEG masks cannot be used.",
+            hint="name every colour in the class file; for masks of ids, leave mask_colors out.",
         )
     return train_ids
 

@@ -20,10 +20,10 @@ from dseg.labels import IGNORE
 
 NAMED_AT_MOST = 3
 SIZES_AT_MOST = 1000
+MANY = 10  # pairs of which one has both of two classes, as a rule
 RARE = 1e-3  # share of the labelled pixels
 LAST_TRAIN_ID = 18
 FIRST_SCORED = 7  # the smallest label id that is scored; 0 to 6 are scored train ids
-LOSSY = (".jpg", ".jpeg")
 
 
 def check_dataset(
@@ -129,9 +129,15 @@ class _Tally:
         pixels = int(counted.train_ids.sum())
         if path is None or not pixels:
             return
-        if path.suffix.lower() in LOSSY:
-            problem = f"{path} is a JPEG, which changes values."
-            self.note("JPEG", str(path), problem, "make masks as PNG.", "warning")
+        if counted.turned:
+            other = {"image": "mask", "mask": "image"}[counted.turned]
+            named = {"image": sample.image, "mask": path}
+            problem = (
+                f"The EXIF of {named[counted.turned]} turns or flips it, that of its {other} does "
+                "not."
+            )
+            hint = "look whether both lie alike, and remove the tag where it is wrong."
+            self.note("one of a pair turned", str(path), problem, hint, "warning")
         if counted.train_ids[IGNORE] == pixels:
             problem = f"{path} has no labelled pixel."
             hint = "training cannot learn from it: remove it and its image."
@@ -179,6 +185,7 @@ class _Tally:
                 f"All masks hold 0 and 255 only, and 255 is read as ignored "
                 f"({self.train_ids[IGNORE]:,} pixels).",
                 "use --dataset folder with a class file that maps 255: ids = [255] for its class.",
+                "fault" if len(self.images_with) == 2 and self.pairs >= MANY else "warning",
             )
         elif self.train_ids.any() and not labelled and not self.train_ids[UNKNOWN]:
             self.note(

@@ -12,7 +12,15 @@ from dseg.datasets.base import UNKNOWN, Encoding, Sample
 from dseg.datasets.cityscapes import LABEL_IDS, TRAIN_IDS
 from dseg.datasets.report import Remark
 from dseg.errors import DsegError
-from dseg.images import MaskFile, Pixels, read_image, read_mask_file, read_size
+from dseg.images import (
+    MaskFile,
+    has_equal_channels,
+    has_orientation,
+    lossy_error,
+    read_image,
+    read_mask_file,
+    read_size,
+)
 from dseg.labels import IGNORE
 
 Counts = NDArray[np.int64]
@@ -29,6 +37,7 @@ class Counted:
         values: (256,) pixels of each value, of a mask of ids.
         outside: pixels of values that do not fit 8 bits.
         train_ids: (256,) pixels of each train id, ``UNKNOWN`` for a wrong value.
+        turned: which of image and mask is turned or flipped by its EXIF, if only one is.
         remarks: what is wrong.
     """
 
@@ -37,6 +46,7 @@ class Counted:
     values: Counts = field(default_factory=lambda: np.zeros(256, np.int64))
     outside: int = 0
     train_ids: Counts = field(default_factory=lambda: np.zeros(256, np.int64))
+    turned: str = ""
     remarks: list[Remark] = field(default_factory=list)
 
 
@@ -58,7 +68,10 @@ def count_sample(sample: Sample, *, decode_image: bool = False) -> Counted:
     if sample.mask is None:
         return counted
     try:
-        mask = read_mask_file(sample.mask)
+        mask = read_mask_file(sample.mask, accept_lossy=True)
+        if counted.size is not None:
+            turned = has_orientation(sample.image), has_orientation(sample.mask)
+            counted.turned = {(True, False): "image", (False, True): "mask"}.get(turned, "")
     except DsegError as fault:
         _remark(counted, "unreadable mask", sample.mask, fault.problem, fault.hint)
         return counted
@@ -73,6 +86,10 @@ def count_sample(sample: Sample, *, decode_image: bool = False) -> Counted:
             "make masks of their images' size, without blending values (nearest neighbour).",
         )
     counted.size = counted.size or mask_size
+    if mask.loss:
+        problem = lossy_error(sample.mask, mask.loss).problem
+        hint = "make it again as PNG; its values stay as they are with --no-check."
+        _remark(counted, "lossy mask", sample.mask, problem, hint)
     _count_mask(counted, sample.mask, mask, sample.encoding)
     return counted
 
@@ -81,6 +98,8 @@ def _count_mask(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding
     values = mask.values
     if values.ndim == 3:
         counted.kind = "colours"
+        if encoding.colors is None and has_equal_channels(values):
+            counted.kind, values = "8 bits in three equal channels", values[..., 0]
     elif mask.palette is not None:
         counted.kind = "palette"
     else:
@@ -149,11 +168,11 @@ def _explain(
 
 def _count_colors(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding) -> None:
     assert encoding.colors is not None
-    if mask.values.ndim == 2 and mask.palette is None:
-        problem = f"{path} holds ids where colours are expected."
+    if mask.values.dtype != np.uint8:
+        problem = f"{path} holds ids of more than 8 bits where colours are expected."
         _remark(counted, "ids", path, problem, "leave mask_colors out of the class file.")
         return
-    colors, numbers = _find_colors(mask.values, mask.palette)
+    colors, numbers = _find_colors(mask.colors())
     wrong = []
     for color, number in zip(colors, numbers, strict=True):
         train_id = encoding.colors.get(color, UNKNOWN)
@@ -161,6 +180,12 @@ def _count_colors(counted: Counted, path: Path, mask: MaskFile, encoding: Encodi
         if train_id == UNKNOWN:
             wrong.append((color, number))
     if not wrong:
+        return
+    if mask.values.ndim == 2 and mask.palette is None:
+        values = ", ".join(str(color[0]) for color, _ in wrong[:SHOWN_AT_MOST])
+        problem = f"{path} has one channel, and its values {values} are no class's shade of grey."
+        hint = "if the masks hold ids, leave mask_colors out of the class file."
+        _remark(counted, "ids", path, problem, hint)
         return
     blended = len(wrong) > len(encoding.colors)
     said = _say_colors([color for color, _ in wrong], [number for _, number in wrong])
@@ -176,11 +201,9 @@ def _count_colors(counted: Counted, path: Path, mask: MaskFile, encoding: Encodi
 
 
 def _find_colors(
-    values: NDArray[np.integer], palette: Pixels | None = None
+    values: NDArray[np.integer],
 ) -> tuple[list[tuple[int, int, int]], list[int]]:
-    """Return the colours of a mask and their pixels, the most frequent first."""
-    if palette is not None and values.ndim == 2:
-        values = palette[values]
+    """Return the colours of (H, W, 3) and their pixels, the most frequent first."""
     packed = values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
     found, counts = np.unique(packed, return_counts=True)
     order = np.argsort(-counts, kind="stable")

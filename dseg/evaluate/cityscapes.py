@@ -51,7 +51,8 @@ def evaluate_cityscapes(
     per_image: bool = False,
     advance: Callable[[], None] | None = None,
     pred_ids: str = "label",
-    read_prediction: Callable[[Path], Ids] = read_ids,
+    read_prediction: Callable[[Path], Ids] | None = None,
+    accept_lossy: bool = False,
     group: Group | None = None,
 ) -> CityscapesScores:
     """Compute the official scores of predictions against ``*_labelIds.png`` files.
@@ -65,6 +66,7 @@ def evaluate_cityscapes(
         advance: called once for each image that this process has done.
         pred_ids: what the predictions hold, "label" or "train" ids.
         read_prediction: by default for masks; see ``predictions_of``.
+        accept_lossy: read masks whose compression may have changed their ids.
         group: the processes that share the images out; all get the scores of the whole.
 
     Raises:
@@ -74,8 +76,13 @@ def evaluate_cityscapes(
     refuse_no_pairs(gt_files, pred_files)
     if instances:
         refuse_missing_instances(gt_files)
+    read_truth = partial(read_ids, accept_lossy=accept_lossy)
     count = partial(
-        count_pair, instances=instances, pred_ids=pred_ids, read_prediction=read_prediction
+        count_pair,
+        instances=instances,
+        pred_ids=pred_ids,
+        read_truth=read_truth,
+        read_prediction=read_prediction or read_truth,
     )
     pairs = group.shard(list(zip(gt_files, pred_files, strict=True)))
     workers = workers or group.share_of(count_cores())
@@ -108,6 +115,7 @@ def count_pair(
     *,
     instances: bool = True,
     pred_ids: str = "label",
+    read_truth: Callable[[Path], Ids] = read_ids,
     read_prediction: Callable[[Path], Ids] = read_ids,
 ) -> PairCounts:
     """Read and count one pair of ground truth and prediction.
@@ -117,7 +125,7 @@ def count_pair(
     """
     gt_file, pred_file = pair
     reading = PREDICTIONS[pred_ids]
-    truth, prediction = read_pair(gt_file, pred_file, read_prediction=read_prediction)
+    truth, prediction = read_pair(gt_file, pred_file, read_truth, read_prediction)
     if not instances:
         (truth, prediction), lengths = join_runs(truth, prediction)
         return PairCounts(_count_labels(pair, reading, truth, prediction, lengths), ())

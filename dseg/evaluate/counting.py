@@ -23,7 +23,7 @@ from dseg.evaluate.confusion import (
     Places,
     fold_counts,
 )
-from dseg.images import read_mask
+from dseg.images import lossy_error, read_loss, read_mask
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,13 +57,13 @@ def make_places(pairs: dict[int, int]) -> Places:
     return places
 
 
-def read_ids(path: Path) -> Ids:
+def read_ids(path: Path, *, accept_lossy: bool = False) -> Ids:
     """Read a mask whose ids fit 8 bits, whatever its file's depth: (H, W) uint8.
 
     Raises:
-        DsegError: unreadable, colours, or an id below 0 or above 255.
+        DsegError: unreadable, colours, lossy compression, or an id below 0 or above 255.
     """
-    values = read_mask(path)
+    values = read_mask(path, accept_lossy=accept_lossy)
     if values.dtype == np.uint8:
         return values.astype(np.uint8, copy=False)
     numbers = values.astype(np.int64)
@@ -74,6 +74,13 @@ def read_ids(path: Path) -> Ids:
             hint="ids of classes are 0 to 255; is it a file of instances or of depth?",
         )
     return numbers.astype(np.uint8)
+
+
+def refuse_lossy(files: Sequence[Path]) -> None:
+    """Raise a DsegError for the first mask whose compression may have changed its ids."""
+    for path in files:
+        if loss := read_loss(path):
+            raise lossy_error(path, loss)
 
 
 def refuse_unequal_sizes(

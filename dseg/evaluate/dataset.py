@@ -29,7 +29,8 @@ def evaluate_dataset(
     per_image: bool = False,
     advance: Callable[[], None] | None = None,
     pred_ids: str | None = None,
-    read_prediction: Callable[[Path], Ids] = read_ids,
+    read_prediction: Callable[[Path], Ids] | None = None,
+    accept_lossy: bool = False,
     group: Group | None = None,
 ) -> ClassScores:
     """Compute IoU and accuracy of each class over pairs of a split, as validation does.
@@ -45,6 +46,7 @@ def evaluate_dataset(
         pred_ids: "label" or "train", what predictions hold; None for label ids that are checked
             for being train ids.
         read_prediction: by default for masks; see ``predictions_of``.
+        accept_lossy: read masks whose compression may have changed their values.
 
     Raises:
         DsegError: a file is unreadable, sizes differ, a value has no meaning, or the predictions
@@ -54,14 +56,14 @@ def evaluate_dataset(
     space = dataset.space
     encodings = {sample.mask: sample.encoding for sample in dataset.samples}
     different = {id(encoding): encoding for encoding in encodings.values()}  # there are few
-    truths = {key: _read_truth(e, space.num_classes) for key, e in different.items()}
+    truths = {k: _read_truth(e, space.num_classes, accept_lossy) for k, e in different.items()}
     prediction = _read_predictions(space, pred_ids or "label")
     pairs = [
         truths[id(encodings[gt_file])](
             gt_file=gt_file,
             pred_file=pred_file,
             pred_reading=prediction,
-            read_prediction=read_prediction,
+            read_prediction=read_prediction or partial(read_ids, accept_lossy=accept_lossy),
         )
         for gt_file, pred_file in zip(gt_files, pred_files, strict=True)
     ]
@@ -79,7 +81,7 @@ def evaluate_dataset(
     return scores
 
 
-def _read_truth(encoding: Encoding, size: int) -> Callable[..., Comparison]:
+def _read_truth(encoding: Encoding, size: int, accept_lossy: bool) -> Callable[..., Comparison]:
     """Return what makes a comparison with a mask of that encoding, of ``size`` classes."""
     by_color = encoding.colors is not None
     train_ids = {**{k: k for k in range(size)}, IGNORE: IGNORE} if by_color else encoding.train_ids
@@ -89,7 +91,8 @@ def _read_truth(encoding: Encoding, size: int) -> Callable[..., Comparison]:
         "look at the masks with dseg check-data, or choose the right --dataset.",
     )
     read = partial(read_train_ids, encoding=encoding) if by_color else read_ids
-    return partial(Comparison, gt_reading=reading, read_truth=read)
+    read_truth = partial(read, accept_lossy=accept_lossy)
+    return partial(Comparison, gt_reading=reading, read_truth=read_truth)
 
 
 def _read_predictions(space: LabelSpace, pred_ids: str) -> Reading:

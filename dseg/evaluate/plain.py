@@ -66,6 +66,7 @@ def evaluate_pairs(
     workers: int | None = None,
     per_image: bool = False,
     advance: Callable[[], None] | None = None,
+    accept_lossy: bool = False,
     group: Group | None = None,
 ) -> ClassScores:
     """Compute IoU and accuracy of each class over all pairs together.
@@ -80,6 +81,7 @@ def evaluate_pairs(
         workers: threads, by default one a core; the result does not depend on it.
         per_image: whether to keep the scores of each image as well.
         advance: called once for each image that this process has done.
+        accept_lossy: read masks whose compression may have changed their ids.
         group: the processes that share the images out; all get the scores of the whole.
 
     Raises:
@@ -87,8 +89,16 @@ def evaluate_pairs(
     """
     refuse_no_pairs(gt_files, pred_files)
     reading = read_label_ids(space)
+    read = partial(read_ids, accept_lossy=accept_lossy)
     pairs = [
-        Comparison(gt_file=truth, pred_file=prediction, gt_reading=reading, pred_reading=reading)
+        Comparison(
+            gt_file=truth,
+            pred_file=prediction,
+            gt_reading=reading,
+            pred_reading=reading,
+            read_truth=read,
+            read_prediction=read,
+        )
         for truth, prediction in zip(gt_files, pred_files, strict=True)
     ]
     return compare_pairs(

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -43,6 +44,7 @@ def transfer_files(
     target: Coding,
     *,
     unknown: int | None = None,
+    accept_lossy: bool = False,
     workers: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Transferred:
@@ -50,8 +52,10 @@ def transfer_files(
 
     Args:
         jobs: as from ``find_jobs``; an existing output is replaced, whole or not at all.
-        source: ``auto`` takes colour and palette files as colours, others as by ``detect_ids``.
+        source: ``auto`` takes colour and palette files as colours, and so all files of a folder
+            that has some; others as by ``detect_ids``.
         target, unknown: as for ``transfer_mask``.
+        accept_lossy: read masks whose compression may have changed their values.
         workers: threads, by default one a core.
         advance: called once for each file that is done or has failed.
 
@@ -60,13 +64,18 @@ def transfer_files(
             ``unknown`` is no label id of the space.
     """
     check_unknown(space, unknown)
-    read_as = _read_as([job.source for job in jobs], space, source, workers)
+    read = partial(read_mask_file, accept_lossy=accept_lossy)
+    sources = [job.source for job in jobs]
+    bare = _find_bare(sources, read, workers) if source == "auto" else set[Path]()
+    read_as = detect_ids(sorted(bare), space, workers, read) if bare else None
     palette = space.palette() if target == "color" else None
 
     def run(job: TransferJob) -> DsegError | None:
         try:
-            mask = read_mask_file(job.source)
-            meaning = _meaning(mask, source, read_as)
+            mask = read(job.source)
+            meaning = source if source != "auto" else "color"
+            if job.source in bare and read_as is not None:
+                meaning = read_as
             pixels = _transfer_named(job.source, mask, space, meaning, target, unknown)
             write_png(job.output, pixels, palette)
         except DsegError as fault:
@@ -80,7 +89,12 @@ def transfer_files(
     return Transferred(faults, read_as)
 
 
-def detect_ids(files: Sequence[Path], space: LabelSpace, workers: int | None = None) -> Coding:
+def detect_ids(
+    files: Sequence[Path],
+    space: LabelSpace,
+    workers: int | None = None,
+    read: Callable[[Path], MaskFile] = read_mask_file,
+) -> Coding:
     """Tell whether files of one channel hold train ids or label ids, from all their values.
 
     A value that only label ids can have settles it (19 to 33 in Cityscapes); else 255 does, which
@@ -89,6 +103,8 @@ def detect_ids(files: Sequence[Path], space: LabelSpace, workers: int | None = N
 
     Args:
         files: of one channel; one that cannot be read is passed over.
+        workers: threads, by default one a core.
+        read: reads a file.
 
     Returns:
         ``label-ids`` where the two are the same, as in CamVid and VOC.
@@ -101,7 +117,7 @@ def detect_ids(files: Sequence[Path], space: LabelSpace, workers: int | None = N
     label_ids = {*space.label_ids, *space.ignored_ids}
     only_label_ids = label_ids - set(range(space.num_classes)) - {IGNORE}
     seen: set[int] = set()
-    for values in _in_order(_values_of, files, workers):
+    for values in _in_order(partial(_values_of, read=read), files, workers):
         seen |= values
         if seen & only_label_ids:
             return "label-ids"
@@ -128,47 +144,39 @@ def _transfer_named(path: Path, mask: MaskFile, *args: Any) -> Pixels:
         raise DsegError(f"{path}: {fault.problem}", hint=fault.hint) from fault
 
 
-def _meaning(mask: MaskFile, source: Coding | Literal["auto"], read_as: Coding | None) -> Coding:
-    """Return what a mask means, by what was said or else by its kind."""
-    if source != "auto":
-        return source
-    bare = mask.values.ndim == 2 and mask.palette is None
-    return (read_as or "label-ids") if bare else "color"
+def _find_bare(
+    files: Sequence[Path], read: Callable[[Path], MaskFile], workers: int | None
+) -> set[Path]:
+    """Return the files of ids: of one channel without palette, in a folder that has no colours.
+
+    A colour mask whose colours are all grey is stored with one channel by tools that make PNG
+    files smaller; so what lies among colours is not taken for ids.
+    """
+    kinds = dict(zip(files, _in_order(partial(_is_bare, read=read), files, workers), strict=True))
+    colored = {path.parent for path, bare in kinds.items() if bare is False}
+    return {path for path, bare in kinds.items() if bare and path.parent not in colored}
 
 
-def _read_as(
-    files: Iterable[Path],
-    space: LabelSpace,
-    source: Coding | Literal["auto"],
-    workers: int | None,
-) -> Coding | None:
-    """Return what ids of one channel mean; None if it is said, or if there are none."""
-    if source != "auto":
-        return None
-    grey = [path for path in files if _is_grey(path)]
-    return detect_ids(grey, space, workers) if grey else None
+def _is_bare(path: Path, read: Callable[[Path], MaskFile]) -> bool | None:
+    """Return whether a file has one channel and no palette; None if it cannot be read.
 
-
-def _is_grey(path: Path) -> bool:
-    """Tell from a PNG's first bytes, without decoding it, whether it has one bare channel."""
+    Of a PNG the first bytes are enough.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(PNG_COLOR_TYPE + 1)
-    except OSError:
-        return False
-    if start.startswith(PNG_START):
-        return start[PNG_COLOR_TYPE:] == b"\0"
-    try:
-        mask = read_mask_file(path)
-    except DsegError:
-        return False
+        if start.startswith(PNG_START) and len(start) > PNG_COLOR_TYPE:
+            return start[PNG_COLOR_TYPE:] == b"\0"
+        mask = read(path)
+    except (OSError, DsegError):
+        return None
     return mask.values.ndim == 2 and mask.palette is None
 
 
-def _values_of(path: Path) -> set[int]:
+def _values_of(path: Path, read: Callable[[Path], MaskFile]) -> set[int]:
     """Return the values of a file that fit 8 bits; larger ones tell instances apart."""
     try:
-        values = read_mask_file(path).values
+        values = read(path).values
     except DsegError:
         return set()
     if values.dtype == np.uint8:

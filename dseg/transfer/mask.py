@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg.errors import DsegError
-from dseg.images import MaskFile, Pixels
+from dseg.images import MaskFile, Pixels, has_equal_channels
 from dseg.labels import IGNORE, LabelSpace
 
 Ids = NDArray[np.integer[Any]]
@@ -43,7 +43,8 @@ def transfer_mask(
 
     Args:
         mask: what the file holds. From ``color``, the palette's colours count in a palette file,
-            and one channel without a palette is shades of grey; otherwise the values count.
+            and one channel without a palette is shades of grey; otherwise the values count, of
+            three equal channels the first.
         source: what the mask means.
         target: of the result; ``color`` gives train ids, to be written with ``space.palette()``.
         unknown: label id of colours and ids that the label space does not have.
@@ -62,6 +63,8 @@ def transfer_mask(
         result = _from_colors(values, mask.palette, tables)
     elif values.ndim == 2:
         result = _from_ids(values, tables)
+    elif has_equal_channels(values):
+        result = _from_ids(values[..., 0], tables)
     else:
         raise DsegError(
             "The file holds colours, not ids.", hint="say --from color, or leave --from out."

@@ -1,0 +1,42 @@
+"""Images and masks: safe decoding, what a file says of itself, writing. Nothing else opens one."""
+
+from __future__ import annotations
+
+from dseg.images.opening import FORMATS, MAX_PIXELS, SUFFIXES, UNREAD
+from dseg.images.reading import (
+    Ids,
+    MaskFile,
+    Pixels,
+    has_8_bits,
+    has_equal_channels,
+    has_orientation,
+    lossy_error,
+    read_image,
+    read_loss,
+    read_mask,
+    read_mask_file,
+    read_size,
+)
+from dseg.images.writing import JPEG_SIDE, write_jpeg, write_png
+
+__all__ = [
+    "FORMATS",
+    "JPEG_SIDE",
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "UNREAD",
+    "Ids",
+    "MaskFile",
+    "Pixels",
+    "has_8_bits",
+    "has_equal_channels",
+    "has_orientation",
+    "lossy_error",
+    "read_image",
+    "read_loss",
+    "read_mask",
+    "read_mask_file",
+    "read_size",
+    "write_jpeg",
+    "write_png",
+]

@@ -1,0 +1,137 @@
+"""Opening image files: which formats are read, which limits hold, and what goes wrong."""
+
+from __future__ import annotations
+
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+
+from PIL import Image, UnidentifiedImageError, features
+
+from dseg.errors import DsegError
+
+HAS_AVIF = bool(features.check("avif"))
+HAS_HEIF = find_spec("pi_heif") is not None
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+# no other decoder ever reads a user's file
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", *(["AVIF"] if HAS_AVIF else []))
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"),
+    *([".avif"] if HAS_AVIF else []),
+    *(HEIF_SUFFIXES if HAS_HEIF else []),
+)
+# what else pictures are stored in, and films: named where they lie among images
+UNREAD = frozenset(
+    {
+        *(".avif", *HEIF_SUFFIXES, ".gif", ".jp2", ".j2k", ".jpx", ".jpf", ".jxl", ".jfif", ".jpe"),
+        *(".mpo", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".dds", ".exr", ".hdr", ".psd", ".svg"),
+        *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".ico", ".pdf"),
+        *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".npy", ".npz"),
+    }
+) - frozenset(SUFFIXES)
+MAX_PIXELS = 200_000_000
+MAX_RUN_LENGTH_PIXELS = 20_000_000  # of a BMP in run lengths, which are decoded slowly
+
+_OPENING = Lock()  # the warning filters belong to all threads
+
+
+class _PillowsLimit:
+    """Set PIL's own limit of pixels aside while any thread decodes; ours is applied instead."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._limit = Lock(), 0, Image.MAX_IMAGE_PIXELS
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        with self._lock:
+            if not self._users:
+                self._limit = Image.MAX_IMAGE_PIXELS
+            self._users += 1
+            Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_PILLOWS_LIMIT = _PillowsLimit()
+
+
+@contextmanager
+def opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+    """Open an image file whose pixels may be decoded in the body: it has ``max_pixels`` at most.
+
+    Raises:
+        DsegError: whatever a decoder may raise, in the body too, or there are too many pixels.
+    """
+    try:
+        with _PILLOWS_LIMIT.lifted(), open_header(path) as image:
+            _refuse_large(path, image, max_pixels)
+            yield image
+    except DsegError:
+        raise
+    except Exception as fault:
+        raise decoding_error(path, fault) from fault
+
+
+def open_header(path: Path) -> Image.Image:
+    """Read what a file says of itself, without its pixels."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would wait for ever
+        raise OSError("it is a pipe or a device, not a file")
+    formats = list(FORMATS)
+    if HAS_HEIF and path.suffix.lower() in HEIF_SUFFIXES:
+        import pi_heif
+
+        pi_heif.register_heif_opener()
+        formats.append("HEIF")
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = Image.open(path, formats=formats)
+    # Without a name PIL does not map the file into memory, which mixes up the pixels of a TIFF
+    # that lies on its side.
+    image.filename = ""
+    return image
+
+
+def _refuse_large(path: Path, image: Image.Image, max_pixels: int) -> None:
+    """Raise a DsegError for more pixels than are allowed, before any is decoded."""
+    width, height = image.size
+    pixels = width * height
+    if pixels > max_pixels:
+        raise DsegError(
+            f"{path} has {width}x{height} pixels, more than {max_pixels:,}.",
+            hint="if the file is to be trusted, raise --max-pixels.",
+        )
+    if pixels > MAX_RUN_LENGTH_PIXELS and "bmp_rle" in str(getattr(image, "tile", "")):
+        raise DsegError(
+            f"{path} has {width}x{height} pixels in run lengths, more than "
+            f"{MAX_RUN_LENGTH_PIXELS:,}.",
+            hint="save it as PNG.",
+        )
+
+
+def decoding_error(path: Path, fault: Exception) -> DsegError:
+    """Return what a person is to be told of a file that could not be decoded."""
+    if isinstance(fault, FileNotFoundError):
+        return DsegError(f"{path} does not exist.", hint="check the spelling of the path.")
+    if isinstance(fault, PermissionError):
+        return DsegError(f"{path} may not be read: permission denied.", hint="check who owns it.")
+    if path.is_file() and path.stat().st_size == 0:
+        reason = "the file is empty"
+    elif isinstance(fault, UnidentifiedImageError):
+        reason = f"it is none of {', '.join(FORMATS)}, whatever its name says"
+    elif isinstance(fault, MemoryError):
+        reason = "memory is too short for it"
+    else:
+        reason = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+    return DsegError(
+        f"{path} cannot be decoded: {reason.rstrip('.')}.", hint="repair, replace or remove it."
+    )

@@ -1,0 +1,283 @@
+"""Reading images as RGB and masks as they are, upright."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dseg.errors import DsegError
+from dseg.images.facts import (
+    SIDEWAYS,
+    count_pages,
+    find_loss,
+    find_orientation,
+    has_16_bit_colors,
+    has_late_text,
+    turn,
+)
+from dseg.images.opening import MAX_PIXELS, decoding_error, open_header, opened
+
+Pixels = NDArray[np.uint8]
+Ids = NDArray[np.integer[Any]]
+
+SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+BITS = (8, 10, 12, 14, 16)  # of cameras, in files of 16
+STRIP = 1 << 22  # pixels that are converted at once
+
+
+class MaskFile(NamedTuple):
+    """What a mask file holds, upright.
+
+    Attributes:
+        values: (H, W) of uint8, uint16 or int32, or (H, W, 3) uint8 for a colour file.
+        palette: (256, 3) uint8, the colour of each value of a palette file, else None.
+        loss: the compression that may have changed the values, in words, else "".
+    """
+
+    values: Ids
+    palette: Pixels | None
+    loss: str = ""
+
+    def colors(self) -> Ids:
+        """Return (H, W, 3): colours, a palette's, or shades of grey of one bare channel."""
+        if self.values.ndim == 3:
+            return self.values
+        if self.palette is None:
+            return np.repeat(self.values[..., None], 3, axis=2)
+        return self.palette[self.values]
+
+
+def read_image(
+    path: Path, max_pixels: int = MAX_PIXELS, on_note: Callable[[str], None] | None = None
+) -> Pixels:
+    """Read any image upright (EXIF) and in colour.
+
+    Grey, palette, alpha, CMYK and 16-bit files are converted; alpha is dropped. 16 bits are cut to
+    the upper 8 of those that the image uses (8, 10, 12, 14 or 16), so that a camera's 12 bits do
+    not become black. Of several pages the first is read.
+
+    Args:
+        path: the file.
+        max_pixels: that it may have.
+        on_note: called with what a person should know of the file, such as that it has pages.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        DsegError: missing, unreadable, broken, no known format, larger than ``max_pixels``, or of
+            32-bit integers or floating point, whose range is unknown.
+    """
+    with opened(path, max_pixels) as image:
+        pages = count_pages(image)
+        if pages > 1 and on_note is not None:
+            on_note(f"{path} has several pages or frames, of which the first is read.")
+        _refuse_unknown_range(path, image)
+        deep = has_16_bit_colors(image)
+        image.load()
+        upright = turn(image, find_orientation(image))
+        if upright.mode in SIXTEEN_BITS:
+            grey = _upper_bits(np.asarray(upright), path, on_note)
+            return np.repeat(grey[..., None], 3, axis=2)
+        if deep and (dark := _read_dark(path, image, on_note)) is not None:
+            return np.asarray(turn(Image.fromarray(dark), find_orientation(image)))
+        return _to_rgb(upright)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return the (height, width) of an upright image without decoding its pixels.
+
+    Raises:
+        DsegError: missing, or no image.
+    """
+    try:
+        with open_header(path) as image:
+            width, height = image.size
+            orientation = find_orientation(image)
+            late = image.format == "PNG" and orientation == 1 and has_late_text(path)
+    except Exception as fault:
+        raise decoding_error(path, fault) from fault
+    if late:  # rare: only behind the pixels may stand how they are turned
+        with opened(path, MAX_PIXELS) as image:
+            image.load()
+            orientation = find_orientation(image)
+    return (width, height) if orientation in SIDEWAYS else (height, width)
+
+
+def has_orientation(path: Path) -> bool:
+    """Return True if a file's EXIF says that it is to be turned or flipped.
+
+    Raises:
+        DsegError: missing, or no image.
+    """
+    with opened(path, MAX_PIXELS) as image:
+        if image.format == "TIFF":
+            return image.tag_v2.get(0x112, 1) in range(2, 9)  # type: ignore[attr-defined]
+        if image.format == "PNG" and has_late_text(path):
+            image.load()
+        return find_orientation(image) != 1
+
+
+def read_loss(path: Path) -> str:
+    """Return the lossy compression of a file, in words; "" if there is none.
+
+    Raises:
+        DsegError: missing, or no image.
+    """
+    with opened(path, MAX_PIXELS) as image:
+        return find_loss(image, path)
+
+
+def has_8_bits(path: Path) -> bool:
+    """Return True if a mask file cannot hold a value above 255.
+
+    Raises:
+        DsegError: missing, or no image.
+    """
+    with opened(path, MAX_PIXELS) as image:
+        return image.mode not in ("I", *SIXTEEN_BITS)
+
+
+def read_mask_file(
+    path: Path, max_pixels: int = MAX_PIXELS, *, accept_lossy: bool = False
+) -> MaskFile:
+    """Read a mask file: values of one channel, or colours, and its palette if it has one.
+
+    Args:
+        path: the file.
+        max_pixels: that it may have.
+        accept_lossy: read a file whose compression may have changed its values.
+
+    Raises:
+        DsegError: as ``read_image``; the file has several pages; or its compression is lossy.
+    """
+    with opened(path, max_pixels) as image:
+        loss = find_loss(image, path)
+        if loss and not accept_lossy:
+            raise lossy_error(path, loss)
+        if count_pages(image) > 1:
+            raise DsegError(
+                f"{path} has several pages or frames; a mask has one.",
+                hint="save the page that is the mask in a file of its own.",
+            )
+        if image.mode == "F":
+            _refuse_unknown_range(path, image)
+        image.load()
+        upright = turn(image, find_orientation(image))
+        if upright.mode == "P":
+            flat = np.zeros(768, np.uint8)
+            colors = np.asarray(upright.getpalette("RGB") or [], np.uint8)[:768]
+            flat[: colors.size] = colors
+            return MaskFile(np.asarray(upright), flat.reshape(256, 3), loss)
+        if upright.mode in ("L", "I", *SIXTEEN_BITS):
+            return MaskFile(np.asarray(upright), None, loss)
+        if upright.mode == "1":
+            return MaskFile(np.asarray(upright).astype(np.uint8), None, loss)
+        return MaskFile(_to_rgb(upright), None, loss)
+
+
+def lossy_error(path: Path, loss: str) -> DsegError:
+    """Return the error for a mask whose compression may have changed its values."""
+    return DsegError(
+        f"{path} is {loss}, which changes values: a mask of it has classes that nobody drew.",
+        hint="make it again as PNG, or accept it as it is with --accept-lossy.",
+    )
+
+
+def read_mask(path: Path, max_pixels: int = MAX_PIXELS, *, accept_lossy: bool = False) -> Ids:
+    """Read a mask of ids: (H, W) uint8, uint16 or int32; a palette file gives its indices.
+
+    Three equal channels are read as one.
+
+    Raises:
+        DsegError: as ``read_mask_file``, or the file holds colours instead of ids.
+    """
+    values = read_mask_file(path, max_pixels, accept_lossy=accept_lossy).values
+    if values.ndim == 2:
+        return values
+    if has_equal_channels(values):
+        return values[..., 0]
+    raise DsegError(
+        f"{path} holds colours, not ids.",
+        hint="turn colours into ids first: dseg transfer-labels --help",
+    )
+
+
+def has_equal_channels(values: Ids) -> bool:
+    """Return True if all colours of (H, W, 3) are shades of grey."""
+    return bool((values[..., :1] == values[..., 1:]).all())
+
+
+def _refuse_unknown_range(path: Path, image: Image.Image) -> None:
+    kinds = {"F": "floating-point pixels", "I": "integers of 32 bits, or of 16 with a sign"}
+    if image.mode in kinds:
+        raise DsegError(
+            f"{path} holds {kinds[image.mode]}, whose range is unknown.",
+            hint="save it with 8 or 16 bits a channel.",
+        )
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
+    """Return (H, W, 3) uint8; large images strip by strip, to hold no second copy of all."""
+    width, height = image.size
+    if width * height <= STRIP:
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    result = np.empty((height, width, 3), np.uint8)
+    rows = max(1, STRIP // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        result[top : top + rows] = np.asarray(strip.convert("RGB"))
+    return result
+
+
+def _upper_bits(
+    values: NDArray[np.uint16], path: Path, on_note: Callable[[str], None] | None
+) -> Pixels:
+    """Return the upper 8 of the bits that 16-bit values use, uint8."""
+    most = int(values.max(initial=0))
+    bits = next(bits for bits in BITS if most < 1 << bits)
+    if most and bits < 16 and on_note is not None:
+        on_note(f"{path} uses {bits} of its 16 bits, and is read as an image of {bits}.")
+    return (values >> (bits - 8)).astype(np.uint8)
+
+
+def _read_dark(
+    path: Path, image: Image.Image, on_note: Callable[[str], None] | None
+) -> Pixels | None:
+    """Read 16-bit colours that leave the upper bits unused; None if they use them all.
+
+    Raises:
+        DsegError: at most 12 bits are used in a file whose lower bits cannot be read here.
+    """
+    extrema: Any = image.getextrema()
+    colors = extrema[:1] if image.mode == "LA" else extrema[: 4 if image.mode == "CMYK" else 3]
+    most = max(high for _, high in colors)
+    if most >= 1 << 6:  # 15 bits or 16
+        return None
+    if image.format == "PNG" and (deep := _read_deep_png(path)) is not None:
+        return _upper_bits(deep, path, on_note)
+    if most < 1 << 4:
+        raise DsegError(
+            f"{path} has 16 bits a channel, but uses 12 at most: it would be read as black.",
+            hint="save it with 8 bits, or with values up to 65535.",
+        )
+    return None
+
+
+def _read_deep_png(path: Path) -> NDArray[np.uint16] | None:
+    """Return (H, W, 3) uint16 of a PNG of 16 bits a channel; None if torchvision reads none."""
+    try:  # torchvision 0.29 announces that it will give its decoders up
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from torchvision.io import ImageReadMode, decode_png, read_file
+
+            deep = decode_png(read_file(str(path)), ImageReadMode.RGB).permute(1, 2, 0).numpy()
+    except (ImportError, RuntimeError):
+        return None
+    return deep if deep.dtype == np.uint16 else None

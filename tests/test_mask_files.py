@@ -1,0 +1,189 @@
+"""Masks as files: lossy ones, turned ones, shades of grey, several pages, deep values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dseg.errors import DsegError
+from dseg.images import (
+    has_orientation,
+    read_image,
+    read_mask,
+    read_mask_file,
+    read_size,
+)
+
+ORIENTATION = 0x112
+MODES = ("L", "P", "I;16", "RGB")
+CORNER = np.zeros((4, 6), np.uint8)
+CORNER[0, :3] = [7, 8, 9]
+UPRIGHT = {  # as EXIF describes them: 0th row and 0th column of what is stored
+    1: CORNER,
+    2: CORNER[:, ::-1],
+    3: CORNER[::-1, ::-1],
+    4: CORNER[::-1],
+    5: CORNER.T,
+    6: CORNER.T[:, ::-1],
+    7: CORNER.T[::-1, ::-1],
+    8: CORNER.T[::-1],
+}
+
+
+def save_turned(image: Image.Image, path: Path, orientation: int, **options: object) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    kwargs = {"tiffinfo": {ORIENTATION: orientation}} if path.suffix == ".tif" else {"exif": exif}
+    image.save(path, **kwargs, **options)
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize(
+    ("mode", "name", "options"),
+    [
+        *((mode, "a.png", {}) for mode in MODES),
+        *((mode, "a.tif", {}) for mode in MODES),
+        *((mode, "a.tif", {"compression": "tiff_lzw"}) for mode in MODES),
+        ("RGB", "a.webp", {"lossless": True}),
+    ],
+)
+def test_masks_are_turned_as_images_are(
+    mode: str, name: str, options: dict[str, object], orientation: int, tmp_path: Path
+) -> None:
+    image = Image.fromarray(CORNER.astype(np.uint16) if mode == "I;16" else CORNER)
+    if mode == "P":
+        image.putpalette([value for value in range(256) for _ in range(3)])
+    if mode == "RGB":
+        image = image.convert("RGB")
+    path = tmp_path / name
+    save_turned(image, path, orientation, **options)
+    assert read_mask(path).tolist() == UPRIGHT[orientation].tolist()
+    assert read_image(path)[..., 0].tolist() == UPRIGHT[orientation].tolist()
+    assert read_size(path) == UPRIGHT[orientation].shape
+    assert has_orientation(path) == (orientation != 1)
+
+
+LOSSY = {
+    "a.png": {"format": "JPEG"},
+    "a.tif": {"compression": "jpeg"},
+    "a.webp": {"lossless": False},
+    "b.png": {"format": "WEBP", "quality": 100},
+    "a.jpg": {},
+}
+
+
+@pytest.mark.parametrize(("name", "options"), LOSSY.items())
+def test_a_lossy_mask_is_refused_whatever_its_name(
+    name: str, options: dict[str, object], tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    Image.fromarray(np.repeat(CORNER[..., None] * 20, 3, 2)).save(path, **options)
+    with pytest.raises(DsegError, match="changes values") as caught:
+        read_mask_file(path)
+    assert "--accept-lossy" in caught.value.hint
+    assert read_mask_file(path, accept_lossy=True).loss != ""
+    assert read_image(path).shape == (4, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.png", {}),
+        ("a.bmp", {}),
+        ("a.webp", {"lossless": True}),
+        ("b.webp", {"lossless": True, "exif": b"Exif\0\0junk"}),
+        *((f"{kind}.tif", {"compression": kind}) for kind in ("tiff_lzw", "packbits", "zstd")),
+        ("a.jpg", {"format": "PNG"}),
+    ],
+)
+def test_an_exact_mask_is_read_whatever_its_name(
+    name: str, options: dict[str, object], tmp_path: Path
+) -> None:
+    Image.fromarray(CORNER).convert("RGB").save(tmp_path / name, **options)
+    mask = read_mask_file(tmp_path / name)
+    assert (mask.loss, mask.values[..., 0].tolist()) == ("", CORNER.tolist())
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.webp", "a.png"])
+def test_a_mask_of_several_pages_is_refused_and_an_image_is_said(name: str, tmp_path: Path) -> None:
+    first, second = Image.fromarray(CORNER), Image.fromarray(CORNER + 1)
+    lossless = {"lossless": True} if name == "a.webp" else {}
+    first.save(tmp_path / name, save_all=True, append_images=[second], **lossless)
+    with pytest.raises(DsegError, match="several pages or frames; a mask has one"):
+        read_mask_file(tmp_path / name)
+    notes: list[str] = []
+    assert read_image(tmp_path / name, on_note=notes.append)[0, 0, 0] == 7
+    assert notes == [f"{tmp_path / name} has several pages or frames, of which the first is read."]
+
+
+def test_smaller_copies_of_a_page_are_no_pages(tmp_path: Path) -> None:
+    small = Image.fromarray(CORNER[::2, ::2])
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    Image.fromarray(CORNER).save(tmp_path / "a.tif", save_all=True, append_images=[small])
+    assert read_mask(tmp_path / "a.tif").tolist() == CORNER.tolist()
+
+
+RAMP = np.tile(np.arange(256, dtype=np.uint16), (4, 1))
+
+
+@pytest.mark.parametrize(
+    ("factor", "note"),
+    [
+        (1, "uses 8 of its 16 bits"),
+        (4, "uses 10 of its 16 bits"),
+        (16, "uses 12 of its 16 bits"),
+        (64, "uses 14 of its 16 bits"),
+        (257, ""),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_grey_of_16_bits_is_scaled_by_those_it_uses(
+    name: str, factor: int, note: str, tmp_path: Path
+) -> None:
+    Image.fromarray(RAMP * np.uint16(factor)).save(tmp_path / name)
+    notes: list[str] = []
+    pixels = read_image(tmp_path / name, on_note=notes.append)
+    assert pixels[0, :, 1].tolist() == list(range(256))
+    assert len(notes) == bool(note) and all(note in said for said in notes)
+
+
+def save_deep_png(path: Path, values: np.ndarray) -> None:
+    """Write (H, W, 3) uint16 as a PNG of 16 bits a channel, which PIL cannot."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("factor", [1, 16, 64, 257])
+def test_colours_of_16_bits_are_scaled_by_those_they_use(factor: int, tmp_path: Path) -> None:
+    save_deep_png(tmp_path / "a.png", np.stack([RAMP * np.uint16(factor)] * 3, 2))
+    pixels = read_image(tmp_path / "a.png")
+    assert pixels[0, :, 2].tolist() == list(range(256))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_images_of_unknown_range_are_refused(dtype: type, tmp_path: Path) -> None:
+    Image.fromarray(RAMP.astype(dtype)).save(tmp_path / "a.tif")
+    with pytest.raises(DsegError, match="whose range is unknown"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_three_equal_channels_are_ids_where_ids_are_expected(tmp_path: Path) -> None:
+    Image.fromarray(np.repeat(CORNER[..., None], 3, 2)).save(tmp_path / "a.png")
+    assert read_mask(tmp_path / "a.png").tolist() == CORNER.tolist()
