@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 from dataclasses import replace
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from data_trees import (
     save_mask,
     write,
 )
+from PIL import Image
 
 from dseg.datasets import DATASETS, find_dataset, find_splits, join_datasets, load_dataset
 from dseg.errors import DsegError
@@ -241,11 +243,40 @@ def test_images_without_any_ground_truth_are_refused(tmp_path) -> None:
     root = make_cityscapes(tmp_path)
     shutil.rmtree(root / "gtFine")
     fault = fault_of("cityscapes", root, "train")
-    assert "2 of 2 images" in fault.problem
+    assert "has no mask for its 2 images; found: leftImg8bit/train/" in fault.problem
     assert "gtFine/<split>/<city>" in fault.hint
     shutil.rmtree(root / "leftImg8bit")
     (root / "gtFine").mkdir()
     assert "has no split of cityscapes" in fault_of("cityscapes", root, "train").problem
+
+
+OTHERS = {  # what users of Cityscapes' relatives have, and what the hint says of it
+    "gtFine/train/a/a_000000_000019_gtFine_labellevel3Ids.png": "IDD's level ids",
+    "leftImg8bit_foggy/train/a/a_000000_000019_leftImg8bit_foggy_beta_0.02.png": "image_suffix",
+    "gtFine/train/a/a_000000_000019_gtFine_polygons.json": "csCreateTrainIdLabelImgs",
+}
+
+
+@pytest.mark.parametrize(("name", "hint"), OTHERS.items())
+def test_what_is_there_in_place_of_masks_is_named(name: str, hint: str, tmp_path) -> None:
+    root = make_cityscapes(tmp_path)
+    shutil.rmtree(root / "gtFine")
+    (root / name).parent.mkdir(parents=True)
+    (root / name).write_bytes(b"")
+    fault = fault_of("cityscapes", root, "train")
+    assert name in fault.problem
+    assert hint in fault.hint
+
+
+def test_names_in_either_unicode_form_belong_together(tmp_path) -> None:
+    (tmp_path / "classes.json").write_text('{"class": [{"name": "a", "id": 0}]}')
+    for kind, form in (("images", "NFD"), ("masks", "NFC")):
+        path = tmp_path / kind / "train" / f"{normalize(form, 'Zürich')}.png"
+        path.parent.mkdir(parents=True)
+        Image.new("L", (4, 4)).save(path)
+    [sample] = load_dataset("folder", tmp_path, "train").samples
+    assert sample.name == "Z\u00fcrich"
+    assert sample.mask is not None
 
 
 # CamVid

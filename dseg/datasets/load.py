@@ -6,13 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 
 from dseg.datasets.base import Dataset, Encoding, Sample
-from dseg.datasets.layouts import refuse_layout, refuse_missing
+from dseg.datasets.layouts import kind_of, refuse_layout, refuse_missing
 from dseg.datasets.mapping import map_classes
 from dseg.datasets.table import DATASETS
-from dseg.datasets.tree import Listing, Tree, join_listings
+from dseg.datasets.tree import (
+    LOOKED_AT_MOST,
+    Listing,
+    Tree,
+    join_listings,
+    name_kinds,
+    walk_files,
+)
 from dseg.errors import DsegError
 from dseg.labels import LabelSpace
 
@@ -91,10 +99,13 @@ def find_dataset(
     name = find_dataset_name(name)
     tree = _open_tree(name, root, class_file)
     listing = _list_split(name, tree, root, split)
-    if not listing.samples and not listing.unlabelled:
+    of_cityscapes = kind_of(name) == "cityscapes"
+    if not listing.samples and (of_cityscapes or not listing.unlabelled):
+        bare = len(listing.unlabelled)
+        what = f"mask for its {bare} images" if bare else "image"
         raise DsegError(
-            f"The split {split} of {name} in {root} has no image.",
-            hint=f"expected: {DATASETS[name].layout}.",
+            f"The split {split} of {name} in {root} has no {what}; found: {name_kinds(root)}.",
+            hint=_other_masks(name, root),
         )
     samples = listing.samples
     if space is not None:
@@ -153,7 +164,8 @@ def _list_split(name: str, tree: Tree, root: Path, split: str) -> Listing:
 def _no_split(name: str, root: Path, split: str, tree: Tree) -> DsegError:
     layout = DATASETS[name].layout
     if not tree.splits:
-        return DsegError(f"{root} has no split of {name}.", hint=f"expected: {layout}.")
+        problem = f"{root} has no split of {name}; found: {name_kinds(root)}."
+        return DsegError(problem, hint=_other_masks(name, root))
     there = ", ".join(tree.splits)
     hint = f"there are: {there}. Expected: {layout}."
     if split == "trainaug":
@@ -162,6 +174,24 @@ def _no_split(name: str, root: Path, split: str, tree: Tree) -> DsegError:
             f"mask a line) and its masks into SegmentationClassAug; there are: {there}."
         )
     return DsegError(f"{name} in {root} has no split {split!r}.", hint=hint)
+
+
+def _other_masks(name: str, root: Path) -> str:
+    """Return what to do about a folder whose files have other names than the data set's."""
+    there = [path.name for path in islice(walk_files(root), LOOKED_AT_MOST)]
+    if any("_labellevel" in file or "_labelcsTrainIds" in file for file in there):
+        return (
+            "IDD's level ids are no Cityscapes ids: make csTrainId masks with its tools, and name "
+            "them in a class file (--dataset folder, mask_suffix)."
+        )
+    if any("_foggy" in file or "_rain" in file for file in there):
+        return (
+            "these are Foggy or Rain Cityscapes: choose one strength in a class file (--dataset "
+            'folder, image_suffix = "_leftImg8bit_foggy_beta_0.02").'
+        )
+    if any(file.endswith("_polygons.json") for file in there):
+        return "draw label ids from the polygons: csCreateTrainIdLabelImgs, of cityscapesscripts."
+    return f"expected: {DATASETS[name].layout}."
 
 
 def _unlabelled(found: Found, root: Path) -> DsegError:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from unicodedata import normalize
 
 from dseg.datasets.base import Encoding, Sample
 from dseg.errors import DsegError
 from dseg.images import SUFFIXES
 from dseg.labels import LabelSpace
+
+NAMED_AT_MOST = 3
+LOOKED_AT_MOST = 2000  # files of a folder that may be anybody's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,8 @@ def walk_images(
     for path in walk_files(folder):
         if path.suffix.lower() not in suffixes or not path.stem.endswith(ending):
             continue
-        key = path.relative_to(folder).with_suffix("").as_posix().removesuffix(ending)
+        below = path.relative_to(folder).with_suffix("").as_posix()
+        key = normal_name(below.removesuffix(ending))
         if key in found:
             raise DsegError(
                 f"{found[key]} and {path} have the same name.", hint="keep one file an image."
@@ -85,6 +91,25 @@ def walk_files(folder: Path) -> Iterator[Path]:
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
+
+
+def normal_name(text: str) -> str:
+    """Return a name in one Unicode form: macOS takes letters and their accents apart."""
+    return normalize("NFC", text)
+
+
+def name_kinds(folder: Path) -> str:
+    """Return an example of each kind of file below a folder, for a message; three at most.
+
+    Files are of one kind if their names end alike, from the last but one underscore on.
+    """
+    kinds: dict[str, str] = {}
+    for path in islice(walk_files(folder), LOOKED_AT_MOST):
+        ending = "_".join(path.name.split("_")[-2:]) if "_" in path.name else path.suffix
+        kinds.setdefault(ending, path.relative_to(folder).as_posix())
+    names = list(kinds.values())
+    more = ", ..." if len(names) > NAMED_AT_MOST else ""
+    return (", ".join(names[:NAMED_AT_MOST]) + more) or "no file"
 
 
 def pair_files(

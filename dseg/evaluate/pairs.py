@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dseg.datasets.tree import walk_files
+from dseg.datasets.tree import name_kinds, normal_name, walk_files
 from dseg.errors import DsegError
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ def find_cityscapes_pairs(gt_dir: Path, pred_dir: Path, *, allow_missing: bool =
     pred_files = _found(pred_dir, "*.png", "prediction", lambda name: name.endswith(".png"))
     frames: dict[str, list[Path]] = defaultdict(list)
     for gt_file in gt_files:
-        frames[gt_file.name.removesuffix(GT_SUFFIX)].append(gt_file)
+        frames[normal_name(gt_file.name.removesuffix(GT_SUFFIX))].append(gt_file)
     _refuse_two(frames, "ground-truth files", "name one split with --gt-dir.")
     predictions: dict[str, list[Path]] = defaultdict(list)
     for pred_file in pred_files:
-        for frame in _prefixes(pred_file.name):
+        for frame in _prefixes(normal_name(pred_file.name)):
             if frame in frames:
                 predictions[frame].append(pred_file)
                 break
@@ -112,11 +112,12 @@ def find_folder_pairs(gt_dir: Path, pred_dir: Path, *, allow_missing: bool = Fal
     by_name: dict[str, list[Path]] = defaultdict(list)
     for path in pred_files:
         by_path[_stem_below(path, pred_dir)].append(path)
-        by_name[path.stem].append(path)
-    namesakes = Counter(path.stem for path in gt_files)
+        by_name[normal_name(path.stem)].append(path)
+    namesakes = Counter(normal_name(path.stem) for path in gt_files)
     wanted = []
     for key, (path,) in truths.items():
-        by_stem = by_name.get(path.stem, []) if namesakes[path.stem] == 1 else []
+        stem = normal_name(path.stem)
+        by_stem = by_name.get(stem, []) if namesakes[stem] == 1 else []
         wanted.append((path, by_path.get(key) or by_stem))
     claimed = {str(path): files for path, files in wanted}
     _refuse_two(claimed, "predictions", "keep one mask an image, in the tree of the ground truth.")
@@ -146,7 +147,7 @@ def find_dataset_pairs(dataset: Dataset, pred_dir: Path, *, allow_missing: bool 
     by_stem: dict[str, list[Path]] = defaultdict(list)
     for path in _found(pred_dir, pattern, "prediction", _is_mask):
         by_path[_stem_below(path, pred_dir)].append(path)
-        by_stem[path.stem].append(path)
+        by_stem[normal_name(path.stem)].append(path)
     paths, stems = [_paths_of(s) for s in dataset.samples], [_stems_of(s) for s in dataset.samples]
     owned_paths, owned_stems = Counter(chain(*paths)), Counter(chain(*stems))
     wanted = []
@@ -178,11 +179,12 @@ def masks_of(dataset: Dataset) -> list[Path]:
 def _paths_of(sample: Sample) -> set[str]:
     """Return the sample's name and the ends of its image's path, of two parts or more."""
     parts = sample.image.absolute().with_suffix("").parts[1:]
-    return {sample.name, *("/".join(parts[start:]) for start in range(len(parts) - 1))}
+    ends = ("/".join(parts[start:]) for start in range(len(parts) - 1))
+    return {normal_name(name) for name in (sample.name, *ends)}
 
 
 def _stems_of(sample: Sample) -> set[str]:
-    return {sample.name.rpartition("/")[2], sample.image.stem}
+    return {normal_name(sample.name.rpartition("/")[2]), normal_name(sample.image.stem)}
 
 
 def _of_one(
@@ -219,7 +221,8 @@ def _found(folder: Path, pattern: str, what: str, wanted: Callable[[str], bool])
     files = sorted(path for path in walk_files(folder) if wanted(path.name))
     if not files:
         raise DsegError(
-            f"No {what} file in {folder} (searched for {folder}/**/{pattern}).",
+            f"No {what} file in {folder} (searched for {folder}/**/{pattern}); found: "
+            f"{name_kinds(folder)}.",
             hint=f"check {option} and --label-space.",
         )
     return files
@@ -230,7 +233,7 @@ def _is_mask(name: str) -> bool:
 
 
 def _stem_below(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
+    return normal_name(path.relative_to(folder).with_suffix("").as_posix())
 
 
 def _prefixes(name: str) -> list[str]:
