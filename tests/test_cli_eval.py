@@ -212,6 +212,19 @@ def test_colours_are_refused(tree, engine):
     refused(run_tree(tree, *engine), 2, "holds colours, not ids", "dseg transfer-labels")
 
 
+def test_instance_files_of_8_bits_are_named(tree):
+    assert "8 bits" not in run_tree(tree).stderr
+    path = next(tree.rglob("*_instanceIds.png"))
+    with Image.open(path) as image:
+        values = np.asarray(image)
+    Image.fromarray((values % 256).astype(np.uint8)).save(path)
+    result = run_tree(tree)
+    assert "*_instanceIds.png have 8 bits, which cannot hold instances" in result.stderr
+    for path in tree.rglob("*_instanceIds.png"):
+        Image.fromarray(np.zeros(values.shape, np.uint16)).save(path)
+    assert "There is no iIoU: no ground truth holds an instance" in run_tree(tree).stderr
+
+
 def test_a_prediction_stored_as_jpeg_is_refused_unless_accepted(tree, monkeypatch):
     path = tree / "pred" / f"{FRAMES[0]}_leftImg8bit.png"
     with Image.open(path) as image:

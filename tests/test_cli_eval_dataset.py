@@ -289,6 +289,22 @@ def test_train_ids_are_recognised_where_label_ids_are_the_same_numbers_reordered
     refused(result, 2, "look like train ids, not label ids: none is above 2", "--pred-ids train")
 
 
+def test_train_ids_that_are_label_ids_too_are_recognised(tmp_path) -> None:
+    """Of ADE20K, whose label ids are one more than its train ids, with class 0 nowhere."""
+    values = np.array([[3, 4, 5, 6], [7, 8, 9, 20]], np.uint8)
+    save(tmp_path / "gt/a.png", values + 1)
+    (tmp_path / "classes.json").write_text(
+        json.dumps({"class": [{"name": f"c{k}", "id": k + 1} for k in range(30)]})
+    )
+    save(tmp_path / "images/val/a.png", np.zeros((2, 4, 3), np.uint8))
+    save(tmp_path / "masks/val/a.png", values + 1)
+    save(tmp_path / "pred/a.png", values)
+    result = evaluate(tmp_path / "pred", "folder", tmp_path, "-q")
+    refused(result, 2, "look like train ids, not label ids", "--pred-ids train")
+    save(tmp_path / "pred/a.png", values + 1)
+    assert scores_of(tmp_path / "pred", "folder", tmp_path)["averageScoreClasses"] == 1
+
+
 def test_a_split_without_public_labels_is_refused(tmp_path) -> None:
     root = make_camvid(tmp_path / "data")
     save_image(root / "test/d.jpg")

@@ -84,6 +84,7 @@ def check_that_it_is_infer_and_eval(
     assert alone.stderr.splitlines()[:-1] == both.stderr.splitlines()[:-1]
     one, two = (json.loads(Path(name).read_text()) for name in ("one.json", "two.json"))
     settings = one.pop("settings")
+    assert one.pop("tiled") == 0
     assert settings == json.loads(Path("results/dseg-run.json").read_text())
     for scores, folder in ((one, images), (two, "results")):
         scores.pop("perImageScores", None)

@@ -149,6 +149,11 @@ def test_images_listed_on_standard_input(infer):
     assert result.exit_code == 0, result.output
     assert written("dseg-out/label_ids") == ["a.png", "ä.png"]
     save_noise(f"img/{NOT_UTF8}", 33, 33)
+    for number, mark in enumerate((b"\xef\xbb\xbf", b"")):  # as Windows programs write it
+        result = infer("-", "-o", f"bom{number}", input=mark + b"img/a.png\r\n")
+        assert result.exit_code == 0, result.output
+    result = infer("-", "-o", "utf16", input="img/a.png\r\n".encode("utf-16"))
+    assert result.exit_code == 0, result.output
     result = infer("-", "-o", "two", input=b"img/a.png\0img/\xff\xfe.png\0")
     assert result.exit_code == 0, result.output
     assert len(written("two/label_ids")) == 2

@@ -132,6 +132,17 @@ def test_weights_are_taken_over_with_a_new_head(camvid):
     assert list(read_rows("val")[0]["class_iou"]) == [entry["name"] for entry in CLASSES["class"]]
 
 
+def test_a_checkpoint_without_the_recipes_auxiliary_heads_is_said(camvid):
+    small = ("--set", "batch=2", "--set", "crop=64x64", "--set", "aux_weight=0.4")
+    words = ("--model", "bisenetv2", *CAMVID[2:], "-w", "first.pth", *small)
+    model = build_model("bisenetv2", 11, aux=True)
+    torch.save(model.state_dict(), "first.pth")
+    assert "no auxiliary heads" not in train(*words).stderr
+    torch.save(build_model("bisenetv2", 11).state_dict(), "first.pth")
+    said = train(*words, "-o", "bare").stderr
+    assert "first.pth has no auxiliary heads, so the recipe's auxiliary loss (weight 0.4)" in said
+
+
 def test_norms_of_in_place_training_are_gone_on_with(camvid):
     state = build_model("dabnet_camvid").state_dict()
     name = next(key for key in state if key.endswith("norm.weight"))

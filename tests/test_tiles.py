@@ -187,6 +187,27 @@ def test_a_shortage_of_memory_falls_back_to_tiles(fault: Callable[[], Exception]
     assert np.array_equal(done.train_ids, expected.train_ids)
 
 
+def test_where_scores_are_compared_a_shortage_of_memory_is_an_error() -> None:
+    machine = predictor(Hungry(64 * 64, MemoryError))
+    machine._tiles = ((64, 64), (32, 32))
+    machine.fall_back = False
+    with pytest.raises(DsegError, match="90x120 does not fit into memory whole") as caught:
+        machine.predict(draw(90, 120))
+    assert "--tile" in caught.value.hint
+    assert machine.predict(draw(60, 60)).tile is None
+
+
+def test_images_in_tiles_of_nobodys_choice_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = predictor(Hungry(64 * 64, MemoryError))
+    machine._tiles = ((64, 64),)
+    for size in ((90, 120), (60, 60), (90, 90)):
+        machine.predict(draw(*size))
+    assert machine.tiled == 2
+    chosen = predictor(StandIn(), tile=(64, 64))
+    chosen.predict(draw(90, 120))
+    assert chosen.tiled == 0
+
+
 @pytest.mark.parametrize("tile", [None, (32, 32)])
 def test_a_tile_that_does_not_fit_either_is_told(tile: tuple[int, int] | None) -> None:
     with pytest.raises(DsegError) as caught:

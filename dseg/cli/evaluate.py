@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dseg.distributed import Group
     from dseg.evaluate import CityscapesScores, ClassScores, Pairs
     from dseg.labels import LabelSpace
-    from dseg.predict import Settings
+    from dseg.predict import Predictor, Settings
 
 AHEAD = 8  # images that are decoded while a network predicts, at most one a core
 
@@ -83,18 +84,22 @@ def _evaluate(options: Options, group: Group) -> None:
     check_options(options)
     task = group.from_main(lambda: _find(options))
     start = time.perf_counter()
-    settings = None
+    settings, tiled = None, 0
     if not options.network.named:
         scores = _score(options, task, group)
     else:
-        with _predicting(options, task, group) as (reading, settings):
+        with _predicting(options, task, group) as (reading, settings, predictor):
             scores = _score(options, task, group, **reading)
+            tiled = sum(group.gather(predictor.tiled))
     refuse_blank_truth(scores, task.gt_dir)
     if task.pred_dir is not None and options.cityscapes and options.pred_ids is None:
         refuse_train_ids(scores.confusion, task.pred_dir)
     if group.main:
         missing = task.pairs.missing
-        show_scores(options, scores, dataset=task.dataset, settings=settings, missing=missing)
+        show_scores(
+            options, scores, dataset=task.dataset, settings=settings, missing=missing, tiled=tiled
+        )
+        _say_no_iiou(options, scores, task)
         if not options.quiet:
             what = "Scored" if settings is None else "Predicted and scored"
             name = options.network.protocol_name
@@ -194,18 +199,19 @@ def _label_space(options: Options) -> LabelSpace:
 @contextmanager
 def _predicting(
     options: Options, task: Task, group: Group
-) -> Iterator[tuple[dict[str, Any], Settings]]:
-    """Load the network; give how the engines read its predictions, and what these depend on."""
+) -> Iterator[tuple[dict[str, Any], Settings, Predictor]]:
+    """Load the network; give how the engines read its predictions, its settings and itself."""
     from dseg.evaluate import predictions_of, refuse_other_classes
     from dseg.evaluate.counting import count_cores
     from dseg.labels import find_label_space
 
     predictor, settings = options.network.load(group)
+    predictor.fall_back = False  # the score of other tiles could not be compared
     space = task.dataset.space if task.dataset is not None else find_label_space(CITYSCAPES)
     refuse_other_classes(predictor.label_space, space, str(options.dataset))
     workers = options.workers or min(AHEAD, group.share_of(count_cores()))
     with predictions_of(predictor) as read_prediction:
-        yield {"read_prediction": read_prediction, "workers": workers}, settings
+        yield {"read_prediction": read_prediction, "workers": workers}, settings, predictor
 
 
 def _score(
@@ -256,3 +262,20 @@ def _score_officially(
             *files, instances=options.instances, per_image=options.wants_images
         )
     )
+
+
+def _say_no_iiou(options: Options, scores: CityscapesScores | ClassScores, task: Task) -> None:
+    """Say why there is no iIoU though it was wanted, or that some instances are not there."""
+    from dseg.evaluate import CityscapesScores, find_shallow_instances
+
+    if not isinstance(scores, CityscapesScores) or not scores.instances:
+        return
+    shallow = find_shallow_instances(task.pairs.gt_files)
+    if shallow:
+        say(
+            f"WARNING: {len(shallow)} of {len(task.pairs.gt_files)} *_instanceIds.png have 8 bits, "
+            f"which cannot hold instances (values of 1000 and more), first {shallow[0].name}: "
+            "iIoU does not count theirs."
+        )
+    elif math.isnan(scores.mean_iiou):
+        say("There is no iIoU: no ground truth holds an instance (a value of 1000 and more).")

@@ -180,12 +180,19 @@ def _from_stdin(sources: tuple[str, ...]) -> list[str | Path]:
     named: list[str | Path] = []
     for source in sources:
         if source == "-":  # bytes: a file's name need not be text
-            listed = sys.stdin.buffer.read()
+            listed = _without_bom(sys.stdin.buffer.read())
             lines = listed.split(b"\0") if b"\0" in listed else listed.splitlines()
             named += [os.fsdecode(line) for line in lines if line]
         else:
             named.append(source)
     return named
+
+
+def _without_bom(listed: bytes) -> bytes:
+    """Return a list as UTF-8 without the mark that Windows programs begin it with."""
+    if listed.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return listed.decode("utf-16", "replace").encode()
+    return listed.removeprefix(b"\xef\xbb\xbf")
 
 
 def _keep_apart(named: list[str | Path], out: Path) -> None:

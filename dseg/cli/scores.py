@@ -26,6 +26,7 @@ def show_scores(
     dataset: Dataset | None,
     settings: Settings | None,
     missing: Sequence[Path],
+    tiled: int,
 ) -> None:
     """Write the files that were asked for, and the tables unless stdout is taken.
 
@@ -35,6 +36,7 @@ def show_scores(
         dataset: the split that was scored; None for Cityscapes' own rules, and for folders.
         settings: of the network that predicted, if one did.
         missing: ground truth that was left out.
+        tiled: images that were predicted in tiles though the protocol has none.
     """
     from dseg.evaluate import make_csv, make_json, make_tables
 
@@ -42,16 +44,20 @@ def show_scores(
         _write_csv(options.csv_file, make_csv(scores.images))
     if options.json_file is not None:
         result = make_json(scores, [path.name for path in missing])
-        write_json(options.json_file, _make_facts(dataset, settings) | result)
+        write_json(options.json_file, _make_facts(dataset, settings, tiled) | result)
     if "-" not in (str(options.json_file), str(options.csv_file)):
         for table in make_tables(scores):
             show_table(_name(dataset) + table.title, table.columns, table.rows)
     left_out = _left_out(dataset)
     if left_out and not options.quiet:
         say(f"Left out of the mean, as no mask can hold them: {', '.join(left_out)}.")
+    if tiled:
+        say(f"{tiled} images were too large to be predicted whole, and were predicted in tiles.")
 
 
-def _make_facts(dataset: Dataset | None, settings: Settings | None) -> dict[str, object]:
+def _make_facts(
+    dataset: Dataset | None, settings: Settings | None, tiled: int
+) -> dict[str, object]:
     """Return what JSON says of a data set and of a network."""
     facts: dict[str, object] = {}
     if dataset is not None:
@@ -61,7 +67,7 @@ def _make_facts(dataset: Dataset | None, settings: Settings | None) -> dict[str,
             "leftOutClasses": _left_out(dataset),
         }
     if settings is not None:
-        facts["settings"] = settings.record()
+        facts |= {"settings": settings.record(), "tiled": tiled}
     return facts
 
 

@@ -8,6 +8,7 @@ from dseg.evaluate.pairs import (
     find_cityscapes_pairs,
     find_dataset_pairs,
     find_folder_pairs,
+    find_shallow_instances,
     prediction_folder,
 )
 from dseg.evaluate.plain import evaluate_pairs
@@ -29,6 +30,7 @@ __all__ = [
     "find_dataset_pairs",
     "find_folder_pairs",
     "find_image_pairs",
+    "find_shallow_instances",
     "make_csv",
     "make_json",
     "make_tables",

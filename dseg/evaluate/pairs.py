@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dseg.datasets.tree import name_kinds, normal_name, walk_files
 from dseg.errors import DsegError
+from dseg.images import has_8_bits
 
 if TYPE_CHECKING:
     from dseg.datasets import Dataset, Sample
@@ -197,6 +198,11 @@ def _of_one(
 def instance_file_of(gt_file: Path) -> Path:
     """Return the instance file that lies beside a ``*_labelIds.png``."""
     return gt_file.with_name(gt_file.name.replace("labelIds", "instanceIds"))
+
+
+def find_shallow_instances(gt_files: Sequence[Path]) -> list[Path]:
+    """Return the instance files whose 8 bits cannot hold an instance's value."""
+    return [path for path in map(instance_file_of, gt_files) if has_8_bits(path)]
 
 
 def refuse_missing_instances(gt_files: Sequence[Path]) -> None:

@@ -64,6 +64,10 @@ class Predictor:
         protocol: how an image becomes labels; by default that of the network's card.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         amp: ``off``, ``auto``, ``bf16`` or ``fp16``: the precision within the network.
+        fall_back: predict in tiles, or smaller ones, where memory is too short.
+
+    Attributes:
+        tiled: images predicted in tiles though the protocol has none.
 
     Raises:
         DsegError: no such device, or not that precision there.
@@ -76,7 +80,9 @@ class Predictor:
         protocol: Protocol | None = None,
         device: str = "auto",
         amp: str = "off",
+        fall_back: bool = True,
     ):
+        self.fall_back, self.tiled = fall_back, 0
         self.protocol = protocol or model.card.protocol
         self.device = find_device(device)
         self.amp = find_amp(amp, self.device)
@@ -133,7 +139,7 @@ class Predictor:
 
         Raises:
             NotFiniteError: the network's scores are NaN or infinite.
-            DsegError: not even the smallest tile fits into memory, or the array is not an image.
+            DsegError: not enough memory (see ``fall_back``), or the array is not an image.
         """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise DsegError(
@@ -142,10 +148,14 @@ class Predictor:
             )
         for tile in self._attempts(image):
             try:
-                return self._labels(image, tile, confidence)
+                found = self._labels(image, tile, confidence)
+                self.tiled += tile is not None and self.protocol.tile is None
+                return found
             except (RuntimeError, MemoryError) as fault:
                 if not is_out_of_memory(fault):
                     raise
+                if not self.fall_back:
+                    raise self._too_large(image, tile) from fault
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         height, width = self.protocol.input_of(_size_of(image))
@@ -153,6 +163,14 @@ class Predictor:
             f"Not even a tile of this {image.shape[0]}x{image.shape[1]} image fits into memory; it "
             f"is read at {height}x{width}.",
             hint="name a smaller --tile or --input-size, fewer --scales or another --device.",
+        )
+
+    def _too_large(self, image: Pixels, tile: Size | None) -> DsegError:
+        what = "whole" if tile is None else f"in tiles of {tile[0]}x{tile[1]}"
+        return DsegError(
+            f"An image of {image.shape[0]}x{image.shape[1]} does not fit into memory {what}, and "
+            "scores of other tiles could not be compared with those of this protocol.",
+            hint="name a --tile or --input-size, which scores record, or another --device.",
         )
 
     def _attempts(self, image: Pixels) -> Iterator[Size | None]:

@@ -106,6 +106,7 @@ class RunFolder:
                 **{"kind": "val", "step": step, "epoch": epoch, "loss": None},
                 **{"miou": found.mean_iou, "pixel_accuracy": found.pixel_accuracy},
                 "class_iou": found.class_iou,
+                **({"tiled": found.tiled} if found.tiled else {}),
             }
         )
         scores = {"val_miou": found.mean_iou, "val_pixel_accuracy": found.pixel_accuracy}

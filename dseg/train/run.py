@@ -119,6 +119,11 @@ def make_model(
         takes_aux = "aux" in signature(find_class(settings.model)).parameters
         options = {"aux": True} if takes_aux and settings.recipe.aux_weight else {}
         model = build_model(settings.model, outputs, **options)
+    if settings.weights and settings.recipe.aux_weight and _lacks_aux(model, settings.model):
+        remarks.append(
+            f"WARNING: {Path(settings.weights).name} has no auxiliary heads, so the recipe's "
+            f"auxiliary loss (weight {settings.recipe.aux_weight:g}) is left out."
+        )
     if settings.backbone_weights:
         source = settings.backbone_weights
         file = group.from_main(lambda: find_backbone_weights(model, source))  # one download
@@ -138,6 +143,15 @@ def make_model(
     if conditions.compile:
         model.compile()
     return model, " ".join(remarks)
+
+
+def _lacks_aux(model: SegModel, name: str) -> bool:
+    """Return True if a network was built without the auxiliary heads that it can have."""
+    if "aux" not in signature(find_class(name)).parameters:
+        return False
+    with torch.device("meta"):
+        whole = build_model(name, aux=True)
+    return len(whole.state_dict()) > len(model.state_dict())
 
 
 def make_rhythm(recipe: Recipe, conditions: Conditions, samples: int) -> Rhythm:

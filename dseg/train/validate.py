@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ class Validation:
         mean_iou: mean of those that are not NaN.
         pixel_accuracy: 0 to 1.
         drawn: the first images with truth and prediction, ``(name, pair, prediction)``.
+        tiled: images predicted in tiles, as they are too large for the network at once.
     """
 
     matrix: Counts
@@ -37,6 +38,7 @@ class Validation:
     mean_iou: float
     pixel_accuracy: float
     drawn: tuple[tuple[str, Pair, NDArray[np.uint8]], ...]
+    tiled: int = 0
 
 
 def validate(
@@ -62,9 +64,10 @@ def validate(
 
     Raises:
         NotFiniteError: the network's scores of an image are NaN or infinite, in any process.
-        DsegError: an image or mask cannot be read.
+        DsegError: an image or mask cannot be read, or memory is too short for an image: tiles in
+            its place would give another score.
     """
-    predictor = Predictor(model, device=device)
+    predictor = Predictor(model, device=device, fall_back=False)
     size = dataset.space.num_classes
     matrix = np.zeros((size, size), np.int64)
     drawn: list[tuple[str, Pair, NDArray[np.uint8]]] = []
@@ -89,7 +92,8 @@ def validate(
     faults = [fault for fault in group.gather(broken) if fault is not None]
     if faults:
         raise faults[0]
-    return score(group.sum_counts(matrix), dataset, tuple(drawn))
+    found = score(group.sum_counts(matrix), dataset, tuple(drawn))
+    return replace(found, tiled=sum(group.gather(predictor.tiled)))
 
 
 def count_pixels(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], size: int) -> Counts:
