@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from dseg.checkpoints import save_model
 from dseg.cli import console
 from dseg.models import build_model
 from dseg.predict import pipeline
+from dseg.predict.sources import describe_unread
 
 LABEL_IDS = {7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33}
 COLOR_OF = {  # of label ids, from the Cityscapes paper's table
@@ -352,3 +354,26 @@ def test_tiles_and_overlap(infer):
     assert pixels("dseg-out/label_ids/a.png").shape == (48, 64)
     maps = [contents(out)["label_ids/a.png"] for out in ("dseg-out", "whole", "plain")]
     assert maps[1] == maps[2] != maps[0]
+
+
+def test_files_of_other_formats_are_counted_and_images_with_pages_named(infer):
+    for name in ("x.gif", "x.jp2", "x.psd", "y.GIF"):
+        Path("img", name).write_bytes(b"")
+    image = Image.new("RGB", (60, 50))
+    image.save("img/sub/pages.tif", save_all=True, append_images=[image])
+    result = infer("img", "--json", "facts.json")
+    assert result.exit_code == 0
+    assert "note: img/sub/pages.tif has several pages or frames, of which" in result.stderr
+    assert "Not read, as their formats are others: 2 .gif, 1 .jp2, 1 .psd." in result.stderr
+    facts = json.loads(Path("facts.json").read_text())
+    assert facts["not_read"] == {".gif": 2, ".jp2": 1, ".psd": 1}
+    Path("others").mkdir()
+    Path("others/x.gif").write_bytes(b"")
+    refused(infer("others"), 2, "No image in 'others'; not read: 1 .gif.")
+
+
+def test_heic_is_named_with_what_reads_it():
+    assert (
+        describe_unread(Counter({".heic": 2}))
+        == "2 .heic (HEIC is read with: pip install 'dseg[heic]')"
+    )

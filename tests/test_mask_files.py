@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -150,24 +152,18 @@ def test_grey_of_16_bits_is_scaled_by_those_it_uses(
     assert len(notes) == bool(note) and all(note in said for said in notes)
 
 
+def chunk_of(named: bytes) -> bytes:
+    """Return a chunk of a PNG, given its kind and data in one."""
+    return struct.pack(">I", len(named) - 4) + named + struct.pack(">I", zlib.crc32(named))
+
+
 def save_deep_png(path: Path, values: np.ndarray) -> None:
     """Write (H, W, 3) uint16 as a PNG of 16 bits a channel, which PIL cannot."""
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(kind + data))
-        return struct.pack(">I", len(data)) + kind + data + check
-
     height, width, _ = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    chunks = (b"IHDR" + head, b"IDAT" + zlib.compress(rows), b"IEND")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(map(chunk_of, chunks)))
 
 
 @pytest.mark.parametrize("factor", [1, 16, 64, 257])
@@ -187,3 +183,53 @@ def test_images_of_unknown_range_are_refused(dtype: type, tmp_path: Path) -> Non
 def test_three_equal_channels_are_ids_where_ids_are_expected(tmp_path: Path) -> None:
     Image.fromarray(np.repeat(CORNER[..., None], 3, 2)).save(tmp_path / "a.png")
     assert read_mask(tmp_path / "a.png").tolist() == CORNER.tolist()
+
+
+def test_a_png_is_measured_without_decoding_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(CORNER).save(path)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    late = tmp_path / "late.png"
+    data, chunk = path.read_bytes(), exif.tobytes()[6:]
+    late.write_bytes(data[:-12] + chunk_of(b"eXIf" + chunk) + data[-12:])
+    assert read_size(late) == (6, 4)
+    assert read_image(late).shape == (6, 4, 3)
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    assert read_size(path) == (4, 6)
+
+
+def test_limits_hold_before_anything_is_decoded(tmp_path: Path) -> None:
+    rows = zlib.compress(bytes(10))
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
+    huge = tmp_path / "huge.png"
+    huge.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + b"".join(map(chunk_of, (b"IHDR" + head, b"IDAT" + rows)))
+    )
+    for read in (read_size, read_image, read_mask):
+        with pytest.raises(DsegError, match="has 60000x60000 pixels, more than 200,000,000"):
+            read(huge)
+
+
+@pytest.mark.parametrize(("side", "extra"), [(4500, 0), (16, 6_000_000)])
+def test_a_bmp_in_run_lengths_that_takes_too_long_is_refused(
+    side: int, extra: int, tmp_path: Path
+) -> None:
+    head = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, 2, 0, 0, 256, 256)
+    start = b"BM" + struct.pack("<IHHI", 1080, 0, 0, 1078)
+    (tmp_path / "a.bmp").write_bytes(start + head + bytes(1024) + b"\1\1" * (extra // 2) + b"\0\1")
+    with pytest.raises(DsegError, match="take too long to decode"):
+        read_image(tmp_path / "a.bmp")
+
+
+def test_the_limit_of_pixels_is_ours_for_every_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)  # its errors begin at twice as many
+    for name in ("a.tif", "a.png", "a.webp", "a.jpg", "a.bmp"):
+        Image.fromarray(CORNER).save(tmp_path / name)
+        assert read_image(tmp_path / name, max_pixels=24).shape == (4, 6, 3)
+        assert read_size(tmp_path / name) == (4, 6)
+    assert Image.MAX_IMAGE_PIXELS == 4

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from dseg.cli.console import say
 from dseg.cli.network import (
     INPUT_OPTIONS,
     Network,
@@ -137,10 +139,11 @@ def run(
     """
     from dseg.distributed import joined
     from dseg.predict import predict_images
+    from dseg.predict.sources import describe_unread
 
     with joined("cpu") as group:
         network.check()
-        images = group.from_main(lambda: _find(sources, img_dir, out))
+        images, unread = group.from_main(lambda: _find(sources, img_dir, out))
         predictor, settings = network.load(group, multi_scale=multi_scale)
         with share_progress("labelled", images, group, quiet=quiet) as advance:
             summary = predict_images(
@@ -157,22 +160,27 @@ def run(
             )
         if group.main:
             say_summary(summary, settings, predictor, out, kinds, group, network.protocol_name)
+            if unread:
+                say(f"Not read, as their formats are others: {describe_unread(unread)}.")
             if json_file is not None:
-                write_json(json_file, make_facts(summary, settings, predictor, out, group))
+                write_json(json_file, make_facts(summary, settings, predictor, out, group, unread))
         group.barrier()  # torchrun ends all with the first that exits with a failure
     if summary.failed:
         raise click.exceptions.Exit(EXIT_FAILED_INPUTS)
 
 
-def _find(sources: tuple[str, ...], img_dir: Path | None, out: Path) -> list[ImageFile]:
-    """Find the images that the user names."""
+def _find(
+    sources: tuple[str, ...], img_dir: Path | None, out: Path
+) -> tuple[list[ImageFile], Counter[str]]:
+    """Find the images that the user names, and count the files of formats that are not read."""
     from dseg.predict import find_images
+    from dseg.predict.sources import count_unread
 
     named = [*_from_stdin(sources), *([img_dir] if img_dir is not None else [])]
     if not named:
         raise DsegError("No image is named.", hint="name a folder: --img-dir DIR, or a SOURCE.")
     _keep_apart(named, out)
-    return find_images(named, leave_out=out)
+    return find_images(named, leave_out=out), count_unread(named, leave_out=out)
 
 
 def _from_stdin(sources: tuple[str, ...]) -> list[str | Path]:

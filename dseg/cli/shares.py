@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,12 @@ def share_progress(
 
 
 def make_facts(
-    summary: Summary, settings: Settings, predictor: Predictor, out: Path, group: Group
+    summary: Summary,
+    settings: Settings,
+    predictor: Predictor,
+    out: Path,
+    group: Group,
+    unread: Mapping[str, int],
 ) -> dict[str, object]:
     """Return what ``--json`` of the predicting commands writes."""
     return {
@@ -32,6 +37,8 @@ def make_facts(
         "skipped": summary.skipped,
         "failed": [{"file": str(path), "problem": problem} for path, problem in summary.failed],
         "tiled": summary.tiled,
+        "notes": summary.notes,
+        "not_read": dict(unread),
         "seconds": round(summary.seconds, 3),
         "stage_seconds": {
             "read": round(summary.read_s, 3),
@@ -54,6 +61,10 @@ def say_summary(
     protocol_name: str,
 ) -> None:
     """Say what became of the images, and what can be done next."""
+    for note in summary.notes:
+        say(f"note: {note}")
+    if summary.noted > len(summary.notes):
+        say(f"note: and {summary.noted - len(summary.notes)} more such images.")
     for path, problem in summary.failed:
         say(f"failed: {path}: {problem}" if str(path) not in problem else f"failed: {problem}")
     speed = f", {summary.done / summary.seconds:.3g} images/s" if summary.done else ""

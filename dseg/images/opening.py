@@ -34,7 +34,8 @@ UNREAD = frozenset(
     }
 ) - frozenset(SUFFIXES)
 MAX_PIXELS = 200_000_000
-MAX_RUN_LENGTH_PIXELS = 20_000_000  # of a BMP in run lengths, which are decoded slowly
+MAX_RUN_LENGTH_PIXELS = 20_000_000  # of a BMP in run lengths, which PIL decodes slowly
+MAX_RUN_LENGTH_BYTES = 6_000_000
 
 _OPENING = Lock()  # the warning filters belong to all threads
 
@@ -73,7 +74,7 @@ def opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     """
     try:
         with _PILLOWS_LIMIT.lifted(), open_header(path) as image:
-            _refuse_large(path, image, max_pixels)
+            refuse_large(path, image, max_pixels)
             yield image
     except DsegError:
         raise
@@ -92,7 +93,7 @@ def open_header(path: Path) -> Image.Image:
 
         pi_heif.register_heif_opener()
         formats.append("HEIF")
-    with _OPENING, warnings.catch_warnings():
+    with _OPENING, _PILLOWS_LIMIT.lifted(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = Image.open(path, formats=formats)
     # Without a name PIL does not map the file into memory, which mixes up the pixels of a TIFF
@@ -101,7 +102,7 @@ def open_header(path: Path) -> Image.Image:
     return image
 
 
-def _refuse_large(path: Path, image: Image.Image, max_pixels: int) -> None:
+def refuse_large(path: Path, image: Image.Image, max_pixels: int) -> None:
     """Raise a DsegError for more pixels than are allowed, before any is decoded."""
     width, height = image.size
     pixels = width * height
@@ -110,10 +111,13 @@ def _refuse_large(path: Path, image: Image.Image, max_pixels: int) -> None:
             f"{path} has {width}x{height} pixels, more than {max_pixels:,}.",
             hint="if the file is to be trusted, raise --max-pixels.",
         )
-    if pixels > MAX_RUN_LENGTH_PIXELS and "bmp_rle" in str(getattr(image, "tile", "")):
+    if "bmp_rle" in str(getattr(image, "tile", "")) and (
+        pixels > MAX_RUN_LENGTH_PIXELS or path.stat().st_size > MAX_RUN_LENGTH_BYTES
+    ):
         raise DsegError(
-            f"{path} has {width}x{height} pixels in run lengths, more than "
-            f"{MAX_RUN_LENGTH_PIXELS:,}.",
+            f"{path} is a BMP in run lengths, of {width}x{height} pixels and "
+            f"{path.stat().st_size:,} bytes: more than {MAX_RUN_LENGTH_PIXELS:,} pixels or "
+            f"{MAX_RUN_LENGTH_BYTES:,} bytes take too long to decode.",
             hint="save it as PNG.",
         )
 

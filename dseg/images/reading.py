@@ -21,7 +21,13 @@ from dseg.images.facts import (
     has_late_text,
     turn,
 )
-from dseg.images.opening import MAX_PIXELS, decoding_error, open_header, opened
+from dseg.images.opening import (
+    MAX_PIXELS,
+    decoding_error,
+    open_header,
+    opened,
+    refuse_large,
+)
 
 Pixels = NDArray[np.uint8]
 Ids = NDArray[np.integer[Any]]
@@ -90,21 +96,24 @@ def read_image(
         return _to_rgb(upright)
 
 
-def read_size(path: Path) -> tuple[int, int]:
+def read_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Return the (height, width) of an upright image without decoding its pixels.
 
     Raises:
-        DsegError: missing, or no image.
+        DsegError: missing, no image, or larger than ``max_pixels``.
     """
     try:
         with open_header(path) as image:
+            refuse_large(path, image, max_pixels)
             width, height = image.size
             orientation = find_orientation(image)
             late = image.format == "PNG" and orientation == 1 and has_late_text(path)
+    except DsegError:
+        raise
     except Exception as fault:
         raise decoding_error(path, fault) from fault
     if late:  # rare: only behind the pixels may stand how they are turned
-        with opened(path, MAX_PIXELS) as image:
+        with opened(path, max_pixels) as image:
             image.load()
             orientation = find_orientation(image)
     return (width, height) if orientation in SIDEWAYS else (height, width)

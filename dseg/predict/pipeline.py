@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from dseg.predict.sources import ImageFile
 from dseg.render import render_overlay
 
 THREADS = 8  # at most, one a core, that read, and as many that write
+NOTES_AT_MOST = 3
 PIXELS_AHEAD = 64_000_000  # decoded or waiting to be written, unless one image has more
 
 
@@ -35,6 +37,9 @@ class Summary:
         failed: ``(file, problem)`` of each image that could not be read or labelled.
         tiled: images predicted in tiles because they are large.
         seconds: from the first image to the last file written.
+        notes: what is to be known of images that were read, such as that they have pages; the
+            first of them.
+        noted: how many such notes there are.
         read_s, forward_s, write_s: seconds within each stage, summed over images.
     """
 
@@ -42,6 +47,8 @@ class Summary:
     skipped: int = 0
     failed: list[tuple[Path, str]] = field(default_factory=list)
     tiled: int = 0
+    notes: list[str] = field(default_factory=list)
+    noted: int = 0
     seconds: float = 0.0
     read_s: float = 0.0
     forward_s: float = 0.0
@@ -104,6 +111,8 @@ def _joined(parts: list[Summary], images: Sequence[ImageFile]) -> Summary:
             key=lambda failure: places[failure[0]],
         ),
         tiled=sum(part.tiled for part in parts),
+        notes=[note for part in parts for note in part.notes][:NOTES_AT_MOST],
+        noted=sum(part.noted for part in parts),
         seconds=max(part.seconds for part in parts),
         read_s=sum(part.read_s for part in parts),
         forward_s=sum(part.forward_s for part in parts),
@@ -131,6 +140,7 @@ class _Run:
         self.threads = threads
         self.in_flight = threads  # images read ahead, and as many that wait to be written
         self.summary = Summary()
+        self._noting = Lock()
         space = predictor.label_space
         to_label_ids = make_lookup(enumerate(space.label_ids), default=space.void_label_id)
         self.label_ids = np.frombuffer(to_label_ids, np.uint8)
@@ -172,8 +182,15 @@ class _Run:
 
     def _read(self, image: ImageFile) -> tuple[Pixels, float]:
         start = time.perf_counter()
-        pixels = read_image(image.path, self.max_pixels)
+        pixels = read_image(image.path, self.max_pixels, self._note)
         return pixels, time.perf_counter() - start
+
+    def _note(self, note: str) -> None:
+        """Keep what a reader has to say of a file, if it is among the first."""
+        with self._noting:
+            self.summary.noted += 1
+            if len(self.summary.notes) < NOTES_AT_MOST:
+                self.summary.notes.append(note)
 
     def _label_one(
         self, image: ImageFile, reading: Future[tuple[Pixels, float]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dseg.errors import DsegError
-from dseg.images import SUFFIXES
+from dseg.images import SUFFIXES, UNREAD
 
 KINDS = ("label_ids", "train_ids", "color", "overlay", "confidence")
 RECORD = "dseg-run.json"  # in the folder of results: how they were made
@@ -39,10 +39,7 @@ def find_images(sources: Iterable[str | Path], *, leave_out: Path | None = None)
     Raises:
         DsegError: a source does not exist, or there is no image in all of them.
     """
-    sources = list(sources)
-    skip = (
-        {os.path.realpath(leave_out / kind) for kind in KINDS} if leave_out is not None else set()
-    )
+    sources, skip = list(sources), _results_of(leave_out)
     real = cache(os.path.realpath)
     found: dict[Path, tuple[Path, Path]] = {}  # each file once, with the folder of its name
     for source in sources:
@@ -50,13 +47,46 @@ def find_images(sources: Iterable[str | Path], *, leave_out: Path | None = None)
             found.setdefault(Path(real(path.parent), path.name), (path, base))
     if not found:
         looked = " ".join(repr(str(source)) for source in sources)
+        others = describe_unread(count_unread(sources, leave_out=leave_out))
         raise DsegError(
-            f"No image in {looked}.",
+            f"No image in {looked}{f'; not read: {others}' if others else ''}.",
             hint=f"looked at any depth for: {' '.join('*' + s for s in SUFFIXES)} (any case).",
         )
     names = _name_results(list(found.values()))
     paths = [path for path, _ in found.values()]
     return sorted(ImageFile(path, name) for path, name in zip(paths, names, strict=True))
+
+
+def count_unread(sources: Iterable[str | Path], *, leave_out: Path | None = None) -> Counter[str]:
+    """Count the files of folders that are pictures or films of a format that is not read.
+
+    Args:
+        sources, leave_out: as for ``find_images``.
+
+    Returns:
+        The files of each suffix, such as ``{".gif": 2}``.
+    """
+    skip = _results_of(leave_out)
+    found = (
+        file.suffix.lower()
+        for source in sources
+        if Path(source).is_dir()
+        for file in _walk(Path(source), skip, tuple(UNREAD))
+    )
+    return Counter(suffix for suffix in found if suffix in UNREAD)
+
+
+def describe_unread(unread: Counter[str]) -> str:
+    """Return what ``count_unread`` found, in words, and what helps; "" for nothing."""
+    shown = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common())
+    if any(suffix in unread for suffix in (".heic", ".heif", ".hif")):
+        shown += " (HEIC is read with: pip install 'dseg[heic]')"
+    return shown
+
+
+def _results_of(out: Path | None) -> set[str]:
+    """Return the folders that results of a run are written to."""
+    return {os.path.realpath(out / kind) for kind in KINDS} if out is not None else set()
 
 
 def _expand(source: str | Path, skip: set[str]) -> Iterator[tuple[Path, Path]]:
@@ -108,7 +138,7 @@ def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
     return False
 
 
-def _walk(top: Path, skip: set[str]) -> Iterator[Path]:
+def _walk(top: Path, skip: set[str], suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
     """Yield the images below a folder; hidden entries are not looked at, no folder twice.
 
     A folder below it that may not be read is yielded too, so that it is listed among the failed.
@@ -126,7 +156,7 @@ def _walk(top: Path, skip: set[str]) -> Iterator[Path]:
             name for name in subfolders if not name.startswith(".") and name not in results
         )
         for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(SUFFIXES):
+            if not name.startswith(".") and name.lower().endswith(suffixes):
                 yield Path(folder, name)
     for fault in blocked:
         if Path(fault.filename) == top:
