@@ -5,12 +5,13 @@ STAMP := .venv/made-from.txt
 MADE_FROM = { echo "$(CURDIR)"; $(PYTHON) --version; cat setup.cfg pyproject.toml; }
 DEMO := dseg-out
 
-.PHONY: help install demo test test-all check docs bench clean
+.PHONY: help install demo test test-all fuzz check docs bench clean
 
 help:
 	@echo "make install   the dseg command with its development tools, in .venv"
 	@echo "make demo      segment and score the street scenes that ship with dseg"
 	@echo "make test      the tests (make test-all: the slow ones too)"
+	@echo "make fuzz      thousands of damaged files, others each time"
 	@echo "make check     lint, types, and whether the generated docs are current"
 	@echo "make docs      make the generated docs anew"
 	@echo "make bench     the speed comparisons under scripts/"
@@ -25,6 +26,10 @@ install:
 
 demo: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/demo.py --out $(DEMO)
+
+# Others each time; FUZZ_EXAMPLES of each kind.
+fuzz: install
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-2000} $(BIN)/python -m pytest -n 2 tests/test_fuzz.py
 
 # Two processes share the files of tests; each computes on one core.
 test: install
