@@ -296,3 +296,46 @@ def test_instance_files_do_not_disturb_the_detection(tmp_path: Path) -> None:
     assert "Files of one channel were read as train-ids." in result.stderr
     assert "such ids tell instances apart" in result.stderr
     assert load(tmp_path / "label_ids/a_trainIds.png") == [[7, 0]]
+
+
+def test_grey_files_among_colours_are_colours(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    road = np.full((4, 6, 3), (128, 64, 128), np.uint8)
+    pole = np.zeros((4, 6), np.uint8)
+    pole[:, 3] = 153
+    for name, pixels in {"a": road, "b": np.zeros((4, 6), np.uint8), "c": pole}.items():
+        save(tmp_path / f"color/{name}.png", pixels)
+    assert run("color", "-o", "ids").exit_code == 0
+    found = {name: np.unique(load(Path(f"ids/{name}.png"))).tolist() for name in "abc"}
+    assert found == {"a": [7], "b": [0], "c": [0, 17]}
+
+
+def test_grey_files_in_a_folder_of_their_own_are_ids(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "all/color/a.png", np.full((4, 6, 3), (128, 64, 128), np.uint8))
+    save(tmp_path / "all/ids/a.png", np.full((4, 6), 33, np.uint8))
+    result = run("all", "-o", "out")
+    assert result.exit_code == 0
+    assert np.unique(load(Path("out/ids/a.png"))).tolist() == [33]
+    assert "read as label-ids" in result.stderr
+
+
+def test_lossy_masks_are_refused_unless_accepted(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("masks").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("L", (16, 16), 26).save(f"masks/{name}", "JPEG" if name == "a.png" else "PNG")
+    result = run("masks", "--to", "train-ids", "-o", "out")
+    assert result.exit_code == 1
+    assert "a.png is JPEG, which changes values" in result.stderr
+    assert sorted(path.name for path in Path("out").iterdir()) == ["b.png"]
+    words = ("--accept-lossy", "--overwrite")
+    assert run("masks", "--to", "train-ids", "-o", "out", *words).exit_code == 0
+
+
+def test_ids_in_three_equal_channels_are_ids_if_named_so(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "ids/a.png", np.full((4, 6, 3), 26, np.uint8))
+    words = ("--from", "label-ids", "--to", "train-ids", "-o", "out")
+    assert run("ids", *words).exit_code == 0
+    assert np.unique(load(Path("out/a.png"))).tolist() == [13]

@@ -17,6 +17,7 @@ from dseg.images import (
     read_mask,
     read_mask_file,
     read_size,
+    reading,
 )
 
 ORIENTATION = 0x112
@@ -233,3 +234,29 @@ def test_the_limit_of_pixels_is_ours_for_every_format(
         assert read_image(tmp_path / name, max_pixels=24).shape == (4, 6, 3)
         assert read_size(tmp_path / name) == (4, 6)
     assert Image.MAX_IMAGE_PIXELS == 4
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\0\x08\0\2\1\x12\0\3", b"", b"Exif\0\0Exif\0\0II*\0\x08\0\0\0\0\0", b"II*\0"]
+)
+def test_damaged_exif_is_no_reason_to_refuse_whole_pixels(junk: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(CORNER).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:33] + chunk_of(b"eXIf" + junk) + data[33:])
+    Image.fromarray(CORNER).convert("RGB").save(
+        tmp_path / "a.webp", lossless=True, exif=b"Exif\0\0junkjunk"
+    )
+    for file in (path, tmp_path / "a.webp"):
+        assert read_image(file)[..., 0].tolist() == CORNER.tolist()
+        assert read_mask(file).tolist() == CORNER.tolist()
+        assert read_size(file) == (4, 6)
+
+
+def test_large_images_are_converted_strip_by_strip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (37, 20, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    monkeypatch.setattr(reading, "STRIP", 100)
+    assert np.array_equal(read_image(tmp_path / "a.png"), noise)
