@@ -26,6 +26,7 @@ from dseg.train.conditions import Conditions, Progress, Show
 from dseg.train.data import check_data, fingerprint, load_splits, make_batches
 from dseg.train.folder import RunFolder
 from dseg.train.loop import Trainer
+from dseg.train.precision import avoid_wrong_gradients
 from dseg.train.rhythm import Outcome, Rhythm
 from dseg.train.settings import Settings
 from dseg.train.state import STATE, has_state, load_state
@@ -136,6 +137,7 @@ def make_model(
             hint="leave --checkpoint-activations out, or use a smaller batch or crop.",
         )
     model = model.to(device).to(memory_format=torch.channels_last)
+    avoid_wrong_gradients(model, device, find_amp(settings.amp, device))
     if group.world_size > 1:
         synchronised = synchronise_norms(model, device.type)
         assert isinstance(synchronised, SegModel)
