@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.files import written_whole
+from dseg.locks import LockedError, locked
 from dseg.predict.predictor import Predictor
 from dseg.predict.sources import KINDS, RECORD, ImageFile
 from dseg.protocol import PLAIN, Protocol
 
 SUFFIXES = ("png", "jpg")
+LOCK = ".dseg-run.lock"  # held while the record is compared and written
+AT_WORK = ".dseg-run-{}.lock"  # held by each run as long as it writes results
+PATIENCE_S = 120.0  # for one that removes the results of many images
 # what older records do not have, and were made with
 ADDED: dict[str, object] = {**asdict(PLAIN), "inplace_abn": False}
 
@@ -84,6 +91,32 @@ class Settings:
         return result
 
 
+@contextmanager
+def claimed_folder(
+    out: Path, settings: Settings, images: Iterable[ImageFile], *, overwrite: bool
+) -> Iterator[None]:
+    """Claim a folder by ``claim_folder`` and keep it from runs of other settings meanwhile.
+
+    Any number of runs of the same settings may write to it at once. Where the file system knows no
+    locks, they are only told apart by the record.
+
+    Raises:
+        DsegError: as ``claim_folder``, or runs of other settings write to it at present.
+    """
+    with ExitStack() as at_work:
+        with ExitStack() as comparing:
+            try:
+                with suppress(OSError):  # what follows says it, if it has to write
+                    comparing.enter_context(locked(out / LOCK, wait_s=PATIENCE_S))
+            except LockedError as fault:
+                raise _busy(out, fault.holder) from None
+            claim_folder(out, settings, images, overwrite=overwrite)
+            own = AT_WORK.format(f"{os.getpid()}-{secrets.token_hex(4)}")
+            with suppress(OSError):
+                at_work.enter_context(locked(out / own))
+        yield
+
+
 def claim_folder(
     out: Path, settings: Settings, images: Iterable[ImageFile], *, overwrite: bool
 ) -> None:
@@ -103,6 +136,8 @@ def claim_folder(
     theirs = _read_record(record)
     difference = _difference(theirs, ours) if theirs is not None else f"no {RECORD} says which"
     if overwrite:
+        if difference:
+            _refuse_others_at_work(out)
         _make_way(out, images, difference)
     elif theirs is not None and not difference:
         return
@@ -113,6 +148,23 @@ def claim_folder(
         )
     with written_whole(record) as part:
         part.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+
+
+def _refuse_others_at_work(out: Path) -> None:
+    """Refuse to remove results while others write them; locks of killed runs are removed."""
+    for file in out.glob(AT_WORK.format("*")):
+        try:
+            with suppress(OSError), locked(file):
+                pass
+        except LockedError as fault:
+            raise _busy(out, fault.holder) from None
+
+
+def _busy(out: Path, holder: str) -> DsegError:
+    return DsegError(
+        f"A run of other settings writes to {out} at present{f' ({holder})' if holder else ''}.",
+        hint="wait until it has ended, or name another --out.",
+    )
 
 
 def _read_record(record: Path) -> dict[str, Any] | None:
