@@ -13,6 +13,7 @@ from typing import Any
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.files import written_whole
+from dseg.jsonfile import SHOWN, read_object, show
 from dseg.locks import LockedError, locked
 from dseg.predict.predictor import Predictor
 from dseg.predict.sources import KINDS, RECORD, ImageFile
@@ -133,15 +134,20 @@ def claim_folder(
     """
     record = out / RECORD
     ours = settings.record()
-    theirs = _read_record(record)
-    difference = _difference(theirs, ours) if theirs is not None else f"no {RECORD} says which"
+    theirs, difference = None, f"no {RECORD} says which"
+    try:
+        theirs = _read_record(record)
+    except ValueError as fault:
+        difference = f"{RECORD} is damaged: {fault}"
+    if theirs is not None:
+        difference = _difference(theirs, ours)
     if overwrite:
         if difference:
             _refuse_others_at_work(out)
         _make_way(out, images, difference)
     elif theirs is not None and not difference:
         return
-    elif theirs is not None or any((out / kind).exists() for kind in KINDS):
+    elif record.exists() or any((out / kind).exists() for kind in KINDS):
         raise DsegError(
             f"{out} holds results of another run ({difference}).",
             hint="name another --out, or --overwrite to make them again.",
@@ -168,12 +174,13 @@ def _busy(out: Path, holder: str) -> DsegError:
 
 
 def _read_record(record: Path) -> dict[str, Any] | None:
+    """Return what a record says, None without one; a damaged one is a ValueError."""
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_object(record)
+    except FileNotFoundError:
         return None
-    if not isinstance(content, dict):
-        return None
+    except OSError as fault:
+        raise ValueError(fault.strerror or str(fault)) from fault
     added: dict[str, Any] = json.loads(json.dumps(ADDED))
     return added | content
 
@@ -185,7 +192,9 @@ def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """
     for key in ours:
         if key != "weights" and theirs.get(key, ours[key]) != ours[key]:
-            return f"{key}: {theirs.get(key)!r}, now {ours[key]!r}"
+            was = theirs[key]
+            shown = f"{was}" if isinstance(was, list) and len(was) < 9 else show(was)
+            return f"{key}: {shown[:SHOWN]}, now {ours[key]!r}"
     return "" if theirs.keys() <= ours.keys() else "its record has another format"
 
 
