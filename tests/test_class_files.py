@@ -189,8 +189,10 @@ MISTAKES = {
     '{"class": [{"name": "a", "id": 0}], "images": 3}': "images is 3",
     '{"class": [{"name": "a", "id": 0}], "masks": {"train": 3}}': "masks: train is 3",
     '{"class": [{"name": "a", "id": 0}], "name": []}': "name is []",
-    '{"class": ': "is no JSON: Expecting value: line 1",
+    '{"class": ': "it is no JSON (line 1, column 11: Expecting value)",
     "\x00": "is no JSON",
+    '{"name": "a", "name": "b"}': "the key 'name' is there twice",
+    '{"ignore": [1e999]}': "'1e999' stands where a finite number belongs",
 }
 
 

@@ -160,7 +160,7 @@ def test_a_fault_of_the_system_is_two_lines_too(infer, monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, "Input/output error", "img/a.png")
 
-    monkeypatch.setattr(pipeline, "claim_folder", lambda *_, **__: fail())
+    monkeypatch.setattr(pipeline, "claimed_folder", lambda *_, **__: fail())
     refused(infer("img"), 2, "img/a.png: Input/output error.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
@@ -14,6 +14,7 @@ from safetensors.torch import save
 
 from dseg.errors import CheckpointError, DsegError
 from dseg.files import written_whole
+from dseg.jsonfile import is_count, is_number, parse_object, show
 from dseg.labels import IGNORE, LABEL_SPACES, LabelSpace
 from dseg.models import ModelCard, SegModel, find_class
 from dseg.protocol import PLAIN, Protocol
@@ -80,30 +81,31 @@ def read_card(path: Path, text: str) -> ModelCard:
         CheckpointError: it is not what ``save_model`` writes, or what a newer one does.
     """
     try:
-        data = json.loads(text)
-        if data["format"] > FORMAT_VERSION or plain_name(data["network"]) not in _known_networks():
+        data = parse_object(text)
+        number, network = data["format"], data["network"]
+        if not is_count(number) or not isinstance(network, str):
+            raise ValueError(f"format {show(number)} of network {show(network)}")
+        if number > FORMAT_VERSION or plain_name(network) not in _known_networks():
             raise CheckpointError(
-                f"{path} is written for {data['network']!r} by a newer dseg "
-                f"(format {data['format']}, this one reads {FORMAT_VERSION}).",
+                f"{path} is written for {show(network)} by a newer dseg "
+                f"(format {number}, this one reads {FORMAT_VERSION}).",
                 hint="pip install -U dseg",
             )
         return _read_card(data)
     except CheckpointError:
         raise
-    except (
-        DsegError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as fault:
-        reason = fault.problem if isinstance(fault, DsegError) else repr(fault)
-        raise CheckpointError(
-            f"{path} has damaged metadata: {reason.rstrip('.')}.",
-            hint="download or copy the file again and compare its size or SHA-256.",
-        ) from fault
+    except KeyError as fault:
+        raise _damaged(path, f"there is no {fault.args[0]!r}") from fault
+    except (DsegError, TypeError, ValueError, AttributeError, OverflowError) as fault:
+        reason = fault.problem if isinstance(fault, DsegError) else str(fault)
+        raise _damaged(path, reason) from fault
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} has damaged metadata: {reason.rstrip('.')}.",
+        hint="download or copy the file again and compare its size or SHA-256.",
+    )
 
 
 def _read_card(data: dict[str, Any]) -> ModelCard:
@@ -118,14 +120,21 @@ def _read_card(data: dict[str, Any]) -> ModelCard:
         mean=_read_rgb(data["mean"]),
         std=_read_deviation(data["std"]),
         order=_read_order(data.get("order", "RGB")),  # older files do not have it
-        outputs=_read_outputs(data.get("outputs", ()), space),
+        outputs=_read_outputs(data.get("outputs", []), space),
         protocol=read_protocol(data.get("protocol", {})),
         authors=read_protocol(authors) if authors is not None else None,
-        scores={
-            str(name): float("nan" if score is None else score)
-            for name, score in data["scores"].items()
-        },
+        scores=_read_scores(data["scores"]),
     )
+
+
+def _read_scores(scores: Any) -> dict[str, float]:
+    """Return scores, NaN for null."""
+    if not isinstance(scores, dict):
+        raise ValueError(f"scores are {show(scores)}")
+    for name, score in scores.items():
+        if score is not None and not is_number(score):
+            raise ValueError(f"the score {show(name)} is {show(score)}")
+    return {name: math.nan if score is None else float(score) for name, score in scores.items()}
 
 
 def _known_networks() -> set[str]:
@@ -139,6 +148,8 @@ def read_protocol(data: dict[str, Any]) -> Protocol:
         DsegError: a value is out of range.
         TypeError, ValueError: it is not such data, or a newer version's.
     """
+    if not isinstance(data, dict):
+        raise ValueError(f"a protocol is {show(data)}")
     known = {field.name for field in fields(Protocol)}
     if unknown := sorted(data.keys() - known):
         raise ValueError(f"unknown field {unknown[0]!r} of a protocol")
@@ -149,7 +160,7 @@ def read_protocol(data: dict[str, Any]) -> Protocol:
         if sizes or name == "scales":
             kind: tuple[type, ...] = (int,) if sizes else (int, float)
             if not isinstance(value, list) or (sizes and len(value) != 2):
-                raise ValueError(f"{name} of a protocol cannot be {value!r}")
+                raise ValueError(f"{name} of a protocol cannot be {show(value)}")
             values[name] = tuple(_checked(name, number, kind) for number in value)
         elif default is None:
             values[name] = _checked(name, value, (str,) if name == "rescale" else (int,))
@@ -162,61 +173,86 @@ def read_protocol(data: dict[str, Any]) -> Protocol:
 def _checked(name: str, value: object, kinds: tuple[type, ...]) -> Any:
     """Return a value of one of the types, of which a truth value is no number."""
     if type(value) not in kinds:
-        raise ValueError(f"{name} of a protocol cannot be {value!r}")
+        raise ValueError(f"{name} of a protocol cannot be {show(value)}")
     return value
 
 
 def _read_arguments(network: str, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return constructor arguments, all of which the network's class has."""
+    if not isinstance(kwargs, dict):
+        raise ValueError(f"the arguments of {network} are {show(kwargs)}")
     known = signature(find_class(network)).parameters
     for name, value in kwargs.items():
         if name not in known or name == "num_classes":
-            raise ValueError(f"{network} takes no argument {name!r}")
-        if not isinstance(value, (bool, int, float, str, list, type(None))):
-            raise ValueError(f"{name} of {network} cannot be {value!r}")
-        if isinstance(value, (int, float)) and not 0 <= value <= MOST_ARGUMENT:
-            raise ValueError(f"{name} of {network} cannot be {value!r}")
+            raise ValueError(f"{network} takes no argument {show(name)}")
+        if not _is_argument(value) and not (
+            isinstance(value, list) and len(value) <= MOST_CLASSES and all(map(_is_argument, value))
+        ):
+            raise ValueError(f"{name} of {network} cannot be {show(value)}")
     return dict(kwargs)
 
 
+def _is_argument(value: object) -> bool:
+    if isinstance(value, (bool, str, type(None))):
+        return True
+    return is_number(value) and 0 <= value <= MOST_ARGUMENT  # type: ignore[operator]
+
+
 def _read_space(data: dict[str, Any]) -> LabelSpace:
-    known = LABEL_SPACES.get(data["label_space"])
-    names = tuple(map(str, data["classes"]))
+    name = _read_text(data["label_space"], "a label space")
+    known = LABEL_SPACES.get(name)
+    names = tuple(_read_text(text, "a class") for text in _read_list(data["classes"], "classes"))
     if known is not None and known.names == names:
         return known
-    colors = tuple((_read_byte(r), _read_byte(g), _read_byte(b)) for r, g, b in data["colors"])
-    label_ids = tuple(map(_read_byte, data["label_ids"]))
+    colors = tuple(_read_color(color) for color in _read_list(data["colors"], "colors"))
+    label_ids = tuple(map(_read_byte, _read_list(data["label_ids"], "label ids")))
     if not len(names) == len(colors) == len(label_ids):
         raise ValueError(f"{len(names)} classes, {len(colors)} colors, {len(label_ids)} ids")
     if not 1 <= len(names) <= MOST_CLASSES:
         raise ValueError(f"{len(names)} classes")
-    return LabelSpace(
-        name=str(data["label_space"]), names=names, colors=colors, label_ids=label_ids
-    )
+    return LabelSpace(name=name, names=names, colors=colors, label_ids=label_ids)
 
 
-def _read_byte(value: int) -> int:
-    number = int(value)
-    if number != value or not 0 <= number <= 255:
-        raise ValueError(f"{value!r} where 0 to 255 belongs")
-    return number
+def _read_list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{what} are {show(value)}")
+    return value
 
 
-def _read_outputs(outputs: Sequence[int], space: LabelSpace) -> tuple[int, ...]:
-    found = tuple(map(_read_byte, outputs))
+def _read_text(value: Any, what: str) -> str:
+    """Return a name, which has to be one that any file can be written with."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"{what} is named {show(value)}")
+    return value
+
+
+def _read_color(color: Any) -> tuple[int, int, int]:
+    red, green, blue = map(_read_byte, _read_list(color, "the parts of a color"))
+    return red, green, blue
+
+
+def _read_byte(value: Any) -> int:
+    if not is_number(value) or value != int(value) or not 0 <= value <= 255:
+        raise ValueError(f"{show(value)} where 0 to 255 belongs")
+    return int(value)
+
+
+def _read_outputs(outputs: Any, space: LabelSpace) -> tuple[int, ...]:
+    found = tuple(map(_read_byte, _read_list(outputs, "outputs")))
     if strange := [value for value in found if value != IGNORE and value >= space.num_classes]:
         raise ValueError(f"an output of the class {strange[0]}, of {space.num_classes} classes")
     return found
 
 
-def _read_rgb(numbers: Sequence[float]) -> tuple[float, float, float]:
+def _read_rgb(numbers: Any) -> tuple[float, float, float]:
+    if not isinstance(numbers, list) or len(numbers) != 3 or not all(map(is_number, numbers)):
+        shown = numbers if isinstance(numbers, list) and len(numbers) < 9 else show(numbers)
+        raise ValueError(f"{shown} where three numbers belong")
     red, green, blue = map(float, numbers)
-    if not all(map(math.isfinite, (red, green, blue))):
-        raise ValueError(f"{list(numbers)} where finite numbers belong")
     return red, green, blue
 
 
-def _read_deviation(numbers: Sequence[float]) -> tuple[float, float, float]:
+def _read_deviation(numbers: Any) -> tuple[float, float, float]:
     red, green, blue = _read_rgb(numbers)
     if min(red, green, blue) <= 0:
         raise ValueError(f"a deviation of {list(numbers)}")
@@ -225,7 +261,7 @@ def _read_deviation(numbers: Sequence[float]) -> tuple[float, float, float]:
 
 def _read_order(order: str) -> str:
     if order not in ("RGB", "BGR"):
-        raise ValueError(f"channels in the order {order!r}")
+        raise ValueError(f"channels in the order {show(order)}")
     return order
 
 

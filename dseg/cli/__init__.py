@@ -24,9 +24,10 @@ from dseg.cli.models import models
 from dseg.cli.multiscale_infer import multiscale_infer
 from dseg.cli.recipes import recipes
 from dseg.cli.scenes import scenes
+from dseg.cli.streams import Streams
 from dseg.cli.train import train
 from dseg.cli.transfer_labels import transfer_labels
-from dseg.errors import EXIT_INTERRUPTED, EXIT_USAGE, DsegError
+from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, EXIT_USAGE, DsegError
 
 ALIASES = {"transfer": "transfer-labels"}
 
@@ -47,6 +48,20 @@ class DsegGroup(click.Group):
             ctx.fail(f"No command named {name!r}.{guess} List all: dseg --help")
         return super().resolve_command(ctx, args)
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command; what of its result did not reach standard output is an error."""
+        streams = Streams()
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as end:
+            fault = streams.lost_result
+            if fault is None or end.code not in (None, 0):
+                raise
+            if fault.errno != errno.EPIPE:  # whose reader has seen enough
+                say(f"Error: standard output cannot be written: {fault.strerror}.")
+                say("Hint: make room, or write to a file.")
+            raise SystemExit(EXIT_FAILED_INPUTS) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -60,8 +75,6 @@ class DsegGroup(click.Group):
             say(f"Hint: {fault.hint}")
             ctx.exit(fault.exit_code)
         except OSError as fault:
-            if fault.errno == errno.EPIPE:  # click's own matter
-                raise
             where = f"{fault.filename}: " if fault.filename else ""
             say(f"Error: {where}{fault.strerror or fault}.")
             say("Hint: check the path, who owns it, and the room on its disk.")
@@ -82,9 +95,9 @@ def main() -> None:
       dseg eval --pred-dir results/label_ids --gt-dir gtFine/val
 
     \b
-    Exit codes: 0 all done; 1 ran, but some inputs failed; 2 wrong usage or
-    nothing to do; 3 checkpoint missing or not that of the network;
-    4 a verification failed; 130 interrupted.
+    Exit codes: 0 all done; 1 ran, but some inputs failed or the results could not
+    be written; 2 wrong usage or nothing to do; 3 checkpoint missing or not that of
+    the network; 4 a verification failed; 130 interrupted.
     """
     for stream in (sys.stdout, sys.stderr):  # a file's name is printed even in an ASCII locale
         reconfigure = getattr(stream, "reconfigure", None)

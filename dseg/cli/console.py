@@ -137,7 +137,7 @@ class TrainingDisplay:
         if self._bar is None:
             say(text)
         else:
-            self._bar.console.print(_plain(text), markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -164,12 +164,15 @@ def _percent(share: float) -> str:
 
 def say(line: str) -> None:
     """Print a line for the person, on stderr: stdout is for what was asked."""
-    click.echo(_plain(line), err=True)
+    click.echo(plain(line), err=True)
 
 
-def _plain(line: str) -> str:
-    """Return a line with what a file's name may hold besides text escaped, as terminal codes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+def plain(value: object) -> str:
+    """Return text in which nothing that a file may hold can forge a line or steer a terminal.
+
+    Line breaks, control characters, marks of writing direction and the like are escaped.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
 
 
 def show_table(
@@ -180,9 +183,9 @@ def show_table(
     Off a terminal it is as wide as its contents, so that nothing is cut.
     """
     console = Console(width=None if sys.stdout.isatty() else 400, markup=False)
-    table = Table(title=title or None, title_justify="left", caption=footer or None)
+    table = Table(title=plain(title) or None, title_justify="left", caption=plain(footer) or None)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=index == 0)
+        table.add_column(plain(column), justify="right" if index else "left", no_wrap=index == 0)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(plain, row))
     console.print(table)

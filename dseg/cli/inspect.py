@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dseg.cli.console import plain
 from dseg.cli.params import FILE, json_option, write_json
 from dseg.labels import IGNORE
 
@@ -113,17 +114,12 @@ def _print(name: str, value: object) -> None:
     """Print a fact as a line, a dict of facts as indented lines."""
     if name == "notes":
         for note in value if isinstance(value, list) else ():
-            click.echo(f"note: {_plain(note)}")
+            click.echo(f"note: {plain(note)}")
     elif isinstance(value, dict) and value:
         click.echo(f"{name}:")
         for key, item in value.items():
-            click.echo(f"  {_plain(key)}: {_plain(item)}")
+            click.echo(f"  {plain(key)}: {plain(item)}")
     elif isinstance(value, (list, tuple, dict)):
-        click.echo(f"{name}: {', '.join(map(_plain, value)) or 'none'}")
+        click.echo(f"{name}: {', '.join(map(plain, value)) or 'none'}")
     else:
-        click.echo(f"{name}: {_plain(value)}")
-
-
-def _plain(value: object) -> str:
-    """Return text of a file without line breaks and control characters, which could forge lines."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
+        click.echo(f"{name}: {plain(value)}")

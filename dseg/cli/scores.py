@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from dseg.cli.console import say, show_table
-from dseg.cli.params import write_json
+from dseg.cli.params import write_json, write_text
 from dseg.errors import EXIT_VERIFICATION, DsegError
 
 if TYPE_CHECKING:
@@ -88,15 +86,9 @@ def _write_csv(target: Path, rows: list[list[str]]) -> None:
     import csv
     import io
 
-    from dseg.files import written_whole
-
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    if str(target) == "-":
-        click.echo(text.getvalue(), nl=False)
-        return
-    with written_whole(target) as part:
-        part.write_text(text.getvalue(), encoding="utf-8", errors="backslashreplace")
+    write_text(target, text.getvalue())
 
 
 def verify(options: Options, mean_iou: float) -> None:

@@ -50,11 +50,15 @@ def train(ctx: click.Context, /, **values: Any) -> None:
 
 def _train(options: Options) -> None:
     from dseg.distributed import joined
-    from dseg.train import run_training, stopping_on_signals
+    from dseg.train import run_held, run_training, stopping_on_signals
 
     conditions = _find_conditions(options)
     device = "cpu" if conditions.device == "cpu" else _kind_of_device(conditions.device)
-    with joined(device) as group, stopping_on_signals() as stop:
+    with (
+        joined(device) as group,
+        stopping_on_signals() as stop,
+        run_held(options.run, group, say),
+    ):
         settings = group.from_main(lambda: _find_settings(options, group))
         group.from_main(lambda: _claim(options, settings))
         outcome = run_training(

@@ -82,7 +82,13 @@ OPTIONS = (
         metavar="imagenet|FILE",
         help="Start from torchvision's classification weights.",
     ),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed."),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0, max=2**63 - 1),
+        default=0,
+        show_default=True,
+        help="Seed.",
+    ),
     click.option(
         "--deterministic", is_flag=True, help="Only algorithms that give the same bits again."
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -12,6 +11,7 @@ from typing import Any, NoReturn
 
 from dseg.datasets.base import UNKNOWN, Encoding
 from dseg.errors import DsegError
+from dseg.jsonfile import parse_json
 from dseg.labels import IGNORE, Color, LabelSpace, voc_color
 
 TOP = (
@@ -65,9 +65,10 @@ def _parse(path: Path) -> Any:
         ) from None
     kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
     try:
-        return json.loads(text) if kind == "JSON" else _find_toml().loads(text)
+        return parse_json(text) if kind == "JSON" else _find_toml().loads(text)
     except (ValueError, RecursionError) as fault:  # both parsers' errors are ValueErrors
-        raise DsegError(f"{path} is no {kind}: {fault}.", hint="mend that line.") from None
+        problem = f"{path}: {fault}" if kind == "JSON" else f"{path} is no TOML: {fault}"
+        raise DsegError(f"{problem}.", hint="mend that line.") from None
 
 
 def _find_toml() -> Any:

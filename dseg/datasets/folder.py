@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dseg.datasets.classfile import ClassFile, Places, read_class_file
 from dseg.datasets.layouts import CLASS_FILES
+from dseg.datasets.lists import folder_below
 from dseg.datasets.tree import Listing, Tree, pair_files, walk_images
 from dseg.errors import DsegError
 
@@ -80,7 +81,8 @@ def _beside(root: Path, images: Path) -> Path:
 def _expand(root: Path, place: Places, said: ClassFile) -> dict[str, Path]:
     """Return the folders that a place names, by split."""
     if not isinstance(place, str):
-        folders = {split: root / name for split, name in (place or {}).items()}
+        named = (place or {}).items()
+        folders = {split: folder_below(root, name, said.path) for split, name in named}
         for split, folder in folders.items():
             if not folder.is_dir():
                 raise DsegError(
@@ -88,10 +90,11 @@ def _expand(root: Path, place: Places, said: ClassFile) -> dict[str, Path]:
                     hint="paths count from the data set's folder.",
                 )
         return folders
-    parts = (root / place).parts
+    whole = folder_below(root, place, said.path)
+    parts = whole.parts
     at = next((at for at, part in enumerate(parts) if SPLIT in part), None)
     if at is None:
-        return {WHOLE: root / place} if (root / place).is_dir() else {}
+        return {WHOLE: whole} if whole.is_dir() else {}
     before, _, after = parts[at].partition(SPLIT)
     base = Path(*parts[:at])
     found = {}

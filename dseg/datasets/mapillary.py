@@ -9,12 +9,12 @@ tunnel, caravan, trailer), and so is what it does not name, or names in part onl
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from dseg.datasets.base import Encoding
 from dseg.datasets.tree import Listing, Tree, pair_files, walk_images
 from dseg.errors import DsegError
+from dseg.jsonfile import read_object
 from dseg.labels import IGNORE, LABEL_SPACES
 
 SPACE = LABEL_SPACES["cityscapes"]
@@ -123,7 +123,7 @@ def _read_names(root: Path) -> list[str]:
     if path is None:
         return [name for name, _ in CLASSES]
     try:
-        names = [row["name"] for row in json.loads(path.read_text(encoding="utf-8"))["labels"]]
+        names = [row["name"] for row in read_object(path)["labels"]]
     except (OSError, ValueError, TypeError, KeyError):
         raise DsegError(
             f"{path} does not list the classes of Mapillary Vistas.",

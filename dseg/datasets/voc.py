@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dseg.datasets.base import Encoding, Sample
 from dseg.datasets.layouts import find_voc_home
 from dseg.datasets.lists import find_below, read_lines
 from dseg.datasets.tree import Listing, Tree
 from dseg.errors import DsegError
+from dseg.images import SUFFIXES
 from dseg.labels import IGNORE, LABEL_SPACES
 
 SPACE = LABEL_SPACES["voc"]
@@ -23,6 +24,7 @@ LISTS = {
     "trainaug": ("trainaug.txt", "train_aug.txt"),
     "test": ("test.txt",),
 }
+IMAGES = "JPEGImages"
 MASKS = "SegmentationClass"
 AUGMENTED = f"{MASKS}Aug"
 
@@ -50,7 +52,7 @@ def _list_split(home: Path, split: str, listed: Path) -> Listing:
     for number, words in read_lines(listed):
         image, mask = _find_pair(home, words, folders)
         if image is None or image.stem in found:
-            problem = "is listed twice" if image else f"has no image in {home / 'JPEGImages'}"
+            problem = "is listed twice" if image else f"has no image in {home / IMAGES}"
             raise DsegError(
                 f"{listed}, line {number}: {words[0]} {problem}.",
                 hint="each line is one id, or one image and its mask.",
@@ -71,8 +73,23 @@ def _find_pair(
     home: Path, words: list[str], folders: tuple[str, ...]
 ) -> tuple[Path | None, Path | None]:
     """Return the files that a line names; None for one that is not there."""
-    if len(words) == 1:
-        image = find_below(home, f"JPEGImages/{words[0]}.jpg")
-        masks = (find_below(home, f"{folder}/{words[0]}.png") for folder in folders)
-        return image, next((mask for mask in masks if mask), None)
-    return find_below(home, words[0]), find_below(home, words[1])
+    if len(words) > 1:
+        return find_below(home, words[0]), find_below(home, words[1])
+    image = _find_image(home, words[0])
+    if image is None:
+        return None, None
+    masks = (find_below(home, f"{folder}/{image.stem}.png") for folder in folders)
+    return image, next((mask for mask in masks if mask), None)
+
+
+def _find_image(home: Path, word: str) -> Path | None:
+    """Return the image of an id, with or without suffix and folder; VOC's own are JPEG."""
+    suffix = PurePosixPath(word).suffix
+    named = (suffix,) if suffix.lower() in SUFFIXES else ()
+    stem = word.removesuffix(suffix) if named else word
+    for other in dict.fromkeys((*named, ".jpg", *SUFFIXES)):
+        for spelt in dict.fromkeys((other, other.lower(), other.upper())):
+            image = find_below(home, f"{IMAGES}/{stem}{spelt}")
+            if image is not None:
+                return image
+    return None

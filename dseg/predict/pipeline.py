@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -18,7 +19,7 @@ from dseg.errors import DsegError
 from dseg.images import MAX_PIXELS, Pixels, read_image, write_jpeg, write_png
 from dseg.labels import LabelSpace, make_lookup
 from dseg.predict.predictor import Prediction, Predictor
-from dseg.predict.record import Settings, claim_folder
+from dseg.predict.record import Settings, claimed_folder
 from dseg.predict.sources import ImageFile
 from dseg.render import render_overlay
 
@@ -84,20 +85,23 @@ def predict_images(
         DsegError: the folder holds results of other settings, or cannot be written.
     """
     group = group or Group()
-    group.from_main(lambda: claim_folder(out, settings, images, overwrite=overwrite))
-    threads = min(THREADS, group.share_of(os.cpu_count() or 2))
-    run = _Run(predictor, out, kinds, max_pixels, overlay_format, threads)
-    start = time.perf_counter()
-    todo = []
-    for image in group.shard(images):
-        if all(run.target(kind, image).exists() for kind in kinds):
-            run.summary.skipped += 1
-            advance()
-        else:
-            todo.append(image)
-    run.label(todo, advance)
-    run.summary.seconds = time.perf_counter() - start
-    return _joined(group.gather(run.summary), images)
+    with ExitStack() as claim:
+        if group.main:
+            claim.enter_context(claimed_folder(out, settings, images, overwrite=overwrite))
+        group.barrier()
+        threads = min(THREADS, group.share_of(os.cpu_count() or 2))
+        run = _Run(predictor, out, kinds, max_pixels, overlay_format, threads)
+        start = time.perf_counter()
+        todo = []
+        for image in group.shard(images):
+            if all(run.target(kind, image).exists() for kind in kinds):
+                run.summary.skipped += 1
+                advance()
+            else:
+                todo.append(image)
+        run.label(todo, advance)
+        run.summary.seconds = time.perf_counter() - start
+        return _joined(group.gather(run.summary), images)
 
 
 def _joined(parts: list[Summary], images: Sequence[ImageFile]) -> Summary:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.files import written_whole
+from dseg.jsonfile import SHOWN, read_object, show
+from dseg.locks import LockedError, locked
 from dseg.predict.predictor import Predictor
 from dseg.predict.sources import KINDS, RECORD, ImageFile
 from dseg.protocol import PLAIN, Protocol
 
 SUFFIXES = ("png", "jpg")
+LOCK = ".dseg-run.lock"  # held while the record is compared and written
+AT_WORK = ".dseg-run-{}.lock"  # held by each run as long as it writes results
+PATIENCE_S = 120.0  # for one that removes the results of many images
 # what older records do not have, and were made with
 ADDED: dict[str, object] = {**asdict(PLAIN), "inplace_abn": False}
 
@@ -84,6 +92,32 @@ class Settings:
         return result
 
 
+@contextmanager
+def claimed_folder(
+    out: Path, settings: Settings, images: Iterable[ImageFile], *, overwrite: bool
+) -> Iterator[None]:
+    """Claim a folder by ``claim_folder`` and keep it from runs of other settings meanwhile.
+
+    Any number of runs of the same settings may write to it at once. Where the file system knows no
+    locks, they are only told apart by the record.
+
+    Raises:
+        DsegError: as ``claim_folder``, or runs of other settings write to it at present.
+    """
+    with ExitStack() as at_work:
+        with ExitStack() as comparing:
+            try:
+                with suppress(OSError):  # what follows says it, if it has to write
+                    comparing.enter_context(locked(out / LOCK, wait_s=PATIENCE_S))
+            except LockedError as fault:
+                raise _busy(out, fault.holder) from None
+            claim_folder(out, settings, images, overwrite=overwrite)
+            own = AT_WORK.format(f"{os.getpid()}-{secrets.token_hex(4)}")
+            with suppress(OSError):
+                at_work.enter_context(locked(out / own))
+        yield
+
+
 def claim_folder(
     out: Path, settings: Settings, images: Iterable[ImageFile], *, overwrite: bool
 ) -> None:
@@ -100,13 +134,20 @@ def claim_folder(
     """
     record = out / RECORD
     ours = settings.record()
-    theirs = _read_record(record)
-    difference = _difference(theirs, ours) if theirs is not None else f"no {RECORD} says which"
+    theirs, difference = None, f"no {RECORD} says which"
+    try:
+        theirs = _read_record(record)
+    except ValueError as fault:
+        difference = f"{RECORD} is damaged: {fault}"
+    if theirs is not None:
+        difference = _difference(theirs, ours)
     if overwrite:
+        if difference:
+            _refuse_others_at_work(out)
         _make_way(out, images, difference)
     elif theirs is not None and not difference:
         return
-    elif theirs is not None or any((out / kind).exists() for kind in KINDS):
+    elif record.exists() or any((out / kind).exists() for kind in KINDS):
         raise DsegError(
             f"{out} holds results of another run ({difference}).",
             hint="name another --out, or --overwrite to make them again.",
@@ -115,13 +156,31 @@ def claim_folder(
         part.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
 
 
+def _refuse_others_at_work(out: Path) -> None:
+    """Refuse to remove results while others write them; locks of killed runs are removed."""
+    for file in out.glob(AT_WORK.format("*")):
+        try:
+            with suppress(OSError), locked(file):
+                pass
+        except LockedError as fault:
+            raise _busy(out, fault.holder) from None
+
+
+def _busy(out: Path, holder: str) -> DsegError:
+    return DsegError(
+        f"A run of other settings writes to {out} at present{f' ({holder})' if holder else ''}.",
+        hint="wait until it has ended, or name another --out.",
+    )
+
+
 def _read_record(record: Path) -> dict[str, Any] | None:
+    """Return what a record says, None without one; a damaged one is a ValueError."""
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_object(record)
+    except FileNotFoundError:
         return None
-    if not isinstance(content, dict):
-        return None
+    except OSError as fault:
+        raise ValueError(fault.strerror or str(fault)) from fault
     added: dict[str, Any] = json.loads(json.dumps(ADDED))
     return added | content
 
@@ -133,7 +192,9 @@ def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """
     for key in ours:
         if key != "weights" and theirs.get(key, ours[key]) != ours[key]:
-            return f"{key}: {theirs.get(key)!r}, now {ours[key]!r}"
+            was = theirs[key]
+            shown = f"{was}" if isinstance(was, list) and len(was) < 9 else show(was)
+            return f"{key}: {shown[:SHOWN]}, now {ours[key]!r}"
     return "" if theirs.keys() <= ours.keys() else "its record has another format"
 
 

@@ -1,5 +1,6 @@
 """Training: one run from its settings to its weights, resumable to the bit."""
 
+from dseg.train.alone import run_held
 from dseg.train.conditions import Conditions
 from dseg.train.rhythm import Outcome
 from dseg.train.run import run_training
@@ -12,6 +13,7 @@ __all__ = [
     "Settings",
     "Stop",
     "read_settings",
+    "run_held",
     "run_training",
     "stopping_on_signals",
 ]

@@ -64,10 +64,20 @@ class Conditions:
     check_data: bool = True
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.validate_every):
+        if not 0 <= self.validate_every < math.inf:
             raise DsegError(
                 f"There is no validation every {self.validate_every:g} epochs.",
                 hint="name a number of epochs, or 0 for one at the end only.",
             )
-        if math.isnan(self.save_every):
-            raise DsegError("The state cannot be saved every nan seconds.", hint="name a number.")
+        if not self.save_every >= 0:
+            raise DsegError(
+                f"The state cannot be saved every {self.save_every:g} seconds.",
+                hint="name a number.",
+            )
+        least = {"workers": 0, "log_every": 1, "draw": 0}
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if value is not None and not lowest <= value < 2**31:
+                raise DsegError(f"{name} cannot be {value}.", hint=f"use {lowest} or more.")
+        if self.cache not in ("none", "ram", "device"):
+            raise DsegError(f"There is no cache {self.cache!r}.", hint="use none, ram or device.")

@@ -24,6 +24,7 @@ from dseg.models import Normaliser, SegModel, SegOutput
 from dseg.recipes import Recipe
 from dseg.train.finite import has_finite_weights, refuse_step
 from dseg.train.optimize import MeanWeights, find_lr, make_optimizer, set_lr, share_gradients
+from dseg.train.restore import load_opponents, load_optimizer, load_weights
 from dseg.train.rhythm import Listener, Outcome, Rhythm
 from dseg.train.validate import validate
 
@@ -283,16 +284,15 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that ``state`` gave, on every process."""
+        """Take up a state that ``state`` gave and ``check_state`` has seen, on every process."""
         self.step, self.validated_at = state["step"], state["validated_at"]
         self.best, self._losses = state["best"], list(state["losses"])
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_weights(self.model, state["model"])
+        load_optimizer(self.optimizer, state["optimizer"], begun=self.step > 0)
         self.scaler.load_state_dict(state["scaler"])
-        for opponent, kept in zip(self.opponents, state.get("opponents", ()), strict=True):
-            opponent.data.copy_(kept)
+        load_opponents(self.opponents, state.get("opponents", ()))
         if self.mean is not None:
-            self.mean.model.load_state_dict(state["mean"])
+            load_weights(self.mean.model, state["mean"])
 
 
 def _seed_of_step(seed: int, step: int, rank: int) -> int:

@@ -12,8 +12,13 @@ from typing import Any
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.files import written_whole
+from dseg.jsonfile import is_count, is_number, parse_object
 
 Row = dict[str, Any]
+NUMBERS = {
+    "train": ("epoch", "loss", "lr", "images_per_s", "seconds"),
+    "val": ("epoch", "loss", "miou", "pixel_accuracy"),
+}
 
 
 class MetricsFile:
@@ -82,8 +87,8 @@ class MetricsFile:
             text = self.path.read_bytes().decode(errors="replace") if self.path.exists() else ""
         for line in text.split("\n"):
             with suppress(ValueError):
-                row = json.loads(line)
-                if isinstance(row, dict) and isinstance(row.get("step"), int) and "kind" in row:
+                row = parse_object(line)
+                if _is_row(row):
                     yield line, row
 
     @contextmanager
@@ -96,6 +101,18 @@ class MetricsFile:
                 hint=hint,
                 exit_code=EXIT_FAILED_INPUTS,
             ) from fault
+
+
+def _is_row(row: Row) -> bool:
+    """Tell whether a line's object is a row, each of its numbers a number or null."""
+    names = NUMBERS.get(str(row.get("kind")))
+    if names is None or not is_count(row.get("step")):
+        return False
+    scores = row.get("class_iou", {})
+    if not isinstance(scores, dict):
+        return False
+    values = [*(row.get(name) for name in names), *scores.values()]
+    return all(value is None or is_number(value) for value in values)
 
 
 def _ends_a_line(file: FileIO, size: int) -> bool:

@@ -27,6 +27,7 @@ from dseg.train.data import check_data, fingerprint, load_splits, make_batches
 from dseg.train.folder import RunFolder
 from dseg.train.loop import Trainer
 from dseg.train.precision import avoid_wrong_gradients
+from dseg.train.restore import check_state
 from dseg.train.rhythm import Outcome, Rhythm
 from dseg.train.settings import Settings
 from dseg.train.state import STATE, has_state, load_state
@@ -195,6 +196,7 @@ def _restore(trainer: Trainer, folder: RunFolder, run: Path, device: torch.devic
     """Go on from the folder's state; return what is to be said if it is not the newest."""
     state, file = load_state(run, device)
     try:
+        saved = check_state(state, trainer.rhythm.steps)
         if state["data"] != folder.data:
             raise DsegError(
                 f"The training split is not the one that {run} was begun with: {folder.data[0]} "
@@ -202,10 +204,10 @@ def _restore(trainer: Trainer, folder: RunFolder, run: Path, device: torch.devic
                 hint="restore the data set, or start anew with another --out.",
                 exit_code=EXIT_MISFIT,
             )
-        trainer.restore(state["trainer"])
+        trainer.restore(saved)
     except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as fault:
         raise DsegError(
-            f"{file} does not fit this network: {str(fault).splitlines()[0]}",
+            f"{file} does not fit this network: {str(fault).splitlines()[0].rstrip('.:')}.",
             hint="start anew with another --out.",
             exit_code=EXIT_MISFIT,
         ) from fault

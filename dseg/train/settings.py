@@ -15,7 +15,9 @@ import torch
 from dseg import __version__
 from dseg.errors import DsegError
 from dseg.files import written_whole
+from dseg.jsonfile import is_count, read_object, show, take_fields
 from dseg.recipes import Recipe
+from dseg.registry import find_model
 from dseg.train.conditions import Conditions
 
 RUN_FILE = "run.json"
@@ -65,6 +67,21 @@ class Settings:
     inplace_abn: bool | None = None
     raw_weights: bool = False
 
+    def __post_init__(self) -> None:
+        wrong = {
+            "seed": not is_count(self.seed),
+            "world_size": self.world_size < 1,
+            "amp": self.amp not in ("off", "auto", "bf16", "fp16"),
+            "on_bad_data": self.on_bad_data not in ("stop", "skip"),
+            "datasets": not self.datasets,
+        }
+        for name, is_wrong in wrong.items():
+            if is_wrong:
+                raise DsegError(
+                    f"{name} cannot be {show(getattr(self, name))}.",
+                    hint="see dseg train --help for what it can be.",
+                )
+
     def as_json(self) -> dict[str, Any]:
         """Return the settings as JSON has them: lists for tuples."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
@@ -78,20 +95,24 @@ def read_settings(run: Path) -> Settings:
         DsegError: there is none, or it is damaged or of another version.
     """
     with _faults_told(run) as file:
-        data = json.loads(file.read_text(encoding="utf-8"))["settings"]
-        recipe: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in data["recipe"].items()
-        }
-        data["recipe"] = Recipe(**recipe)
-        data["datasets"] = tuple((str(name), str(root)) for name, root in data["datasets"])
-        return Settings(**data)
+        data = _read_part(file, "settings")
+        data["recipe"] = Recipe(**take_fields(Recipe, data.get("recipe"), "the recipe"))
+        settings = Settings(**take_fields(Settings, data, "settings"))
+        find_model(settings.model)
+        return settings
 
 
 def read_conditions(run: Path) -> Conditions:
     """Read what a run's folder was last computed under; raises as ``read_settings``."""
     with _faults_told(run) as file:
-        return Conditions(**json.loads(file.read_text(encoding="utf-8"))["conditions"])
+        return Conditions(**take_fields(Conditions, _read_part(file, "conditions"), "conditions"))
+
+
+def _read_part(file: Path, name: str) -> dict[str, Any]:
+    part = read_object(file).get(name)
+    if not isinstance(part, dict):
+        raise ValueError(f"{name} are {show(part)}")
+    return part
 
 
 @contextmanager
@@ -104,9 +125,10 @@ def _faults_told(run: Path) -> Iterator[Path]:
             f"{run} holds no run to go on with.",
             hint="name the --out of an earlier dseg train, or start one: dseg train --help",
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+    except (OSError, ValueError, DsegError) as fault:
+        reason = fault.problem if isinstance(fault, DsegError) else str(fault)
         raise DsegError(
-            f"{file} cannot be read: {fault!r}.",
+            f"{file} cannot be read: {reason.rstrip('.')}.",
             hint="it is damaged or of another version of dseg; start anew with another --out.",
         ) from fault
 

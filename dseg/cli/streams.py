@@ -1,0 +1,104 @@
+"""Standard streams that never stop the work: a remark that cannot be written is left out."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+CLOSED = OSError(errno.EBADF, "it is closed")
+
+
+class _Stream(io.RawIOBase):
+    """Writes to a descriptor until that fails, then nowhere.
+
+    Args:
+        descriptor: 1 or 2.
+        fault: what keeps it from being written from the beginning.
+
+    Attributes:
+        fault: of the first write that failed, None while there was none.
+        lost: whether anything was left out.
+    """
+
+    def __init__(self, descriptor: int, fault: OSError | None = None):
+        self._descriptor, self.fault, self.lost = descriptor, fault, False
+        self.name = ("<stdin>", "<stdout>", "<stderr>")[descriptor]
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data)
+        try:
+            while rest and self.fault is None:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except BlockingIOError:  # of a pipe that another program made so; what is left is dropped
+            self.lost = True
+        except OSError as fault:
+            self.fault = fault
+        self.lost = self.lost or bool(rest)
+        return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return self.fault is None and os.isatty(self._descriptor)
+
+
+class Streams:
+    """The process's own standard streams in a form that does not fail.
+
+    Streams that something else has taken the place of, as in tests, are left alone.
+    """
+
+    def __init__(self) -> None:
+        self._stdout: _Stream | None = None
+        closed = _open_closed()
+        if sys.stdin is None:
+            sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123 (for the process)
+        if _may_be_replaced(sys.stdout, sys.__stdout__):
+            self._stdout = _Stream(1, CLOSED if 1 in closed else None)
+            sys.stdout = _text(self._stdout, sys.stdout)
+        if _may_be_replaced(sys.stderr, sys.__stderr__):
+            sys.stderr = _text(_Stream(2, CLOSED if 2 in closed else None), sys.stderr)
+
+    @property
+    def lost_result(self) -> OSError | None:
+        """Why a part of the result is not on standard output; None if all of it is."""
+        if self._stdout is None or not self._stdout.lost:
+            return None
+        return self._stdout.fault or OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def _open_closed() -> set[int]:
+    """Open the standard descriptors that are closed, lest a file of ours gets their number."""
+    closed = set()
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            closed.add(number)
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+    return closed
+
+
+def _may_be_replaced(stream: Any, first: Any) -> bool:
+    if stream is None:
+        return first is None
+    # a terminal of Windows takes Unicode in a way of its own
+    return stream is first and not (os.name == "nt" and stream.isatty())
+
+
+def _text(raw: _Stream, before: Any) -> io.TextIOWrapper:
+    encoding = getattr(before, "encoding", None) or "utf-8"
+    with suppress(OSError, ValueError, AttributeError):
+        before.flush()
+    return io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace", write_through=True)
