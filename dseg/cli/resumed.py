@@ -44,9 +44,9 @@ CONDITIONS = {  # option: field of Conditions
 
 def fill_in(options: Options, before: Settings) -> Options:
     """Name the network and the data as the run does, where the command line does not."""
-    if not options.names and not options.roots:
+    if not options.names:
         names = tuple(name for name, _ in before.datasets)
-        roots = tuple(Path(root) for _, root in before.datasets)
+        roots = options.roots or tuple(Path(root) for _, root in before.datasets)
         options = replace(options, names=names, roots=roots)
     return replace(options, model=options.model or before.model)
 
@@ -54,7 +54,9 @@ def fill_in(options: Options, before: Settings) -> Options:
 def keep_settings(
     options: Options, before: Settings, named: Settings, overrides: list[str]
 ) -> Settings:
-    """Return the run's settings.
+    """Return the run's settings, with the places of its data and the epochs that are named.
+
+    Whether the data are the same is found out from their contents.
 
     Args:
         options: of the command line.
@@ -71,14 +73,19 @@ def keep_settings(
     if "recipe_name" not in options.given:
         kept["recipe_name"] = before.recipe_name
         kept["recipe"] = before.recipe.override(overrides)
-    differences = find_differences(before, replace(named, **kept))
+    wanted = replace(named, **kept)
+    recipe = replace(before.recipe, epochs=wanted.recipe.epochs, steps=wanted.recipe.steps)
+    after = replace(before, recipe=recipe, class_file=wanted.class_file)
+    if [name for name, _ in wanted.datasets] == [name for name, _ in before.datasets]:
+        after = replace(after, datasets=wanted.datasets)
+    differences = find_differences(after, wanted)
     if differences:
         raise DsegError(
             f"{options.run} was begun otherwise: {'; '.join(differences[:4])}.",
             hint=f"go on as it was begun (dseg train --resume --out {options.run}), or start anew "
             "with another --out.",
         )
-    return before
+    return after
 
 
 def keep_conditions(options: Options, before: Conditions, named: Conditions) -> Conditions:

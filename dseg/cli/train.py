@@ -52,6 +52,10 @@ def _train(options: Options) -> None:
     from dseg.distributed import joined
     from dseg.train import run_held, run_training, stopping_on_signals
 
+    if options.accept_data and not options.resume:
+        raise DsegError(
+            "--accept-data is about --resume, which is not there.", hint="leave it out."
+        )
     conditions = _find_conditions(options)
     device = "cpu" if conditions.device == "cpu" else _kind_of_device(conditions.device)
     with (
@@ -67,6 +71,7 @@ def _train(options: Options) -> None:
             options.run,
             group,
             resume=options.resume,
+            accept_data=options.accept_data,
             show=lambda steps, first: training_display(
                 steps, first, quiet=options.quiet or not group.main
             ),

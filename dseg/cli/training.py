@@ -34,7 +34,7 @@ OPTIONS = (
         type=FOLDER,
         multiple=True,
         metavar="DIR",
-        help="Where the data set is; once for each --dataset.",
+        help="Where the data set is; once for each --dataset; with --resume, where it is now.",
     ),
     click.option(
         *("-o", "--out"), "run", type=FOLDER, required=True, metavar="RUN", help="The run's folder."
@@ -64,7 +64,9 @@ OPTIONS = (
         metavar="KEY=VALUE",
         help="Replace a value of the recipe, such as lr=0.01, crop=360x480; may be repeated.",
     ),
-    click.option("--epochs", type=float, metavar="N", help="As --set epochs=N."),
+    click.option(
+        "--epochs", type=float, metavar="N", help="As --set epochs=N; with --resume, of all."
+    ),
     click.option(
         *("-b", "--batch-size"), type=int, metavar="N", help="As --set batch=N: over all processes."
     ),
@@ -159,6 +161,11 @@ OPTIONS = (
     click.option(
         "--resume", is_flag=True, help="Go on where the run in --out stopped, or begin it."
     ),
+    click.option(
+        "--accept-data",
+        is_flag=True,
+        help="With --resume: go on though the data are not those that the run was begun with.",
+    ),
     json_option("the run's outcome"),
     quiet_option,
 )
@@ -201,6 +208,7 @@ class Options:
     draw: int
     tensorboard: bool
     resume: bool
+    accept_data: bool
     json_file: Path | None
     quiet: bool
     given: frozenset[str]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from dseg.datasets import check_dataset, class_weights, join_datasets, load_dataset
 from dseg.datasets.base import Dataset
@@ -191,8 +188,3 @@ def make_batches(
         workers = min(8, cores) if cuda else min(1, cores - 1)
         workers = min(workers, workers_that_fit(stream, plan))
     return load_batches(stream, plan, workers=workers, pin=cuda)
-
-
-def fingerprint(dataset: Dataset) -> list[Any]:
-    names = json.dumps([sample.name for sample in dataset.samples]).encode()
-    return [len(dataset), hashlib.sha256(names).hexdigest()]

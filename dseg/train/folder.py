@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
+
 from dseg.checkpoints import save_model
 from dseg.datasets.stream import Batch
 from dseg.distributed import Group
@@ -15,11 +17,12 @@ from dseg.errors import DsegError
 from dseg.labels import LabelSpace
 from dseg.train.conditions import Conditions, Display
 from dseg.train.drawings import write_predictions
+from dseg.train.fingerprint import Fingerprint
 from dseg.train.loop import Trainer
 from dseg.train.metrics import MetricsFile
 from dseg.train.plots import write_confusion_plot, write_loss_plot, write_miou_plot
 from dseg.train.rhythm import Rhythm
-from dseg.train.settings import RUN_FILE, Settings, write_settings
+from dseg.train.settings import RUN_FILE, Settings, read_changes, write_settings
 from dseg.train.state import has_state, save_state
 from dseg.train.tensorboard import TensorBoard
 from dseg.train.validate import Validation
@@ -41,6 +44,7 @@ class RunFolder:
 
     trainer: Trainer
     display: Display
+    data: Fingerprint
 
     def __init__(
         self,
@@ -54,7 +58,8 @@ class RunFolder:
         self.run, self.settings, self.conditions = run, settings, conditions
         self.space, self.rhythm, self.group = space, rhythm, group
         self.metrics = MetricsFile(run / "metrics.jsonl")
-        self.data: list[Any] = []  # what the training split is recognised by
+        self.threads = torch.get_num_threads()
+        self.changes: list[Any] = []  # of data and schedule since the run was begun
         self._board: TensorBoard | None = None
         self._told: set[str] = set()
 
@@ -82,7 +87,12 @@ class RunFolder:
             return
         if self.conditions.tensorboard:
             self._board = TensorBoard(self.run / "tensorboard", purge_step=step + 1)
-        facts = {"steps": self.rhythm.steps, "conditions": asdict(self.conditions)}
+        facts = {
+            "steps": self.rhythm.steps,
+            "threads": self.threads,
+            "changes": [*(read_changes(self.run) if step else []), *self.changes],
+            "conditions": asdict(self.conditions),
+        }
         write_settings(self.run, self.settings, facts)
         self.metrics.cut_after(step, validated_at)
 
@@ -129,8 +139,8 @@ class RunFolder:
 
     def save(self, state: dict[str, Any]) -> None:
         """Keep a state, with what it belongs to."""
-        kept = {"trainer": state, "data": self.data, "settings": self.settings.as_json()}
-        save_state(self.run, kept)
+        kept = {"trainer": state, "data": self.data.state(), "threads": self.threads}
+        save_state(self.run, {**kept, "settings": self.settings.as_json()})
 
     def finish(self) -> None:
         """Keep the weights of a run that validated nothing."""

@@ -15,7 +15,7 @@ from dseg.checkpoints import find_backbone_weights, load_backbone, load_model
 from dseg.datasets.base import Dataset
 from dseg.datasets.stream import Plan
 from dseg.distributed import Group, local_device
-from dseg.errors import EXIT_MISFIT, DsegError
+from dseg.errors import DsegError
 from dseg.losses import AffinityFields, SegLoss, make_class_weights
 from dseg.models import SegModel, build_model, find_class
 from dseg.nn.backbones.densenet import checkpoint_activations
@@ -23,14 +23,15 @@ from dseg.nn.sync_norm import synchronise_norms
 from dseg.predict.devices import find_amp, find_device
 from dseg.recipes import Recipe
 from dseg.train.conditions import Conditions, Progress, Show
-from dseg.train.data import check_data, fingerprint, load_splits, make_batches
+from dseg.train.data import check_data, load_splits, make_batches
+from dseg.train.fingerprint import take_fingerprint
 from dseg.train.folder import RunFolder
 from dseg.train.loop import Trainer
 from dseg.train.precision import avoid_wrong_gradients
-from dseg.train.restore import check_state
+from dseg.train.resumption import go_on
 from dseg.train.rhythm import Outcome, Rhythm
 from dseg.train.settings import Settings
-from dseg.train.state import STATE, has_state, load_state
+from dseg.train.state import has_state
 
 
 def run_training(
@@ -40,6 +41,7 @@ def run_training(
     group: Group,
     *,
     resume: bool,
+    accept_data: bool = False,
     show: Show,
     progress: Progress,
     stopping: Callable[[], bool],
@@ -52,6 +54,7 @@ def run_training(
         run: the folder for weights, metrics and plots.
         group: the processes.
         resume: go on from the folder's state if there is one.
+        accept_data: go on though the data are not those that the run was begun with.
         show, progress: how the run is shown.
         stopping: asked after each step whether to save and stop.
 
@@ -83,16 +86,16 @@ def run_training(
             listener=folder,
             stopping=stopping,
         )
-        folder.data = fingerprint(train_set)
+        folder.data = group.from_main(lambda: take_fingerprint(train_set, val_set))
         folder.trainer = trainer
-        fallback = ""
+        remarks = [taken]
         if resume and has_state(run):
-            fallback = _restore(trainer, folder, run, device)
+            remarks += go_on(trainer, folder, device, accept_data=accept_data)
         folder.begin(trainer.step, trainer.validated_at)
         batches = make_batches(settings, conditions, trainer, progress)
         with show(rhythm.steps, trainer.step) as display:
             folder.display = display
-            for remark in filter(None, (taken, fallback)):
+            for remark in filter(None, remarks):
                 if group.main:
                     display.say(remark)
             outcome = trainer.train(folder.tell_faults(batches))
@@ -189,33 +192,6 @@ def make_loss(
         edge_weight=recipe.edge_weight,
         affinity=affinity,
         affinity_weight=recipe.affinity_weight,
-    )
-
-
-def _restore(trainer: Trainer, folder: RunFolder, run: Path, device: torch.device) -> str:
-    """Go on from the folder's state; return what is to be said if it is not the newest."""
-    state, file = load_state(run, device)
-    try:
-        saved = check_state(state, trainer.rhythm.steps)
-        if state["data"] != folder.data:
-            raise DsegError(
-                f"The training split is not the one that {run} was begun with: {folder.data[0]} "
-                f"images now, {state['data'][0]} then, or other names.",
-                hint="restore the data set, or start anew with another --out.",
-                exit_code=EXIT_MISFIT,
-            )
-        trainer.restore(saved)
-    except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as fault:
-        raise DsegError(
-            f"{file} does not fit this network: {str(fault).splitlines()[0].rstrip('.:')}.",
-            hint="start anew with another --out.",
-            exit_code=EXIT_MISFIT,
-        ) from fault
-    if file.name == STATE:
-        return ""
-    return (
-        f"WARNING: {run / STATE} is missing or damaged; going on from {file.name}, which is of "
-        f"step {trainer.step}."
     )
 
 

@@ -108,6 +108,25 @@ def read_conditions(run: Path) -> Conditions:
         return Conditions(**take_fields(Conditions, _read_part(file, "conditions"), "conditions"))
 
 
+def read_steps(run: Path) -> int | None:
+    """Read how many steps a run was last to have; None if that is not known."""
+    steps = _read_fact(run, "steps")
+    return steps if is_count(steps) else None
+
+
+def read_changes(run: Path) -> list[Any]:
+    """Read what has changed in the course of a run."""
+    changes = _read_fact(run, "changes")
+    return changes if isinstance(changes, list) else []
+
+
+def _read_fact(run: Path, name: str) -> Any:
+    try:
+        return read_object(run / RUN_FILE).get(name)
+    except (OSError, ValueError):
+        return None
+
+
 def _read_part(file: Path, name: str) -> dict[str, Any]:
     part = read_object(file).get(name)
     if not isinstance(part, dict):
