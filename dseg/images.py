@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dseg.errors import DsegError
 from dseg.files import written_whole
+from dseg.memory import is_out_of_memory, memory_error
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")  # no other decoder ever sees a user's file
@@ -79,6 +80,10 @@ def _open_header(path: Path) -> Image.Image:
 
 
 def _decoding_error(path: Path, fault: Exception) -> DsegError:
+    if is_out_of_memory(fault):
+        return memory_error(
+            f"while {path} was decoded", "close other programs, or make it smaller."
+        )
     if isinstance(fault, FileNotFoundError):
         return DsegError(f"{path} does not exist.", hint="check the spelling of the path.")
     if isinstance(fault, PermissionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from bomb_files import FILES, PICKLES, archive, legacy
 from checkpoint_files import refused
 from safetensors.torch import save_file
 
+import dseg
 from dseg.checkpoints import load_model, read_checkpoint
 from dseg.models import build_model
 
@@ -60,7 +62,9 @@ def test_no_such_file_takes_a_gigabyte(tmp_path: Path) -> None:
         if "many" not in name and "large" not in name:
             make(tmp_path / f"{name.replace(':', '')}.pth")
     files = [str(file) for file in sorted(tmp_path.iterdir())]
-    done = subprocess.run([sys.executable, "-c", CHILD, *files], capture_output=True, text=True)
+    env = {**os.environ, "PYTHONPATH": str(Path(dseg.__file__).parent.parent)}
+    words = (sys.executable, "-c", CHILD, *files)
+    done = subprocess.run(words, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
 
 

@@ -6,7 +6,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from dseg.checkpoints.format import ASK, UNPACK, broken, other_kind, refused
+from dseg.checkpoints.format import ASK, UNPACK, broken, other_kind, refused, too_large
 from dseg.checkpoints.limits import PICKLED, TENSORS, LimitError, ShortError
 from dseg.checkpoints.rehearse import rehearse_zip
 from dseg.errors import CheckpointError
@@ -33,14 +33,18 @@ def check_archive(path: Path) -> bool:
             _check_kind(path, [entry.filename for entry in entries])
             _check_entries(entries, archive.start_dir)
             content, storages = _read_pickle(archive, entries)
-    except (CheckpointError, MemoryError):
+    except CheckpointError:
         raise
+    except MemoryError as fault:
+        raise too_large(path) from fault
     except LimitError as fault:
         raise refused(path, fault) from fault
     except Exception as fault:  # zipfile raises many kinds on damaged archives
         raise broken(path, "the archive is damaged or cut short") from fault
     try:
         return rehearse_zip(content, storages)
+    except MemoryError as fault:
+        raise too_large(path) from fault
     except LimitError as fault:
         raise refused(path, fault) from fault
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dseg.checkpoints.limits import LimitError, ShortError
-from dseg.errors import CheckpointError
+from dseg.errors import CheckpointError, DsegError
+from dseg.memory import memory_error
 
 AGAIN = "download or copy the file again and compare its size or SHA-256."
 STATE_DICT = "a state dict (torch.save of model.state_dict()) or safetensors"
@@ -85,6 +86,14 @@ def refused(path: Path, reason: LimitError) -> CheckpointError:
     if isinstance(reason, ShortError):
         return broken(path, str(reason))
     return CheckpointError(f"{path} was refused: {reason}.", hint=f"{AGAIN[:-1]}, or {ASK}")
+
+
+def too_large(path: Path) -> DsegError:
+    """Return the error of a file that is larger than the memory that is free."""
+    return memory_error(
+        f"while {path} was read ({path.stat().st_size / 1e6:,.0f} MB)",
+        "close other programs, or use a machine with more memory.",
+    )
 
 
 def _read_head(path: Path) -> bytes:

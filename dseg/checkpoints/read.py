@@ -14,13 +14,22 @@ from torch import Tensor
 
 from dseg.checkpoints.archive import check_archive
 from dseg.checkpoints.card import read_card
-from dseg.checkpoints.format import PICKLE, STATE_DICT, broken, carries_code, find_format, refused
+from dseg.checkpoints.format import (
+    PICKLE,
+    STATE_DICT,
+    broken,
+    carries_code,
+    find_format,
+    refused,
+    too_large,
+)
 from dseg.checkpoints.limits import HEADER, NETWORK, TENSORS, LimitError
 from dseg.checkpoints.paddle import read_pickle
 from dseg.checkpoints.rehearse import rehearse_legacy
 from dseg.checkpoints.stand_ins import HARMLESS
 from dseg.checkpoints.unwrap import clean_keys, unwrap
 from dseg.errors import CheckpointError
+from dseg.memory import is_out_of_memory
 from dseg.models import ModelCard
 
 
@@ -94,13 +103,13 @@ def _read_torch(path: Path, *, zipped: bool) -> object:
         with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a pickle's protocol: what cannot be read is told
             content = torch.load(path, map_location="cpu", weights_only=True, encoding="latin1")
-    except MemoryError:
-        raise
     except pickle.UnpicklingError as fault:
         raise _pickle_error(path, str(fault)) from fault
     except (EOFError, IndexError) as fault:
         raise broken(path, "it ends too early") from fault
     except Exception as fault:
+        if is_out_of_memory(fault):
+            raise too_large(path) from fault
         text = str(fault).split("\n")[0]
         if "weights_only" in text:  # torch's advice to run the file's code is not passed on
             text = "it is of a kind that torch reads only by running it"
@@ -115,6 +124,8 @@ def _rehearse(path: Path) -> bool:
         return rehearse_legacy(path)
     except LimitError as fault:
         raise refused(path, fault) from fault
+    except MemoryError as fault:
+        raise too_large(path) from fault
 
 
 def _pickle_error(path: Path, message: str) -> CheckpointError:
@@ -144,7 +155,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
                 raise refused(path, LimitError(reason))
             state = {key: file.get_tensor(key) for key in keys}
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as fault:
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as fault:
+        if is_out_of_memory(fault):
+            raise too_large(path) from fault
         raise broken(path, str(fault)) from fault
     card = read_card(path, metadata["dseg"]) if "dseg" in metadata else None
     return state, card

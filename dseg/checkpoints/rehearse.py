@@ -190,6 +190,8 @@ def _follow(file: Metered, room: int, entries: Mapping[str, int] | None, parts: 
         if not rehearsal.foreign:
             raise
         return False  # torch refuses the name that came before
+    except MemoryError:
+        raise
     except Exception:  # the base class raises many kinds on damaged pickles
         return False
     return True

@@ -30,7 +30,10 @@ def make_facts(
         "out": str(out),
         "done": summary.done,
         "skipped": summary.skipped,
-        "failed": [{"file": str(path), "problem": problem} for path, problem in summary.failed],
+        "failed": [
+            {"file": str(failure.path), "problem": failure.problem, "hint": failure.hint}
+            for failure in summary.failed
+        ],
         "tiled": summary.tiled,
         "seconds": round(summary.seconds, 3),
         "stage_seconds": {
@@ -54,8 +57,12 @@ def say_summary(
     protocol_name: str,
 ) -> None:
     """Say what became of the images, and what can be done next."""
-    for path, problem in summary.failed:
+    hints: set[str] = set()
+    for path, problem, hint in summary.failed:
         say(f"failed: {path}: {problem}" if str(path) not in problem else f"failed: {problem}")
+        if hint not in hints:  # once for each kind
+            say(f"Hint: {hint}")
+            hints.add(hint)
     speed = f", {summary.done / summary.seconds:.3g} images/s" if summary.done else ""
     several = f", {group.world_size} processes" if group.world_size > 1 else ""
     say(

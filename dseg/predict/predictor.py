@@ -16,8 +16,9 @@ from dseg.deploy import prepare
 from dseg.errors import DsegError, NotFiniteError
 from dseg.images import Pixels
 from dseg.labels import IGNORE
+from dseg.memory import is_out_of_memory
 from dseg.models import SegModel
-from dseg.predict.devices import find_amp, find_device, is_out_of_memory
+from dseg.predict.devices import find_amp, find_device
 from dseg.predict.resizing import (
     View,
     pieces_of,
