@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-EXIT_FAILED_INPUTS = 1  # the run ended, but some inputs failed
+EXIT_FAILED_INPUTS = 1  # the run ended, but some inputs failed; or memory ran out
 EXIT_USAGE = 2  # wrong option, nothing to do, unusable input
 EXIT_MISFIT = 3  # checkpoint missing, refused, or not that of the network
 EXIT_VERIFICATION = 4  # a comparison or threshold that was asked for does not hold

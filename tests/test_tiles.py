@@ -17,9 +17,9 @@ from stand_ins import (
 from torch import Tensor, nn
 
 from dseg.errors import DsegError
+from dseg.memory import is_out_of_memory
 from dseg.models import SegModel, build_model
 from dseg.predict import Protocol
-from dseg.predict.devices import is_out_of_memory
 from dseg.predict.predictor import AUTO_TILES, WHOLE_PIXELS
 from dseg.predict.tiles import blend_rows, ramp, tile_starts
 
@@ -169,6 +169,7 @@ SHORTAGES = (
     lambda: RuntimeError("CUDA error: out of memory"),
     lambda: RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     lambda: torch.OutOfMemoryError("CUDA out of memory."),
+    lambda: RuntimeError("could not create a primitive"),
     MemoryError,
 )
 

@@ -21,7 +21,7 @@ from dseg.bench.timing import Timing, measure
 from dseg.errors import CheckpointError, DsegError
 from dseg.images import read_image, write_png
 from dseg.labels import make_lookup
-from dseg.predict.devices import is_out_of_memory
+from dseg.memory import is_out_of_memory
 from dseg.registry import MODELS
 
 ROWS = {  # what is timed, one after the other

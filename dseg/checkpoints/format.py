@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
-from dseg.errors import CheckpointError
+from dseg.checkpoints.limits import LimitError, ShortError
+from dseg.errors import CheckpointError, DsegError
+from dseg.memory import memory_error
 
 AGAIN = "download or copy the file again and compare its size or SHA-256."
 STATE_DICT = "a state dict (torch.save of model.state_dict()) or safetensors"
@@ -50,7 +51,6 @@ def find_format(path: Path) -> str:
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 40:
         return "safetensors"
     if head.startswith(b"PK"):
-        _check_zip(path)
         return "torch zip"
     if MAGIC in head[:32] or (head and LEGACY.startswith(head)):
         return "torch legacy"
@@ -58,9 +58,9 @@ def find_format(path: Path) -> str:
         return PICKLE
     for offset, signature, kind, hint in SIGNATURES:
         if head[offset:].startswith(signature):
-            raise _other_kind(path, kind, hint)
+            raise other_kind(path, kind, hint)
     if _is_onnx(head):
-        raise _other_kind(path, "an ONNX model", ASK)
+        raise other_kind(path, "an ONNX model", ASK)
     raise broken(path, _what_else(head))
 
 
@@ -78,6 +78,21 @@ def broken(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(
         f"{path} is not a whole checkpoint: {reason.rstrip('.')}.",
         hint=AGAIN,
+    )
+
+
+def refused(path: Path, reason: LimitError) -> CheckpointError:
+    """Return the error of a file that asks for more than a checkpoint needs, or than it has."""
+    if isinstance(reason, ShortError):
+        return broken(path, str(reason))
+    return CheckpointError(f"{path} was refused: {reason}.", hint=f"{AGAIN[:-1]}, or {ASK}")
+
+
+def too_large(path: Path) -> DsegError:
+    """Return the error of a file that is larger than the memory that is free."""
+    return memory_error(
+        f"while {path} was read ({path.stat().st_size / 1e6:,.0f} MB)",
+        "close other programs, or use a machine with more memory.",
     )
 
 
@@ -106,7 +121,8 @@ def _what_else(head: bytes) -> str:
     return "it is neither safetensors nor a file of torch.save"
 
 
-def _other_kind(path: Path, kind: str, hint: str) -> CheckpointError:
+def other_kind(path: Path, kind: str, hint: str) -> CheckpointError:
+    """Return the error of a file of another kind."""
     return CheckpointError(f"{path} is not a checkpoint of torch but {kind}.", hint=hint)
 
 
@@ -140,27 +156,3 @@ def _read_varint(data: bytes, place: int) -> tuple[int, int]:
         if byte < 128:
             break
     return value, place
-
-
-def _check_zip(path: Path) -> None:
-    """Refuse a zip archive that is cut short or was not written by ``torch.save``."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.namelist()
-    except Exception as fault:  # zipfile raises many kinds on damaged archives
-        raise broken(path, "the archive is damaged or cut short") from fault
-    names = {Path(name).name for name in entries}
-    if "constants.pkl" in names or "archive_format" in names:
-        raise CheckpointError(
-            f"{path} is a program (TorchScript or torch.export) and not tensors alone; "
-            "it was refused and nothing ran.",
-            hint=ASK,
-        )
-    if "data.pkl" in names:
-        return
-    if "model.weights.h5" in names:
-        raise _other_kind(path, "a Keras model", ASK)
-    if entries and all(name.endswith(".npy") for name in entries):
-        raise _other_kind(path, f"arrays of NumPy (.npz, first {entries[0][:60]!r})", ASK)
-    first = f"first entry {entries[0][:60]!r}" if entries else "empty"
-    raise _other_kind(path, f"a zip archive ({first})", UNPACK)

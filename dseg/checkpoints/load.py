@@ -141,7 +141,7 @@ def _build_for(
     outputs = count_classes(cls, state) if num_classes is None else num_classes
     if card is not None or outputs is None:
         if card is not None:
-            _check_card(checkpoint, name, outputs, options)
+            _check_proportion(checkpoint, name, outputs, options)
         model = build_model(name, outputs, **options)
         if card is not None and card.kwargs != MODELS[name].kwargs:
             _try(model, checkpoint)
@@ -154,6 +154,8 @@ def _build_for(
         return model, []
     release = name if num_classes is not None else find_release(name, outputs, options)
     built = release if is_same_architecture(name, release, options) else name
+    if any(type(value) is int for value in options.values()):
+        _check_proportion(checkpoint, built, outputs, options, MODELS[built].params)
     model = build_model(built, outputs, **options)
     if release != built:
         facts = make_card(release, outputs, model.card.kwargs)
@@ -165,17 +167,21 @@ def _build_for(
     return model, notes if num_classes is None else []
 
 
-def _check_card(
-    checkpoint: Checkpoint, name: str, outputs: int | None, options: dict[str, Any]
+def _check_proportion(
+    checkpoint: Checkpoint, name: str, outputs: int | None, options: dict[str, Any], least: int = 0
 ) -> None:
-    """Refuse a card whose arguments build no network, or one out of all proportion to the file."""
+    """Refuse arguments of a file that build no network, or one out of all proportion to it.
+
+    Args:
+        least: numbers that a file is taken to have, as one of a part of the network has fewer.
+    """
     problem = ""
     try:
         with torch.device("meta"):  # shapes alone, no memory
             shapes = build_model(name, outputs, **options)
         wanted = sum(value.numel() for value in shapes.state_dict().values())
         held = sum(value.numel() for value in checkpoint.state.values())
-        if wanted > MOST_TIMES * held + SMALL:
+        if wanted > MOST_TIMES * max(held, least) + SMALL:
             problem = f"it would have {wanted:,} numbers, the file has {held:,}"
     except (DsegError, *BUILD_FAULTS) as fault:
         problem = str(fault).partition("\n")[0]
@@ -195,7 +201,7 @@ def _try(model: SegModel, checkpoint: Checkpoint) -> None:
 
 def _damaged(checkpoint: Checkpoint, problem: str) -> CheckpointError:
     return CheckpointError(
-        f"{checkpoint.path} has damaged metadata: {problem}.",
+        f"{checkpoint.path} has damaged {'metadata' if checkpoint.card else 'shapes'}: {problem}.",
         hint="download or copy the file again and compare its size or SHA-256.",
     )
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dseg.checkpoints.format import ASK, PICKLE, broken, carries_code
+from dseg.checkpoints.format import ASK, PICKLE, broken, carries_code, refused, too_large
+from dseg.checkpoints.limits import LimitError
 from dseg.checkpoints.pickles import KEYS, Array, ArrayUnpickler, CodeError, ContentError
 from dseg.errors import CheckpointError
 
@@ -27,8 +28,8 @@ def read_pickle(path: Path) -> tuple[object, str, tuple[str, ...]]:
     Raises:
         CheckpointError: damaged, or it holds anything but numbers, text and their containers.
     """
-    content = path.read_bytes()
     try:
+        content = path.read_bytes()
         tensors = _Tensors()
         read = tensors.convert(ArrayUnpickler(content).load())
         return (read, *tensors.finish())
@@ -38,6 +39,10 @@ def read_pickle(path: Path) -> tuple[object, str, tuple[str, ...]]:
         raise CheckpointError(
             f"{path} holds {fault}; it was refused and nothing ran.", hint=ASK
         ) from fault
+    except LimitError as fault:
+        raise refused(path, fault) from fault
+    except MemoryError as fault:
+        raise too_large(path) from fault
     except (EOFError, IndexError) as fault:
         raise broken(path, "it ends too early") from fault
     except Exception as fault:  # the base class raises many kinds on damaged pickles

@@ -7,6 +7,7 @@ description (``_Global``, ``_DType``, ``Array``), from which arrays are made aft
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import re
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dseg.checkpoints.bounded import BoundedUnpickler
+from dseg.checkpoints.limits import TENSORS, LimitError, Metered
 
 NUMBERS = re.compile(r"b1|[iu][1248]|f[248]")
 DIMENSIONS = 8
@@ -33,7 +37,7 @@ KNOWN = {
 INSTRUCTIONS = (  # of the pickle module, whose own reading of them builds plain data
     "APPEND", "APPENDS", "BINBYTES", "BINBYTES8", "BINFLOAT", "BINGET", "BININT", "BININT1",
     "BININT2", "BINPUT", "BINSTRING", "BINUNICODE", "BINUNICODE8", "EMPTY_DICT", "EMPTY_LIST",
-    "EMPTY_TUPLE", "FRAME", "LONG1", "LONG4", "LONG_BINGET", "LONG_BINPUT", "MARK",
+    "EMPTY_TUPLE", "LONG1", "LONG4", "LONG_BINGET", "LONG_BINPUT",
     "MEMOIZE", "NEWFALSE", "NEWTRUE", "NONE", "PROTO", "READONLY_BUFFER", "SHORT_BINBYTES",
     "SHORT_BINSTRING", "SHORT_BINUNICODE", "STACK_GLOBAL", "STOP", "TUPLE", "TUPLE1", "TUPLE2",
     "TUPLE3",
@@ -131,21 +135,16 @@ class Array:
         return np.array(array, dtype=self.dtype.code, order="C")
 
 
-class ArrayUnpickler(pickle._Unpickler):
+class ArrayUnpickler(BoundedUnpickler):
     """Follows a pickle's instructions; nothing is imported, called or given attributes.
 
     The ``load_`` methods take the place of those of the base class.
     """
 
-    stack: list[Any]  # these five are the base class's
-    append: Callable[[Any], None]
-    pop_mark: Callable[[], list[Any]]
-    read: Callable[[int], bytes]
-    readline: Callable[[], bytes]
-
     def __init__(self, content: bytes) -> None:
-        super().__init__(io.BytesIO(content), encoding="latin1")
+        super().__init__(Metered(io.BytesIO(content), math.inf))
         self.size = len(content)
+        self.arrays = 0
         self.claimed = 0  # bytes of arrays so far; never more than the file has
 
     def find_class(self, module: str, name: str) -> Any:
@@ -188,6 +187,10 @@ class ArrayUnpickler(pickle._Unpickler):
         value, key = self.stack.pop(), self.stack.pop()
         self._set([key, value])
 
+    def load_frame(self) -> None:
+        """Read past a frame's size, so that what it holds is counted too."""
+        self.read(8)
+
     def load_bytearray8(self) -> None:
         """Read bytes, no more than the file has."""
         size = int.from_bytes(self.read(8), "little")
@@ -227,9 +230,13 @@ class ArrayUnpickler(pickle._Unpickler):
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             if type(key) not in KEYS:
                 raise ContentError(f"a dict with keys of type {type(key).__name__}")
+            self.keys.check(key)
             target[key] = value
 
     def _fill(self, array: Array, *description: Any) -> Array:
+        self.arrays += not array.scalar
+        if self.arrays > TENSORS:
+            raise LimitError(f"it holds more than {TENSORS:,} arrays")
         self.claimed += array.fill(*description)
         if self.claimed > self.size:
             raise ContentError("arrays of more bytes than the file has")
@@ -269,6 +276,8 @@ class ArrayUnpickler(pickle._Unpickler):
         pickle.BUILD[0]: load_build,
         pickle.SETITEM[0]: load_setitem,
         pickle.SETITEMS[0]: load_setitems,
+        pickle.MARK[0]: BoundedUnpickler.load_mark,
+        pickle.FRAME[0]: load_frame,
         pickle.BYTEARRAY8[0]: load_bytearray8,
         pickle.GLOBAL[0]: load_global,
         pickle.INST[0]: load_inst,

@@ -5,91 +5,32 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from dseg.checkpoints.archive import check_archive
 from dseg.checkpoints.card import read_card
-from dseg.checkpoints.format import PICKLE, STATE_DICT, broken, carries_code, find_format
+from dseg.checkpoints.format import (
+    PICKLE,
+    STATE_DICT,
+    broken,
+    carries_code,
+    find_format,
+    refused,
+    too_large,
+)
+from dseg.checkpoints.limits import HEADER, NETWORK, TENSORS, LimitError
 from dseg.checkpoints.paddle import read_pickle
+from dseg.checkpoints.rehearse import rehearse_legacy
+from dseg.checkpoints.stand_ins import HARMLESS
 from dseg.checkpoints.unwrap import clean_keys, unwrap
 from dseg.errors import CheckpointError
+from dseg.memory import is_out_of_memory
 from dseg.models import ModelCard
-
-CORES = ("numpy.core", "numpy._core")
-SYSTEMS = ("Posix", "PurePosix", "Windows", "PureWindows")
-NODES = ("Any", "Boolean", "Bytes", "Float", "Integer", "Path", "String")
-LIGHTNING = ("pytorch_lightning", "lightning.pytorch")
-
-
-class _Skipped:
-    """Stands for a value beside the weights: it is read past, and what it describes never made."""
-
-    def __new__(cls, *args: object, **kwargs: object) -> _Skipped:
-        return object.__new__(cls)
-
-    def __setstate__(self, state: object) -> None:
-        """Forget the value's content."""
-
-
-class _Entries:
-    """Stands for a subclass of dict, of which only the entries are read."""
-
-    def __new__(cls, *args: object, **kwargs: object) -> Any:
-        return OrderedDict()
-
-
-class _Items:
-    """Stands for a sequence, of which only the items are read."""
-
-    def __new__(cls, *args: object, **kwargs: object) -> Any:
-        return []
-
-
-# What training scripts save beside the weights; plain data, of which none is needed.
-SKIPPED = (
-    "argparse.Namespace",
-    *(f"builtins.{name}" for name in ("bool", "dict", "float", "frozenset", "int", "list")),
-    *(f"builtins.{name}" for name in ("bytes", "range", "slice", "str", "tuple")),
-    "datetime.date",
-    "datetime.datetime",
-    "datetime.timedelta",
-    "decimal.Decimal",
-    "numpy.dtype",
-    "numpy.ndarray",
-    *(f"{core}.multiarray.{name}" for core in CORES for name in ("scalar", "_reconstruct")),
-    *(f"{module}.{name}Path" for module in ("pathlib", "pathlib._local") for name in SYSTEMS),
-    "torch.torch_version.TorchVersion",
-    "typing.Any",
-    "omegaconf.base.ContainerMetadata",
-    "omegaconf.base.Metadata",
-    "omegaconf.dictconfig.DictConfig",
-    "omegaconf.listconfig.ListConfig",
-    *(f"omegaconf.nodes.{name}Node" for name in NODES),
-    *(f"{root}.callbacks.model_checkpoint.ModelCheckpoint" for root in LIGHTNING),
-    *(f"{root}.callbacks.early_stopping.EarlyStopping" for root in LIGHTNING),
-)
-ENTRIES = (
-    "addict.addict.Dict",
-    "collections.defaultdict",
-    "easydict.EasyDict",
-    "lightning.fabric.utilities.data.AttributeDict",
-    "lightning_fabric.utilities.data.AttributeDict",
-    *(f"{root}.utilities.parsing.AttributeDict" for root in LIGHTNING),
-    "mmengine.config.config.ConfigDict",
-    "munch.Munch",
-    "yacs.config.CfgNode",
-)
-HARMLESS: list[Any] = [
-    *((_Skipped, name) for name in SKIPPED),
-    *((_Entries, name) for name in ENTRIES),
-    (_Items, "collections.deque"),
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +67,14 @@ def read_checkpoint(path: Path, *, raw: bool = False) -> Checkpoint:
         CheckpointError: missing, truncated, no checkpoint at all, or it carries code, which is
             refused and not run.
     """
-    kind = find_format(path)
+    found = _read(path, find_format(path), raw=raw)
+    if len(found.state) > NETWORK:
+        reason = f"a network of {len(found.state):,} tensors, {NETWORK:,} are the most"
+        raise refused(path, LimitError(reason))
+    return found
+
+
+def _read(path: Path, kind: str, *, raw: bool) -> Checkpoint:
     if kind == "safetensors":
         state, card = _read_safetensors(path)
         if card is None:
@@ -136,7 +84,7 @@ def read_checkpoint(path: Path, *, raw: bool = False) -> Checkpoint:
     if kind == PICKLE:
         content, kind, notes = read_pickle(path)
     else:
-        content = _read_torch(path)
+        content = _read_torch(path, zipped=kind == "torch zip")
     found = unwrap(path, content, raw=raw)
     return Checkpoint(
         path=path,
@@ -148,21 +96,36 @@ def read_checkpoint(path: Path, *, raw: bool = False) -> Checkpoint:
     )
 
 
-def _read_torch(path: Path) -> object:
+def _read_torch(path: Path, *, zipped: bool) -> object:
     """Return what ``torch.save`` was given; strings of Python 2 are read as Latin-1."""
+    whole = check_archive(path) if zipped else _rehearse(path)
     try:
         with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a pickle's protocol: what cannot be read is told
-            return torch.load(path, map_location="cpu", weights_only=True, encoding="latin1")
+            content = torch.load(path, map_location="cpu", weights_only=True, encoding="latin1")
     except pickle.UnpicklingError as fault:
         raise _pickle_error(path, str(fault)) from fault
     except (EOFError, IndexError) as fault:
         raise broken(path, "it ends too early") from fault
     except Exception as fault:
+        if is_out_of_memory(fault):
+            raise too_large(path) from fault
         text = str(fault).split("\n")[0]
         if "weights_only" in text:  # torch's advice to run the file's code is not passed on
             text = "it is of a kind that torch reads only by running it"
         raise broken(path, text or type(fault).__name__) from fault
+    if not whole:
+        raise broken(path, "its pickle is damaged or cut short")
+    return content
+
+
+def _rehearse(path: Path) -> bool:
+    try:
+        return rehearse_legacy(path)
+    except LimitError as fault:
+        raise refused(path, fault) from fault
+    except MemoryError as fault:
+        raise too_large(path) from fault
 
 
 def _pickle_error(path: Path, message: str) -> CheckpointError:
@@ -179,11 +142,22 @@ def _pickle_error(path: Path, message: str) -> CheckpointError:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelCard | None]:
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if HEADER < header <= path.stat().st_size:
+        reason = f"its header has {header:,} bytes, {HEADER:,} are the most"
+        raise refused(path, LimitError(reason))
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            keys = file.keys()
+            if len(keys) > TENSORS:
+                reason = f"it holds {len(keys):,} tensors, {TENSORS:,} are the most"
+                raise refused(path, LimitError(reason))
+            state = {key: file.get_tensor(key) for key in keys}
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as fault:
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as fault:
+        if is_out_of_memory(fault):
+            raise too_large(path) from fault
         raise broken(path, str(fault)) from fault
     card = read_card(path, metadata["dseg"]) if "dseg" in metadata else None
     return state, card

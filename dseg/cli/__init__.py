@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import time
+import traceback
 import warnings
 from difflib import get_close_matches
 from typing import Any
@@ -28,6 +29,7 @@ from dseg.cli.streams import Streams
 from dseg.cli.train import train
 from dseg.cli.transfer_labels import transfer_labels
 from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, EXIT_USAGE, DsegError
+from dseg.memory import is_out_of_memory
 
 ALIASES = {"transfer": "transfer-labels"}
 
@@ -74,7 +76,12 @@ class DsegGroup(click.Group):
             say(f"Error: {fault.problem}")
             say(f"Hint: {fault.hint}")
             ctx.exit(fault.exit_code)
-        except OSError as fault:
+        except Exception as fault:
+            if is_out_of_memory(fault):
+                _tell_memory(fault)
+                ctx.exit(EXIT_FAILED_INPUTS)
+            if not isinstance(fault, OSError):
+                raise
             where = f"{fault.filename}: " if fault.filename else ""
             say(f"Error: {where}{fault.strerror or fault}.")
             say("Hint: check the path, who owns it, and the room on its disk.")
@@ -82,6 +89,14 @@ class DsegGroup(click.Group):
         except KeyboardInterrupt:
             say("Interrupted; what is written is whole. Run again to go on.")
             ctx.exit(EXIT_INTERRUPTED)
+
+
+def _tell_memory(fault: Exception) -> None:
+    """Say that memory ran out, once what the work held is let go."""
+    traceback.clear_frames(fault.__traceback__)
+    lines = str(fault).strip().splitlines()
+    say(f"Error: Memory ran out{f': {lines[0][:200]}' if lines else ''}.")
+    say("Hint: close other programs, or ask for less: smaller images, batches or fewer workers.")
 
 
 @click.group(cls=DsegGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -95,9 +110,9 @@ def main() -> None:
       dseg eval --pred-dir results/label_ids --gt-dir gtFine/val
 
     \b
-    Exit codes: 0 all done; 1 ran, but some inputs failed or the results could not
-    be written; 2 wrong usage or nothing to do; 3 checkpoint missing or not that of
-    the network; 4 a verification failed; 130 interrupted.
+    Exit codes: 0 all done; 1 ran, but some inputs failed, the results could not be
+    written, or memory ran out; 2 wrong usage or nothing to do; 3 checkpoint missing
+    or not that of the network; 4 a verification failed; 130 interrupted.
     """
     for stream in (sys.stdout, sys.stderr):  # a file's name is printed even in an ASCII locale
         reconfigure = getattr(stream, "reconfigure", None)

@@ -35,7 +35,10 @@ def make_facts(
         "out": str(out),
         "done": summary.done,
         "skipped": summary.skipped,
-        "failed": [{"file": str(path), "problem": problem} for path, problem in summary.failed],
+        "failed": [
+            {"file": str(failure.path), "problem": failure.problem, "hint": failure.hint}
+            for failure in summary.failed
+        ],
         "tiled": summary.tiled,
         "notes": summary.notes,
         "not_read": dict(unread),
@@ -65,8 +68,12 @@ def say_summary(
         say(f"note: {note}")
     if summary.noted > len(summary.notes):
         say(f"note: and {summary.noted - len(summary.notes)} more such images.")
-    for path, problem in summary.failed:
+    hints: set[str] = set()
+    for path, problem, hint in summary.failed:
         say(f"failed: {path}: {problem}" if str(path) not in problem else f"failed: {problem}")
+        if hint not in hints:  # once for each kind
+            say(f"Hint: {hint}")
+            hints.add(hint)
     speed = f", {summary.done / summary.seconds:.3g} images/s" if summary.done else ""
     several = f", {group.world_size} processes" if group.world_size > 1 else ""
     say(

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from dseg.datasets.stream import Batch, Crop, Plan, Stream, collate
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.memory import is_out_of_memory, memory_error
 
 AHEAD = 2  # batches that each worker prepares
 PATIENCE_S = 600  # for one batch; a worker that finds no shared memory would be waited for for ever
@@ -55,7 +56,7 @@ def load_batches(stream: Stream, plan: Plan, *, workers: int, pin: bool = False)
         pin: put batches where a GPU copies faster.
 
     Raises:
-        DsegError: a sample cannot be read, or workers have too little shared memory.
+        DsegError: a sample cannot be read, or there is too little memory, shared or not.
     """
     plan.check()
     options: dict[str, Any] = {}
@@ -81,11 +82,11 @@ def load_batches(stream: Stream, plan: Plan, *, workers: int, pin: bool = False)
             if isinstance(batch, DsegError):
                 raise batch
             yield batch
-    except RuntimeError as fault:
+    except (RuntimeError, MemoryError, OSError) as fault:
         raise _worker_error(fault, workers) from fault
 
 
-def _worker_error(fault: RuntimeError, workers: int) -> Exception:
+def _worker_error(fault: Exception, workers: int) -> Exception:
     """Say what became of a worker process; other errors stay as they are."""
     text = str(fault)
     if "shared memory" in text or "shm" in text or "Bus error" in text:
@@ -99,6 +100,11 @@ def _worker_error(fault: RuntimeError, workers: int) -> Exception:
             f"No batch came from {workers} workers for {PATIENCE_S} seconds.",
             hint="see whether the disk answers; try --workers 0, and --resume.",
             exit_code=EXIT_FAILED_INPUTS,
+        )
+    if is_out_of_memory(fault):
+        return memory_error(
+            f"while a batch was read (--workers {workers})",
+            "use fewer --workers and --resume, or a smaller --batch-size or crop (--set crop=).",
         )
     if "DataLoader worker" in text:
         return DsegError(

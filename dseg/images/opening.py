@@ -13,6 +13,7 @@ from threading import Lock
 from PIL import Image, UnidentifiedImageError, features
 
 from dseg.errors import DsegError
+from dseg.memory import is_out_of_memory, memory_error
 
 HAS_AVIF = bool(features.check("avif"))
 HAS_HEIF = find_spec("pi_heif") is not None
@@ -128,12 +129,14 @@ def decoding_error(path: Path, fault: Exception) -> DsegError:
         return DsegError(f"{path} does not exist.", hint="check the spelling of the path.")
     if isinstance(fault, PermissionError):
         return DsegError(f"{path} may not be read: permission denied.", hint="check who owns it.")
+    if is_out_of_memory(fault):
+        return memory_error(
+            f"while {path} was decoded", "close other programs, or make it smaller."
+        )
     if path.is_file() and path.stat().st_size == 0:
         reason = "the file is empty"
     elif isinstance(fault, UnidentifiedImageError):
         reason = f"it is none of {', '.join(FORMATS)}, whatever its name says"
-    elif isinstance(fault, MemoryError):
-        reason = "memory is too short for it"
     else:
         reason = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
     return DsegError(

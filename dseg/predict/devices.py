@@ -6,12 +6,6 @@ import torch
 
 from dseg.errors import DsegError
 
-OUT_OF_MEMORY = (  # as the CPU's allocator, CUDA, Metal, cuDNN and cuBLAS say it
-    "not enough memory",
-    "can't allocate memory",
-    "out of memory",
-    "alloc_failed",
-)
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -56,11 +50,3 @@ def find_amp(name: str, device: torch.device) -> torch.dtype | None:
             hint="choose off, auto, bf16, or fp16 on a GPU.",
         )
     return AMP[name]
-
-
-def is_out_of_memory(fault: BaseException) -> bool:
-    """Tell whether an error of torch or Python means that memory ran out."""
-    if isinstance(fault, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(fault).lower()
-    return any(sign in text for sign in OUT_OF_MEMORY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,21 +10,35 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 
+from dseg.cores import count_cores
 from dseg.distributed import Group
 from dseg.errors import DsegError
-from dseg.images import MAX_PIXELS, Pixels, read_image, write_jpeg, write_png
+from dseg.images import MAX_PIXELS, Pixels, read_image, read_size, write_jpeg, write_png
 from dseg.labels import LabelSpace, make_lookup
+from dseg.memory import is_out_of_memory, memory_error
 from dseg.predict.predictor import Prediction, Predictor
 from dseg.predict.record import Settings, claimed_folder
+from dseg.predict.room import Room, Threads
 from dseg.predict.sources import ImageFile
 from dseg.render import render_overlay
 
 THREADS = 8  # at most, one a core, that read, and as many that write
 NOTES_AT_MOST = 3
-PIXELS_AHEAD = 64_000_000  # decoded or waiting to be written, unless one image has more
+PIXELS_AHEAD = 64_000_000  # being decoded to being written, unless one image has more
+Read = tuple[Pixels, int, float]  # an image, the room that it takes, seconds
+LESS = "close other programs, name a smaller --tile or --input-size, or save fewer kinds (--save)."
+
+
+class Failure(NamedTuple):
+    """An image that could not be read, labelled or written, why, and what to do."""
+
+    path: Path
+    problem: str
+    hint: str
 
 
 @dataclass
@@ -35,7 +48,7 @@ class Summary:
     Attributes:
         done: images labelled in this run.
         skipped: images whose results were there already.
-        failed: ``(file, problem)`` of each image that could not be read or labelled.
+        failed: the images that could not be read or labelled.
         tiled: images predicted in tiles because they are large.
         seconds: from the first image to the last file written.
         notes: what is to be known of images that were read, such as that they have pages; the
@@ -46,7 +59,7 @@ class Summary:
 
     done: int = 0
     skipped: int = 0
-    failed: list[tuple[Path, str]] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
     tiled: int = 0
     notes: list[str] = field(default_factory=list)
     noted: int = 0
@@ -89,7 +102,7 @@ def predict_images(
         if group.main:
             claim.enter_context(claimed_folder(out, settings, images, overwrite=overwrite))
         group.barrier()
-        threads = min(THREADS, group.share_of(os.cpu_count() or 2))
+        threads = min(THREADS, group.share_of(count_cores()))
         run = _Run(predictor, out, kinds, max_pixels, overlay_format, threads)
         start = time.perf_counter()
         todo = []
@@ -112,7 +125,7 @@ def _joined(parts: list[Summary], images: Sequence[ImageFile]) -> Summary:
         skipped=sum(part.skipped for part in parts),
         failed=sorted(
             (failure for part in parts for failure in part.failed),
-            key=lambda failure: places[failure[0]],
+            key=lambda failure: places[failure.path],
         ),
         tiled=sum(part.tiled for part in parts),
         notes=[note for part in parts for note in part.notes][:NOTES_AT_MOST],
@@ -142,7 +155,7 @@ class _Run:
         self.max_pixels = max_pixels
         self.overlay_format = overlay_format
         self.threads = threads
-        self.in_flight = threads  # images read ahead, and as many that wait to be written
+        self.room = Room(PIXELS_AHEAD)
         self.summary = Summary()
         self._noting = Lock()
         space = predictor.label_space
@@ -155,39 +168,56 @@ class _Run:
 
     def label(self, images: Iterable[ImageFile], advance: Callable[[], None]) -> None:
         """Read, label and write; a fault of writing ends the run after what is under way."""
-        writing: deque[Future[float]] = deque()
+        writing: deque[tuple[ImageFile, Future[float]]] = deque()
         with (
-            ThreadPoolExecutor(self.threads) as readers,
-            ThreadPoolExecutor(self.threads) as writers,
+            Threads(self.threads) as readers,
+            Threads(self.threads) as writers,
         ):
             try:
                 for image, reading in self._read_ahead(readers, images):
                     done = self._label_one(image, reading)
                     if done is not None:
-                        pixels, prediction = done
-                        writing.append(writers.submit(self._write, image, pixels, prediction))
-                    while len(writing) > self.in_flight:
-                        self._written(writing)
+                        writing.append((image, writers.submit(self._write, image, *done)))
+                    while len(writing) > self.threads:
+                        self._written(*writing.popleft())
                     advance()
                 while writing:
-                    self._written(writing)
+                    self._written(*writing.popleft())
             finally:
+                self.room.close()
                 readers.shutdown(cancel_futures=True)
 
     def _read_ahead(
         self, readers: ThreadPoolExecutor, images: Iterable[ImageFile]
-    ) -> Iterator[tuple[ImageFile, Future[tuple[Pixels, float]]]]:
-        ahead: deque[tuple[ImageFile, Future[tuple[Pixels, float]]]] = deque()
-        for image in images:
-            ahead.append((image, readers.submit(self._read, image)))
-            while len(ahead) > self.in_flight:
+    ) -> Iterator[tuple[ImageFile, Future[Read]]]:
+        ahead: deque[tuple[ImageFile, Future[Read]]] = deque()
+        for turn, image in enumerate(images):
+            ahead.append((image, readers.submit(self._read, turn, image)))
+            if len(ahead) > self.threads:
                 yield ahead.popleft()
-        yield from ahead
+        while ahead:
+            yield ahead.popleft()
 
-    def _read(self, image: ImageFile) -> tuple[Pixels, float]:
+    def _read(self, turn: int, image: ImageFile) -> Read:
         start = time.perf_counter()
-        pixels = read_image(image.path, self.max_pixels, self._note)
-        return pixels, time.perf_counter() - start
+        size = self._find_size(image)
+        asked = time.perf_counter()
+        self.room.take(turn, size)
+        waited = time.perf_counter() - asked
+        try:
+            pixels = read_image(image.path, self.max_pixels, self._note)
+        except BaseException:
+            self.room.give(size)
+            raise
+        return pixels, size, time.perf_counter() - start - waited
+
+    def _find_size(self, image: ImageFile) -> int:
+        """Return the pixels that reading an image will hold, by its header alone."""
+        try:
+            height, width = read_size(image.path, self.max_pixels)
+        except DsegError:  # which reading it tells
+            return 0
+        return height * width
 
     def _note(self, note: str) -> None:
         """Keep what a reader has to say of a file, if it is among the first."""
@@ -197,35 +227,52 @@ class _Run:
                 self.summary.notes.append(note)
 
     def _label_one(
-        self, image: ImageFile, reading: Future[tuple[Pixels, float]]
-    ) -> tuple[Pixels, Prediction] | None:
+        self, image: ImageFile, reading: Future[Read]
+    ) -> tuple[Pixels, Prediction, int] | None:
+        size = 0
         try:
-            pixels, seconds = reading.result()
+            pixels, size, seconds = reading.result()
             self.summary.read_s += seconds
-            self.in_flight = max(1, min(self.threads, PIXELS_AHEAD * 3 // pixels.size))
             start = time.perf_counter()
             prediction = self.predictor.predict(pixels, confidence="confidence" in self.kinds)
             self.summary.forward_s += time.perf_counter() - start
-        except DsegError as fault:
-            self.summary.failed.append((image.path, fault.problem))
+        except Exception as fault:
+            self.room.give(size)
+            self._fail(image, fault)
             return None
         if prediction.tile is not None and self.predictor.protocol.tile is None:
             self.summary.tiled += 1
-        return pixels, prediction
+        return pixels, prediction, size
 
-    def _written(self, writing: deque[Future[float]]) -> None:
-        self.summary.write_s += writing.popleft().result()
-        self.summary.done += 1
+    def _fail(self, image: ImageFile, fault: Exception) -> None:
+        """List an image that failed; raise what is no fault of the image or of memory."""
+        if is_out_of_memory(fault):
+            fault = memory_error(f"on {image.path}", LESS)
+        elif not isinstance(fault, DsegError):
+            raise fault
+        self.summary.failed.append(Failure(image.path, fault.problem, fault.hint))
 
-    def _write(self, image: ImageFile, pixels: Pixels, prediction: Prediction) -> float:
+    def _written(self, image: ImageFile, writing: Future[float]) -> None:
+        try:
+            self.summary.write_s += writing.result()
+            self.summary.done += 1
+        except Exception as fault:
+            if not is_out_of_memory(fault):
+                raise
+            self._fail(image, fault)
+
+    def _write(self, image: ImageFile, pixels: Pixels, prediction: Prediction, size: int) -> float:
         start = time.perf_counter()
-        for kind in self.kinds:
-            shown, palette = self._render(kind, pixels, prediction)
-            target = self.target(kind, image)
-            if target.suffix == ".jpg":
-                write_jpeg(target, shown)
-            else:
-                write_png(target, shown, palette)
+        try:
+            for kind in self.kinds:
+                shown, palette = self._render(kind, pixels, prediction)
+                target = self.target(kind, image)
+                if target.suffix == ".jpg":
+                    write_jpeg(target, shown)
+                else:
+                    write_png(target, shown, palette)
+        finally:
+            self.room.give(size)
         return time.perf_counter() - start
 
     def _render(

@@ -16,8 +16,9 @@ from dseg.deploy import prepare
 from dseg.errors import DsegError, NotFiniteError
 from dseg.images import Pixels
 from dseg.labels import IGNORE
+from dseg.memory import is_out_of_memory
 from dseg.models import SegModel
-from dseg.predict.devices import find_amp, find_device, is_out_of_memory
+from dseg.predict.devices import find_amp, find_device
 from dseg.predict.resizing import (
     View,
     pieces_of,
@@ -53,8 +54,7 @@ class Predictor:
     The network's own plain protocol by default: for most, normalise, resize the logits bilinearly
     to the image's size, argmax.
 
-    With an input size or an input scale, the scales multiply that: an input scale of 0.5 and the
-    one scale 0.5 are the same protocol. Tiles are tiles of the resized image, which is never made
+    The scales multiply an input size or an input scale. Tiles are tiles of the resized image, which is never made
     whole: their scores are blended at the input size, then resized to the image's size a few rows
     at a time. So are the scores of an image of more than ``WHOLE_PIXELS`` pixels that is small when
     resized. Memory for scores therefore depends on the input size, not on the image size.
@@ -168,8 +168,8 @@ class Predictor:
     def _too_large(self, image: Pixels, tile: Size | None) -> DsegError:
         what = "whole" if tile is None else f"in tiles of {tile[0]}x{tile[1]}"
         return DsegError(
-            f"An image of {image.shape[0]}x{image.shape[1]} does not fit into memory {what}, and "
-            "scores of other tiles could not be compared with those of this protocol.",
+            f"An image of {image.shape[0]}x{image.shape[1]} does not fit into memory {what}; scores "
+            "of other tiles could not be compared.",
             hint="name a --tile or --input-size, which scores record, or another --device.",
         )
 

@@ -17,6 +17,7 @@ from dseg.datasets.stream import Plan
 from dseg.distributed import Group, local_device
 from dseg.errors import DsegError
 from dseg.losses import AffinityFields, SegLoss, make_class_weights
+from dseg.memory import is_out_of_memory, memory_error
 from dseg.models import SegModel, build_model, find_class
 from dseg.nn.backbones.densenet import checkpoint_activations
 from dseg.nn.sync_norm import synchronise_norms
@@ -59,8 +60,45 @@ def run_training(
         stopping: asked after each step whether to save and stop.
 
     Raises:
-        DsegError: unusable data, checkpoint or settings; a loss that is not a number; a full disk.
+        DsegError: unusable data, checkpoint or settings; a loss that is not a number; a full disk;
+            too little memory.
     """
+    try:
+        return _run(settings, conditions, run, group, resume, accept_data, show, progress, stopping)
+    except Exception as fault:
+        if not is_out_of_memory(fault):
+            raise
+        raise _memory_error(settings, conditions) from fault
+
+
+def _memory_error(settings: Settings, conditions: Conditions) -> DsegError:
+    """Return the error of a training that does not fit, with what it was about and takes less."""
+    recipe = settings.recipe
+    height, width = recipe.crop
+    parts = f" in {recipe.accumulate} parts" if recipe.accumulate > 1 else ""
+    less = ["a smaller --batch-size", f"a smaller crop (--set crop={height // 2}x{width // 2})"]
+    if recipe.batch > recipe.accumulate:
+        less.append(f"a batch in more parts (--set accumulate={2 * recipe.accumulate})")
+    if not conditions.checkpoint_activations:
+        less.append("--checkpoint-activations (of dense blocks)")
+    return memory_error(
+        f"while {settings.model} was trained on batches of {recipe.batch} crops of "
+        f"{height}x{width}{parts}, device {conditions.device}",
+        f"use {', '.join(less[:-1])} or {less[-1]}.",
+    )
+
+
+def _run(
+    settings: Settings,
+    conditions: Conditions,
+    run: Path,
+    group: Group,
+    resume: bool,
+    accept_data: bool,
+    show: Show,
+    progress: Progress,
+    stopping: Callable[[], bool],
+) -> Outcome:
     _make_reproducible(settings.deterministic)
     device = find_device(local_device(conditions.device, group))
     amp = find_amp(settings.amp, device)

@@ -1,0 +1,130 @@
+"""What the calls in a pickle of ``torch.save`` would make, counted on stand-ins."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from dseg.checkpoints.limits import EXPANDED, MADE, Keys, LimitError
+
+REBUILD = "torch._utils._rebuild_"
+INDIRECT = "torch._tensor._rebuild_from_type_v2"  # calls its first argument
+SMALL_CALLS = ("torch.Size", "torch.device", "torch.serialization._get_layout")
+ENCODINGS = ("latin1", "latin-1", "ascii", "utf-8", "utf8")
+
+
+class Named:
+    """Stands for a function or class that the pickle names."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Made:
+    """Stands for what a call returns: of a tensor the size, of a dict its entries."""
+
+    __slots__ = ("entries", "numbers", "rare")
+
+    def __init__(self, numbers: int = 0, entries: int = 0, rare: int = 0) -> None:
+        self.numbers, self.entries, self.rare = numbers, entries, rare
+
+
+class Costs:
+    """Counts what calls would make.
+
+    Args:
+        keys: counts the rare keys of the same pickle.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
+        self.expanded = 0
+        self.left = MADE
+
+    def _spend(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise LimitError(f"its calls make more than {MADE >> 20} MiB beside the tensors")
+
+    def call(self, name: str, arguments: object) -> Made | tuple[Any, ...]:
+        """Count what a call would make; return what stands for its result.
+
+        Raises:
+            LimitError: it makes too much, or is none that ``torch.save`` writes.
+        """
+        if type(arguments) is not tuple:
+            raise LimitError("it calls something in an unusual way")
+        if name == INDIRECT:
+            if len(arguments) < 3 or type(arguments[0]) is not Named or arguments[0].name == name:
+                raise LimitError("it calls something in an unusual way")
+            return self.call(arguments[0].name, arguments[2])
+        if name.startswith(REBUILD):
+            return self._rebuild(name.removeprefix(REBUILD), arguments)
+        if name == "torch.Size" and len(arguments) == 1 and isinstance(arguments[0], list | tuple):
+            self.copy(arguments[0])
+            return tuple(arguments[0])
+        if name == "_codecs.encode" and arguments[1:] and arguments[1] not in ENCODINGS:
+            raise LimitError("it encodes text in an unusual way")
+        made = Made()
+        for part in arguments:
+            copied = self.copy(part)
+            made.entries += copied.entries
+            made.rare += copied.rare
+            if not name.startswith("torch."):  # which would make an object of each number
+                self._spend(256 * copied.numbers)
+        if name == "builtins.bytearray" or (name.startswith("torch.") and name not in SMALL_CALLS):
+            if any(type(part) in (list, tuple) for part in arguments):
+                raise LimitError(f"it calls {name[:60]} with a list of values")
+            sizes = [part for part in arguments if type(part) is int]
+            self._spend(8 * math.prod(max(1, size) for size in sizes) if sizes else 0)
+        return made
+
+    def _rebuild(self, kind: str, arguments: tuple[Any, ...]) -> Made:
+        """Count a tensor that is made of a storage, or of another tensor."""
+        source = arguments[0] if arguments and isinstance(arguments[0], Made) else Made()
+        numbers = source.numbers
+        if kind.startswith(("tensor", "qtensor")) and len(arguments) > 2:
+            numbers = self.count_numbers(source, arguments[2])
+        if kind.startswith(("qtensor", "device_tensor")):
+            self._spend(8 * numbers)
+        if kind == "sparse_tensor" and len(arguments) > 1 and type(arguments[1]) is tuple:
+            self._spend(sum(part.numbers for part in arguments[1] if isinstance(part, Made)))
+        for part in arguments[1:]:
+            self.copy(part)
+        return Made(numbers)
+
+    def count_numbers(self, storage: Made, size: object) -> int:
+        """Return the numbers of a tensor of that size; those that repeat are bounded.
+
+        Raises:
+            LimitError: they repeat too often.
+        """
+        if not isinstance(size, tuple | list):
+            raise LimitError("a tensor is described in an unusual way")
+        numbers = math.prod(side for side in size if type(side) is int)
+        if numbers > storage.numbers:
+            self.expanded += numbers
+            if self.expanded > EXPANDED:
+                raise LimitError(f"its tensors repeat their numbers more than {EXPANDED:,} times")
+        return numbers
+
+    def copy(self, value: object) -> Made:
+        """Count what a call copies of an argument: bytes, entries, and keys where they are.
+
+        Raises:
+            LimitError: it is too much.
+        """
+        if isinstance(value, Made):
+            self._spend(64 * value.entries)
+            self.keys.add(value.rare)
+            return value
+        if isinstance(value, str | bytes):
+            self._spend(len(value))
+        if not isinstance(value, list | tuple):
+            return Made()
+        self._spend(64 * len(value))
+        keys = [item[0] if type(item) is list and item else item for item in value]
+        hashable = [key for key in keys if type(key) in (int, float, tuple)]
+        return Made(entries=len(value), rare=sum(self.keys.check(key) for key in hashable))

@@ -1,0 +1,77 @@
+"""Classes that a checkpoint may name beside its tensors, and what is made in their place."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+CORES = ("numpy.core", "numpy._core")
+SYSTEMS = ("Posix", "PurePosix", "Windows", "PureWindows")
+NODES = ("Any", "Boolean", "Bytes", "Float", "Integer", "Path", "String")
+LIGHTNING = ("pytorch_lightning", "lightning.pytorch")
+
+
+class _Skipped:
+    """Stands for a value beside the weights: it is read past, and what it describes never made."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> _Skipped:
+        return object.__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """Forget the value's content."""
+
+
+class _Entries:
+    """Stands for a subclass of dict, of which only the entries are read."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> Any:
+        return OrderedDict()
+
+
+class _Items:
+    """Stands for a sequence, of which only the items are read."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> Any:
+        return []
+
+
+# What training scripts save beside the weights; plain data, of which none is needed.
+SKIPPED = (
+    "argparse.Namespace",
+    *(f"builtins.{name}" for name in ("bool", "dict", "float", "frozenset", "int", "list")),
+    *(f"builtins.{name}" for name in ("bytes", "range", "slice", "str", "tuple")),
+    "datetime.date",
+    "datetime.datetime",
+    "datetime.timedelta",
+    "decimal.Decimal",
+    "numpy.dtype",
+    "numpy.ndarray",
+    *(f"{core}.multiarray.{name}" for core in CORES for name in ("scalar", "_reconstruct")),
+    *(f"{module}.{name}Path" for module in ("pathlib", "pathlib._local") for name in SYSTEMS),
+    "torch.torch_version.TorchVersion",
+    "typing.Any",
+    "omegaconf.base.ContainerMetadata",
+    "omegaconf.base.Metadata",
+    "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig",
+    *(f"omegaconf.nodes.{name}Node" for name in NODES),
+    *(f"{root}.callbacks.model_checkpoint.ModelCheckpoint" for root in LIGHTNING),
+    *(f"{root}.callbacks.early_stopping.EarlyStopping" for root in LIGHTNING),
+)
+ENTRIES = (
+    "addict.addict.Dict",
+    "collections.defaultdict",
+    "easydict.EasyDict",
+    "lightning.fabric.utilities.data.AttributeDict",
+    "lightning_fabric.utilities.data.AttributeDict",
+    *(f"{root}.utilities.parsing.AttributeDict" for root in LIGHTNING),
+    "mmengine.config.config.ConfigDict",
+    "munch.Munch",
+    "yacs.config.CfgNode",
+)
+HARMLESS: list[Any] = [
+    *((_Skipped, name) for name in SKIPPED),
+    *((_Entries, name) for name in ENTRIES),
+    (_Items, "collections.deque"),
+]
+NAMES = frozenset(name for _, name in HARMLESS)
