@@ -54,10 +54,10 @@ class Predictor:
     The network's own plain protocol by default: for most, normalise, resize the logits bilinearly
     to the image's size, argmax.
 
-    The scales multiply an input size or an input scale. Tiles are tiles of the resized image, which is never made
-    whole: their scores are blended at the input size, then resized to the image's size a few rows
-    at a time. So are the scores of an image of more than ``WHOLE_PIXELS`` pixels that is small when
-    resized. Memory for scores therefore depends on the input size, not on the image size.
+    The scales multiply an input size or an input scale. Tiles are tiles of the resized image,
+    which is never made whole: their scores are blended at the input size, then resized to the
+    image's size a few rows at a time, as are those of an image of more than ``WHOLE_PIXELS``
+    pixels that is small when resized. So memory depends on the input size, not on the image's.
 
     Args:
         model: made by ``load_model`` or ``build_model``; put into evaluation mode and copied.
@@ -168,8 +168,8 @@ class Predictor:
     def _too_large(self, image: Pixels, tile: Size | None) -> DsegError:
         what = "whole" if tile is None else f"in tiles of {tile[0]}x{tile[1]}"
         return DsegError(
-            f"An image of {image.shape[0]}x{image.shape[1]} does not fit into memory {what}; scores "
-            "of other tiles could not be compared.",
+            f"An image of {image.shape[0]}x{image.shape[1]} does not fit into memory {what}; "
+            "scores of other tiles could not be compared.",
             hint="name a --tile or --input-size, which scores record, or another --device.",
         )
 
