@@ -1,11 +1,88 @@
-"""The cores that this process may use."""
+"""The cores that this process may use, and how its threads wait for each other."""
 
 from __future__ import annotations
 
+import math
 import os
+import sys
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # how a user may have chosen
+THREADS = "OMP_NUM_THREADS"
 
 
 def count_cores() -> int:
-    """Return the number of cores that this process may use."""
+    """Return the number of cores that this process may use, 1 at least.
+
+    Those that it may run on, and no more than its share of time (cgroup) is worth: a container
+    with 2 of a machine's 64 cores sees all of them.
+    """
+    quota = read_quota(CGROUPS, MEMBERSHIP)
+    return max(1, math.ceil(min(_count_allowed(), quota)))
+
+
+def prepare_threads() -> None:
+    """Let threads that wait give way, and be no more than the cores; before torch is loaded.
+
+    OpenMP's threads spin while they wait for each other. Where other work runs on the machine, a
+    thread that spins takes the core from the one that it waits for. Changes nothing that the user
+    has set in the environment, and nothing once torch is loaded.
+    """
+    if "torch" in sys.modules:
+        return
+    if not any(name in os.environ for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ["KMP_BLOCKTIME"] = "0"  # of LLVM's and Intel's OpenMP
+    if THREADS not in os.environ and count_cores() < _count_allowed():
+        os.environ[THREADS] = str(count_cores())  # torch knows of no share
+
+
+def _count_allowed() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def read_quota(root: Path, membership: Path) -> float:
+    """Return how many cores' time the cgroups of this process allow, infinity without a limit.
+
+    Args:
+        root: where cgroups are mounted, of version 2 or 1.
+        membership: the lines ``id:controllers:path`` of this process.
+    """
+    quota = math.inf
+    for line in _read(membership).splitlines():
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        base = root / controllers if controllers else root
+        for folder in _upwards(base, path):
+            quota = min(quota, _quota_of(folder))
+        if controllers:
+            quota = min(quota, _quota_of(root / "cpu"))
+    return min(quota, _quota_of(root))
+
+
+def _upwards(base: Path, path: str) -> list[Path]:
+    """Return the folder of a cgroup and those around it, whose limits hold too."""
+    parts = [part for part in path.split("/") if part not in ("", "..")]
+    return [base.joinpath(*parts[:end]) for end in range(len(parts), -1, -1)]
+
+
+def _quota_of(folder: Path) -> float:
+    limit = _read(folder / "cpu.max").split()  # version 2: quota and period in microseconds
+    if not limit:
+        limit = [_read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+    try:
+        quota, period = (int(text) for text in limit)
+    except ValueError:  # no limit ("max"), or no such file
+        return math.inf
+    return quota / period if quota > 0 and period > 0 else math.inf
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

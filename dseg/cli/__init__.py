@@ -28,6 +28,7 @@ from dseg.cli.scenes import scenes
 from dseg.cli.streams import Streams
 from dseg.cli.train import train
 from dseg.cli.transfer_labels import transfer_labels
+from dseg.cores import prepare_threads
 from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, EXIT_USAGE, DsegError
 from dseg.memory import is_out_of_memory
 
@@ -121,6 +122,7 @@ def main() -> None:
     # Of a file's metadata, mostly; a file that cannot be read is told in our own words.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     keep_freed_memory()
+    prepare_threads()
 
 
 for _command in (

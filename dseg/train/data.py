@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from dseg.cores import count_cores
 from dseg.datasets import check_dataset, class_weights, join_datasets, load_dataset
 from dseg.datasets.base import Dataset
 from dseg.datasets.cache import DeviceCache, RamCache, load_device_batches
@@ -182,7 +182,7 @@ def make_batches(
             cache = DeviceCache(dataset, trainer.device, advance)
         return load_device_batches(stream, plan, cache)
     cuda = trainer.device.type == "cuda"
-    cores = group.share_of(os.cpu_count() or 1)
+    cores = group.share_of(count_cores())
     workers = conditions.workers
     if workers is None:
         workers = min(8, cores) if cuda else min(1, cores - 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,6 +15,7 @@ import numpy as np
 from cityscapesscripts.helpers.labels import labels as cityscapes_table
 from PIL import Image
 
+from dseg.cores import count_cores
 from dseg.datasets.scenes.compose import check_numbers, draw_scene
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.files import written_whole
@@ -92,7 +92,7 @@ def write_scenes(
     _check_recipe(out, size, seed)
     for _ in range(count - len(missing)):
         _count(advance)
-    for _ in _drawn(out, split, seed, missing, size, workers or os.cpu_count() or 1):
+    for _ in _drawn(out, split, seed, missing, size, workers or count_cores()):
         _count(advance)
     return len(missing)
 
