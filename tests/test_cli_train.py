@@ -297,7 +297,9 @@ def test_an_image_broken_in_its_middle_ends_the_run_with_its_name(camvid):
     refused(result, 1, "camvid/train/5.png cannot be decoded", "--on-bad-data skip.")
     assert [row["step"] for row in read_rows("train")] == [1]
     Path("camvid/train/5.png").write_bytes(whole)
-    assert train(*CAMVID, *words, "--resume").exit_code == 0
+    again = train(*CAMVID, *words, "--resume")
+    assert again.exit_code == 3 and "images or their masks differ" in again.stderr
+    assert train(*CAMVID, *words, "--resume", "--accept-data").exit_code == 0
     assert [row["step"] for row in read_rows("train")] == [1, 2, 3]
 
 
