@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import progress, say, show_table
+from dseg.cli.console import plain, progress, say, show_table
 from dseg.cli.params import FILE, FOLDER, json_option, quiet_option, workers_option, write_json
 from dseg.errors import EXIT_FAILED_INPUTS
 
@@ -121,7 +121,7 @@ def _show(report: DataReport, weights: str | None) -> None:
         show_table("", columns, _make_rows(report, weights))
     for fault in report.faults:
         for line in _say_fault(fault):
-            click.echo("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+            click.echo(plain(line))
 
 
 def _make_facts(report: DataReport) -> list[tuple[str, str]]:

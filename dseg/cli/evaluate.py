@@ -201,8 +201,8 @@ def _predicting(
     options: Options, task: Task, group: Group
 ) -> Iterator[tuple[dict[str, Any], Settings, Predictor]]:
     """Load the network; give how the engines read its predictions, its settings and itself."""
+    from dseg.cores import count_cores
     from dseg.evaluate import predictions_of, refuse_other_classes
-    from dseg.evaluate.counting import count_cores
     from dseg.labels import find_label_space
 
     predictor, settings = options.network.load(group)

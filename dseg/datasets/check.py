@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dseg.cores import count_cores
 from dseg.datasets.base import UNKNOWN, Dataset, Sample
 from dseg.datasets.cityscapes import LABEL_IDS
 from dseg.datasets.counting import Counted, count_sample
@@ -56,7 +56,7 @@ def check_dataset(
             "no image", str(path), f"{path} has no image.", "add it, or remove the mask.", "warning"
         )
     count = partial(count_sample, decode_image=decode_images)
-    for sample, counted in _in_order(dataset.samples, count, workers or os.cpu_count() or 1):
+    for sample, counted in _in_order(dataset.samples, count, workers or count_cores()):
         tally.add(sample, counted)
         advance()
     return tally.report(len(unlabelled), len(orphans))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dseg.cores import count_cores
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.evaluate.benchmark import CATEGORIES, NAMES, NUM_LABELS, PREDICTIONS, ROWS, SCORED, TRUTH
@@ -21,7 +22,6 @@ from dseg.evaluate.confusion import Counts, Ids, join_runs, joint_counts, mean_o
 from dseg.evaluate.counting import (
     Reading,
     checked_counts,
-    count_cores,
     map_in_order,
     read_ids,
     read_pair,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg.cores import count_cores
 from dseg.errors import DsegError
 from dseg.evaluate.confusion import (
     FORBIDDEN,
@@ -215,9 +215,3 @@ def map_in_order(
             yield waiting.popleft().result()
     finally:  # after a fault the caller does not wait for what is under way
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def count_cores() -> int:
-    """Return the number of cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

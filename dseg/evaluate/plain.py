@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dseg.cores import count_cores
 from dseg.distributed import Group
 from dseg.evaluate.confusion import (
     VALUES,
@@ -27,7 +28,6 @@ from dseg.evaluate.confusion import (
 from dseg.evaluate.counting import (
     Reading,
     checked_counts,
-    count_cores,
     make_places,
     map_in_order,
     read_ids,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from dseg.cores import count_cores
 from dseg.errors import DsegError
 from dseg.images import MaskFile, Pixels, read_mask_file, write_png
 from dseg.labels import IGNORE, LabelSpace
@@ -188,7 +188,7 @@ def _in_order(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int | None
 ) -> Iterator[Result]:
     """Map over threads, in order, with at most three items a thread in memory."""
-    threads = workers or _cores()
+    threads = workers or count_cores()
     pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[Result]] = deque()
     try:
@@ -200,10 +200,3 @@ def _in_order(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
