@@ -11,6 +11,9 @@ CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # how a user may have chosen
 THREADS = "OMP_NUM_THREADS"
+CHOSEN = (THREADS, "MKL_NUM_THREADS")
+
+_ours = False  # whether the number of threads is left to us
 
 
 def count_cores() -> int:
@@ -30,13 +33,20 @@ def prepare_threads() -> None:
     thread that spins takes the core from the one that it waits for. Changes nothing that the user
     has set in the environment, and nothing once torch is loaded.
     """
+    global _ours
     if "torch" in sys.modules:
         return
+    _ours = not any(name in os.environ for name in CHOSEN)
     if not any(name in os.environ for name in WAITING):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ["KMP_BLOCKTIME"] = "0"  # of LLVM's and Intel's OpenMP
-    if THREADS not in os.environ and count_cores() < _count_allowed():
+    if _ours and count_cores() < _count_allowed():
         os.environ[THREADS] = str(count_cores())  # torch knows of no share
+
+
+def is_choice_ours() -> bool:
+    """Tell whether ``prepare_threads`` has found that the user chose no number of threads."""
+    return _ours
 
 
 def _count_allowed() -> int:

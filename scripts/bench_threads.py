@@ -33,13 +33,20 @@ CASES = {  # number of images, height, width
     "medium": (20, 512, 1024),
     "large": (1, 1024, 2048),
 }
+BUSY = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:  # and no longer, however this process ends
+    for _ in range(1_000_000):
+        pass
+"""
 USERS_OWN = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 @contextmanager
 def beside_other_work(busy: bool) -> Iterator[None]:
     """Keep every core busy meanwhile, if asked to."""
-    words = (sys.executable, "-c", "while True: pass")
+    words = (sys.executable, "-c", BUSY)
     others = [subprocess.Popen(words) for _ in range(count_cores() if busy else 0)]
     try:
         yield

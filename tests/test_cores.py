@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from dseg import cores
 from dseg.cores import count_cores, prepare_threads, read_quota
+from dseg.predict.threads import find_threads, use_threads
+from dseg.protocol import Protocol
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -106,10 +109,45 @@ def test_what_is_set_before_torch_is_loaded(
     expected: dict[str, str],
 ) -> None:
     use(monkeypatch, tmp_path, 64, limit)
+    monkeypatch.setattr(cores, "_ours", False)
     monkeypatch.setattr(os, "environ", dict(given))
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     prepare_threads()
     assert {name: os.environ[name] for name in NAMES if name in os.environ} == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "fields", "expected"),
+    [
+        ((64, 96), {}, 1),
+        ((128, 256), {}, 1),
+        ((128, 257), {}, 4),
+        ((64, 96), {"scales": (1.0, 3.0)}, 4),
+        ((1024, 2048), {"input_size": (64, 64)}, 1),
+    ],
+)
+def test_a_small_view_is_computed_by_one_thread(size, fields, expected) -> None:
+    assert find_threads(size, Protocol(**fields), 4) == expected
+
+
+@pytest.mark.parametrize(("ours", "expected"), [(True, 1), (False, 2)])
+def test_the_users_choice_of_threads_stays(monkeypatch, ours: bool, expected: int) -> None:
+    torch.set_num_threads(2)
+    monkeypatch.setattr(cores, "_ours", ours)
+    use_threads(1)
+    assert torch.get_num_threads() == expected
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
+def test_threads_named_in_the_environment_are_a_choice(monkeypatch, name: str) -> None:
+    monkeypatch.setattr(cores, "_ours", False)
+    monkeypatch.setattr(os, "environ", {name: "2"})
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    prepare_threads()
+    assert not cores.is_choice_ours()
+    monkeypatch.setattr(os, "environ", {})
+    prepare_threads()
+    assert cores.is_choice_ours()
 
 
 def test_nothing_is_set_once_torch_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from dseg.cores import count_cores
 from dseg.distributed import Group
@@ -24,6 +25,7 @@ from dseg.predict.predictor import Prediction, Predictor
 from dseg.predict.record import Settings, claimed_folder
 from dseg.predict.room import Room, Threads
 from dseg.predict.sources import ImageFile
+from dseg.predict.threads import find_threads, use_threads
 from dseg.render import render_overlay
 
 THREADS = 8  # at most, one a core, that read, and as many that write
@@ -155,6 +157,7 @@ class _Run:
         self.max_pixels = max_pixels
         self.overlay_format = overlay_format
         self.threads = threads
+        self.computing = torch.get_num_threads()
         self.room = Room(PIXELS_AHEAD)
         self.summary = Summary()
         self._noting = Lock()
@@ -184,6 +187,7 @@ class _Run:
                 while writing:
                     self._written(*writing.popleft())
             finally:
+                use_threads(self.computing)
                 self.room.close()
                 readers.shutdown(cancel_futures=True)
 
@@ -234,6 +238,8 @@ class _Run:
             pixels, size, seconds = reading.result()
             self.summary.read_s += seconds
             start = time.perf_counter()
+            height, width = pixels.shape[:2]
+            use_threads(find_threads((height, width), self.predictor.protocol, self.computing))
             prediction = self.predictor.predict(pixels, confidence="confidence" in self.kinds)
             self.summary.forward_s += time.perf_counter() - start
         except Exception as fault:
