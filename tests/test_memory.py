@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from cli_runs import refused, run, save_noise, written
+from PIL import ImageFile
 from tiny_data import make_camvid
 
 import dseg
@@ -117,7 +118,7 @@ def test_a_shortage_while_decoding_names_the_file(here, monkeypatch):
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(images.Image.Image, "convert", fail)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
     with pytest.raises(DsegError, match=r"Memory ran out while a\.png was decoded\."):
         images.read_image(Path("a.png"))
 
