@@ -101,9 +101,8 @@ def predict_images(
     """
     group = group or Group()
     with ExitStack() as claim:
-        if group.main:
-            claim.enter_context(claimed_folder(out, settings, images, overwrite=overwrite))
-        group.barrier()
+        claimed = claimed_folder(out, settings, images, overwrite=overwrite)
+        group.from_main(lambda: claim.enter_context(claimed))
         threads = min(THREADS, group.share_of(count_cores()))
         run = _Run(predictor, out, kinds, max_pixels, overlay_format, threads)
         start = time.perf_counter()
