@@ -102,13 +102,13 @@ MANY = b"".join(text(f"k{i}") + tensor() for i in range(TENSORS + 1))
 COPIES = text("x" * 300_000) + b"q\2(" + call("_codecs.encode", b"h\2", text("latin1")) * 1_000
 DECLARED = "not a whole checkpoint: its tensors are declared larger than the whole file"
 RARE = "was refused: more than 2,000 keys are neither text nor small integers"
-REPEATED = "was refused: its tensors repeat their numbers more than 16,777,216 times"
+REPEATED = "was refused: its tensors repeat their numbers more than 134,217,728 times"
 MADE = "was refused: its calls make more than 256 MiB beside the tensors"
 
 PICKLES: dict[str, tuple[bytes, str]] = {
     "declared storage": (content(A, tensor(HUGE)), DECLARED),
     "stride 0": (content(A, tensor(4, HUGE, stride=0)), REPEATED),
-    "stride 0, many": (content(*[A, tensor(4, 10_000_000, stride=0)] * 2), REPEATED),
+    "stride 0, many": (content(*[A, tensor(4, 100_000_000, stride=0)] * 2), REPEATED),
     "stride 0, sparse": (
         content(A, call("torch._utils._rebuild_sparse_tensor", b"N(", tensor(4, HUGE), b"t")),
         REPEATED,

@@ -19,7 +19,11 @@ from dseg.models import build_model
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the processes of the tests, which a shell's background job would ignore."""
+    """Compute with one thread, in fixtures of whole files too; let Ctrl-C reach the processes.
+
+    A shell's background job would ignore it.
+    """
+    torch.set_num_threads(1)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -93,7 +93,9 @@ class RunFolder:
             "changes": [*(read_changes(self.run) if step else []), *self.changes],
             "conditions": asdict(self.conditions),
         }
-        write_settings(self.run, self.settings, facts)
+        finished = step >= self.rhythm.steps and validated_at == step
+        if not finished or self.changes:
+            write_settings(self.run, self.settings, facts)
         self.metrics.cut_after(step, validated_at)
 
     def row(self, row: dict[str, Any]) -> None:
