@@ -109,10 +109,10 @@ CASES = {
     "fastscnn": Case("fastscnn_fastseg", IMAGENET, with_corners),
     "espnet_fastseg": Case("espnet_fastseg", IMAGENET, without_corners),
     "espnet_c_fastseg": Case("espnetc_fastseg", IMAGENET, without_corners),
-    "gald_r50": Case("gald_r50_gald", CAFFE, with_corners, SMALL),
+    "gald_r50": Case("gald_r50_gald", CAFFE, with_corners, SMALL, slow=True),
     "dgcnet_r50": Case("dgcnet_r50_gald", IMAGENET, with_corners, SMALL, slow=True),
     "pspnet_r50_gald": Case("pspnet_r50_gald", CAFFE, with_corners, SMALL, slow=True),
-    "danet_r50": Case("danet_r50_danet", IMAGENET, with_corners, SMALL),
+    "danet_r50": Case("danet_r50_danet", IMAGENET, with_corners, SMALL, slow=True),
     "danet_r50_tramac": Case("danet_r50_tramac", IMAGENET, with_corners, SMALL, slow=True),
     "ccnet_r50": Case("ccnet_r50_ccnet", CAFFE, with_corners, SMALL, inplace_abn=True),
     "ocnet_base_r50": Case(

@@ -22,6 +22,7 @@ FILE = "mobilenet_v2-b0353104.pth"
 URL = f"https://download.pytorch.org/models/{FILE}"
 
 
+@pytest.mark.slow
 def test_a_file_of_another_depth_is_refused_and_named(tmp_path: Path) -> None:
     model = build_model("denseaspp121")
     before = copy.deepcopy(model.state_dict())

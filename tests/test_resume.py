@@ -103,7 +103,7 @@ def kill_often(
     check_same(run, reference.run)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_run_killed_at_ten_random_moments_ends_with_the_same_bytes(
     nursery: Nursery, reference: Reference, tmp_path: Path, workers: int
 ):
@@ -196,6 +196,7 @@ def test_a_run_told_to_stop_saves_and_goes_on_to_the_same_bytes(
     check_same(run, reference.run)
 
 
+@pytest.mark.slow
 def test_the_command_told_to_stop_goes_on_to_the_same_bytes(reference: Reference, tmp_path: Path):
     run, said = tmp_path / "run", tmp_path / "said.txt"
     child = start_command(*reference.begin(run), "-j", 1, said=said)

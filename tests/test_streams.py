@@ -80,8 +80,8 @@ def test_a_table_is_the_same_without_standard_error() -> None:
 @pytest.mark.parametrize(
     "to",
     [
-        "2>&-",
-        ">&- 2>&-",
+        pytest.param("2>&-", marks=pytest.mark.slow),
+        pytest.param(">&- 2>&-", marks=pytest.mark.slow),
         "<&- >&- 2>&-",
         "2>&1 | true",
         pytest.param("2>/dev/full", marks=needs_full),
