@@ -94,6 +94,8 @@ def _is_at(path: Path, handle: int) -> bool:
 
 
 def _release(path: Path, handle: int) -> None:
+    if handle not in _descriptors:  # in a forked process, which holds nothing
+        return
     with suppress(OSError):  # Windows removes no file that is open
         path.unlink()
     _descriptors.discard(handle)
