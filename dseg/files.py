@@ -44,16 +44,21 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as fault:
-        blocked = isinstance(fault, (FileExistsError, NotADirectoryError))
-        reason = "a file lies where its folder should be" if blocked else fault.strerror or fault
-        raise DsegError(
-            f"{path} cannot be written: {reason}.",
-            hint="make room, or name a place that you may write to.",
-            exit_code=EXIT_FAILED_INPUTS,
-        ) from fault
+        raise unwritable_error(path, fault) from fault
     finally:
         with suppress(OSError):  # below a file or on a read-only disk there is nothing to remove
             part.unlink(missing_ok=True)
+
+
+def unwritable_error(path: Path, fault: OSError) -> DsegError:
+    """Return the error for a file or folder that cannot be written."""
+    blocked = isinstance(fault, (FileExistsError, NotADirectoryError))
+    reason = "a file lies where its folder should be" if blocked else fault.strerror or fault
+    return DsegError(
+        f"{path} cannot be written: {reason}.",
+        hint="make room, or name a place that you may write to.",
+        exit_code=EXIT_FAILED_INPUTS,
+    )
 
 
 def _remove_stale(folder: Path) -> None:

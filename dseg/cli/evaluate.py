@@ -265,7 +265,7 @@ def _score_officially(
 
 
 def _say_no_iiou(options: Options, scores: CityscapesScores | ClassScores, task: Task) -> None:
-    """Say why there is no iIoU though it was wanted, or that some instances are not there."""
+    """Report why iIoU is missing, or which instance files cannot hold instances."""
     from dseg.evaluate import CityscapesScores, find_shallow_instances
 
     if not isinstance(scores, CityscapesScores) or not scores.instances:

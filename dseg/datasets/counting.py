@@ -183,7 +183,9 @@ def _count_colors(counted: Counted, path: Path, mask: MaskFile, encoding: Encodi
         return
     if mask.values.ndim == 2 and mask.palette is None:
         values = ", ".join(str(color[0]) for color, _ in wrong[:SHOWN_AT_MOST])
-        problem = f"{path} has one channel, and its values {values} are no class's shade of grey."
+        problem = (
+            f"{path} has one channel, and {values} among its values are not the shade of any class."
+        )
         hint = "if the masks hold ids, leave mask_colors out of the class file."
         _remark(counted, "ids", path, problem, hint)
         return

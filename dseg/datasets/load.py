@@ -181,7 +181,7 @@ def _other_masks(name: str, root: Path) -> str:
     there = [path.name for path in islice(walk_files(root), LOOKED_AT_MOST)]
     if any("_labellevel" in file or "_labelcsTrainIds" in file for file in there):
         return (
-            "IDD's level ids are no Cityscapes ids: make csTrainId masks with its tools, and name "
+            "IDD's level ids are not Cityscapes ids: make csTrainId masks with its tools, and name "
             "them in a class file (--dataset folder, mask_suffix)."
         )
     if any("_foggy" in file or "_rain" in file for file in there):

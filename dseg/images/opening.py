@@ -25,7 +25,7 @@ SUFFIXES = (
     *([".avif"] if HAS_AVIF else []),
     *(HEIF_SUFFIXES if HAS_HEIF else []),
 )
-# what else pictures are stored in, and films: named where they lie among images
+# other image and video formats: counted and named where they lie among images
 UNREAD = frozenset(
     {
         *(".avif", *HEIF_SUFFIXES, ".gif", ".jp2", ".j2k", ".jpx", ".jpf", ".jxl", ".jfif", ".jpe"),
@@ -124,7 +124,7 @@ def refuse_large(path: Path, image: Image.Image, max_pixels: int) -> None:
 
 
 def decoding_error(path: Path, fault: Exception) -> DsegError:
-    """Return what a person is to be told of a file that could not be decoded."""
+    """Return the error for a file that could not be decoded."""
     if isinstance(fault, FileNotFoundError):
         return DsegError(f"{path} does not exist.", hint="check the spelling of the path.")
     if isinstance(fault, PermissionError):

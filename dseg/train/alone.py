@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dseg.distributed import Group
-from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.errors import DsegError
+from dseg.files import unwritable_error
 from dseg.locks import LockedError, locked
 
 LOCK = ".dseg-train.lock"
@@ -35,7 +36,7 @@ def run_held(run: Path, group: Group, remark: Callable[[str], None]) -> Iterator
                 raise _taken(run, fault.holder) from None
             except OSError as fault:
                 if fault.errno not in NO_LOCKS:
-                    raise _unwritable(run, fault) from fault
+                    raise unwritable_error(run, fault) from fault
                 remark(
                     f"WARNING: {run} cannot be locked ({fault.strerror}); start no other training "
                     "there meanwhile."
@@ -47,14 +48,4 @@ def _taken(run: Path, holder: str) -> DsegError:
     return DsegError(
         f"Another dseg train is at work in {run}{f' ({holder})' if holder else ''}.",
         hint="wait until it has ended, or name another --out.",
-    )
-
-
-def _unwritable(run: Path, fault: OSError) -> DsegError:
-    blocked = isinstance(fault, (FileExistsError, NotADirectoryError))
-    reason = "a file lies where its folder should be" if blocked else fault.strerror or fault
-    return DsegError(
-        f"{run} cannot be written: {reason}.",
-        hint="make room, or name a place that you may write to.",
-        exit_code=EXIT_FAILED_INPUTS,
     )

@@ -24,7 +24,7 @@ from dseg.models import Normaliser, SegModel, SegOutput
 from dseg.recipes import Recipe
 from dseg.train.finite import has_finite_weights, refuse_step
 from dseg.train.optimize import MeanWeights, find_lr, make_optimizer, set_lr, share_gradients
-from dseg.train.restore import load_opponents, load_optimizer, load_weights
+from dseg.train.restore import load_adversarial, load_optimizer, load_weights
 from dseg.train.rhythm import Listener, Outcome, Rhythm
 from dseg.train.validate import validate
 
@@ -290,7 +290,7 @@ class Trainer:
         load_weights(self.model, state["model"])
         load_optimizer(self.optimizer, state["optimizer"], begun=self.step > 0)
         self.scaler.load_state_dict(state["scaler"])
-        load_opponents(self.opponents, state.get("opponents", ()))
+        load_adversarial(self.opponents, state.get("opponents", ()))
         if self.mean is not None:
             load_weights(self.mean.model, state["mean"])
 

@@ -124,13 +124,13 @@ def _check_moments(moments: dict[str, Any], parameter: Tensor) -> None:
             raise ValueError(f"its optimizer's {name} has numbers that are not finite")
 
 
-def load_opponents(opponents: Sequence[Tensor], saved: Any) -> None:
+def load_adversarial(parameters: Sequence[Tensor], saved: Any) -> None:
     """Take up the parameters of the loss, if there are any."""
-    if not isinstance(saved, (list, tuple)) or len(saved) != len(opponents):
+    if not isinstance(saved, (list, tuple)) or len(saved) != len(parameters):
         raise ValueError("it has another number of parameters of the loss")
-    for opponent, kept in zip(opponents, saved, strict=True):
-        if not isinstance(kept, Tensor) or kept.shape != opponent.shape:
+    for parameter, kept in zip(parameters, saved, strict=True):
+        if not isinstance(kept, Tensor) or kept.shape != parameter.shape:
             raise ValueError("it has parameters of another loss")
         if not bool(torch.isfinite(kept).all()):
             raise ValueError("it has parameters of the loss that are not finite")
-        opponent.data.copy_(kept)
+        parameter.data.copy_(kept)
