@@ -174,13 +174,13 @@ def _find(
 ) -> tuple[list[ImageFile], Counter[str]]:
     """Find the images that the user names, and count the files of formats that are not read."""
     from dseg.predict import find_images
-    from dseg.predict.sources import count_unread
 
     named = [*_from_stdin(sources), *([img_dir] if img_dir is not None else [])]
     if not named:
         raise DsegError("No image is named.", hint="name a folder: --img-dir DIR, or a SOURCE.")
     _keep_apart(named, out)
-    return find_images(named, leave_out=out), count_unread(named, leave_out=out)
+    unread: Counter[str] = Counter()
+    return find_images(named, leave_out=out, unread=unread), unread
 
 
 def _from_stdin(sources: tuple[str, ...]) -> list[str | Path]:

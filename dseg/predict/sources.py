@@ -24,7 +24,12 @@ class ImageFile(NamedTuple):
     name: Path
 
 
-def find_images(sources: Iterable[str | Path], *, leave_out: Path | None = None) -> list[ImageFile]:
+def find_images(
+    sources: Iterable[str | Path],
+    *,
+    leave_out: Path | None = None,
+    unread: Counter[str] | None = None,
+) -> list[ImageFile]:
     """Find all images of folders (any depth, links followed), files and patterns, sorted.
 
     Results keep the tree below the folder that was named. Where two images would write the same
@@ -35,19 +40,24 @@ def find_images(sources: Iterable[str | Path], *, leave_out: Path | None = None)
         sources: folders, files, or patterns such as ``frames/**/*.png``.
         leave_out: the folder of the results, which are no images to label; neither are those
             of other runs, known by their record.
+        unread: takes the number of files of each suffix, such as ``{".gif": 2}``, that are images
+            or videos of a format that is not read.
 
     Raises:
         DsegError: a source does not exist, or there is no image in all of them.
     """
-    sources, skip = list(sources), _results_of(leave_out)
+    sources, unread = list(sources), Counter() if unread is None else unread
+    skip = (
+        {os.path.realpath(leave_out / kind) for kind in KINDS} if leave_out is not None else set()
+    )
     real = cache(os.path.realpath)
     found: dict[Path, tuple[Path, Path]] = {}  # each file once, with the folder of its name
     for source in sources:
-        for path, base in _expand(source, skip):
+        for path, base in _expand(source, skip, unread):
             found.setdefault(Path(real(path.parent), path.name), (path, base))
     if not found:
         looked = " ".join(repr(str(source)) for source in sources)
-        others = describe_unread(count_unread(sources, leave_out=leave_out))
+        others = describe_unread(unread)
         raise DsegError(
             f"No image in {looked}{f'; not read: {others}' if others else ''}.",
             hint=f"looked at any depth for: {' '.join('*' + s for s in SUFFIXES)} (any case).",
@@ -57,39 +67,17 @@ def find_images(sources: Iterable[str | Path], *, leave_out: Path | None = None)
     return sorted(ImageFile(path, name) for path, name in zip(paths, names, strict=True))
 
 
-def count_unread(sources: Iterable[str | Path], *, leave_out: Path | None = None) -> Counter[str]:
-    """Count the files of folders that are pictures or films of a format that is not read.
-
-    Args:
-        sources, leave_out: as for ``find_images``.
-
-    Returns:
-        The files of each suffix, such as ``{".gif": 2}``.
-    """
-    skip = _results_of(leave_out)
-    found = (
-        file.suffix.lower()
-        for source in sources
-        if Path(source).is_dir()
-        for file in _walk(Path(source), skip, tuple(UNREAD))
-    )
-    return Counter(suffix for suffix in found if suffix in UNREAD)
-
-
 def describe_unread(unread: Counter[str]) -> str:
-    """Return what ``count_unread`` found, in words, and what helps; "" for nothing."""
+    """Return the files of formats that are not read, in words, and what helps; "" for none."""
     shown = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common())
     if any(suffix in unread for suffix in (".heic", ".heif", ".hif")):
         shown += " (HEIC is read with: pip install 'dseg[heic]')"
     return shown
 
 
-def _results_of(out: Path | None) -> set[str]:
-    """Return the folders that results of a run are written to."""
-    return {os.path.realpath(out / kind) for kind in KINDS} if out is not None else set()
-
-
-def _expand(source: str | Path, skip: set[str]) -> Iterator[tuple[Path, Path]]:
+def _expand(
+    source: str | Path, skip: set[str], unread: Counter[str]
+) -> Iterator[tuple[Path, Path]]:
     """Yield the files that a source stands for, each with the folder that its name starts from."""
     path = Path(source)
     try:
@@ -99,21 +87,21 @@ def _expand(source: str | Path, skip: set[str]) -> Iterator[tuple[Path, Path]]:
             f"{source} may not be read: {fault.strerror}.", hint="check who owns its folder."
         ) from fault
     if is_folder:
-        yield from ((file, path) for file in _walk(path, skip))
+        yield from ((file, path) for file in _walk(path, skip, unread))
     elif is_file:
         yield path, path.parent
     elif glob.has_magic(str(source)):
-        yield from _match(str(source), skip)
+        yield from _match(str(source), skip, unread)
     else:
         raise DsegError(f"{source} does not exist.", hint="check the spelling of the path.")
 
 
-def _match(pattern: str, skip: set[str]) -> Iterator[tuple[Path, Path]]:
+def _match(pattern: str, skip: set[str], unread: Counter[str]) -> Iterator[tuple[Path, Path]]:
     """Yield the images that a pattern matches, and those in the folders that it matches."""
     base = Path(*_before_magic(Path(pattern).parts))
     for match in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207 (absolute)
         if match.is_dir():
-            yield from ((file, base) for file in _walk(match, skip))
+            yield from ((file, base) for file in _walk(match, skip, unread))
         elif match.suffix.lower() in SUFFIXES and not _is_result(match, base, skip):
             yield match, base
 
@@ -138,7 +126,7 @@ def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
     return False
 
 
-def _walk(top: Path, skip: set[str], suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Path]:
+def _walk(top: Path, skip: set[str], unread: Counter[str]) -> Iterator[Path]:
     """Yield the images below a folder; hidden entries are not looked at, no folder twice.
 
     A folder below it that may not be read is yielded too, so that it is listed among the failed.
@@ -156,8 +144,13 @@ def _walk(top: Path, skip: set[str], suffixes: tuple[str, ...] = SUFFIXES) -> It
             name for name in subfolders if not name.startswith(".") and name not in results
         )
         for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(suffixes):
+            suffix = Path(name).suffix.lower()
+            if name.startswith("."):
+                continue
+            if suffix in SUFFIXES:
                 yield Path(folder, name)
+            elif suffix in UNREAD:
+                unread[suffix] += 1
     for fault in blocked:
         if Path(fault.filename) == top:
             raise DsegError(
