@@ -44,7 +44,7 @@ def weigh_borders(ids: Tensor) -> Tensor:
     borders = find_borders(ids)
     weights = torch.ones(ids.shape, device=ids.device)
     for radius, weight in reversed(BORDER_WEIGHTS):
-        weights[widen(borders, radius)] = weight
+        weights = torch.where(widen(borders, radius), weight, weights)
     return weights
 
 

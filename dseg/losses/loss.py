@@ -59,7 +59,7 @@ class SegLoss:
         if self.class_weights is None:
             return (target != IGNORE).sum(dtype=precise)
         table = F.pad(self.class_weights.to(precise), (0, 256 - len(self.class_weights)))
-        return (torch.bincount(target.flatten(), minlength=256) * table).sum()
+        return table.index_select(0, target.flatten().int()).sum()
 
     def __call__(self, output: SegOutput, target: Tensor, total: Tensor) -> Tensor:
         """Return the part of a batch's loss that these images make.
@@ -107,11 +107,11 @@ class SegLoss:
             plain = F.cross_entropy(logits, ids, ignore_index=IGNORE, reduction="none")
             doubt = -torch.expm1(-plain)  # 1 - p
             total = (focus * doubt.clamp(min=1e-7) ** FOCUS * loss).sum()
-        scored = ids != IGNORE
         if weights is None:
-            weight = scored.sum()
+            weight = (ids != IGNORE).sum()
         else:
-            weight = weights[ids.clamp(max=len(weights) - 1)][scored].sum()
+            table = F.pad(weights, (0, 256 - len(weights)))
+            weight = table.index_select(0, ids.flatten().int()).sum()
         return total / weight.clamp(min=1e-12)
 
 
@@ -133,12 +133,15 @@ def find_hard(logits: Tensor, ids: Tensor, threshold: float, keep: float) -> Ten
         least = int(keep * ids.numel() if keep < 1 else keep)
         loss = F.cross_entropy(logits, ids, ignore_index=IGNORE, reduction="none")
         probability = torch.exp(-loss)
+        probability = torch.where(scored, probability, 2.0)  # ignored pixels come last
+        limit = torch.full((), threshold, device=ids.device)
         if least > 0:
-            found = probability[scored]
-            if found.numel() <= least:
-                return ids
-            threshold = max(threshold, float(found.kthvalue(least).values))
-        return torch.where(scored & (probability <= threshold), ids, IGNORE)
+            # kthvalue has no deterministic algorithm on CUDA
+            lowest = probability.flatten().topk(
+                min(least, ids.numel()), largest=False, sorted=False
+            )
+            limit = lowest.values.max().clamp(min=threshold)
+        return torch.where(scored & (probability <= limit), ids, IGNORE)
 
 
 def make_class_weights(weights: Sequence[float], device: torch.device) -> Tensor | None:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dseg.nn.conv import norm_relu_conv
+from dseg.nn.deterministic import adaptive_avg_pool2d
 from dseg.nn.fuse import resize_like
 
 ROWS = (8, 4, 2)  # of the grids
@@ -72,7 +72,7 @@ class SpatialPyramidPooling(nn.Module):
         maps = [x]
         for rows, level in zip(ROWS, self.levels, strict=True):
             columns = max(1, round(rows * width / height))
-            cells = level(F.adaptive_avg_pool2d(x, (rows, columns)))
+            cells = level(adaptive_avg_pool2d(x, (rows, columns)))
             maps.append(resize_like(cells, x, self.align_corners))
         out: Tensor = self.fuse(torch.cat(maps, 1))
         return out

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dseg.nn.conv import conv_norm_act
+from dseg.nn.deterministic import adaptive_avg_pool2d
 from dseg.nn.fuse import resize_like
 
 SIZES = (1, 2, 3, 6)  # of the paper's four levels
@@ -65,7 +65,7 @@ class PoolingPyramid(nn.Module):
         """Map (N, in_channels, h, w) to (N, out_channels, h, w), levels in the order of sizes."""
         maps = [] if self.input_last else [x]
         for size, level in zip(self.sizes, self.children(), strict=True):
-            maps.append(resize_like(level(F.adaptive_avg_pool2d(x, size)), x, True))
+            maps.append(resize_like(level(adaptive_avg_pool2d(x, size)), x, True))
         return torch.cat([*maps, x] if self.input_last else maps, 1)
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dseg.nn.deterministic import grid_sample
+
 
 def scale_adaptive_conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor, dilation: int = 1
@@ -48,7 +50,7 @@ def scale_adaptive_conv2d(
         grid = torch.stack([(2 * column + 1) / width - 1, (2 * row + 1) / height - 1], -1)
         projected = F.conv2d(x, matrix[:, :, None, None])
         dtype = projected.dtype
-        sampled = F.grid_sample(projected.to(scale.dtype), grid, align_corners=False)
+        sampled = grid_sample(projected.to(scale.dtype), grid)
         out = sampled if out is None else out + sampled
     assert out is not None
     return out.to(dtype)

@@ -1,0 +1,78 @@
+"""Operations without a deterministic backward pass on CUDA in PyTorch, and their substitutes.
+
+A substitute is used where ``torch.use_deterministic_algorithms`` asks for one; it is slower.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def adaptive_avg_pool2d(x: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Average over a grid of cells, as ``F.adaptive_avg_pool2d``.
+
+    Args:
+        x: (N, C, H, W).
+        size: rows and columns of the grid.
+    """
+    if _needs_substitute(x):
+        return pool_by_matrices(x, (size, size) if isinstance(size, int) else size)
+    return F.adaptive_avg_pool2d(x, size)
+
+
+def grid_sample(x: Tensor, grid: Tensor) -> Tensor:
+    """Sample bilinearly, zero beyond the border, as ``F.grid_sample`` without aligned corners.
+
+    Args:
+        x: (N, C, h, w).
+        grid: (N, H, W, 2), column and row, -1 to 1.
+
+    Returns:
+        (N, C, H, W).
+    """
+    if _needs_substitute(x):
+        return sample_by_gather(x, grid)
+    return F.grid_sample(x, grid, align_corners=False)
+
+
+def _needs_substitute(x: Tensor) -> bool:
+    return x.is_cuda and torch.are_deterministic_algorithms_enabled()
+
+
+def pool_by_matrices(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pool by a matrix product for the rows and one for the columns, in float32 at least."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    with torch.autocast(x.device.type, enabled=False):
+        rows = _averages(x.shape[2], size[0], dtype, x.device)
+        columns = _averages(x.shape[3], size[1], dtype, x.device)
+        return (rows @ x.to(dtype) @ columns.T).to(x.dtype)
+
+
+def _averages(length: int, cells: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return (cells, length): each row averages the places of a cell; cells may overlap."""
+    cell = torch.arange(cells, device=device)[:, None]
+    place = torch.arange(length, device=device)
+    first, beyond = cell * length // cells, -(-(cell + 1) * length // cells)
+    inside = ((place >= first) & (place < beyond)).to(dtype)
+    return inside / inside.sum(1, keepdim=True)
+
+
+def sample_by_gather(x: Tensor, grid: Tensor) -> Tensor:
+    """Sample by gathering the four neighbours of each place."""
+    height, width = x.shape[-2:]
+    column = ((grid[..., 0] + 1) * width - 1) / 2
+    row = ((grid[..., 1] + 1) * height - 1) / 2
+    left, top = column.floor(), row.floor()
+    flat = x.flatten(2)
+    out = torch.zeros_like(flat[:, :, :1])
+    for down in (0, 1):
+        for right in (0, 1):
+            at_row, at_column = top + down, left + right
+            inside = (at_row >= 0) & (at_row < height) & (at_column >= 0) & (at_column < width)
+            weight = (1 - (row - at_row).abs()) * (1 - (column - at_column).abs()) * inside
+            index = at_row.clamp(0, height - 1) * width + at_column.clamp(0, width - 1)
+            index = index.long().flatten(1)[:, None].expand(-1, x.shape[1], -1)
+            out = out + flat.gather(2, index) * weight.flatten(1)[:, None]
+    return out.unflatten(2, grid.shape[1:3])
