@@ -139,10 +139,10 @@ def test_the_mean_of_the_weights_moves_by_hand():
     fill(model, 0)
     mean = MeanWeights(model, 0.15)
     fill(model, 10)
-    mean.update(model, 0)  # keeps (1 + 0) / (10 + 0)
+    mean.update(0)  # keeps (1 + 0) / (10 + 0)
     assert values(mean.model) == ({9.0}, {10})
     fill(model, 20)
-    mean.update(model, 1)  # keeps 0.15, which is less than (1 + 1) / (10 + 1)
+    mean.update(1)  # keeps 0.15, which is less than (1 + 1) / (10 + 1)
     assert values(mean.model) == ({18.35}, {20})  # 0.15 * 9 + 0.85 * 20
     assert values(model) == ({20.0}, {20})
 

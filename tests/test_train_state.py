@@ -17,15 +17,13 @@ from dseg.errors import DsegError
 from dseg.train import Stop, stopping_on_signals
 from dseg.train.state import has_state, load_state, save_state
 
-CPU = torch.device("cpu")
-
 
 def make_state(step: int) -> dict[str, Any]:
     return {"step": step, "weights": torch.arange(500_000, dtype=torch.float32)}
 
 
 def step_of(run: Path) -> tuple[int, str]:
-    state, file = load_state(run, CPU)
+    state, file = load_state(run)
     return state["step"], file.name
 
 
@@ -62,7 +60,7 @@ def test_two_damaged_states_are_told_with_what_is_wrong(tmp_path: Path):
     for name in ("state.pt", "state-previous.pt"):
         (tmp_path / name).write_bytes(b"nonsense")
     with pytest.raises(DsegError) as fault:
-        load_state(tmp_path, CPU)
+        load_state(tmp_path)
     assert fault.value.exit_code == 3
     assert "state.pt: File is not a zip file; state-previous.pt: File" in fault.value.problem
     assert "\n" not in fault.value.problem
@@ -77,7 +75,7 @@ def test_code_in_a_state_is_refused_and_not_run(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     torch.save({"step": 1, "trap": Trap()}, tmp_path / "state.pt")
     with pytest.raises(DsegError) as fault:
-        load_state(tmp_path, CPU)
+        load_state(tmp_path)
     assert fault.value.exit_code == 3
     assert not (tmp_path / "sprung").exists()
     torch.load(tmp_path / "state.pt", weights_only=False)

@@ -75,4 +75,4 @@ def sample_by_gather(x: Tensor, grid: Tensor) -> Tensor:
             index = at_row.clamp(0, height - 1) * width + at_column.clamp(0, width - 1)
             index = index.long().flatten(1)[:, None].expand(-1, x.shape[1], -1)
             out = out + flat.gather(2, index) * weight.flatten(1)[:, None]
-    return out.unflatten(2, grid.shape[1:3])
+    return out.view(*out.shape[:2], *grid.shape[1:3])

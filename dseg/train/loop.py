@@ -5,35 +5,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from dseg.datasets.base import Dataset
 from dseg.datasets.stream import Batch
 from dseg.distributed import Group
-from dseg.errors import DsegError, NotFiniteError
+from dseg.errors import NotFiniteError
 from dseg.losses import SegLoss
-from dseg.models import Normaliser, SegModel, SegOutput
+from dseg.models import SegModel
 from dseg.recipes import Recipe
 from dseg.train.finite import has_finite_weights, refuse_step
-from dseg.train.optimize import MeanWeights, find_lr, make_optimizer, set_lr, share_gradients
+from dseg.train.optimize import find_lr
 from dseg.train.restore import load_adversarial, load_optimizer, load_weights
 from dseg.train.rhythm import Listener, Outcome, Rhythm
+from dseg.train.step import StepResult, TrainStep
 from dseg.train.validate import validate
 
-# Statistics are alike in all processes already; torch 2.15 warns of the option's older name.
-BUFFERS = (
-    "forward_sync_buffers"
-    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters
-    else "broadcast_buffers"
-)
+LEAST_SCALE = 1.0  # of an fp16 loss; overflows that halve it further are no chance
 
 
 class Trainer:
@@ -43,7 +34,7 @@ class Trainer:
         model: on its device, with norms synchronised where there are more processes.
         recipe: optimizer, schedule, mean weights, clipping.
         rhythm: when it logs, validates and saves.
-        loss: of a part of a batch.
+        loss: of a micro-batch.
         train_set, val_set: the splits; without the second nothing is validated.
         group: the processes.
         run: the folder, for the list of images whose loss is not a number.
@@ -54,6 +45,7 @@ class Trainer:
         stopping: asked after each step whether to save and stop.
 
     Attributes:
+        update: what does a step.
         step: optimizer steps done.
         best: best mean IoU of the validations so far, minus infinity before the first.
     """
@@ -75,30 +67,30 @@ class Trainer:
         listener: Listener,
         stopping: Callable[[], bool],
     ):
-        self.model, self.recipe, self.rhythm, self.loss = model, recipe, rhythm, loss
+        self.model, self.recipe, self.rhythm = model, recipe, rhythm
         self.train_set, self.val_set = train_set, val_set
         self.group, self.run, self.device, self.amp = group, run, device, amp
-        self.seed, self.listener, self.stopping = seed, listener, stopping
-        self.network: nn.Module = model
-        if group.world_size > 1:
-            ids = [device.index] if device.type == "cuda" else None
-            buffers: dict[str, Any] = {BUFFERS: False}
-            self.network = DistributedDataParallel(model, device_ids=ids, **buffers)
-        affinity = loss.affinity
-        self.opponents = [] if affinity is None else list(affinity.parameters())
-        self.optimizer = make_optimizer(model, recipe, self.opponents)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
-        self.mean = MeanWeights(model, recipe.ema) if recipe.ema else None
-        self._normalise = Normaliser(model.card, device)
+        self.listener, self.stopping = listener, stopping
+        self.update = TrainStep(
+            model,
+            recipe,
+            loss,
+            group=group,
+            device=device,
+            amp=amp,
+            seed=seed,
+            steps=rhythm.steps,
+        )
         self.step, self.validated_at, self.best = 0, 0, -math.inf
-        self._pending: list[tuple[Tensor, list[str]]] = []  # this process's losses, unseen
+        self._pending: list[tuple[StepResult, list[str]]] = []  # this process's, not yet read
         self._latest = (math.nan, list[str]())  # the last step's loss and images
         self._losses: list[float] = []  # of the steps since the last row, all processes'
+        self._skipped = 0  # of these steps, see StepResult
 
     @property
     def scored(self) -> SegModel:
         """The network that is validated and kept: with the mean weights, if there are any."""
-        return self.model if self.mean is None else self.mean.model
+        return self.model if self.update.mean is None else self.update.mean.model
 
     @property
     def epoch(self) -> float:
@@ -109,7 +101,7 @@ class Trainer:
         """Train from the present step to the last, or until told to stop.
 
         Args:
-            batches: the parts of each step's batch, from the present step on.
+            batches: the micro-batches of each step, from the present step on.
 
         Raises:
             DsegError: the loss is not a number, data cannot be read, or the disk is full.
@@ -139,58 +131,10 @@ class Trainer:
     def _finished(self) -> bool:
         return self.step >= self.rhythm.steps and self.validated_at == self.step
 
-    def _take_step(self, parts: list[Batch]) -> None:
-        """Do one optimizer step on this process's share of a batch."""
-        torch.manual_seed(_seed_of_step(self.seed, self.step, self.group.rank))
-        self.network.train()
-        set_lr(self.optimizer, find_lr(self.recipe, self.step, self.rhythm.steps))
-        masks = [part.train_ids.to(self.device, non_blocking=True) for part in parts]
-        total = self.group.sum(torch.stack([self.loss.weigh(ids) for ids in masks]).sum())
-        loss = torch.zeros((), device=self.device)
-        for place, (part, ids) in enumerate(zip(parts, masks, strict=True)):
-            with self._unsynchronised(place < len(parts) - 1):
-                loss += self._backward(part.images.to(self.device, non_blocking=True), ids, total)
-        share_gradients(self.opponents, self.group)
-        if self.recipe.clip:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.mean is not None:
-            self.mean.update(self.model, self.step)
-        self._pending.append((loss, [name for part in parts for name in part.names]))
-
-    def _backward(self, images: Tensor, train_ids: Tensor, total: Tensor) -> Tensor:
-        """Add a part's gradient; return its share of the batch's loss."""
-        x = self._normalise(images).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
-            output = self._predict(x)
-        loss = self.loss(output, train_ids, total)
-        # the processes' gradients are averaged, but their shares of the loss add up
-        torch.autograd.backward(self.scaler.scale(loss * self.group.world_size))
-        return loss.detach()
-
-    def _predict(self, x: Tensor) -> SegOutput:
-        """Return the network's output; a batch that batch norm cannot take is told of as such."""
-        try:
-            output: SegOutput = self.network(x)
-        except ValueError as fault:
-            if "more than 1 value per channel" not in str(fault):
-                raise
-            raise DsegError(
-                f"Batch norm finds a single value in each channel of {len(x)}x{x.shape[2]}x"
-                f"{x.shape[3]} pixels, and cannot learn from it.",
-                hint="use a larger crop or batch, or fewer parts (--set accumulate=1).",
-            ) from fault
-        return output
-
-    def _unsynchronised(self, more: bool) -> AbstractContextManager[None]:
-        """Keep processes from adding up their gradients before a step's last part."""
-        if more and isinstance(self.network, DistributedDataParallel):
-            waits: AbstractContextManager[None] = self.network.no_sync()
-            return waits
-        return nullcontext()
+    def _take_step(self, micro_batches: list[Batch]) -> None:
+        """Do one optimizer step on this process's shard of a batch."""
+        found = self.update(self.step, micro_batches)
+        self._pending.append((found, [name for batch in micro_batches for name in batch.names]))
 
     def _agree(self, save: bool) -> tuple[bool, bool]:
         """Tell whether to stop, if any process was told to, and whether the state is to be saved.
@@ -209,17 +153,26 @@ class Trainer:
         """Add up what the processes lost since the last look, and stop if it is no number."""
         if not self._pending:
             return
-        losses = self.group.sum(torch.stack([loss for loss, _ in self._pending])).tolist()
+        losses = self.group.sum(torch.stack([found.loss for found, _ in self._pending])).tolist()
         first = self.step - len(losses) + 1
+        tolerated = self._find_skipped()
         for place, loss in enumerate(losses):
-            if not math.isfinite(loss):
+            if not math.isfinite(loss) and place not in tolerated:
                 what = f"The loss of step {first + place} is {loss}"
                 self._refuse(first + place, what, loss, self._pending[place][1])
         if not has_finite_weights(self.model, self.group):  # though the loss was a number
             what = f"The weights after step {self.step} are not finite; the loss was {loss:g}"
             self._refuse(self.step, what, loss, self._pending[-1][1])
-        self._losses += losses
+        self._losses += [loss for place, loss in enumerate(losses) if place not in tolerated]
+        self._skipped += len(tolerated)
         self._latest, self._pending = (losses[-1], self._pending[-1][1]), []
+
+    def _find_skipped(self) -> set[int]:
+        """Return which pending steps fp16 skipped; none once its scale has fallen too low."""
+        flags = [found.skipped for found, _ in self._pending if found.skipped is not None]
+        if not flags or self.update.scaler.get_scale() < LEAST_SCALE:
+            return set()
+        return {place for place, flag in enumerate(torch.stack(flags).tolist()) if flag}
 
     def _refuse(self, step: int, what: str, loss: float, names: list[str]) -> None:
         lr = find_lr(self.recipe, step - 1, self.rhythm.steps)
@@ -227,14 +180,19 @@ class Trainer:
 
     def _log(self, seconds: float, steps: int) -> None:
         """Report the losses since the last row; a resumed run has timed but its own steps."""
-        self._see_losses()
+        begun = time.monotonic()
+        self._see_losses()  # waits for the device to finish the steps
+        seconds += time.monotonic() - begun
         losses, self._losses = self._losses, []
+        skipped, self._skipped = self._skipped, 0
         if self.group.main:
             row = {"kind": "train", "step": self.step, "epoch": self.epoch}
-            row["loss"] = sum(losses) / len(losses)
+            row["loss"] = sum(losses) / len(losses) if losses else math.nan
             row["lr"] = find_lr(self.recipe, self.step - 1, self.rhythm.steps)
             row["images_per_s"] = steps * self.recipe.batch / max(seconds, 1e-9)
             row["seconds"] = seconds
+            if skipped:
+                row["skipped_steps"] = skipped
             self.listener.row(row)
 
     def _validate(self) -> bool:
@@ -270,31 +228,28 @@ class Trainer:
             self.listener.save(self.state())
 
     def state(self) -> dict[str, Any]:
-        """Return all that decides how the run goes on."""
+        """Return all that decides how the run goes on; its tensors are those in use."""
+        update = self.update
         return {
             "step": self.step,
             "validated_at": self.validated_at,
             "best": self.best,
             "losses": self._losses,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "opponents": [opponent.data for opponent in self.opponents],
-            "mean": None if self.mean is None else self.mean.model.state_dict(),
+            "optimizer": update.optimizer.state_dict(),
+            "scaler": update.scaler.state_dict(),
+            "opponents": [parameter.data for parameter in update.adversarial],
+            "mean": None if update.mean is None else update.mean.model.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a state that ``state`` gave and ``check_state`` has seen, on every process."""
         self.step, self.validated_at = state["step"], state["validated_at"]
         self.best, self._losses = state["best"], list(state["losses"])
+        update = self.update
         load_weights(self.model, state["model"])
-        load_optimizer(self.optimizer, state["optimizer"], begun=self.step > 0)
-        self.scaler.load_state_dict(state["scaler"])
-        load_adversarial(self.opponents, state.get("opponents", ()))
-        if self.mean is not None:
-            load_weights(self.mean.model, state["mean"])
-
-
-def _seed_of_step(seed: int, step: int, rank: int) -> int:
-    """Return dropout's seed: one a step and process, so that no generator's state need be kept."""
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint32)[0])
+        load_optimizer(update.optimizer, state["optimizer"], begun=self.step > 0)
+        update.scaler.load_state_dict(state["scaler"])
+        load_adversarial(update.adversarial, state.get("opponents", ()))
+        if update.mean is not None:
+            load_weights(update.mean.model, state["mean"])

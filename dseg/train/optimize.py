@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +17,17 @@ from dseg.recipes import Recipe
 
 
 def make_optimizer(
-    model: SegModel, recipe: Recipe, opponents: Sequence[nn.Parameter] = ()
+    model: SegModel, recipe: Recipe, adversarial: Sequence[nn.Parameter] = ()
 ) -> Optimizer:
     """Make the optimizer; each group's ``factor`` scales the schedule's learning rate.
+
+    On CUDA it is fused: one kernel for many parameters, and fp16's overflows are found without
+    waiting for the device.
 
     Args:
         model: parameters of its ``body`` learn at the recipe's rate, all others at ``head_lr``
             times it.
-        opponents: parameters of the loss, which never decay.
+        adversarial: parameters of the loss, which never decay.
         recipe: optimizer, momentum, decay; the body's decay is ``backbone_decay`` times it.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -34,16 +38,19 @@ def make_optimizer(
         decays = recipe.decay_norms or parameter.ndim > 1
         key = (factor, decay if decays else 0.0)
         groups.setdefault(key, []).append(parameter)
-    if opponents:
-        groups.setdefault((1.0, 0.0), []).extend(opponents)
+    if adversarial:
+        groups.setdefault((1.0, 0.0), []).extend(adversarial)
     params = [
         {"params": params, "factor": factor, "weight_decay": decay}
         for (factor, decay), params in groups.items()
     ]
+    options: dict[str, Any] = {"lr": recipe.lr}
+    if next(model.parameters()).is_cuda:
+        options["fused"] = True
     if recipe.optimizer == "sgd":
-        return SGD(params, lr=recipe.lr, momentum=recipe.momentum)
+        return SGD(params, momentum=recipe.momentum, **options)
     kind = Adam if recipe.optimizer == "adam" else AdamW
-    return kind(params, lr=recipe.lr, betas=(recipe.momentum, recipe.beta2))
+    return kind(params, betas=(recipe.momentum, recipe.beta2), **options)
 
 
 def share_gradients(parameters: Sequence[nn.Parameter], group: Group) -> None:
@@ -88,7 +95,8 @@ class MeanWeights:
     at most (1 + t) / (10 + t).
 
     Args:
-        model: whose present state the mean starts from.
+        model: whose present state the mean starts from, and which ``update`` reads: its tensors
+            have to stay the same ones.
         decay: 0 to 1.
 
     Attributes:
@@ -98,18 +106,26 @@ class MeanWeights:
     def __init__(self, model: SegModel, decay: float):
         self.decay = decay
         self.model = copy.deepcopy(model).requires_grad_(False)
+        means, values = self.model.state_dict().values(), model.state_dict().values()
+        self._means = [tensor for tensor in means if tensor.is_floating_point()]
+        self._values = [tensor for tensor in values if tensor.is_floating_point()]
+        self._mean_counts = [tensor for tensor in means if not tensor.is_floating_point()]
+        self._counts = [tensor for tensor in values if not tensor.is_floating_point()]
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Move the mean towards the network's state after a step, counted from 0."""
-        keep = min(self.decay, (1 + step) / (10 + step))
-        floats: list[Tensor] = []
-        news: list[Tensor] = []
-        mean = self.model.state_dict()
-        for key, value in model.state_dict().items():
-            if value.is_floating_point():
-                floats.append(mean[key])
-                news.append(value)
-            else:
-                mean[key].copy_(value)
-        torch._foreach_lerp_(floats, news, 1 - keep)
+    def update(self, step: int, skipped: Tensor | None = None) -> None:
+        """Move the mean towards the network's state after a step.
+
+        Args:
+            step: counted from 0.
+            skipped: scalar, True if the step changed nothing, and the mean has to stay as it is.
+        """
+        moved = 1 - min(self.decay, (1 + step) / (10 + step))
+        if skipped is None:
+            torch._foreach_lerp_(self._means, self._values, moved)
+        else:
+            differences = torch._foreach_sub(self._values, self._means)
+            torch._foreach_mul_(differences, torch.where(skipped, 0.0, moved))
+            torch._foreach_add_(self._means, differences)
+        if self._counts:
+            torch._foreach_copy_(self._mean_counts, self._counts)

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from dseg.jsonfile import is_count, is_number, show
 
 SET_EACH_STEP = ("lr", "params")  # of an optimizer's groups
+OF_THE_DEVICE = ("foreach", "fused", "capturable")  # how it computes, not what
 PARTS = ("step", "validated_at", "best", "losses", "model", "optimizer", "scaler", "mean")
 
 
@@ -98,7 +99,7 @@ def load_optimizer(optimizer: Optimizer, saved: Any, *, begun: bool) -> None:
     keeps = optimizer.param_groups[0].get("momentum") != 0  # plain SGD has nothing to keep
     if begun and keeps and not saved["state"]:
         raise ValueError("its optimizer has forgotten the steps that were done")
-    optimizer.load_state_dict(saved)
+    optimizer.load_state_dict(_for_this_device(saved, own))
     for mine, group in zip(own, optimizer.param_groups, strict=True):
         for name in mine.keys() & group.keys():
             if type(group[name]) is not type(mine[name]) or group[name] != mine[name]:
@@ -112,6 +113,15 @@ def load_optimizer(optimizer: Optimizer, saved: Any, *, begun: bool) -> None:
 
 def _without(group: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name not in SET_EACH_STEP}
+
+
+def _for_this_device(saved: dict[str, Any], own: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an optimizer's state with groups that compute as this device does."""
+    groups = saved.get("param_groups")
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        raise ValueError("its optimizer has no groups of parameters")
+    ways = {name: own[0][name] for name in OF_THE_DEVICE if name in own[0]}
+    return {**saved, "param_groups": [{**group, **ways} for group in groups]}
 
 
 def _check_moments(moments: dict[str, Any], parameter: Tensor) -> None:

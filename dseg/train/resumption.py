@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dseg.errors import EXIT_MISFIT, DsegError
 from dseg.train.fingerprint import find_changes, is_of_names
 from dseg.train.folder import RunFolder
@@ -16,14 +14,11 @@ from dseg.train.settings import read_steps
 from dseg.train.state import STATE, load_state
 
 
-def go_on(
-    trainer: Trainer, folder: RunFolder, device: torch.device, *, accept_data: bool
-) -> list[str]:
+def go_on(trainer: Trainer, folder: RunFolder, *, accept_data: bool) -> list[str]:
     """Take up a folder's newest state; return what is to be said of it.
 
     Args:
         trainer, folder: of the run.
-        device: where the network is.
         accept_data: whether other data than the run's are taken.
 
     Raises:
@@ -32,7 +27,7 @@ def go_on(
     """
     run, steps = folder.run, trainer.rhythm.steps
     before = read_steps(run) or steps
-    state, file = load_state(run, device)
+    state, file = load_state(run)
     try:
         saved = check_state(state, max(before, steps))
         _refuse_shorter(run, saved["step"], trainer)

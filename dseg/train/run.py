@@ -128,7 +128,7 @@ def _run(
         folder.trainer = trainer
         remarks = [taken]
         if resume and has_state(run):
-            remarks += go_on(trainer, folder, device, accept_data=accept_data)
+            remarks += go_on(trainer, folder, accept_data=accept_data)
         folder.begin(trainer.step, trainer.validated_at)
         batches = make_batches(settings, conditions, trainer, progress)
         with show(rhythm.steps, trainer.step) as display:

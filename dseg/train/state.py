@@ -12,6 +12,7 @@ import torch
 
 from dseg.errors import EXIT_MISFIT, DsegError
 from dseg.files import written_whole
+from dseg.memory import is_out_of_memory
 
 STATE = "state.pt"
 PREVIOUS = "state-previous.pt"
@@ -57,8 +58,10 @@ def has_state(run: Path) -> bool:
     return (run / STATE).is_file() or (run / PREVIOUS).is_file()
 
 
-def load_state(run: Path, device: torch.device) -> tuple[dict[str, Any], Path]:
-    """Read the newest state that is whole.
+def load_state(run: Path) -> tuple[dict[str, Any], Path]:
+    """Read the newest state that is whole, onto the CPU.
+
+    There Adam's counts of steps stay: on a GPU, each would make the host wait in every step.
 
     Returns:
         The state and its file.
@@ -71,8 +74,10 @@ def load_state(run: Path, device: torch.device) -> tuple[dict[str, Any], Path]:
         if not file.is_file():
             continue
         try:
-            return _read_state(file, device), file
+            return _read_state(file), file
         except Exception as fault:  # a damaged file makes readers fail in any way
+            if is_out_of_memory(fault):  # the file may be whole
+                raise
             problems.append(f"{file.name}: {(str(fault) or repr(fault)).splitlines()[0][:100]}")
     raise DsegError(
         f"{run} holds no state that can be read{': ' if problems else '.'}{'; '.join(problems)}",
@@ -81,10 +86,10 @@ def load_state(run: Path, device: torch.device) -> tuple[dict[str, Any], Path]:
     )
 
 
-def _read_state(file: Path, device: torch.device) -> dict[str, Any]:
+def _read_state(file: Path) -> dict[str, Any]:
     with ZipFile(file) as archive:
         damaged = archive.testzip()  # torch does not compare the checksums that it writes
     if damaged is not None:
         raise ValueError(f"{damaged} is damaged")
-    state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     return state

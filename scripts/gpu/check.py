@@ -81,7 +81,7 @@ def throughput(desk: Desk, data: Path | None) -> dict[str, Any]:
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         recipe = Recipe(source="", optimizer="adam").override([f"batch={size[0]}"])
         trainer = make_trainer("dabnet_camvid", recipe, desk.device, 10**6)
-        trainer.amp = amp
+        trainer.update.amp = amp
         if compiled is not None:
             if desk.tiny:
                 continue

@@ -33,7 +33,7 @@ def one_step(name: str) -> dict[str, Any]:
         trainer = make_trainer(
             name, Recipe(source="").override(["crop=128x192", "batch=4"]), device, 4
         )
-        trainer.amp = torch.bfloat16
+        trainer.update.amp = torch.bfloat16
         classes = trainer.model.card.label_space.num_classes
         batch = fill_batch(4, 128, 192, classes, device)
         for step in range(2):
@@ -56,12 +56,12 @@ def one_step(name: str) -> dict[str, Any]:
                     if "synchroniz" in str(warning.message)
                 ]
                 found["waits"] = {place: where.count(place) for place in sorted(set(where))}
-        losses = [float(loss) for loss, _ in trainer._pending]
+        losses = [float(done.loss) for done, _ in trainer._pending]
         found["losses"] = losses
         torch.use_deterministic_algorithms(False)
         trainer.model.eval()
         with torch.inference_mode():
-            x = trainer._normalise(batch.images.to(device))
+            x = trainer.update._normalise(batch.images.to(device))
             exact = trainer.model(x.float()).main.float()
             with torch.autocast(device.type, torch.bfloat16):
                 rough = trainer.model(x).main.float()

@@ -1,0 +1,183 @@
+"""One optimizer step: forward and backward of each micro-batch, update, mean weights.
+
+Nothing here waits for the device: what a step finds out stays there as tensors, which the training
+loop reads when it writes a row of metrics.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dseg.datasets.stream import Batch
+from dseg.distributed import Group
+from dseg.errors import DsegError
+from dseg.losses import SegLoss
+from dseg.models import Normaliser, SegModel, SegOutput
+from dseg.recipes import Recipe
+from dseg.train.optimize import MeanWeights, find_lr, make_optimizer, set_lr, share_gradients
+
+# Statistics are alike in all processes already; torch 2.15 warns of the option's older name.
+BUFFERS = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+    else "broadcast_buffers"
+)
+
+
+class StepResult(NamedTuple):
+    """What a step found out, on the device.
+
+    Attributes:
+        loss: this process's fraction of the batch's loss, a scalar.
+        skipped: scalar, True if fp16 gradients overflowed, so that the step changed nothing; None
+            in other precisions.
+    """
+
+    loss: Tensor
+    skipped: Tensor | None
+
+
+class TrainStep:
+    """A network with all that changes its weights, in one of the processes that share a batch.
+
+    Args:
+        model: on its device, with norms synchronised where there are more processes.
+        recipe: optimizer, schedule, mean weights, clipping.
+        loss: of a micro-batch.
+        group: the processes.
+        device: where ``model`` is.
+        amp: precision within the network, None for float32.
+        seed: of dropout.
+        steps: of the whole run, which the schedule spans.
+
+    Attributes:
+        mean: the running mean of the weights, None if the recipe has none.
+        adversarial: parameters of the loss.
+    """
+
+    def __init__(
+        self,
+        model: SegModel,
+        recipe: Recipe,
+        loss: SegLoss,
+        *,
+        group: Group,
+        device: torch.device,
+        amp: torch.dtype | None,
+        seed: int,
+        steps: int,
+    ):
+        self.model, self.recipe, self.loss, self.group = model, recipe, loss, group
+        self.device, self.amp, self.seed, self.steps = device, amp, seed, steps
+        self.network: nn.Module = model
+        if group.world_size > 1:
+            ids = [device.index] if device.type == "cuda" else None
+            options: dict[str, Any] = {BUFFERS: False, "gradient_as_bucket_view": True}
+            self.network = DistributedDataParallel(model, device_ids=ids, **options)
+        affinity = loss.affinity
+        self.adversarial = [] if affinity is None else list(affinity.parameters())
+        self.optimizer = make_optimizer(model, recipe, self.adversarial)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
+        self.mean = MeanWeights(model, recipe.ema) if recipe.ema else None
+        self._statistics = _Statistics(model) if self.scaler.is_enabled() else None
+        self._normalise = Normaliser(model.card, device)
+
+    def __call__(self, step: int, micro_batches: list[Batch]) -> StepResult:
+        """Do a step, counted from 0, on this process's shard of a batch."""
+        torch.manual_seed(_seed_of_step(self.seed, step, self.group.rank))
+        self.network.train()
+        set_lr(self.optimizer, find_lr(self.recipe, step, self.steps))
+        if self._statistics is not None:
+            self._statistics.keep()
+        masks = [batch.train_ids.to(self.device, non_blocking=True) for batch in micro_batches]
+        total = self.group.sum(torch.stack([self.loss.weigh(ids) for ids in masks]).sum())
+        loss = torch.zeros((), device=self.device)
+        for place, (batch, ids) in enumerate(zip(micro_batches, masks, strict=True)):
+            with self._unsynchronised(place < len(micro_batches) - 1):
+                loss += self._backward(batch.images.to(self.device, non_blocking=True), ids, total)
+        skipped = self._update()
+        if self.mean is not None:
+            self.mean.update(step, skipped)
+        return StepResult(loss, skipped)
+
+    def _backward(self, images: Tensor, train_ids: Tensor, total: Tensor) -> Tensor:
+        """Add a micro-batch's gradient; return its fraction of the batch's loss."""
+        x = self._normalise(images.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+            output = self._predict(x)
+        loss = self.loss(output, train_ids, total)
+        # the processes' gradients are averaged, but their fractions of the loss add up
+        torch.autograd.backward(self.scaler.scale(loss * self.group.world_size))
+        return loss.detach()
+
+    def _predict(self, x: Tensor) -> SegOutput:
+        """Return the network's output, with an error of its own where batch norm has one value."""
+        try:
+            output: SegOutput = self.network(x)
+        except ValueError as fault:
+            if "more than 1 value per channel" not in str(fault):
+                raise
+            raise DsegError(
+                f"Batch norm finds a single value in each channel of {len(x)}x{x.shape[2]}x"
+                f"{x.shape[3]} pixels, and cannot learn from it.",
+                hint="use a larger crop or batch, or fewer parts (--set accumulate=1).",
+            ) from fault
+        return output
+
+    def _unsynchronised(self, more: bool) -> AbstractContextManager[None]:
+        """Keep processes from adding up their gradients before a step's last micro-batch."""
+        if more and isinstance(self.network, DistributedDataParallel):
+            waits: AbstractContextManager[None] = self.network.no_sync()
+            return waits
+        return nullcontext()
+
+    def _update(self) -> Tensor | None:
+        """Change the weights by the gradients; return whether that was skipped, see StepResult."""
+        share_gradients(self.adversarial, self.group)
+        skipped = None
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)
+            skipped = ~self._largest_gradient().isfinite()
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self._statistics is not None and skipped is not None:
+            self._statistics.restore(skipped)
+        return skipped
+
+    def _largest_gradient(self) -> Tensor:
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        return nn.utils.get_total_norm(gradients, math.inf)
+
+
+class _Statistics:
+    """The statistics of a network's norms, which an overflow must not change."""
+
+    def __init__(self, model: nn.Module):
+        self._now = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        self._kept = [buffer.clone() for buffer in self._now]
+
+    def keep(self) -> None:
+        if self._now:
+            torch._foreach_copy_(self._kept, self._now)
+
+    def restore(self, skipped: Tensor) -> None:
+        """Return to what was kept if ``skipped``, a scalar on the device, is True."""
+        for now, kept in zip(self._now, self._kept, strict=True):
+            now.copy_(torch.where(skipped, kept, now))
+
+
+def _seed_of_step(seed: int, step: int, rank: int) -> int:
+    """Return dropout's seed: one a step and process, so that no generator's state need be kept."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint32)[0])
