@@ -25,6 +25,7 @@ SETTINGS = {  # option: field of Settings
     "seed": "seed",
     "deterministic": "deterministic",
     "amp": "amp",
+    "tf32": "tf32",
     "on_bad_data": "on_bad_data",
 }
 CONDITIONS = {  # option: field of Conditions

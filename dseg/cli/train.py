@@ -163,6 +163,7 @@ def _make_settings(options: Options, group: Group) -> Settings:
         seed=options.seed,
         deterministic=options.deterministic,
         amp=options.amp,
+        tf32=options.tf32,
         on_bad_data=options.on_bad_data,
         world_size=group.world_size,
     )

@@ -97,6 +97,12 @@ OPTIONS = (
     device_option,
     amp_option,
     click.option(
+        "--tf32/--no-tf32",
+        default=True,
+        show_default=True,
+        help="On CUDA, round factors of float32 products to TensorFloat-32: faster.",
+    ),
+    click.option(
         "--compile", "compiled", is_flag=True, help="Compile the network (torch.compile)."
     ),
     click.option(
@@ -196,6 +202,7 @@ class Options:
     deterministic: bool
     device: str
     amp: str
+    tf32: bool
     compiled: bool
     checkpoint_activations: bool
     workers: int | None

@@ -23,7 +23,7 @@ from dseg.train.metrics import MetricsFile
 from dseg.train.plots import write_confusion_plot, write_loss_plot, write_miou_plot
 from dseg.train.rhythm import Rhythm
 from dseg.train.settings import RUN_FILE, Settings, read_changes, write_settings
-from dseg.train.state import has_state, save_state
+from dseg.train.state import StateWriter, has_state
 from dseg.train.tensorboard import TensorBoard
 from dseg.train.validate import Validation
 
@@ -58,6 +58,7 @@ class RunFolder:
         self.run, self.settings, self.conditions = run, settings, conditions
         self.space, self.rhythm, self.group = space, rhythm, group
         self.metrics = MetricsFile(run / "metrics.jsonl")
+        self.states = StateWriter(run)
         self.threads = torch.get_num_threads()
         self.changes: list[Any] = []  # of data and schedule since the run was begun
         self._board: TensorBoard | None = None
@@ -74,6 +75,11 @@ class RunFolder:
     ) -> None:
         if self._board is not None:
             self._board.close()
+        try:
+            self.states.wait()
+        except DsegError:
+            if fault is None:
+                raise
         if isinstance(fault, DsegError) and self.group.main and not self._holds_work():
             (self.run / RUN_FILE).unlink(missing_ok=True)  # nothing was begun that could go on
 
@@ -140,9 +146,9 @@ class RunFolder:
         write_predictions(samples, self.space, self.run / "predictions")
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keep a state, with what it belongs to."""
+        """Keep a state, with what it belongs to; it is written while training goes on."""
         kept = {"trainer": state, "data": self.data.state(), "threads": self.threads}
-        save_state(self.run, {**kept, "settings": self.settings.as_json()})
+        self.states.save({**kept, "settings": self.settings.as_json()})
 
     def finish(self) -> None:
         """Keep the weights of a run that validated nothing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from inspect import signature
@@ -23,6 +22,7 @@ from dseg.nn.backbones.densenet import checkpoint_activations
 from dseg.nn.sync_norm import synchronise_norms
 from dseg.predict.devices import find_amp, find_device
 from dseg.recipes import Recipe
+from dseg.train.backends import compile_model, deterministic_or_refused, set_backends
 from dseg.train.conditions import Conditions, Progress, Show
 from dseg.train.data import check_data, load_splits, make_batches
 from dseg.train.fingerprint import take_fingerprint
@@ -99,8 +99,8 @@ def _run(
     progress: Progress,
     stopping: Callable[[], bool],
 ) -> Outcome:
-    _make_reproducible(settings.deterministic)
     device = find_device(local_device(conditions.device, group))
+    set_backends(device, deterministic=settings.deterministic, tf32=settings.tf32)
     amp = find_amp(settings.amp, device)
     recipe = settings.recipe
     Plan(batch=recipe.batch, accumulate=recipe.accumulate, world_size=group.world_size).check()
@@ -136,7 +136,8 @@ def _run(
             for remark in filter(None, remarks):
                 if group.main:
                     display.say(remark)
-            outcome = trainer.train(folder.tell_faults(batches))
+            with deterministic_or_refused(settings.model, device):
+                outcome = trainer.train(folder.tell_faults(batches))
         folder.finish()
         return outcome
 
@@ -185,7 +186,7 @@ def make_model(
         assert isinstance(synchronised, SegModel)
         model = synchronised
     if conditions.compile:
-        model.compile()
+        compile_model(model, device, settings.recipe, group)
     return model, " ".join(remarks)
 
 
@@ -231,10 +232,3 @@ def make_loss(
         affinity=affinity,
         affinity_weight=recipe.affinity_weight,
     )
-
-
-def _make_reproducible(deterministic: bool) -> None:
-    torch.backends.cudnn.benchmark = not deterministic
-    torch.use_deterministic_algorithms(deterministic)
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -44,6 +44,7 @@ class Settings:
         seed: of weights, order and augmentation.
         deterministic: whether only reproducible algorithms are used.
         amp: precision, as ``--amp``.
+        tf32: whether float32 products are rounded to TensorFloat-32 on CUDA.
         on_bad_data: ``stop`` or ``skip``.
         world_size: processes.
     """
@@ -66,6 +67,7 @@ class Settings:
     world_size: int
     inplace_abn: bool | None = None
     raw_weights: bool = False
+    tf32: bool = True
 
     def __post_init__(self) -> None:
         wrong = {

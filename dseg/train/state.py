@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 import torch
+from torch import Tensor
 
 from dseg.errors import EXIT_MISFIT, DsegError
 from dseg.files import written_whole
@@ -42,6 +44,45 @@ def save_state(run: Path, state: dict[str, Any]) -> None:
         if newest.exists():
             newest.replace(run / PREVIOUS)
     _sync_folder(run)
+
+
+class StateWriter:
+    """Writes states in a thread, one after the other, while training goes on.
+
+    Args:
+        run: the run's folder.
+    """
+
+    def __init__(self, run: Path):
+        self.run = run
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Copy a state, then write the copy by ``save_state``.
+
+        Raises:
+            DsegError: the state before could not be written.
+        """
+        self.wait()
+        self._writing = self._thread.submit(save_state, self.run, _copy_to_cpu(state))
+
+    def wait(self) -> None:
+        """Wait until the last state is on the disk; raise as ``save_state``."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+
+def _copy_to_cpu(value: Any) -> Any:
+    """Return a value with copies of its tensors, which may change from here on."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copy_to_cpu(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_copy_to_cpu, value))
+    return value
 
 
 def _sync_folder(folder: Path) -> None:

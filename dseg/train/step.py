@@ -111,7 +111,7 @@ class TrainStep:
     def _backward(self, images: Tensor, train_ids: Tensor, total: Tensor) -> Tensor:
         """Add a micro-batch's gradient; return its fraction of the batch's loss."""
         x = self._normalise(images.contiguous(memory_format=torch.channels_last))
-        with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+        with torch.autocast(self.device.type, self.amp) if self.amp else nullcontext():
             output = self._predict(x)
         loss = self.loss(output, train_ids, total)
         # the processes' gradients are averaged, but their fractions of the loss add up

@@ -1,0 +1,71 @@
+"""How PyTorch computes a run: precision of float32, choice of algorithms, compilation."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from dseg.distributed import Group
+from dseg.errors import DsegError
+from dseg.models import SegModel
+from dseg.recipes import Recipe
+
+NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
+
+
+def set_backends(device: torch.device, *, deterministic: bool, tf32: bool) -> None:
+    """Choose the algorithms of this process from here on.
+
+    Args:
+        device: that is trained on.
+        deterministic: only algorithms that give the same bits again.
+        tf32: on CUDA, round the factors of float32 products to TensorFloat-32 (10 bits of
+            mantissa): several times faster from Ampere on.
+    """
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.use_deterministic_algorithms(deterministic)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
+
+
+def compile_model(model: SegModel, device: torch.device, recipe: Recipe, group: Group) -> None:
+    """Compile a network's forward and backward pass, on CUDA into graphs where that is safe.
+
+    A graph writes each gradient to the same memory again: of several micro-batches the last would
+    remain, and several processes add gradients up meanwhile.
+    """
+    graphs = device.type == "cuda" and recipe.accumulate == 1 and group.world_size == 1
+    options: dict[str, Any] = {"mode": "reduce-overhead"} if graphs else {}
+    model.compile(**options)
+
+
+@contextmanager
+def deterministic_or_refused(model: str, device: torch.device) -> Iterator[None]:
+    """Turn PyTorch's refusal of an algorithm into an error for the user.
+
+    Args:
+        model: its name.
+        device: that is trained on.
+
+    Raises:
+        DsegError: an operation has no deterministic algorithm there.
+    """
+    try:
+        yield
+    except RuntimeError as fault:
+        found = NOT_DETERMINISTIC.search(str(fault))
+        if found is None:
+            raise
+        raise DsegError(
+            f"{model} cannot be trained deterministically on {device.type}: {found[1]} has no "
+            "deterministic algorithm there.",
+            hint="leave --deterministic out, or use --device cpu.",
+        ) from fault

@@ -1,0 +1,208 @@
+"""Training never waits for the device between two rows of metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dseg.datasets import load_dataset
+from dseg.datasets.stream import Batch
+from dseg.distributed import Group
+from dseg.models import build_model, find_class
+from dseg.recipes import Recipe, find_recipe
+from dseg.registry import MODELS
+from dseg.train.loop import Trainer
+from dseg.train.rhythm import Rhythm
+from dseg.train.run import make_loss
+from dseg.train.step import TrainStep
+
+SAMPLES = Path(__file__).parents[1] / "dseg" / "samples"
+META, CPU = torch.device("meta"), torch.device("cpu")
+READS = {  # what gives values to the host, or shapes that depend on values
+    *("_local_scalar_dense", "nonzero", "masked_select", "bincount", "equal", "is_nonzero"),
+    *("unique_dim", "_unique2", "unique_consecutive", "repeat_interleave"),
+}
+BY_INDEX = ("index", "index_put", "index_put_", "_index_put_impl_")
+
+
+class CountWaits(TorchDispatchMode):
+    """Counts the operations that make the host wait for a GPU, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.paused = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        masks = args[1] if name in BY_INDEX and len(args) > 1 else ()
+        by_mask = any(
+            mask is not None and mask.dtype in (torch.bool, torch.uint8) for mask in masks
+        )
+        if (name in READS or by_mask) and not self.paused:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+class CountCopies(TorchFunctionMode):
+    """Counts tensors that are made from Python's numbers on another device than the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        device = (kwargs or {}).get("device") or "cpu"
+        if func in (torch.tensor, torch.as_tensor) and torch.device(device) != CPU:
+            self.found.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def _names() -> Iterator[Any]:
+    """Yield the networks' names, all but the first of each class of networks marked slow."""
+    seen = set()
+    for name in MODELS:
+        kind = find_class(name)
+        yield pytest.param(name, marks=[pytest.mark.slow] if kind in seen else [])
+        seen.add(kind)
+
+
+@pytest.mark.parametrize("name", list(_names()))
+def test_a_step_of_a_network_by_its_recipe_asks_nothing_of_the_device(name: str) -> None:
+    recipe = find_recipe(MODELS[name].recipe).override(["batch=2", "accumulate=1", "optimizer=sgd"])
+    with META:
+        model = build_model(name, 19)
+    weights = (1.0,) * 19 if recipe.class_weights != "none" else ()
+    loss = make_loss(recipe, weights, 19, META)
+    options: dict[str, Any] = {"group": Group(), "device": META, "amp": None, "seed": 0}
+    step = TrainStep(model, recipe, loss, **options, steps=10)
+    images = torch.empty(2, 3, 192, 256, dtype=torch.uint8, device=META)
+    batch = Batch(images, torch.empty(2, 192, 256, dtype=torch.uint8, device=META), [], [])
+    with CountCopies() as copies:
+        result = step(0, [batch])
+    assert result.loss.device == META  # which has no values, so that asking for one fails
+    assert copies.found == []
+
+
+class Rows:
+    """Keeps the rows; nothing is saved or validated."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def row(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+    def validated(self, *found: Any) -> None: ...
+
+    def save(self, state: dict[str, Any]) -> None: ...
+
+
+def make_trainer(
+    listener: Rows, *overrides: str, name: str = "dabnet", amp: torch.dtype | None = None
+) -> Trainer:
+    recipe = Recipe(source="", optimizer="sgd").override(["batch=2", *overrides])
+    scenes = load_dataset("scenes", SAMPLES, "demo")
+    torch.manual_seed(0)
+    model = build_model(name, 19)
+    weights = (1.0,) * 19 if recipe.class_weights != "none" else ()
+    return Trainer(
+        *(model, recipe, Rhythm(steps=3, validate_every=0, log_every=2)),
+        make_loss(recipe, weights, 19, CPU),
+        **{"train_set": scenes, "val_set": None, "group": Group(), "run": Path(), "device": CPU},
+        **{"amp": amp, "seed": 0, "listener": listener, "stopping": lambda: False},
+    )
+
+
+def make_batch() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, 3, 32, 64), generator=generator, dtype=torch.uint8)
+    ids = torch.randint(0, 20, (2, 32, 64), generator=generator, dtype=torch.uint8)
+    return Batch(images, torch.where(ids == 19, 255, ids), ["one", "two"], [])
+
+
+CASES = {
+    "plain": ((), "dabnet"),
+    "hard pixels": (("loss=ohem", "aux_loss=ohem"), "bisenetv1"),
+    "borders": (("loss=boundary", "aux_border=8"), "bisenetv1"),
+    "weights, clipping, mean": (("class_weights=log", "clip=1", "ema=0.9"), "dabnet"),
+    "affinity": (("affinity_weight=1",), "dabnet"),
+    "edges": (("edge_weight=0.1",), "dfn_r50"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_between_two_rows_nothing_is_read(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides, name = CASES[case]
+    listener = Rows()
+    trainer = make_trainer(listener, *overrides, name=name)
+    found = count_waits(trainer, monkeypatch)
+    assert found == []
+    assert [row["step"] for row in listener.rows] == [2, 3]
+    assert all(row["loss"] > 0 for row in listener.rows)
+
+
+def test_neither_is_it_in_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fused(model: nn.Module, *_: object) -> SGD:  # as on CUDA
+        return SGD([{"params": list(model.parameters()), "factor": 1.0}], lr=0.1, fused=True)
+
+    monkeypatch.setattr("dseg.train.step.make_optimizer", fused)
+    trainer = make_trainer(Rows(), "clip=1", "ema=0.9", amp=torch.float16)
+    assert count_waits(trainer, monkeypatch) == []
+
+
+def count_waits(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Train to the end; return what was read while no row was made."""
+    counter = CountWaits()
+
+    def pause(method: str) -> None:
+        original = getattr(Trainer, method)
+
+        def paused(*args: Any) -> Any:
+            counter.paused = True
+            found = original(*args)
+            counter.paused = False
+            return found
+
+        monkeypatch.setattr(Trainer, method, paused)
+
+    pause("_see_losses")
+    pause("state")
+    batches: Iterator[Batch] = repeat(make_batch())
+    with counter:
+        trainer.train(batches)
+    return counter.found
+
+
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [
+        (lambda x: x[x > 0], "index"),
+        (lambda x: x.clone().__setitem__(x > 0, x[:1]), "index_put_"),
+        (lambda x: float(x.sum()), "_local_scalar_dense"),
+        (lambda x: x.sum().item(), "_local_scalar_dense"),
+        (lambda x: x.nonzero(), "nonzero"),
+        (lambda x: torch.bincount(x.long()), "bincount"),
+    ],
+)
+def test_such_reading_is_noticed(read: Any, name: str) -> None:
+    with CountWaits() as counter:
+        read(torch.ones(4))
+    assert name in counter.found
+
+
+def test_such_copies_are_noticed() -> None:
+    with CountCopies() as copies:
+        values: Tensor = torch.tensor([1.0], device=META)
+        torch.tensor([1.0]).tolist()  # which stays on the CPU
+    assert values.device == META
+    assert copies.found == ["tensor"]
