@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import repeat
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,20 +12,18 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from train_loops import CPU, Rows, make_batch, make_trainer
 
-from dseg.datasets import load_dataset
 from dseg.datasets.stream import Batch
 from dseg.distributed import Group
 from dseg.models import build_model, find_class
-from dseg.recipes import Recipe, find_recipe
+from dseg.recipes import find_recipe
 from dseg.registry import MODELS
 from dseg.train.loop import Trainer
-from dseg.train.rhythm import Rhythm
 from dseg.train.run import make_loss
 from dseg.train.step import TrainStep
 
-SAMPLES = Path(__file__).parents[1] / "dseg" / "samples"
-META, CPU = torch.device("meta"), torch.device("cpu")
+META = torch.device("meta")
 READS = {  # what gives values to the host, or shapes that depend on values
     *("_local_scalar_dense", "nonzero", "masked_select", "bincount", "equal", "is_nonzero"),
     *("unique_dim", "_unique2", "unique_consecutive", "repeat_interleave"),
@@ -93,43 +90,6 @@ def test_a_step_of_a_network_by_its_recipe_asks_nothing_of_the_device(name: str)
     assert copies.found == []
 
 
-class Rows:
-    """Keeps the rows; nothing is saved or validated."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-
-    def row(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
-
-    def validated(self, *found: Any) -> None: ...
-
-    def save(self, state: dict[str, Any]) -> None: ...
-
-
-def make_trainer(
-    listener: Rows, *overrides: str, name: str = "dabnet", amp: torch.dtype | None = None
-) -> Trainer:
-    recipe = Recipe(source="", optimizer="sgd").override(["batch=2", *overrides])
-    scenes = load_dataset("scenes", SAMPLES, "demo")
-    torch.manual_seed(0)
-    model = build_model(name, 19)
-    weights = (1.0,) * 19 if recipe.class_weights != "none" else ()
-    return Trainer(
-        *(model, recipe, Rhythm(steps=3, validate_every=0, log_every=2)),
-        make_loss(recipe, weights, 19, CPU),
-        **{"train_set": scenes, "val_set": None, "group": Group(), "run": Path(), "device": CPU},
-        **{"amp": amp, "seed": 0, "listener": listener, "stopping": lambda: False},
-    )
-
-
-def make_batch() -> Batch:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (2, 3, 32, 64), generator=generator, dtype=torch.uint8)
-    ids = torch.randint(0, 20, (2, 32, 64), generator=generator, dtype=torch.uint8)
-    return Batch(images, torch.where(ids == 19, 255, ids), ["one", "two"], [])
-
-
 CASES = {
     "plain": ((), "dabnet"),
     "hard pixels": (("loss=ohem", "aux_loss=ohem"), "bisenetv1"),
@@ -152,7 +112,7 @@ def test_between_two_rows_nothing_is_read(case: str, monkeypatch: pytest.MonkeyP
 
 
 def test_neither_is_it_in_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fused(model: nn.Module, *_: object) -> SGD:  # as on CUDA
+    def fused(model: nn.Module, *_: object, **__: object) -> SGD:  # as on CUDA
         return SGD([{"params": list(model.parameters()), "factor": 1.0}], lr=0.1, fused=True)
 
     monkeypatch.setattr("dseg.train.step.make_optimizer", fused)

@@ -15,7 +15,7 @@ import torch
 
 from dseg.errors import DsegError
 from dseg.train import Stop, stopping_on_signals
-from dseg.train.state import has_state, load_state, save_state
+from dseg.train.state import StateWriter, has_state, load_state, save_state
 
 
 def make_state(step: int) -> dict[str, Any]:
@@ -157,3 +157,54 @@ def test_outside_of_the_main_thread_signals_are_left_alone():
     thread.start()
     thread.join()
     assert found == [(before, False)]
+
+
+def test_a_shortage_of_memory_is_not_taken_for_damage(tmp_path: Path, monkeypatch):
+    for step in (1, 2):
+        save_state(tmp_path, make_state(step))
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        load_state(tmp_path)
+
+
+def test_a_state_is_written_as_it_was_when_it_was_saved(tmp_path: Path, monkeypatch):
+    begin = threading.Event()
+
+    def later(run: Path, state: dict[str, Any]) -> None:
+        assert begin.wait(60)
+        save_state(run, state)
+
+    monkeypatch.setattr("dseg.train.state.save_state", later)
+    weights = torch.ones(3)
+    writer = StateWriter(tmp_path)
+    writer.save({"deep": [{"weights": weights}], "pair": (1, weights)})
+    weights.zero_()  # the next step
+    assert not has_state(tmp_path)
+    begin.set()
+    writer.wait()
+    state, _ = load_state(tmp_path)
+    assert state["deep"][0]["weights"].tolist() == [1, 1, 1]
+    assert state["pair"][0] == 1
+    assert state["pair"][1].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("call", ["save", "wait"])
+def test_a_state_that_could_not_be_written_is_told_of_at_the_next_occasion(
+    tmp_path: Path, monkeypatch, call: str
+):
+    def fail(run: Path, state: dict[str, Any]) -> None:
+        raise DsegError("The disk is full.", hint="make room.")
+
+    writer = StateWriter(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("dseg.train.state.save_state", fail)
+        writer.save(make_state(1))
+        with pytest.raises(DsegError, match="The disk is full"):
+            writer.save(make_state(2)) if call == "save" else writer.wait()
+    writer.save(make_state(3))
+    writer.wait()
+    assert step_of(tmp_path) == (3, "state.pt")

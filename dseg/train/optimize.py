@@ -17,18 +17,21 @@ from dseg.recipes import Recipe
 
 
 def make_optimizer(
-    model: SegModel, recipe: Recipe, adversarial: Sequence[nn.Parameter] = ()
+    model: SegModel,
+    recipe: Recipe,
+    adversarial: Sequence[nn.Parameter] = (),
+    *,
+    fused: bool = False,
 ) -> Optimizer:
     """Make the optimizer; each group's ``factor`` scales the schedule's learning rate.
-
-    On CUDA it is fused: one kernel for many parameters, and fp16's overflows are found without
-    waiting for the device.
 
     Args:
         model: parameters of its ``body`` learn at the recipe's rate, all others at ``head_lr``
             times it.
         adversarial: parameters of the loss, which never decay.
         recipe: optimizer, momentum, decay; the body's decay is ``backbone_decay`` times it.
+        fused: update many parameters in one kernel, which on a GPU takes fewer launches and skips
+            fp16's overflows without waiting for the device.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -44,9 +47,7 @@ def make_optimizer(
         {"params": params, "factor": factor, "weight_decay": decay}
         for (factor, decay), params in groups.items()
     ]
-    options: dict[str, Any] = {"lr": recipe.lr}
-    if next(model.parameters()).is_cuda:
-        options["fused"] = True
+    options: dict[str, Any] = {"lr": recipe.lr, **({"fused": True} if fused else {})}
     if recipe.optimizer == "sgd":
         return SGD(params, momentum=recipe.momentum, **options)
     kind = Adam if recipe.optimizer == "adam" else AdamW

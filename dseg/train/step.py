@@ -84,7 +84,8 @@ class TrainStep:
             self.network = DistributedDataParallel(model, device_ids=ids, **options)
         affinity = loss.affinity
         self.adversarial = [] if affinity is None else list(affinity.parameters())
-        self.optimizer = make_optimizer(model, recipe, self.adversarial)
+        fused = device.type == "cuda"
+        self.optimizer = make_optimizer(model, recipe, self.adversarial, fused=fused)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
         self.mean = MeanWeights(model, recipe.ema) if recipe.ema else None
         self._statistics = _Statistics(model) if self.scaler.is_enabled() else None

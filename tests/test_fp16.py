@@ -1,0 +1,101 @@
+"""Training in fp16: steps whose gradients overflow are skipped, and nothing else is changed."""
+
+from __future__ import annotations
+
+import copy
+import math
+from itertools import repeat
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from train_loops import Rows, make_batch, make_trainer
+
+from dseg.errors import DsegError
+from dseg.models import SegOutput
+from dseg.train.loop import Trainer
+
+
+def fp16_trainer(listener: Rows, *overrides: str, steps: int, run: Path = Path()) -> Trainer:
+    return make_trainer(
+        listener, "ema=0.9", *overrides, amp=torch.float16, steps=steps, log_every=1, run=run
+    )
+
+
+def set_scale(trainer: Trainer, scale: float) -> None:
+    state = trainer.update.scaler.state_dict()
+    trainer.update.scaler.load_state_dict({**state, "scale": scale})
+
+
+def state_of(trainer: Trainer) -> dict[str, Tensor]:
+    assert trainer.update.mean is not None
+    means = {f"mean.{k}": v for k, v in trainer.update.mean.model.state_dict().items()}
+    both = {**trainer.model.state_dict(), **means}
+    return copy.deepcopy({k: v for k, v in both.items() if v.is_floating_point()})
+
+
+def differing(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    return {key for key in before if not torch.equal(before[key], after[key])}
+
+
+@pytest.mark.parametrize("clip", [(), ("clip=1",)])
+def test_a_step_without_overflow_moves_weights_statistics_and_their_mean(
+    clip: tuple[str, ...],
+) -> None:
+    listener = Rows()
+    trainer = fp16_trainer(listener, *clip, steps=1)
+    before = state_of(trainer)
+    trainer.train(repeat(make_batch()))
+    assert differing(before, state_of(trainer)) == set(before)
+    assert "skipped_steps" not in listener.rows[0]
+
+
+@pytest.mark.parametrize("clip", [(), ("clip=1",)])
+def test_a_step_whose_gradients_overflow_changes_nothing(clip: tuple[str, ...]) -> None:
+    listener = Rows()
+    trainer = fp16_trainer(listener, *clip, steps=1)
+    set_scale(trainer, 2.0**60)
+    before = state_of(trainer)
+    trainer.train(repeat(make_batch()))
+    assert differing(before, state_of(trainer)) == set()
+    assert listener.rows[0]["skipped_steps"] == 1
+    assert trainer.update.scaler.get_scale() == 2.0**59
+
+
+class Overflowing:
+    """A network whose scores are infinite in the first calls, as is what its norms saw."""
+
+    def __init__(self, trainer: Trainer, times: int):
+        self.network, self.left = trainer.update.network, times
+
+    def train(self) -> None:
+        self.network.train()
+
+    def __call__(self, x: Tensor) -> SegOutput:
+        self.left -= 1
+        output: SegOutput = self.network(x * (math.inf if self.left >= 0 else 1))
+        return output
+
+
+def test_a_loss_that_is_not_a_number_is_skipped_with_its_step(tmp_path: Path) -> None:
+    listener = Rows()
+    trainer = fp16_trainer(listener, steps=3, run=tmp_path)
+    trainer.update.network = Overflowing(trainer, 1)  # type: ignore[assignment]
+    before = state_of(trainer)
+    trainer.train(repeat(make_batch()))
+    assert math.isnan(listener.rows[0]["loss"])
+    assert [row.get("skipped_steps", 0) for row in listener.rows] == [1, 0, 0]
+    assert all(math.isfinite(row["loss"]) for row in listener.rows[1:])
+    after = state_of(trainer)
+    assert all(bool(torch.isfinite(value).all()) for value in after.values())
+    assert differing(before, after) == set(before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_losses_that_are_never_numbers_end_the_run(tmp_path: Path) -> None:
+    trainer = fp16_trainer(Rows(), steps=99, run=tmp_path)
+    trainer.update.network = Overflowing(trainer, 99)  # type: ignore[assignment]
+    with pytest.raises(DsegError, match=r"The loss of step 17 is nan"):  # from a scale of 2^16
+        trainer.train(repeat(make_batch()))
+    assert [file.name for file in tmp_path.iterdir()] == ["not-a-number.json"]

@@ -1,0 +1,65 @@
+"""A trainer of a small network on random images, without files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dseg.datasets import load_dataset
+from dseg.datasets.stream import Batch
+from dseg.distributed import Group
+from dseg.models import build_model
+from dseg.recipes import Recipe
+from dseg.train.loop import Trainer
+from dseg.train.rhythm import Rhythm
+from dseg.train.run import make_loss
+
+SAMPLES = Path(__file__).parents[1] / "dseg" / "samples"
+CPU = torch.device("cpu")
+
+
+class Rows:
+    """Keeps the rows; nothing is saved or validated."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def row(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+    def validated(self, *found: Any) -> None: ...
+
+    def save(self, state: dict[str, Any]) -> None: ...
+
+
+def make_trainer(
+    listener: Rows,
+    *overrides: str,
+    name: str = "dabnet",
+    amp: torch.dtype | None = None,
+    steps: int = 3,
+    log_every: int = 2,
+    run: Path = Path(),
+) -> Trainer:
+    """Return a trainer by SGD on the CPU, a row every two steps."""
+    recipe = Recipe(source="", optimizer="sgd").override(["batch=2", *overrides])
+    scenes = load_dataset("scenes", SAMPLES, "demo")
+    torch.manual_seed(0)
+    model = build_model(name, 19)
+    weights = (1.0,) * 19 if recipe.class_weights != "none" else ()
+    return Trainer(
+        *(model, recipe, Rhythm(steps=steps, validate_every=0, log_every=log_every)),
+        make_loss(recipe, weights, 19, CPU),
+        **{"train_set": scenes, "val_set": None, "group": Group(), "run": run, "device": CPU},
+        **{"amp": amp, "seed": 0, "listener": listener, "stopping": lambda: False},
+    )
+
+
+def make_batch() -> Batch:
+    """Return two random images of 32x64 with masks, a twentieth of the pixels ignored."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, 3, 32, 64), generator=generator, dtype=torch.uint8)
+    ids = torch.randint(0, 20, (2, 32, 64), generator=generator, dtype=torch.uint8)
+    return Batch(images, torch.where(ids == 19, 255, ids), ["one", "two"], [])
