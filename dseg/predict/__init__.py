@@ -1,7 +1,8 @@
 """From images to masks: one image by ``Predictor``, folders of them by ``predict_folder``."""
 
+from dseg.predict.pending import Pending, Prediction
 from dseg.predict.pipeline import Summary, predict_images
-from dseg.predict.predictor import Prediction, Predictor
+from dseg.predict.predictor import Predictor
 from dseg.predict.record import Settings
 from dseg.predict.sources import KINDS, ImageFile, find_images
 from dseg.protocol import Protocol
@@ -9,6 +10,7 @@ from dseg.protocol import Protocol
 __all__ = [
     "KINDS",
     "ImageFile",
+    "Pending",
     "Prediction",
     "Predictor",
     "Protocol",

@@ -21,7 +21,8 @@ from dseg.errors import DsegError
 from dseg.images import MAX_PIXELS, Pixels, read_image, read_size, write_jpeg, write_png
 from dseg.labels import LabelSpace, make_lookup
 from dseg.memory import is_out_of_memory, memory_error
-from dseg.predict.predictor import Prediction, Predictor
+from dseg.predict.pending import Prediction
+from dseg.predict.predictor import Predictor
 from dseg.predict.record import Settings, claimed_folder
 from dseg.predict.room import Room, Threads
 from dseg.predict.sources import ImageFile
