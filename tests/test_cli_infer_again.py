@@ -21,7 +21,7 @@ from dseg import files
 from dseg.files import written_whole
 from dseg.images import writing
 from dseg.models import build_model
-from dseg.predict import pipeline
+from dseg.predict import ahead, pipeline
 
 # Results that are there, or cannot be written
 
@@ -89,7 +89,7 @@ def test_an_overwrite_that_is_stopped_leaves_no_results_of_the_old_settings(infe
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "read_image", stop)
+        patch.setattr(ahead, "read_image", stop)
         assert infer("img", "--tile", "32", "--overwrite").exit_code == 130
     assert written() == ["dseg-run.json"]
     assert "2 labelled, 0 already there" in infer("img", "--tile", "32").stderr
@@ -168,7 +168,7 @@ def test_ctrl_c_ends_with_130_and_a_line_that_says_so(infer, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dseg.predict.Predictor.predict", stop)
+    monkeypatch.setattr("dseg.predict.Predictor.begin", stop)
     result = infer("img")
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr == "Interrupted; what is written is whole. Run again to go on.\n"

@@ -9,6 +9,12 @@ from dseg.errors import DsegError, NotFiniteError
 from dseg.images import Pixels
 from dseg.protocol import Size
 
+REASON_AT_MOST = 200  # characters of a compiler's message
+
+
+class CompileError(DsegError):
+    """A network that ``torch.compile`` does not compile on this machine."""
+
 
 def check_image(image: Pixels) -> None:
     """Raise a DsegError for an array that is not (H, W, 3) uint8."""
@@ -17,6 +23,16 @@ def check_image(image: Pixels) -> None:
             f"An array of {image.dtype}, {list(image.shape)}, is not an image.",
             hint="give (H, W, 3) of uint8, RGB, as read_image does.",
         )
+
+
+def compile_error(network: str, fault: Exception) -> CompileError:
+    """Return the error of a network that cannot be compiled."""
+    lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
+    reason = lines[0][:REASON_AT_MOST].rstrip(".") if lines else type(fault).__name__
+    return CompileError(
+        f"{network} cannot be compiled by torch.compile here: {reason}.",
+        hint="leave --compile away: masks are the same without.",
+    )
 
 
 def not_finite_error(network: str, amp: torch.dtype | None) -> NotFiniteError:

@@ -16,7 +16,7 @@ from dseg.images import Pixels
 from dseg.memory import is_out_of_memory
 from dseg.models import SegModel
 from dseg.predict.bands import WHOLE_PIXELS, Bands, size_of
-from dseg.predict.devices import find_amp, find_device
+from dseg.predict.devices import describe_precision, find_amp, find_device
 from dseg.predict.faults import check_image, no_room_error, no_tile_error, not_finite_error
 from dseg.predict.pending import Labels, Pending, Prediction, find_meanings
 from dseg.predict.resizing import repeat_labels
@@ -69,7 +69,8 @@ class Predictor:
         # An image comes channels last, and resizing logits is twice as fast so on the CPU.
         self.model = prepare(model.eval(), device=self.device)
         self.label_space = model.card.label_space
-        self._bands = Bands(Scorer(self.model, self.protocol, self.amp, self.device))
+        self._scorer = Scorer(self.model, self.protocol, self.amp, self.device)
+        self._bands = Bands(self._scorer)
         self._tuning = Tuning(self.device)
         self._meanings = find_meanings(model.card.outputs, self.device)
         self._tiles: tuple[Size, ...] = AUTO_TILES
@@ -108,6 +109,18 @@ class Predictor:
         )
         return cls(model, protocol=protocol, device=device, amp=amp)
 
+    @property
+    def precision(self) -> str:
+        """In which precision the network computes, in words, such as ``bf16``."""
+        return describe_precision(self.amp, self.device)
+
+    def compile(self) -> None:
+        """Let ``torch.compile`` compile the network, for each size when it is first seen.
+
+        An image then raises a ``CompileError`` where that fails.
+        """
+        self._scorer.compile()
+
     def __call__(self, image: Pixels) -> Pixels:
         """Return the train ids, (H, W) uint8, of an (H, W, 3) uint8 RGB image."""
         return self.predict(image).train_ids
@@ -139,15 +152,17 @@ class Predictor:
     def begin_batch(
         self, images: Sequence[Pixels], *, confidence: bool = False
     ) -> list[Pending] | None:
-        """Begin to label images of one size at once, where ``batch_at`` allows it.
+        """Begin to label images of one size at once.
 
         Returns:
-            As ``begin`` for each; None where memory is too short for so many, or one of them
-            cannot be read whole: they go one by one.
+            As ``begin`` for each; None where they are to go one by one: memory is too short for so
+            many, they differ in size, or they are not read whole.
         """
         attempts = [list(self._attempts(image)) for image in images]
         work = sum(image.size for image in images)
-        if work >= self._too_much or any(tried[:1] != [None] for tried in attempts):
+        height, width = size_of(images[0])
+        whole = height * width <= WHOLE_PIXELS and all(tried[:1] == [None] for tried in attempts)
+        if work >= self._too_much or not whole or len({image.shape for image in images}) > 1:
             return None
         again = [
             partial(self._begin, image, confidence, tried[1:])

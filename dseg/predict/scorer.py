@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dseg.memory import is_out_of_memory
 from dseg.models import Normaliser, SegModel
 from dseg.predict.copies import stack_to_device
+from dseg.predict.faults import compile_error
 from dseg.predict.resizing import View
 from dseg.predict.sliding import slide
 from dseg.protocol import Protocol, Size
@@ -32,6 +34,13 @@ class Scorer:
     ):
         self.model, self.protocol, self.amp, self.device = model, protocol, amp, device
         self._normalise = Normaliser(model.card, device)
+        self._forward = model.logits
+        self._compiled = False
+
+    def compile(self) -> None:
+        """Compile the network, when it first computes; each size of a view for itself."""
+        self._forward = torch.compile(self.model.logits, dynamic=False)
+        self._compiled = True
 
     @property
     def align_corners(self) -> bool:
@@ -101,12 +110,27 @@ class Scorer:
         view = self.model.pad(self._pad(view))
         enabled = self.amp is not None
         with torch.autocast(self.device.type, dtype=self.amp, enabled=enabled):
-            scores = self.model.logits(view)[0]
+            scores = self._main_logits(view)
         scores = scores.float()
         if view.shape[-2:] != (height, width):
             padded = view.shape[-2], view.shape[-1]
             scores = self._upsampled(scores, padded)[..., :height, :width]
         return scores
+
+    def _main_logits(self, view: Tensor) -> Tensor:
+        """Return what the network itself computes.
+
+        Raises:
+            CompileError: it is to be compiled, and cannot be.
+        """
+        if not self._compiled:
+            return self._forward(view)[0]
+        try:
+            return self._forward(view)[0]
+        except Exception as fault:  # the compiler's are of many kinds, and those of what it calls
+            if is_out_of_memory(fault):
+                raise
+            raise compile_error(self.model.card.network, fault) from fault
 
     def _pad(self, view: Tensor) -> Tensor:
         """Pad a normalised view with zeros, as the protocol says."""
