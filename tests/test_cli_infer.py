@@ -19,7 +19,7 @@ from PIL import Image
 from dseg.checkpoints import save_model
 from dseg.cli import console
 from dseg.models import build_model
-from dseg.predict import pipeline
+from dseg.predict import ahead, pipeline
 from dseg.predict.sources import describe_unread
 
 LABEL_IDS = {7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33}
@@ -211,6 +211,28 @@ def test_the_summary_is_on_stderr_and_says_what_comes_next(infer):
     assert second == "Next: dseg eval --pred-dir dseg-out/label_ids --gt-dir gtFine/val"
 
 
+def test_batches_and_the_precision_are_named(infer):
+    for number in range(3):
+        save_noise(f"row/{number}.png", 40, 50, number)
+    assert infer("row", "-o", "single", "--save", "label_ids").exit_code == 0
+    result = infer("row", "--batch-size", 2, "--amp", "bf16", "--save", "label_ids", "--json", "-")
+    assert "on cpu (bf16). Protocol" in result.stderr
+    assert json.loads(result.stdout)["precision"] == "bf16"
+    assert infer("row", "-o", "batches", "--batch-size", 2, "--save", "label_ids").exit_code == 0
+    for number in range(3):
+        single, batch = (pixels(f"{out}/label_ids/{number}.png") for out in ("single", "batches"))
+        assert np.mean(single == batch) >= 0.999
+
+
+def test_a_network_that_cannot_be_compiled_ends_the_run(infer, monkeypatch):
+    def broken(_):
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found.\nLong advice")
+
+    monkeypatch.setattr("torch.compile", lambda *_, **__: broken)
+    problem = "cannot be compiled by torch.compile here: InvalidCxxCompiler: No working C++"
+    refused(infer("img", "--compile", "-q"), 2, problem, "leave --compile away")
+
+
 def test_progress_off_a_terminal_is_plain_lines(infer, monkeypatch):
     monkeypatch.setattr(console, "PLAIN_EVERY_S", 0.0)
     save_noise("img/c.png", 16, 16)
@@ -292,7 +314,7 @@ def test_reading_does_not_run_ahead_of_writing(infer, monkeypatch):
     for number in range(40):
         save_noise(f"many/{number:02}.png", 16, 16)
     lock, alive, most = threading.Lock(), 0, 0
-    read, write = pipeline.read_image, pipeline.write_png
+    read, write = ahead.read_image, pipeline.write_png
 
     def count(step: int) -> None:
         nonlocal alive, most
@@ -309,7 +331,7 @@ def test_reading_does_not_run_ahead_of_writing(infer, monkeypatch):
         write(*args)
         count(-1)
 
-    monkeypatch.setattr(pipeline, "read_image", counted_read)
+    monkeypatch.setattr(ahead, "read_image", counted_read)
     monkeypatch.setattr(pipeline, "write_png", slow_write)
     assert infer("many", "--save", "label_ids").exit_code == 0
     assert len(written("dseg-out/label_ids")) == 40

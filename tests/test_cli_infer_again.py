@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 import torch
 from cli_runs import contents, misused, pixels, refused, run, save_noise, written
-from PIL import Image
 
 from dseg import files
 from dseg.files import written_whole
+from dseg.images import writing
 from dseg.models import build_model
-from dseg.predict import pipeline
+from dseg.predict import ahead, pipeline
 
 # Results that are there, or cannot be written
 
@@ -89,7 +89,7 @@ def test_an_overwrite_that_is_stopped_leaves_no_results_of_the_old_settings(infe
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "read_image", stop)
+        patch.setattr(ahead, "read_image", stop)
         assert infer("img", "--tile", "32", "--overwrite").exit_code == 130
     assert written() == ["dseg-run.json"]
     assert "2 labelled, 0 already there" in infer("img", "--tile", "32").stderr
@@ -135,17 +135,17 @@ def test_out_that_is_a_file_is_refused(infer):
 def test_a_full_disk_stops_the_run_and_what_is_written_is_whole(infer, monkeypatch):
     for number in range(9):
         save_noise(f"img/more/{number}.png", 32, 32)
-    save = Image.Image.save
+    encode = writing.encode_png
     room = threading.Semaphore(4)
 
-    def fill_up(image, part, *args, **options):
+    def fill_up(*given):
         if not room.acquire(blocking=False):
-            Path(part).write_bytes(b"\x89PNG half")
+            yield b"\x89PNG half"
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(image, part, *args, **options)
+        yield from encode(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Image.Image, "save", fill_up)
+        patch.setattr(writing, "encode_png", fill_up)
         refused(infer("img"), 1, "cannot be written: No space left on device.", "make room")
     files = written()
     assert len(files) == 5 and "dseg-run.json" in files
@@ -168,7 +168,7 @@ def test_ctrl_c_ends_with_130_and_a_line_that_says_so(infer, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dseg.predict.Predictor.predict", stop)
+    monkeypatch.setattr("dseg.predict.Predictor.begin", stop)
     result = infer("img")
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr == "Interrupted; what is written is whole. Run again to go on.\n"

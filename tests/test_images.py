@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from dseg.errors import DsegError
-from dseg.images import read_image, read_mask, read_mask_file, write_png
+from dseg.images import read_image, read_mask, read_mask_file, write_png, writing
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 PICTURE = np.array([[RED, GREEN, BLUE], [(1, 2, 3), (90, 91, 92), (255, 255, 255)]], np.uint8)
@@ -283,11 +283,11 @@ def test_a_full_disk_leaves_the_target_as_it_was_and_no_part(tmp_path, monkeypat
     if before is not None:
         path.write_bytes(before)
 
-    def fill_up(_, part, *__, **___):
-        Path(part).write_bytes(b"\x89PNG half")
+    def fill_up(*_):
+        yield b"\x89PNG half"
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Image.Image, "save", fill_up)
+    monkeypatch.setattr(writing, "encode_png", fill_up)
     with pytest.raises(DsegError, match="cannot be written: No space left on device") as caught:
         write_png(path, PICTURE)
     assert caught.value.exit_code == 1
@@ -296,11 +296,11 @@ def test_a_full_disk_leaves_the_target_as_it_was_and_no_part(tmp_path, monkeypat
 
 
 def test_ctrl_c_while_writing_leaves_no_part(tmp_path, monkeypatch):
-    def interrupt(_, part, *__, **___):
-        Path(part).write_bytes(b"\x89PNG half")
+    def interrupt(*_):
+        yield b"\x89PNG half"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Image.Image, "save", interrupt)
+    monkeypatch.setattr(writing, "encode_png", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_png(tmp_path / "a.png", PICTURE)
     assert names_in(tmp_path) == []
@@ -309,13 +309,13 @@ def test_ctrl_c_while_writing_leaves_no_part(tmp_path, monkeypatch):
 def test_a_target_is_never_seen_half_written(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     seen = []
-    save = Image.Image.save
+    encode = writing.encode_png
 
-    def look(image, part, *args, **options):
-        save(image, part, *args, **options)
-        seen.append((Path(part).name, path.exists()))
+    def look(*given):
+        yield from encode(*given)
+        seen.append((*names_in(tmp_path), path.exists()))
 
-    monkeypatch.setattr(Image.Image, "save", look)
+    monkeypatch.setattr(writing, "encode_png", look)
     write_png(path, PICTURE)
     [(part, existed)] = seen
     assert part.startswith(".") and part.endswith(".dseg-part")  # no image to a later run

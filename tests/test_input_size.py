@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from dseg.errors import DsegError
 from dseg.images import Pixels
 from dseg.predict import Protocol, resizing
-from dseg.predict import predictor as predictor_file
+from dseg.predict import bands as bands_file
 from dseg.predict.predictor import AUTO_TILES
 from dseg.predict.resizing import pieces_of, resize_bands
 
@@ -138,13 +138,13 @@ def test_scores_too_large_to_be_held_are_resized_out_in_strips(
 ) -> None:
     image = draw(*SIZE)
     expected = predictor(Pointwise(), input_size=size).scores(image)
-    monkeypatch.setattr(predictor_file, "WHOLE_PIXELS", SIZE[0] * SIZE[1] - 1)
+    monkeypatch.setattr(bands_file, "WHOLE_PIXELS", SIZE[0] * SIZE[1] - 1)
     monkeypatch.setattr(resizing, "STRIP_PIXELS", 7 * SIZE[1])
     machine = predictor(Pointwise(), input_size=size)
-    bands = list(machine._bands(image, None))
+    bands = list(machine._bands.of([image], None))
     assert len(bands) > 8
-    assert max(band.shape[1] for _, band in bands) <= 7
-    found = torch.cat([band for _, band in bands], 1)
+    assert max(band.shape[2] for _, band in bands) <= 7
+    found = torch.cat([band[0] for _, band in bands], 1)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 

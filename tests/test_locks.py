@@ -198,7 +198,7 @@ def test_while_a_run_writes_its_lock_is_held(
         seen.extend(path.name for path in Path("dseg-out").glob(".dseg-run*.lock"))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dseg.predict.Predictor.predict", look)
+    monkeypatch.setattr("dseg.predict.Predictor.begin", look)
     assert infer("img").exit_code == 130
     (name,) = seen
     assert name.startswith(f".dseg-run-{os.getpid()}-")

@@ -22,7 +22,7 @@ from dseg.checkpoints import read_checkpoint
 from dseg.datasets.stream import Stream
 from dseg.errors import DsegError
 from dseg.memory import is_out_of_memory
-from dseg.predict import pipeline
+from dseg.predict import ahead, pipeline
 from dseg.predict.room import Room
 
 SHORTAGES = (
@@ -70,12 +70,14 @@ def fail_on(name: str, fault: Exception, then: Callable[..., object]) -> Callabl
     return work
 
 
-@pytest.mark.parametrize("step", ["read_image", "write_png"])
+@pytest.mark.parametrize(("file", "step"), [(ahead, "read_image"), (pipeline, "write_png")])
 @pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("could not create a primitive")])
-def test_an_image_that_does_not_fit_fails_and_the_others_go_on(infer, monkeypatch, step, fault):
+def test_an_image_that_does_not_fit_fails_and_the_others_go_on(
+    infer, monkeypatch, file, step, fault
+):
     for name in "abc":
         save_noise(f"three/{name}.png", 20, 30)
-    monkeypatch.setattr(pipeline, step, fail_on("b.png", fault, getattr(pipeline, step)))
+    monkeypatch.setattr(file, step, fail_on("b.png", fault, getattr(file, step)))
     result = infer("three", "--save", "label_ids")
     assert result.exit_code == 1
     assert "failed: Memory ran out on three/b.png.\nHint: close other programs" in result.stderr
@@ -225,7 +227,7 @@ def test_the_sizes_of_images_bound_what_is_held(infer, monkeypatch):
         save_noise(f"mixed/{number:02}.png", *sizes[f"{number:02}.png"])
     save_noise("mixed/99.png", 100, 100)
     sizes["99.png"] = (100, 100)
-    read, write = pipeline.read_image, pipeline.write_png
+    read, write = ahead.read_image, pipeline.write_png
 
     def count(path: Path, sign: int) -> None:
         nonlocal held
@@ -242,7 +244,7 @@ def test_the_sizes_of_images_bound_what_is_held(infer, monkeypatch):
         write(path, *others)
         count(path, -1)
 
-    monkeypatch.setattr(pipeline, "read_image", counted_read)
+    monkeypatch.setattr(ahead, "read_image", counted_read)
     monkeypatch.setattr(pipeline, "write_png", slow_write)
     assert infer("mixed", "--save", "label_ids").exit_code == 0
     assert len(written("dseg-out/label_ids")) == 41

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from dseg.checkpoints import load_model, save_model
 from dseg.checkpoints.card import read_protocol
 from dseg.errors import DsegError, NotFiniteError
 from dseg.models import build_model
-from dseg.predict.resizing import repeat_labels, resize_image
+from dseg.predict.resizing import pick_labels, repeat_labels, resize_image
 from dseg.protocol import PLAIN, Protocol
 from dseg.registry import MODELS
 
@@ -124,11 +125,21 @@ def test_bilinear_is_torchs(corners: bool) -> None:
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-3)
 
 
-def test_labels_are_repeated_not_blended() -> None:
-    labels = np.array([[1, 7], [255, 3]], np.uint8)
-    assert repeat_labels(labels, (4, 4)).tolist() == [
+@pytest.mark.parametrize("repeat", [repeat_labels, pick_labels], ids=["host", "device"])
+def test_labels_are_repeated_not_blended(repeat: Callable[..., torch.Tensor]) -> None:
+    labels = torch.tensor([[1, 7], [255, 3]], dtype=torch.uint8)
+    assert repeat(labels, (4, 4)).tolist() == [
         *([1, 1, 7, 7], [1, 1, 7, 7], [255, 255, 3, 3], [255, 255, 3, 3])
     ]
+
+
+@pytest.mark.parametrize("out", [(1, 1), (7, 11), (720, 960), (513, 1027), (1024, 2048)], ids=str)
+@pytest.mark.parametrize("size", [(5, 9), (360, 481)], ids=str)
+def test_labels_are_repeated_on_a_device_as_on_the_host(
+    size: tuple[int, int], out: tuple[int, int]
+) -> None:
+    labels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8))
+    assert torch.equal(pick_labels(labels, out), repeat_labels(labels, out))
 
 
 # Scores that are no numbers, and outputs that are no classes

@@ -90,8 +90,8 @@ def bench_network(name: str, plan: Plan, image: Path, weights: Path | None = Non
     except Exception as fault:  # of a library's kernels, a compiler, a network: the rest goes on
         report.fault = _reason(fault)
     gc.collect()
-    if plan.torch_device.type == "cuda":
-        torch.cuda.empty_cache()
+    if plan.torch_device.type != "cpu":
+        torch.accelerator.empty_cache()
     if plan.compiled:
         torch.compiler.reset()
     return report

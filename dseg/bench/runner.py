@@ -60,10 +60,8 @@ class Runner:
 
     def synchronise(self) -> None:
         """Wait until the device has done all that it was given."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
-            torch.mps.synchronize()
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize(self.device)
 
 
 def cast(model: nn.Module, dtype: torch.dtype) -> None:

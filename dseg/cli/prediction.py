@@ -69,6 +69,19 @@ OPTIONS: tuple[Option, ...] = (
     *INPUT_OPTIONS,
     device_option,
     amp_option,
+    click.option(
+        "--batch-size",
+        type=click.IntRange(1, 256),
+        metavar="N",
+        help="Images of one size that are labelled at once, unless in tiles.  [default: 1 on the "
+        "CPU, on CUDA as many as have 4 megapixels, at most 16]",
+    ),
+    click.option(
+        "--compile",
+        "compiled",
+        is_flag=True,
+        help="Compile the network (torch.compile): worth its minutes for many images of one size.",
+    ),
     click.option("--overwrite", is_flag=True, help="Make again what is there already."),
     partial_option,
     inplace_option,
@@ -127,6 +140,8 @@ def run(
     max_pixels: int,
     json_file: Path | None,
     quiet: bool,
+    batch_size: int | None,
+    compiled: bool,
     multi_scale: bool = False,
 ) -> None:
     """Find the images, load the network, write the masks, and say what was done.
@@ -145,6 +160,8 @@ def run(
         network.check()
         images, unread = group.from_main(lambda: _find(sources, img_dir, out))
         predictor, settings = network.load(group, multi_scale=multi_scale)
+        if compiled:
+            predictor.compile()
         with share_progress("labelled", images, group, quiet=quiet) as advance:
             summary = predict_images(
                 predictor,
@@ -155,6 +172,7 @@ def run(
                 overlay_format=overlay_format,
                 overwrite=overwrite,
                 max_pixels=max_pixels,
+                batch_size=batch_size,
                 advance=advance,
                 group=group,
             )

@@ -49,6 +49,7 @@ def make_facts(
             "write": round(summary.write_s, 3),
         },
         "device": str(predictor.device),
+        "precision": predictor.precision,
         "processes": group.world_size,
         "settings": settings.record(),
     }
@@ -76,9 +77,10 @@ def say_summary(
             hints.add(hint)
     speed = f", {summary.done / summary.seconds:.3g} images/s" if summary.done else ""
     several = f", {group.world_size} processes" if group.world_size > 1 else ""
+    where = f"{predictor.device} ({predictor.precision}{several})"
     say(
         f"{summary.done} labelled, {summary.skipped} already there, {len(summary.failed)} failed "
-        f"in {summary.seconds:.1f} s{speed} on {predictor.device} ({settings.amp}{several}). "
+        f"in {summary.seconds:.1f} s{speed} on {where}. "
         f"Protocol: {protocol_name} ({settings.protocol.describe()}). Results: {out}"
     )
     if summary.tiled:

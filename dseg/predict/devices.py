@@ -50,3 +50,15 @@ def find_amp(name: str, device: torch.device) -> torch.dtype | None:
             hint="choose off, auto, bf16, or fp16 on a GPU.",
         )
     return AMP[name]
+
+
+def describe_precision(amp: torch.dtype | None, device: torch.device) -> str:
+    """Return in which precision a network computes, in words, such as ``bf16``."""
+    if amp is not None:
+        return next(name for name, dtype in AMP.items() if dtype == amp)
+    tf32 = (
+        device.type == "cuda"
+        and torch.backends.cudnn.allow_tf32
+        and torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere, which brought it
+    )
+    return "float32 (TF32 in convolutions)" if tf32 else "float32"

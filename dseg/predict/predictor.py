@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dseg.checkpoints import LoadReport, load_model
 from dseg.deploy import prepare
-from dseg.errors import DsegError, NotFiniteError
 from dseg.images import Pixels
-from dseg.labels import IGNORE
 from dseg.memory import is_out_of_memory
 from dseg.models import SegModel
-from dseg.predict.devices import find_amp, find_device
-from dseg.predict.resizing import (
-    View,
-    pieces_of,
-    repeat_labels,
-    resize_bands,
-    resize_image,
-)
+from dseg.predict.bands import WHOLE_PIXELS, Bands, size_of
+from dseg.predict.devices import describe_precision, find_amp, find_device
+from dseg.predict.faults import check_image, no_room_error, no_tile_error, not_finite_error
+from dseg.predict.pending import Labels, Pending, Prediction, find_meanings
+from dseg.predict.resizing import repeat_labels
 from dseg.predict.scorer import Scorer
-from dseg.predict.tiles import blend_rows
-from dseg.protocol import Protocol, Size, scaled
+from dseg.predict.tuning import Tuning
+from dseg.protocol import Protocol, Size
 
-WHOLE_PIXELS = 9_000_000  # of the largest view; more is predicted in tiles
+BATCH_PIXELS, BATCH_AT_MOST = 4_200_000, 16  # that CUDA is given at once: two of Cityscapes' images
 AUTO_TILES: tuple[Size, ...] = ((1024, 2048), (512, 1024), (256, 512))
-
-
-class Prediction(NamedTuple):
-    """The result of ``Predictor.predict``.
-
-    Attributes:
-        train_ids: (H, W) uint8, 255 where the network finds none of the classes.
-        confidence: (H, W) uint8, 255 for certain; None unless asked for.
-        tile: (height, width) of the tiles that were used, None for the whole image.
-    """
-
-    train_ids: Pixels
-    confidence: Pixels | None = None
-    tile: Size | None = None
 
 
 class Predictor:
@@ -90,8 +70,11 @@ class Predictor:
         self.model = prepare(model.eval(), device=self.device)
         self.label_space = model.card.label_space
         self._scorer = Scorer(self.model, self.protocol, self.amp, self.device)
-        self._meanings = find_meanings(model.card.outputs)
+        self._bands = Bands(self._scorer)
+        self._tuning = Tuning(self.device)
+        self._meanings = find_meanings(model.card.outputs, self.device)
         self._tiles: tuple[Size, ...] = AUTO_TILES
+        self._too_much = math.inf  # numbers of a batch for which memory was too short
 
     @classmethod
     def load(
@@ -126,6 +109,18 @@ class Predictor:
         )
         return cls(model, protocol=protocol, device=device, amp=amp)
 
+    @property
+    def precision(self) -> str:
+        """In which precision the network computes, in words, such as ``bf16``."""
+        return describe_precision(self.amp, self.device)
+
+    def compile(self) -> None:
+        """Let ``torch.compile`` compile the network, for each size when it is first seen.
+
+        An image then raises a ``CompileError`` where that fails.
+        """
+        self._scorer.compile()
+
     def __call__(self, image: Pixels) -> Pixels:
         """Return the train ids, (H, W) uint8, of an (H, W, 3) uint8 RGB image."""
         return self.predict(image).train_ids
@@ -141,40 +136,86 @@ class Predictor:
             NotFiniteError: the network's scores are NaN or infinite.
             DsegError: not enough memory (see ``fall_back``), or the array is not an image.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise DsegError(
-                f"An array of {image.dtype}, {list(image.shape)}, is not an image.",
-                hint="give (H, W, 3) of uint8, RGB, as read_image does.",
-            )
-        for tile in self._attempts(image):
+        return self.begin(image, confidence=confidence).result()
+
+    def begin(self, image: Pixels, *, confidence: bool = False) -> Pending:
+        """Begin to label an image as ``predict`` does; on CUDA without waiting for it.
+
+        The image must stay as it is until the result is there.
+
+        Raises:
+            DsegError: as ``predict``; that scores are not finite is found by the result.
+        """
+        check_image(image)
+        return self._begin(image, confidence, list(self._attempts(image)))
+
+    def begin_batch(
+        self, images: Sequence[Pixels], *, confidence: bool = False
+    ) -> list[Pending] | None:
+        """Begin to label images of one size at once.
+
+        Returns:
+            As ``begin`` for each; None where they are to go one by one: memory is too short for so
+            many, they differ in size, or they are not read whole.
+        """
+        attempts = [list(self._attempts(image)) for image in images]
+        work = sum(image.size for image in images)
+        height, width = size_of(images[0])
+        whole = height * width <= WHOLE_PIXELS and all(tried[:1] == [None] for tried in attempts)
+        if work >= self._too_much or not whole or len({image.shape for image in images}) > 1:
+            return None
+        again = [
+            partial(self._begin, image, confidence, tried[1:])
+            for image, tried in zip(images, attempts, strict=True)
+        ]
+        try:
+            return self._labels(images, None, confidence, again)
+        except (RuntimeError, MemoryError) as fault:
+            if not is_out_of_memory(fault):
+                raise
+        self._too_much = work
+        self._free()
+        return None
+
+    def batch_at(self, size: Size, wanted: int | None = None) -> int:
+        """Return how many images of that (height, width) are to be labelled at once.
+
+        Args:
+            wanted: so many, if they can be; None for a number that fits the device.
+        """
+        seen = [self.protocol.input_of(size, scale) for scale in self.protocol.scales]
+        largest = max(height * width for height, width in (size, *seen))
+        if self.protocol.sliding or self.protocol.tile is not None or largest > WHOLE_PIXELS:
+            return 1
+        if wanted is None:
+            fitting = max(1, min(BATCH_AT_MOST, BATCH_PIXELS // largest))
+            return fitting if self.device.type == "cuda" else 1
+        return wanted
+
+    def _begin(self, image: Pixels, confidence: bool, attempts: Sequence[Size | None]) -> Pending:
+        """Begin to label an image in the first of several ways for which memory suffices."""
+        for place, tile in enumerate(attempts):
+            again = partial(self._begin, image, confidence, attempts[place + 1 :])
             try:
-                found = self._labels(image, tile, confidence)
+                [found] = self._labels([image], tile, confidence, [again])
                 self.tiled += tile is not None and self.protocol.tile is None
                 return found
             except (RuntimeError, MemoryError) as fault:
                 if not is_out_of_memory(fault):
                     raise
                 if not self.fall_back:
-                    raise self._too_large(image, tile) from fault
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-        height, width = self.protocol.input_of(_size_of(image))
-        raise DsegError(
-            f"Not even a tile of this {image.shape[0]}x{image.shape[1]} image fits into memory; it "
-            f"is read at {height}x{width}.",
-            hint="name a smaller --tile or --input-size, fewer --scales or another --device.",
-        )
+                    raise no_room_error(size_of(image), tile) from fault
+            self._free()
+        size = size_of(image)
+        raise no_tile_error(size, self.protocol.input_of(size))
 
-    def _too_large(self, image: Pixels, tile: Size | None) -> DsegError:
-        what = "whole" if tile is None else f"in tiles of {tile[0]}x{tile[1]}"
-        return DsegError(
-            f"An image of {image.shape[0]}x{image.shape[1]} does not fit into memory {what}; "
-            "scores of other tiles could not be compared.",
-            hint="name a --tile or --input-size, which scores record, or another --device.",
-        )
+    def _free(self) -> None:
+        """Give the memory back that torch keeps of a device."""
+        if self.device.type != "cpu":
+            torch.accelerator.empty_cache()
 
     def _attempts(self, image: Pixels) -> Iterator[Size | None]:
-        height, width = self.protocol.input_of(_size_of(image))
+        height, width = self.protocol.input_of(size_of(image))
         if self.protocol.sliding:
             yield self.protocol.tile
             return
@@ -191,83 +232,42 @@ class Predictor:
                 yield tile
 
     @torch.inference_mode()
-    def _labels(self, image: Pixels, tile: Size | None, confidence: bool) -> Prediction:
-        size = self._scored_size(image)
-        train_ids = np.empty(size, np.uint8)
-        certainty = np.empty(size, np.uint8) if confidence else None
-        for top, scores in self._bands(image, tile):
-            rows = slice(top, top + scores.shape[1])
-            # max, not argmax: the same answer sooner, on the CPU 38 ms for 64 at 1024x2048
-            best, outputs = scores.max(0)
-            if not best.isfinite().all():
-                raise self._not_finite()
-            train_ids[rows] = outputs.to(torch.uint8).cpu().numpy()
-            if certainty is not None:
-                certainty[rows] = self._certainty(scores, best)
-        if self._meanings is not None:
-            train_ids = self._meanings[train_ids]
-        if size != _size_of(image):
-            train_ids = repeat_labels(train_ids, _size_of(image))
-            certainty = None if certainty is None else repeat_labels(certainty, _size_of(image))
-        return Prediction(train_ids, certainty, tile)
+    def _labels(
+        self,
+        images: Sequence[Pixels],
+        tile: Size | None,
+        confidence: bool,
+        again: Sequence[Callable[[], Pending]],
+    ) -> list[Pending]:
+        """Label images of one size, more than one of them only whole."""
+        size = size_of(images[0])
+        scored = self._bands.scored_size(size)
+        certainty = self._certainty if confidence else None
+        found = [Labels(scored, self.device, certainty) for _ in images]
+        with self._tuning.of((len(images), size, tile)):
+            for top, scores in self._bands.of(images, tile):
+                for labels, own in zip(found, scores, strict=True):
+                    labels.add(top, own)
+        for labels in found:
+            if self._meanings is not None:
+                labels.train_ids = self._meanings[labels.train_ids.int()]
+            if size != scored:
+                labels.train_ids = repeat_labels(labels.train_ids, size)
+                if labels.confidence is not None:
+                    labels.confidence = repeat_labels(labels.confidence, size)
+        refuse = partial(not_finite_error, self.model.card.network, self.amp)
+        return [
+            Pending(labels, tile, refuse=refuse, again=other)
+            for labels, other in zip(found, again, strict=True)
+        ]
 
-    def _not_finite(self) -> NotFiniteError:
-        """Return the error of scores that are NaN or infinite, whose labels would mean nothing."""
-        hint = "check the weights: dseg inspect."
-        if self.amp == torch.float16:
-            hint = "use --amp bf16 or --amp off: 16-bit floats end at 65504."
-        return NotFiniteError(
-            f"The scores of {self.model.card.network} are NaN or infinite on this image.", hint=hint
-        )
-
-    def _scored_size(self, image: Pixels) -> Size:
-        """Return the (height, width) at which an image's pixels get their labels."""
-        size = _size_of(image)
-        return self.protocol.input_of(size) if self.protocol.restore == "nearest" else size
-
-    def _bands(self, image: Pixels, tile: Size | None) -> Iterator[tuple[int, Tensor]]:
-        """Return the scores that decide in bands, (K, rows, W), with their first rows."""
-        size, out = _size_of(image), self._scored_size(image)
-        seen = self.protocol.input_of(size)
-        whole = tile is None and (seen == out or size[0] * size[1] <= WHOLE_PIXELS)
-        if self.protocol.sliding or whole:
-            return iter([(0, self._scorer.fused(partial(self._view_at, image), out))])
-        cut = pieces_of(image, seen, self.protocol.resample)
-
-        def scores_of(*place: int) -> Tensor:
-            piece = cut(*place)
-            return self._scorer.fused(partial(self._piece_at, piece), _size_of(piece))
-
-        if tile is None:
-            bands = iter([(0, scores_of(0, 0, *seen))])
-        else:
-            bands = blend_rows(seen, tile, self.protocol.overlap, scores_of)
-        if seen == out:
-            return bands
-        return resize_bands(bands, seen, out, align_corners=self._scorer.align_corners)
-
-    def _view_at(self, image: Pixels, scale: float) -> View:
-        """Return an image as it is read at a scale."""
-        protocol, size = self.protocol, _size_of(image)
-        seen = protocol.input_of(size, scale)
-        if protocol.rescale is None:
-            return resize_image(image, seen, protocol.resample)
-        first = resize_image(image, protocol.first_size(size), protocol.resample)
-        return resize_image(first, seen, protocol.rescale)
-
-    def _piece_at(self, piece: View, scale: float) -> View:
-        """Return a piece of a resized image as it is read at a scale."""
-        seen = self.protocol.rounded(scaled(_size_of(piece), scale))
-        return resize_image(piece, seen, self.protocol.rescale or self.protocol.resample)
-
-    def _certainty(self, scores: Tensor, best: Tensor) -> Pixels:
+    def _certainty(self, scores: Tensor, best: Tensor) -> Tensor:
         """Return the probability of the best class of scores (K, rows, W), 255 for certain."""
         if self.protocol.fusion == "logprob":
             best = scores.softmax(0).amax(0)
         elif self.protocol.fusion in ("exp", "product"):
             best = best / scores.sum(0)
-        certainty: Pixels = (best * 255).round().to(torch.uint8).cpu().numpy()
-        return certainty
+        return (best * 255).round().to(torch.uint8)
 
     @torch.inference_mode()
     def scores(self, image: Pixels) -> Tensor:
@@ -284,17 +284,4 @@ class Predictor:
             (K, H, W) float32: mean logits, or with ``prob`` mean probabilities. Where the protocol
             repeats labels, H and W are the input's.
         """
-        return self._scorer.fused(partial(self._view_at, image), self._scored_size(image))
-
-
-def find_meanings(outputs: tuple[int, ...]) -> Pixels | None:
-    """Return the train id of each output, 255 for none; None where outputs are train ids."""
-    if outputs == tuple(range(len(outputs))):
-        return None
-    meanings = np.full(256, IGNORE, np.uint8)
-    meanings[: len(outputs)] = outputs
-    return meanings
-
-
-def _size_of(image: View) -> Size:
-    return image.shape[0], image.shape[1]
+        return self._bands.whole([image])[0]

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from dseg.images import Pixels
+from dseg.predict.copies import to_device
 from dseg.protocol import Resample, Size
 
 Rows = NDArray[np.int64]
@@ -80,10 +80,28 @@ def _blend(first: View, second: View, fraction: NDArray[np.float32]) -> NDArray[
     return start + (second.astype(np.float32) - start) * fraction
 
 
-def repeat_labels(labels: Pixels, size: Size) -> Pixels:
-    """Resize (h, w) labels: each pixel gets the label of the one that its centre lies on."""
-    resized = Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST)
-    return np.asarray(resized)
+def repeat_labels(labels: Tensor, size: Size) -> Tensor:
+    """Resize (h, w) uint8 labels: each pixel gets the label of the one that its centre lies on."""
+    if labels.device.type != "cpu":
+        return pick_labels(labels, size)
+    resized = Image.fromarray(labels.numpy()).resize(size[::-1], Image.Resampling.NEAREST)
+    return torch.from_numpy(np.array(resized))
+
+
+def pick_labels(labels: Tensor, size: Size) -> Tensor:
+    """Resize labels as ``repeat_labels``, on their device."""
+    rows, columns = (
+        to_device(_nearest(length, out), labels.device)
+        for length, out in zip(labels.shape, size, strict=True)
+    )
+    return labels.index_select(0, rows).index_select(1, columns)
+
+
+def _nearest(length: int, out: int) -> Rows:
+    """Return the pixel that the centre of each of ``out`` pixels lies on, by PIL's rounding."""
+    line = Image.fromarray(np.arange(length, dtype=np.int32)[None])
+    places: Rows = np.asarray(line.resize((out, 1), Image.Resampling.NEAREST))[0].astype(np.int64)
+    return places
 
 
 def resize_bands(
@@ -119,13 +137,13 @@ def resize_bands(
             for top in range(done, ready, most):
                 rows = slice(top, min(top + most, ready))
                 pair = [_take(wide, places[rows] - begin) for places in (upper, lower)]
-                weight = torch.from_numpy(share[rows]).to(band.device)
+                weight = to_device(share[rows], band.device)
                 yield top, pair[0].lerp_(pair[1], weight[:, None])
             done, above = ready, wide[:, -1:].clone()
 
 
 def _take(scores: Tensor, rows: Rows) -> Tensor:
-    return scores[:, torch.from_numpy(rows).to(scores.device)]
+    return scores[:, to_device(rows, scores.device)]
 
 
 def _points_between(

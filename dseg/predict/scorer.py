@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dseg.memory import is_out_of_memory
 from dseg.models import Normaliser, SegModel
+from dseg.predict.copies import stack_to_device
+from dseg.predict.faults import compile_error
 from dseg.predict.resizing import View
 from dseg.predict.sliding import slide
 from dseg.protocol import Protocol, Size
 
-ViewAt = Callable[[float], View]  # an image or a piece of it, at a scale
+ViewsAt = Callable[[float], Sequence[View]]  # N images of one size, or a piece of one, at a scale
 
 
 class Scorer:
@@ -32,6 +34,13 @@ class Scorer:
     ):
         self.model, self.protocol, self.amp, self.device = model, protocol, amp, device
         self._normalise = Normaliser(model.card, device)
+        self._forward = model.logits
+        self._compiled = False
+
+    def compile(self) -> None:
+        """Compile the network, when it first computes; each size of a view for itself."""
+        self._forward = torch.compile(self.model.logits, dynamic=False)
+        self._compiled = True
 
     @property
     def align_corners(self) -> bool:
@@ -40,11 +49,12 @@ class Scorer:
             return self.model.align_corners
         return self.protocol.restore == "bilinear-corners"
 
-    def fused(self, view_at: ViewAt, out: Size) -> Tensor:
-        """Return the scores (K, H, W) of an image or piece, fused over all views.
+    def fused(self, views_at: ViewsAt, out: Size) -> Tensor:
+        """Return the scores (N, K, H, W) of images of one size or of a piece, fused over all views.
 
         Args:
-            view_at: returns the image at a scale, (h, w, 3) RGB in 0..255.
+            views_at: returns the N images at a scale, (h, w, 3) RGB in 0..255; of sliding tiles
+                one.
             out: (H, W).
         """
         protocol = self.protocol
@@ -52,7 +62,7 @@ class Scorer:
         flips = (False, True) if protocol.flip and not per_tile else (False,)
         total: Tensor | None = None
         for scale in protocol.scales:
-            view = self._normalised(view_at(scale))
+            view = self._normalised(views_at(scale))
             seen = view.shape[-2], view.shape[-1]
             for flipped in flips:
                 scores = self._view_scores(view.flip(-1) if flipped else view, scale)
@@ -63,7 +73,7 @@ class Scorer:
                 total = scores if total is None else total.add_(scores)
         assert total is not None
         views = len(protocol.scales) * len(flips)
-        return (total if views == 1 else total.div_(views))[0]
+        return total if views == 1 else total.div_(views)
 
     def _view_scores(self, view: Tensor, scale: float) -> Tensor:
         """Return the scores of a view: whole, as small as the network's logits, or of its tiles."""
@@ -90,10 +100,9 @@ class Scorer:
             return F.interpolate(scores, size, mode="bicubic", align_corners=False)
         return self.model.resize(scores, *size)
 
-    def _normalised(self, image: View) -> Tensor:
-        """Return (1, 3, H, W) float32, channels last."""
-        pixels = torch.from_numpy(np.require(image, requirements=("C", "W"))).to(self.device)
-        return self._normalise(pixels.permute(2, 0, 1)[None])
+    def _normalised(self, images: Sequence[View]) -> Tensor:
+        """Return (N, 3, H, W) float32, channels last."""
+        return self._normalise(stack_to_device(images, self.device).permute(0, 3, 1, 2))
 
     def _logits(self, view: Tensor) -> Tensor:
         """Return the logits of a view, as small as the network gives them."""
@@ -101,12 +110,27 @@ class Scorer:
         view = self.model.pad(self._pad(view))
         enabled = self.amp is not None
         with torch.autocast(self.device.type, dtype=self.amp, enabled=enabled):
-            scores = self.model.logits(view)[0]
+            scores = self._main_logits(view)
         scores = scores.float()
         if view.shape[-2:] != (height, width):
             padded = view.shape[-2], view.shape[-1]
             scores = self._upsampled(scores, padded)[..., :height, :width]
         return scores
+
+    def _main_logits(self, view: Tensor) -> Tensor:
+        """Return what the network itself computes.
+
+        Raises:
+            CompileError: it is to be compiled, and cannot be.
+        """
+        if not self._compiled:
+            return self._forward(view)[0]
+        try:
+            return self._forward(view)[0]
+        except Exception as fault:  # the compiler's are of many kinds, and those of what it calls
+            if is_out_of_memory(fault):
+                raise
+            raise compile_error(self.model.card.network, fault) from fault
 
     def _pad(self, view: Tensor) -> Tensor:
         """Pad a normalised view with zeros, as the protocol says."""
