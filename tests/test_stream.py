@@ -12,7 +12,8 @@ from PIL import Image
 
 from dseg.datasets.base import Dataset, Encoding, Sample
 from dseg.datasets.cache import DeviceCache, RamCache, load_device_batches
-from dseg.datasets.loader import load_batches
+from dseg.datasets.loader import choose_workers, load_batches
+from dseg.datasets.prefetch import prefetch
 from dseg.datasets.stream import Batch, Plan, Stream
 from dseg.errors import DsegError
 from dseg.labels import LABEL_SPACES
@@ -209,3 +210,55 @@ def test_more_workers_than_shared_memory_holds_are_refused_before_they_start(
     with pytest.raises(DsegError, match="use --workers 1"):
         run(dataset, Plan(batch=1, last=1), workers=2)
     assert len(run(dataset, Plan(batch=1, last=1), workers=1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("cores", "cuda", "workers"), [(24, True, 24), (1, True, 1), (24, False, 1), (1, False, 0)]
+)
+def test_a_gpu_gets_a_worker_for_each_core(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, cores: int, cuda: bool, workers: int
+) -> None:
+    monkeypatch.setattr("dseg.datasets.loader.SHARED", Path("/there/is/none"))
+    plan = Plan(batch=1, last=1)
+    assert choose_workers(make_stream(dataset), plan, cores=cores, cuda=cuda) == workers
+
+
+def test_little_shared_memory_limits_the_workers(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Small:
+        f_bavail, f_frsize = 100, 4096  # 400 kB; a batch and its names take 67 kB
+
+    monkeypatch.setattr("dseg.datasets.loader.SHARED", Path("/"))
+    monkeypatch.setattr("os.statvfs", lambda path: Small())
+    stream = make_stream(dataset)
+    assert choose_workers(stream, Plan(batch=1, last=1), cores=24, cuda=True) == 1
+
+
+def make_batch(name: str) -> Batch:
+    return Batch(torch.zeros(1), torch.zeros(1), [name], [])
+
+
+def test_batches_for_the_cpu_are_passed_through() -> None:
+    batches = [make_batch("a"), make_batch("b")]
+    assert list(prefetch(iter(batches), torch.device("cpu"))) == batches
+
+
+def test_a_gpu_is_given_the_next_batch_before_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def read() -> Iterator[Batch]:
+        yield from (make_batch("a"), make_batch("b"))
+        raise DsegError("c is broken", hint="mend it")
+
+    def copy(batch: Batch, *given: object) -> tuple[Batch, None]:
+        done.append(f"copy {batch.names[0]}")
+        return batch, None
+
+    monkeypatch.setattr("torch.cuda.Stream", lambda device: None)
+    monkeypatch.setattr("dseg.datasets.prefetch._copy", copy)
+    monkeypatch.setattr("dseg.datasets.prefetch._hand_over", lambda batch, *given: batch)
+    with pytest.raises(DsegError, match="c is broken"):
+        for batch in prefetch(read(), torch.device("cuda")):
+            done.append(f"compute {batch.names[0]}")
+    assert done == ["copy a", "copy b", "compute a", "compute b"]

@@ -108,7 +108,7 @@ OPTIONS = (
         *("-j", "--workers"),
         type=click.IntRange(min=0),
         metavar="N",
-        help="Processes that read ahead; by default as fits the machine.",
+        help="Worker processes of the data loader; by default one a core with a GPU, else one.",
     ),
     click.option(
         "--cache",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dseg.datasets.base import Dataset, Pair
 from dseg.datasets.stream import Batch, Plan, Stream
+from dseg.device_copy import to_device
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.transforms import apply_views, draw_view, make_generator
 
@@ -134,7 +135,7 @@ def load_device_batches(stream: Stream, plan: Plan, cache: DeviceCache) -> Itera
             views.append(draw_view(stream.augmentation, height, width, generator))
             places.append(place)
             names.append(stream.dataset.samples[place].name)
-        chosen = torch.tensor(places, device=cache.images.device)
+        chosen = to_device(torch.tensor(places), cache.images.device)
         crops, ids = apply_views(
             *(cache.images[chosen], cache.train_ids[chosen], views),
             *(stream.augmentation.crop, stream.fill),

@@ -38,7 +38,7 @@ class Conditions:
 
     Attributes:
         device: as ``--device``.
-        workers: processes that read ahead; None for one that fits the machine.
+        workers: processes that read ahead; None to choose by the cores and the shared memory.
         cache: ``none``; ``ram`` to decode every image once and keep it; ``device`` to keep and
             augment them where the network is.
         validate_every: epochs from one validation to the next.

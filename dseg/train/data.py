@@ -10,7 +10,8 @@ from dseg.cores import count_cores
 from dseg.datasets import check_dataset, class_weights, join_datasets, load_dataset
 from dseg.datasets.base import Dataset
 from dseg.datasets.cache import DeviceCache, RamCache, load_device_batches
-from dseg.datasets.loader import load_batches, workers_that_fit
+from dseg.datasets.loader import choose_workers, load_batches
+from dseg.datasets.prefetch import prefetch
 from dseg.datasets.stream import Batch, OnBadData, Plan, Stream
 from dseg.distributed import Group
 from dseg.errors import DsegError
@@ -144,7 +145,7 @@ def _read_masks(
 def make_batches(
     settings: Settings, conditions: Conditions, trainer: Trainer, progress: Progress
 ) -> Iterator[Batch]:
-    """Yield the parts of the batches of all steps that are left."""
+    """Yield the parts of the batches of all steps that are left; for CUDA, on the device."""
     recipe, group, dataset = settings.recipe, trainer.group, trainer.train_set
     augmentation = Augmentation(
         crop=recipe.crop,
@@ -182,9 +183,7 @@ def make_batches(
             cache = DeviceCache(dataset, trainer.device, advance)
         return load_device_batches(stream, plan, cache)
     cuda = trainer.device.type == "cuda"
-    cores = group.share_of(count_cores())
     workers = conditions.workers
     if workers is None:
-        workers = min(8, cores) if cuda else min(1, cores - 1)
-        workers = min(workers, workers_that_fit(stream, plan))
-    return load_batches(stream, plan, workers=workers, pin=cuda)
+        workers = choose_workers(stream, plan, cores=group.share_of(count_cores()), cuda=cuda)
+    return prefetch(load_batches(stream, plan, workers=workers, pin=cuda), trainer.device)

@@ -148,7 +148,7 @@ def apply_views(
 def _mark(marks: Tensor) -> Tensor:
     """Return (N, h, w) uint8 train ids of (N, 1, h, w) train ids plus 1, where 0 is outside."""
     ids = marks[:, 0] - 1
-    return torch.where(ids < 0, float(IGNORE), ids).byte()
+    return ids.masked_fill_(ids < 0, IGNORE).byte()
 
 
 def _pick_all(train_ids: Tensor, views: Sequence[View], crop: tuple[int, int]) -> Tensor:
