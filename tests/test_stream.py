@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from dseg.datasets.base import Dataset, Encoding, Sample
-from dseg.datasets.cache import DeviceCache, RamCache, load_device_batches
+from dseg.datasets.devicecache import DeviceCache, load_device_batches
 from dseg.datasets.loader import choose_workers, load_batches
 from dseg.datasets.prefetch import prefetch
 from dseg.datasets.stream import Batch, Plan, Stream
@@ -95,14 +95,9 @@ def test_workers_change_nothing(dataset: Dataset) -> None:
     assert same(run(dataset, plan), run(dataset, plan, workers=2))
 
 
-def test_a_cache_changes_nothing(dataset: Dataset) -> None:
-    plan = Plan(batch=4, last=5)
-    assert same(run(dataset, plan), run(dataset, plan, read=RamCache(dataset).read))
-
-
 def test_a_cache_on_the_device_cuts_the_same_crops(dataset: Dataset) -> None:
     plan = Plan(batch=4, accumulate=2, last=5)
-    cache = DeviceCache(dataset, torch.device("cpu"))
+    cache = DeviceCache(dataset, torch.device("cpu"), threads=3)
     found = list(load_device_batches(make_stream(dataset), plan, cache))
     for ours, plain in zip(found, run(dataset, plan), strict=True):
         assert ours.names == plain.names
@@ -170,10 +165,8 @@ def test_a_bad_sample_stops_the_run_by_name(broken: Dataset, workers: int) -> No
     assert caught.value.exit_code == 1
 
 
-@pytest.mark.parametrize("cached", [False, True])
-def test_a_bad_sample_is_replaced_by_the_next_and_told(broken: Dataset, cached: bool) -> None:
-    read = {"read": RamCache(broken).read} if cached else {}
-    (batch,) = run(broken, Plan(batch=7, last=1), on_bad_data="skip", **read)
+def test_a_bad_sample_is_replaced_by_the_next_and_told(broken: Dataset) -> None:
+    (batch,) = run(broken, Plan(batch=7, last=1), on_bad_data="skip")
     assert sorted(batch.names) == ["0", "1", "2", "4", "4", "5", "6"]
     assert [name for name, _ in batch.faults] == ["3"]
 

@@ -112,10 +112,17 @@ OPTIONS = (
     ),
     click.option(
         "--cache",
-        type=click.Choice(["none", "ram", "device"]),
+        type=click.Choice(["none", "ram", "disk", "device"]),
         default="none",
         show_default=True,
-        help="Decode every image once: keep it in memory, or on the device and augment it there.",
+        help="Decode every image once and keep it: in memory, one copy a machine; in a file that "
+        "later runs use again; or on the device, to be augmented there.",
+    ),
+    click.option(
+        "--cache-dir",
+        type=FOLDER,
+        metavar="DIR",
+        help="Folder of --cache disk, also filled by dseg cache; by default RUN/cache.",
     ),
     click.option(
         "--on-bad-data",
@@ -200,6 +207,7 @@ class Options:
     checkpoint_activations: bool
     workers: int | None
     cache: str
+    cache_dir: Path | None
     on_bad_data: str
     no_check: bool
     validate_every: float
