@@ -61,17 +61,25 @@ def read_quota(root: Path, membership: Path) -> float:
         root: where cgroups are mounted, of version 2 or 1.
         membership: the lines ``id:controllers:path`` of this process.
     """
-    quota = math.inf
-    for line in _read(membership).splitlines():
+    return min(_quota_of(folder) for folder in find_cgroups(root, membership, "cpu"))
+
+
+def find_cgroups(root: Path, membership: Path, controller: str) -> list[Path]:
+    """Return the folders that may hold limits of this process, and those of cgroups around it.
+
+    Args:
+        root, membership: as of ``read_quota``.
+        controller: ``cpu`` or ``memory``.
+    """
+    folders = [root]
+    for line in read_text(membership).splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        base = root / controllers if controllers else root
-        for folder in _upwards(base, path):
-            quota = min(quota, _quota_of(folder))
+        folders += _upwards(root / controllers if controllers else root, path)
         if controllers:
-            quota = min(quota, _quota_of(root / "cpu"))
-    return min(quota, _quota_of(root))
+            folders.append(root / controller)
+    return folders
 
 
 def _upwards(base: Path, path: str) -> list[Path]:
@@ -81,9 +89,9 @@ def _upwards(base: Path, path: str) -> list[Path]:
 
 
 def _quota_of(folder: Path) -> float:
-    limit = _read(folder / "cpu.max").split()  # version 2: quota and period in microseconds
+    limit = read_text(folder / "cpu.max").split()  # version 2: quota and period in microseconds
     if not limit:
-        limit = [_read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+        limit = [read_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
     try:
         quota, period = (int(text) for text in limit)
     except ValueError:  # no limit ("max"), or no such file
@@ -91,7 +99,8 @@ def _quota_of(folder: Path) -> float:
     return quota / period if quota > 0 and period > 0 else math.inf
 
 
-def _read(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """Return what a file of the system holds, "" if it cannot be read."""
     try:
         return file.read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -35,8 +35,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         DsegError: the folder cannot be written or the disk is full.
     """
-    key = f"{_host()}-{os.getpid()}-{_digest(path.name)}-{secrets.token_hex(4)}"
-    part = path.with_name(f".{key}{SUFFIX}")
+    part = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path.parent)
@@ -48,6 +47,12 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # below a file or on a read-only disk there is nothing to remove
             part.unlink(missing_ok=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a unique name beside a file, whose file is removed once this process was killed."""
+    key = f"{_host()}-{os.getpid()}-{_digest(path.name)}-{secrets.token_hex(4)}"
+    return path.with_name(f".{key}{SUFFIX}")
 
 
 def unwritable_error(path: Path, fault: OSError) -> DsegError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -11,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 LOOK_AGAIN_S = 0.05
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # as some network file systems say it
 HOLDER_LENGTH = 200  # bytes read of what a holder writes about itself
 
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # one of Unix, one of Windows

@@ -3,9 +3,14 @@
 The data are the drawn scenes that ship, 512x1024, read again and again. The run is compared with
 the slower of its two halves: that is what reading ahead can reach at best.
 
+--input times the input of a training alone: PNG photos of 2048x1024 with masks, which it draws,
+decoded, augmented and loaded, from files and from the cache in memory, one thread each; and a
+validation of DABNet on images of 512x1024. It runs on older code too, by PYTHONPATH.
+
 Example:
     python scripts/bench_train.py --model dabnet --crop 360x480 --batch 8
     python scripts/bench_train.py --memory
+    python scripts/bench_train.py --input --images 8 --turns 3
 """
 
 from __future__ import annotations
@@ -16,26 +21,35 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from importlib import import_module
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
+from bench_infer import draw
+from PIL import Image
 
 import dseg
 from dseg.datasets import load_dataset
-from dseg.datasets.cache import RamCache
+from dseg.datasets.base import Dataset, Encoding, Pair, Sample
 from dseg.datasets.loader import load_batches
 from dseg.datasets.stream import Batch, Plan, Stream
 from dseg.distributed import Group
+from dseg.labels import LABEL_SPACES
 from dseg.losses import SegLoss
 from dseg.nn.backbones.densenet import checkpoint_activations
 from dseg.recipes import Recipe
 from dseg.train.loop import Trainer
 from dseg.train.rhythm import Rhythm
+from dseg.train.validate import validate
 from dseg.transforms import Augmentation
 
 SAMPLES = Path(dseg.__file__).parent / "samples"
@@ -71,12 +85,27 @@ def make_trainer(model: str, recipe: Recipe, device: torch.device, steps: int) -
     )
 
 
+def make_cache(dataset: Dataset) -> Callable[[int], Pair]:
+    """Return what reads from a cache in memory, of this code or an older one."""
+    try:
+        machine = import_module("dseg.datasets.machinecache")
+    except ModuleNotFoundError:
+        read: Callable[[int], Pair] = import_module("dseg.datasets.cache").RamCache(dataset).read
+        return read
+
+    def build() -> Any:
+        return machine.Builder(dataset, threads=1, progress=lambda *_: nullcontext(lambda: None))
+
+    read = machine.open_cache(build, Group(), None).read
+    return read
+
+
 def make_stream(recipe: Recipe, cached: bool) -> Stream:
     dataset = load_dataset("scenes", SAMPLES, "demo")
     augmentation = Augmentation(
         crop=recipe.crop, scales=(0.5, 2.0), continuous=True, mirror=0.5, jitter=0.3
     )
-    read = RamCache(dataset).read if cached else None
+    read = make_cache(dataset) if cached else None
     return Stream(dataset, augmentation, seed=0, fill=(0, 0, 0), read=read)
 
 
@@ -93,9 +122,92 @@ def seconds_of(batches: Iterator[Batch], trainer: Trainer | None, steps: int) ->
     return (time.perf_counter() - start) / steps
 
 
+def draw_photos(folder: Path, count: int, height: int, width: int) -> Dataset:
+    """Write photo-like PNG images with masks of 19 classes in patches of 64 pixels."""
+    samples = []
+    encoding = Encoding(train_ids={value: value for value in range(19)}, allowed="0 to 18")
+    for index in range(count):
+        image, mask = folder / f"{index}.png", folder / f"{index}_mask.png"
+        Image.fromarray(draw(height, width, index)).save(image)
+        ids = np.random.default_rng(index).integers(
+            0, 19, (height // 64, width // 64), dtype=np.uint8
+        )
+        Image.fromarray(ids.repeat(64, 0).repeat(64, 1)).save(mask)
+        samples.append(Sample(name=str(index), image=image, mask=mask, encoding=encoding))
+    space = LABEL_SPACES["cityscapes"]
+    return Dataset(
+        name="photos",
+        split="train",
+        space=space,
+        samples=tuple(samples),
+        classes=frozenset(range(19)),
+    )
+
+
+def time_input(folder: Path, images: int, turns: int, crop: tuple[int, int]) -> dict[str, float]:
+    """Return images/s of each part of a training's input, the best of all turns."""
+    (folder / "small").mkdir()
+    photos = draw_photos(folder, images, 1024, 2048)
+    small = draw_photos(folder / "small", 2, 512, 1024)
+    some = Augmentation(crop=crop, scales=(0.5, 2.0), continuous=True, mirror=0.5)
+    pairs = [photos.read(index) for index in range(images)]
+    cached, model, threads = make_cache(photos), dseg.build_model("dabnet"), torch.get_num_threads()
+
+    def time_each(work: Callable[[int], object], count: int = images) -> float:
+        start = time.perf_counter()
+        for index in range(count):
+            work(index)
+        return count / (time.perf_counter() - start)
+
+    def augment(augmentation: Augmentation) -> float:
+        stream = Stream(photos, augmentation, seed=0, fill=(0, 0, 0), read=pairs.__getitem__)
+        return time_each(stream.crop, 2 * images)
+
+    def load(read: Callable[[int], Pair] | None, workers: int) -> float:
+        stream = Stream(photos, some, seed=0, fill=(0, 0, 0), read=read)
+        steps = images if read else images // 2
+        plan = Plan(batch=4, last=steps + 2)
+        return 4 / seconds_of(load_batches(stream, plan, workers=workers), None, steps)
+
+    def score() -> float:
+        torch.set_num_threads(threads)
+        start = time.perf_counter()
+        validate(model, small, Group(), device="cpu")
+        torch.set_num_threads(1)
+        return len(small) / (time.perf_counter() - start)
+
+    jobs: dict[str, Callable[[], float]] = {
+        "decode": lambda: time_each(photos.read),
+        "augment": lambda: augment(some),
+        "augment, jitter 0.3": lambda: augment(replace(some, jitter=0.3)),
+        "augment, blur 0.5, rotate 10": lambda: augment(replace(some, blur=0.5, rotate=10.0)),
+        "load files, 0 workers": lambda: load(None, 0),
+        "load files, 1 worker": lambda: load(None, 1),
+        "load cache, 0 workers": lambda: load(cached, 0),
+        "load cache, 1 worker": lambda: load(cached, 1),
+        "validate dabnet 512x1024": score,
+    }
+    best = dict.fromkeys(jobs, 0.0)
+    torch.set_num_threads(1)
+    for _ in range(turns):  # in turns: the machine's speed drifts
+        for name, job in jobs.items():
+            best[name] = max(best[name], job())
+    return best
+
+
+def report_input(images: int, turns: int, crop: str) -> None:
+    height, width = (int(side) for side in crop.split("x"))
+    with tempfile.TemporaryDirectory() as folder:
+        found = time_input(Path(folder), images, turns, (height, width))
+    where = Path(dseg.__file__).parent
+    print(f"{where}: {images} PNG photos of 2048x1024, crop {crop}, torch {torch.__version__}")
+    for name, speed in found.items():
+        print(f"{name:32} {speed:8.2f} images/s")
+
+
 @click.command(help=__doc__)
 @click.option("--model", default="dabnet")
-@click.option("--crop", default="360x480")
+@click.option("--crop", default=None, help="By default 360x480; of --input 768x768.")
 @click.option("--batch", default=8)
 @click.option("--steps", default=6)
 @click.option("--turns", default=3)
@@ -103,10 +215,12 @@ def seconds_of(batches: Iterator[Batch], trainer: Trainer | None, steps: int) ->
 @click.option("--cache/--no-cache", default=False)
 @click.option("--device", default="cpu")
 @click.option("--memory", is_flag=True, help="Peak memory of a step, in processes of their own.")
+@click.option("--input", "reading", is_flag=True, help="Images/s of the input, by its parts.")
+@click.option("--images", default=8, help="Photos that --input draws.")
 @click.option("--one", default="", hidden=True)
 def main(
     model: str,
-    crop: str,
+    crop: str | None,
     batch: int,
     steps: int,
     turns: int,
@@ -114,6 +228,8 @@ def main(
     cache: bool,
     device: str,
     memory: bool,
+    reading: bool,
+    images: int,
     one: str,
 ) -> None:
     if one:
@@ -122,6 +238,10 @@ def main(
     if memory:
         report_memory()
         return
+    if reading:
+        report_input(images, turns, crop or "768x768")
+        return
+    crop = crop or "360x480"
     recipe = Recipe(source="").override([f"crop={crop}", f"batch={batch}"])
     where = torch.device(device)
     stream = make_stream(recipe, cache)

@@ -231,7 +231,7 @@ def test_a_damaged_run_file_is_told(place: Path, data: bytes, problem: str) -> N
         ("conditions", {"log_every": 0}, "log_every cannot be 0"),
         ("conditions", {"log_every": "1"}, "log_every cannot be '1'"),
         ("conditions", {"workers": -1}, "workers cannot be -1"),
-        ("conditions", {"cache": "disk"}, "There is no cache 'disk'"),
+        ("conditions", {"cache": "tape"}, "There is no cache 'tape'"),
         ("conditions", {"save_every": -1}, "The state cannot be saved every -1 seconds"),
         ("conditions", {"device": 0}, "device cannot be 0"),
     ],

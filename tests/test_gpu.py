@@ -14,7 +14,10 @@ from goldens import FOLDER, compare_cases, load_golden, read_contract, save_as_t
 from PIL import Image
 
 from dseg.checkpoints import load_model
+from dseg.datasets.prefetch import prefetch
+from dseg.datasets.stream import Batch
 from dseg.registry import MODELS
+from dseg.transforms import Augmentation, apply_views, draw_view, make_generator
 
 pytestmark = [
     pytest.mark.gpu,
@@ -129,3 +132,47 @@ def test_deterministic_training_gives_the_same_bytes_again(tmp_path: Path) -> No
     assert _losses(tmp_path / "one") == _losses(tmp_path / "two")
     one, two = (tmp_path / name / "last.safetensors" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_prefetched_batches_are_those_read(pinned: bool) -> None:
+    numbers = torch.Generator().manual_seed(0)
+    batches = [
+        Batch(
+            torch.randint(0, 256, (4, 3, 512, 512), dtype=torch.uint8, generator=numbers),
+            torch.randint(0, 19, (4, 512, 512), dtype=torch.uint8, generator=numbers),
+            [str(place)],
+            [],
+        )
+        for place in range(6)
+    ]
+    sums = [int(batch.images.long().sum()) for batch in batches]
+    given = [
+        batch._replace(images=batch.images.pin_memory()) if pinned else batch for batch in batches
+    ]
+    for place, batch in enumerate(prefetch(iter(given), torch.device("cuda"))):
+        assert batch.images.is_cuda and batch.train_ids.is_cuda
+        assert int(batch.images.long().sum()) == sums[place]
+        assert torch.equal(batch.train_ids.cpu(), batches[place].train_ids)
+
+
+@pytest.mark.parametrize("rotate", [0.0, 20.0])
+def test_crops_on_the_gpu_wait_for_nothing(rotate: float) -> None:
+    some = Augmentation(
+        crop=(96, 128), scales=(0.5, 2.0), continuous=True, mirror=0.5, jitter=0.4, blur=0.5,
+        rotate=rotate,
+    )  # fmt: skip
+    views = [draw_view(some, 150, 200, make_generator(0, 0, index)) for index in range(8)]
+    numbers = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (8, 3, 150, 200), dtype=torch.uint8, generator=numbers)
+    masks = torch.randint(0, 19, (8, 150, 200), dtype=torch.uint8, generator=numbers)
+    wanted, wanted_ids = apply_views(images, masks, views, some.crop, (1.0, 2.0, 3.0))
+    images, masks = images.cuda(), masks.cuda()
+    apply_views(images, masks, views, some.crop, (1.0, 2.0, 3.0))  # pins memory, loads kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found, ids = apply_views(images, masks, views, some.crop, (1.0, 2.0, 3.0))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert int((found.cpu().int() - wanted.int()).abs().max()) <= 1
+    assert float((ids.cpu() != wanted_ids).float().mean()) < (1e-3 if rotate else 1e-9)

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dseg"
 LEVELS = {
     "errors": 0, "protocol": 0, "registry": 0, "recipes": 0, "labels": 0, "allocator": 0,
-    "memory": 0, "cores": 0, "files": 1, "locks": 1, "jsonfile": 1,
+    "memory": 0, "device_copy": 0, "cores": 0, "files": 1, "locks": 1, "jsonfile": 1,
     "nn": 1, "models": 2, "images": 3, "render": 3, "transforms": 3, "distributed": 3,
     "checkpoints": 4, "datasets": 4, "deploy": 4, "losses": 4, "predict": 5, "transfer": 5,
     "bench": 6, "evaluate": 6, "train": 7, "cli": 8,

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from dseg.datasets.base import Dataset, Encoding, Sample
-from dseg.datasets.cache import DeviceCache, RamCache, load_device_batches
-from dseg.datasets.loader import load_batches
+from dseg.datasets.devicecache import DeviceCache, load_device_batches
+from dseg.datasets.loader import choose_workers, load_batches
+from dseg.datasets.prefetch import prefetch
 from dseg.datasets.stream import Batch, Plan, Stream
 from dseg.errors import DsegError
 from dseg.labels import LABEL_SPACES
@@ -94,14 +95,9 @@ def test_workers_change_nothing(dataset: Dataset) -> None:
     assert same(run(dataset, plan), run(dataset, plan, workers=2))
 
 
-def test_a_cache_changes_nothing(dataset: Dataset) -> None:
-    plan = Plan(batch=4, last=5)
-    assert same(run(dataset, plan), run(dataset, plan, read=RamCache(dataset).read))
-
-
 def test_a_cache_on_the_device_cuts_the_same_crops(dataset: Dataset) -> None:
     plan = Plan(batch=4, accumulate=2, last=5)
-    cache = DeviceCache(dataset, torch.device("cpu"))
+    cache = DeviceCache(dataset, torch.device("cpu"), threads=3)
     found = list(load_device_batches(make_stream(dataset), plan, cache))
     for ours, plain in zip(found, run(dataset, plan), strict=True):
         assert ours.names == plain.names
@@ -169,10 +165,8 @@ def test_a_bad_sample_stops_the_run_by_name(broken: Dataset, workers: int) -> No
     assert caught.value.exit_code == 1
 
 
-@pytest.mark.parametrize("cached", [False, True])
-def test_a_bad_sample_is_replaced_by_the_next_and_told(broken: Dataset, cached: bool) -> None:
-    read = {"read": RamCache(broken).read} if cached else {}
-    (batch,) = run(broken, Plan(batch=7, last=1), on_bad_data="skip", **read)
+def test_a_bad_sample_is_replaced_by_the_next_and_told(broken: Dataset) -> None:
+    (batch,) = run(broken, Plan(batch=7, last=1), on_bad_data="skip")
     assert sorted(batch.names) == ["0", "1", "2", "4", "4", "5", "6"]
     assert [name for name, _ in batch.faults] == ["3"]
 
@@ -209,3 +203,55 @@ def test_more_workers_than_shared_memory_holds_are_refused_before_they_start(
     with pytest.raises(DsegError, match="use --workers 1"):
         run(dataset, Plan(batch=1, last=1), workers=2)
     assert len(run(dataset, Plan(batch=1, last=1), workers=1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("cores", "cuda", "workers"), [(24, True, 24), (1, True, 1), (24, False, 1), (1, False, 0)]
+)
+def test_a_gpu_gets_a_worker_for_each_core(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, cores: int, cuda: bool, workers: int
+) -> None:
+    monkeypatch.setattr("dseg.datasets.loader.SHARED", Path("/there/is/none"))
+    plan = Plan(batch=1, last=1)
+    assert choose_workers(make_stream(dataset), plan, cores=cores, cuda=cuda) == workers
+
+
+def test_little_shared_memory_limits_the_workers(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Small:
+        f_bavail, f_frsize = 100, 4096  # 400 kB; a batch and its names take 67 kB
+
+    monkeypatch.setattr("dseg.datasets.loader.SHARED", Path("/"))
+    monkeypatch.setattr("os.statvfs", lambda path: Small())
+    stream = make_stream(dataset)
+    assert choose_workers(stream, Plan(batch=1, last=1), cores=24, cuda=True) == 1
+
+
+def make_batch(name: str) -> Batch:
+    return Batch(torch.zeros(1), torch.zeros(1), [name], [])
+
+
+def test_batches_for_the_cpu_are_passed_through() -> None:
+    batches = [make_batch("a"), make_batch("b")]
+    assert list(prefetch(iter(batches), torch.device("cpu"))) == batches
+
+
+def test_a_gpu_is_given_the_next_batch_before_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def read() -> Iterator[Batch]:
+        yield from (make_batch("a"), make_batch("b"))
+        raise DsegError("c is broken", hint="mend it")
+
+    def copy(batch: Batch, *given: object) -> tuple[Batch, None]:
+        done.append(f"copy {batch.names[0]}")
+        return batch, None
+
+    monkeypatch.setattr("torch.cuda.Stream", lambda device: None)
+    monkeypatch.setattr("dseg.datasets.prefetch._copy", copy)
+    monkeypatch.setattr("dseg.datasets.prefetch._hand_over", lambda batch, *given: batch)
+    with pytest.raises(DsegError, match="c is broken"):
+        for batch in prefetch(read(), torch.device("cuda")):
+            done.append(f"compute {batch.names[0]}")
+    assert done == ["copy a", "copy b", "compute a", "compute b"]

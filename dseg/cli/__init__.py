@@ -16,6 +16,7 @@ import click
 from dseg import __version__
 from dseg.allocator import keep_freed_memory
 from dseg.cli.bench import bench
+from dseg.cli.cache import cache
 from dseg.cli.check_data import check_data
 from dseg.cli.console import say
 from dseg.cli.evaluate import evaluate
@@ -132,6 +133,7 @@ for _command in (
     evaluate,
     train,
     check_data,
+    cache,
     bench,
     scenes,
     models,

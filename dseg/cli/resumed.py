@@ -32,6 +32,7 @@ CONDITIONS = {  # option: field of Conditions
     "device": "device",
     "workers": "workers",
     "cache": "cache",
+    "cache_dir": "cache_dir",
     "validate_every": "validate_every",
     "save_every": "save_every",
     "log_every": "log_every",

@@ -203,10 +203,15 @@ def _find_conditions(options: Options) -> Conditions:
     from dseg.train import Conditions
     from dseg.train.settings import read_conditions
 
+    if options.cache_dir is not None and options.cache != "disk" and "cache" in options.given:
+        raise DsegError(
+            "--cache-dir is about --cache disk, which is not there.", hint="leave it out."
+        )
     named = Conditions(
         device=options.device,
         workers=options.workers,
         cache=options.cache,
+        cache_dir=str(options.cache_dir or ""),
         validate_every=options.validate_every,
         save_every=options.save_every,
         log_every=options.log_every,

@@ -114,14 +114,21 @@ OPTIONS = (
         *("-j", "--workers"),
         type=click.IntRange(min=0),
         metavar="N",
-        help="Processes that read ahead; by default as fits the machine.",
+        help="Worker processes of the data loader; by default one a core with a GPU, else one.",
     ),
     click.option(
         "--cache",
-        type=click.Choice(["none", "ram", "device"]),
+        type=click.Choice(["none", "ram", "disk", "device"]),
         default="none",
         show_default=True,
-        help="Decode every image once: keep it in memory, or on the device and augment it there.",
+        help="Decode every image once and keep it: in memory, one copy a machine; in a file that "
+        "later runs use again; or on the device, to be augmented there.",
+    ),
+    click.option(
+        "--cache-dir",
+        type=FOLDER,
+        metavar="DIR",
+        help="Folder of --cache disk, also filled by dseg cache; by default RUN/cache.",
     ),
     click.option(
         "--on-bad-data",
@@ -207,6 +214,7 @@ class Options:
     checkpoint_activations: bool
     workers: int | None
     cache: str
+    cache_dir: Path | None
     on_bad_data: str
     no_check: bool
     validate_every: float

@@ -35,6 +35,18 @@ def workers_that_fit(stream: Stream, plan: Plan) -> int:
     return max(0, disk.f_bavail * disk.f_frsize // batch - 1) // (AHEAD + 1)
 
 
+def choose_workers(stream: Stream, plan: Plan, *, cores: int, cuda: bool) -> int:
+    """Return the number of workers for a machine.
+
+    Args:
+        stream, plan: what they read; their batches have to fit into the shared memory.
+        cores: that are this process's.
+        cuda: whether the network is on a GPU, so that all cores are free for them; elsewhere it
+            fills the cores itself, and one worker reads ahead.
+    """
+    return min(cores if cuda else min(1, cores - 1), workers_that_fit(stream, plan))
+
+
 def _refuse_too_many(workers: int, stream: Stream, plan: Plan) -> None:
     fitting = workers_that_fit(stream, plan)
     if workers > fitting:

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from dseg.datasets.base import Dataset, Pair
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
-from dseg.transforms import Augmentation, apply_views, draw_view, make_generator
+from dseg.transforms import Augmentation, crop_view, draw_view, make_generator
 
 Found = TypeVar("Found")
 OnBadData = Literal["stop", "skip"]
@@ -142,12 +142,10 @@ class Stream(TorchDataset[Crop | DsegError]):
         epoch, index = self.place(position)
         generator = make_generator(self.seed, epoch, index)
         (pair, name), faults = self.find_good(index, self._read)
-        image = torch.from_numpy(pair.image.copy()).permute(2, 0, 1)[None]
-        train_ids = torch.from_numpy(pair.train_ids.copy())[None]
         height, width = pair.train_ids.shape
         view = draw_view(self.augmentation, height, width, generator)
-        crop, ids = apply_views(image, train_ids, [view], self.augmentation.crop, self.fill)
-        return Crop(crop[0], ids[0], name, faults)
+        crop, ids = crop_view(*pair, view, self.augmentation.crop, self.fill)
+        return Crop(crop, ids, name, faults)
 
     def find_good(
         self, index: int, read: Callable[[int], Found]

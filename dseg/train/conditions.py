@@ -10,6 +10,7 @@ from typing import Protocol
 
 from dseg.errors import DsegError
 
+CACHES = ("none", "ram", "disk", "device")
 Advance = Callable[[], None]
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
@@ -38,9 +39,11 @@ class Conditions:
 
     Attributes:
         device: as ``--device``.
-        workers: processes that read ahead; None for one that fits the machine.
-        cache: ``none``; ``ram`` to decode every image once and keep it; ``device`` to keep and
-            augment them where the network is.
+        workers: processes that read ahead; None to choose by the cores and the shared memory.
+        cache: ``none``; ``ram`` to decode every image once and keep it in memory; ``disk`` to
+            keep it in a file that later runs use again; ``device`` to keep and augment them where
+            the network is.
+        cache_dir: the folder of that file; "" for ``cache`` in the run's folder.
         validate_every: epochs from one validation to the next.
         save_every: seconds from one saved state to the next.
         log_every: steps from one row of metrics to the next.
@@ -54,6 +57,7 @@ class Conditions:
     device: str = "auto"
     workers: int | None = None
     cache: str = "none"
+    cache_dir: str = ""
     validate_every: float = 1.0
     save_every: float = 60.0
     log_every: int = 10
@@ -79,5 +83,5 @@ class Conditions:
             value = getattr(self, name)
             if value is not None and not lowest <= value < 2**31:
                 raise DsegError(f"{name} cannot be {value}.", hint=f"use {lowest} or more.")
-        if self.cache not in ("none", "ram", "device"):
-            raise DsegError(f"There is no cache {self.cache!r}.", hint="use none, ram or device.")
+        if self.cache not in CACHES:
+            raise DsegError(f"There is no cache {self.cache!r}.", hint=f"use {', '.join(CACHES)}.")

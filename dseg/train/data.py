@@ -9,8 +9,11 @@ from pathlib import Path
 from dseg.cores import count_cores
 from dseg.datasets import check_dataset, class_weights, join_datasets, load_dataset
 from dseg.datasets.base import Dataset
-from dseg.datasets.cache import DeviceCache, RamCache, load_device_batches
-from dseg.datasets.loader import load_batches, workers_that_fit
+from dseg.datasets.cachefile import CacheFile
+from dseg.datasets.devicecache import DeviceCache, load_device_batches
+from dseg.datasets.loader import choose_workers, load_batches
+from dseg.datasets.machinecache import Builder, open_cache
+from dseg.datasets.prefetch import prefetch
 from dseg.datasets.stream import Batch, OnBadData, Plan, Stream
 from dseg.distributed import Group
 from dseg.errors import DsegError
@@ -144,7 +147,7 @@ def _read_masks(
 def make_batches(
     settings: Settings, conditions: Conditions, trainer: Trainer, progress: Progress
 ) -> Iterator[Batch]:
-    """Yield the parts of the batches of all steps that are left."""
+    """Yield the parts of the batches of all steps that are left; for CUDA, on the device."""
     recipe, group, dataset = settings.recipe, trainer.group, trainer.train_set
     augmentation = Augmentation(
         crop=recipe.crop,
@@ -157,9 +160,8 @@ def make_batches(
         blur=recipe.blur,
     )
     read = None
-    if conditions.cache == "ram":
-        with progress("images cached", len(dataset)) as advance:
-            read = RamCache(dataset, advance).read
+    if conditions.cache in ("ram", "disk"):
+        read = _open_cache(conditions, trainer, progress).read
     on_bad_data: OnBadData = "skip" if settings.on_bad_data == "skip" else "stop"
     stream = Stream(
         dataset,
@@ -179,12 +181,25 @@ def make_batches(
     )
     if conditions.cache == "device":
         with progress("images cached", len(dataset)) as advance:
-            cache = DeviceCache(dataset, trainer.device, advance)
+            threads = group.share_of(count_cores())
+            cache = DeviceCache(dataset, trainer.device, threads, advance)
         return load_device_batches(stream, plan, cache)
     cuda = trainer.device.type == "cuda"
-    cores = group.share_of(count_cores())
     workers = conditions.workers
     if workers is None:
-        workers = min(8, cores) if cuda else min(1, cores - 1)
-        workers = min(workers, workers_that_fit(stream, plan))
-    return load_batches(stream, plan, workers=workers, pin=cuda)
+        workers = choose_workers(stream, plan, cores=group.share_of(count_cores()), cuda=cuda)
+    return prefetch(load_batches(stream, plan, workers=workers, pin=cuda), trainer.device)
+
+
+def _open_cache(conditions: Conditions, trainer: Trainer, progress: Progress) -> CacheFile:
+    """Return the machine's cache of the training images, made if need be."""
+    folder = None
+    if conditions.cache == "disk":
+        folder = Path(conditions.cache_dir) if conditions.cache_dir else trainer.run / "cache"
+
+    def make() -> Builder:  # the other processes wait, so that all cores are free
+        return Builder(
+            trainer.train_set, threads=count_cores(), progress=progress, stopping=trainer.stopping
+        )
+
+    return open_cache(make, trainer.group, folder)

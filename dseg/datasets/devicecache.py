@@ -1,46 +1,20 @@
-"""Data sets that are decoded once and kept: in memory, or on the device, to be augmented there."""
+"""Data sets that are decoded once and kept on the device, to be augmented there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dseg.datasets.base import Dataset, Pair
+from dseg.datasets.reading import read_all
 from dseg.datasets.stream import Batch, Plan, Stream
+from dseg.device_copy import to_device
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.transforms import apply_views, draw_view, make_generator
-
-
-class RamCache:
-    """Decoded pairs of a data set, kept in memory; forked workers share them.
-
-    Args:
-        dataset: read once, here.
-        advance: called for each sample.
-    """
-
-    def __init__(self, dataset: Dataset, advance: Callable[[], None] = lambda: None):
-        self._pairs: list[Pair | DsegError] = []
-        for index in range(len(dataset)):
-            try:
-                self._pairs.append(dataset.read(index))
-            except DsegError as fault:
-                self._pairs.append(fault)
-            advance()
-
-    def read(self, index: int) -> Pair:
-        """Return a pair.
-
-        Raises:
-            DsegError: what was wrong with it when it was read.
-        """
-        pair = self._pairs[index]
-        if isinstance(pair, DsegError):
-            raise pair
-        return pair
 
 
 class DeviceCache:
@@ -51,6 +25,7 @@ class DeviceCache:
     Args:
         dataset: its images are of one size.
         device: where they are kept.
+        threads: that decode.
         advance: called for each sample.
 
     Attributes:
@@ -63,23 +38,27 @@ class DeviceCache:
     """
 
     def __init__(
-        self, dataset: Dataset, device: torch.device, advance: Callable[[], None] = lambda: None
+        self,
+        dataset: Dataset,
+        device: torch.device,
+        threads: int = 1,
+        advance: Callable[[], None] = lambda: None,
     ):
         self.faults: dict[int, DsegError] = {}
-        self.images, self.train_ids = self._fill(dataset, device, advance)
+        self.images, self.train_ids = self._fill(dataset, device, threads, advance)
 
     def _fill(
-        self, dataset: Dataset, device: torch.device, advance: Callable[[], None]
+        self, dataset: Dataset, device: torch.device, threads: int, advance: Callable[[], None]
     ) -> tuple[Tensor, Tensor]:
         images = masks = torch.empty(0, dtype=torch.uint8)
         first = ""
-        for index in range(len(dataset)):
-            try:
-                pair = dataset.read(index)
-            except DsegError as fault:
-                self.faults[index] = fault
+        for index, found in enumerate(read_all(dataset, threads, _to_tensors)):
+            advance()
+            if isinstance(found, DsegError):
+                self.faults[index] = found
                 continue
-            height, width = pair.train_ids.shape
+            image, train_ids = found
+            height, width = train_ids.shape
             if not first:
                 first = dataset.samples[index].name
                 images, masks = _reserve(len(dataset), height, width, device)
@@ -89,10 +68,13 @@ class DeviceCache:
                     f"{images.shape[-1]}x{images.shape[-2]}: they cannot be cached as one.",
                     hint="use --cache ram, which takes images of any size.",
                 )
-            images[index] = torch.tensor(pair.image).permute(2, 0, 1)
-            masks[index] = torch.tensor(pair.train_ids)
-            advance()
+            images[index], masks[index] = image, train_ids
         return images, masks
+
+
+def _to_tensors(pair: Pair) -> tuple[Tensor, Tensor]:
+    planes = np.ascontiguousarray(pair.image.transpose(2, 0, 1))
+    return torch.from_numpy(planes), torch.tensor(pair.train_ids)
 
 
 def _reserve(count: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -134,7 +116,7 @@ def load_device_batches(stream: Stream, plan: Plan, cache: DeviceCache) -> Itera
             views.append(draw_view(stream.augmentation, height, width, generator))
             places.append(place)
             names.append(stream.dataset.samples[place].name)
-        chosen = torch.tensor(places, device=cache.images.device)
+        chosen = to_device(torch.tensor(places), cache.images.device)
         crops, ids = apply_views(
             *(cache.images[chosen], cache.train_ids[chosen], views),
             *(stream.augmentation.crop, stream.fill),

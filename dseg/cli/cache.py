@@ -1,0 +1,80 @@
+"""``dseg cache``: decode a data set once, for trainings with ``--cache disk``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from dseg.cli.console import progress, say
+from dseg.cli.params import FILE, FOLDER, quiet_option, workers_option
+from dseg.errors import EXIT_FAILED_INPUTS
+
+
+@click.command("cache", short_help="Decode a data set once, for dseg train --cache disk.")
+@click.option(
+    "--dataset",
+    required=True,
+    metavar="NAME",
+    help="cityscapes, camvid, voc, mapillary, folder or scenes.",
+)
+@click.option("--data-dir", type=FOLDER, required=True, metavar="DIR", help="Where it is.")
+@click.option("--split", default="train", show_default=True, help="Decoded; join two by +.")
+@click.option("--out", "-o", type=FOLDER, required=True, metavar="DIR", help="Where the file goes.")
+@click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set.")
+@click.option("--label-space", metavar="NAME", help="Map the masks onto other classes.")
+@workers_option("Threads, by default one a core; the file does not depend on it.")
+@quiet_option
+@click.pass_context
+def cache(
+    ctx: click.Context,
+    /,
+    dataset: str,
+    data_dir: Path,
+    split: str,
+    out: Path,
+    classes: Path | None,
+    label_space: str | None,
+    workers: int | None,
+    quiet: bool,
+) -> None:
+    """Decode all images and masks of a split into one file, as dseg train --cache disk does.
+
+    Four bytes a pixel: 25 GB for Cityscapes' training split. A file that is there
+    already is checked, and made anew if it is damaged or images have changed since.
+
+    \b
+    Example:
+      dseg cache --dataset cityscapes --data-dir cityscapes --split train --out caches
+      dseg train --cache disk --cache-dir caches --dataset cityscapes ...
+
+    \b
+    Exit codes: 0 all decoded; 1 some cannot be read (the first is named), or there
+    is too little room; 2 the folder is of another kind.
+    """
+    from dseg.cores import count_cores
+    from dseg.datasets import load_dataset
+    from dseg.datasets.cachefile import CacheFile
+    from dseg.datasets.machinecache import Builder
+    from dseg.labels import find_label_space
+
+    space = find_label_space(label_space) if label_space else None
+    found = load_dataset(dataset, data_dir, split, space=space, class_file=classes)
+    builder = Builder(
+        found,
+        threads=workers or count_cores(),
+        progress=lambda what, total: progress(what, total, quiet=quiet),
+    )
+    path = builder.find_or_write(out)
+    faults = CacheFile(path, builder.key).faults
+    if not quiet:
+        say(
+            f"{len(found) - len(faults)} images in {path}, {path.stat().st_size:,} bytes. "
+            f"Next: dseg train --cache disk --cache-dir {shlex.quote(str(out))}"
+        )
+    if faults:
+        first = next(iter(faults.values()))
+        say(f"Error: {len(faults)} images cannot be read, the first: {first.problem}")
+        say(f"Hint: {first.hint}")
+        ctx.exit(EXIT_FAILED_INPUTS)
