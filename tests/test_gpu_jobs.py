@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,11 +117,16 @@ def test_camvid_stops_on_sigterm_with_its_state_and_goes_on(
 
 def test_zoo_with_too_little_time_keeps_what_it_has(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert start("zoo", out, "fastscnn", "table") == 1  # two of its networks are left
+    data = make_camvid(tmp_path / "data", size=(96, 128))
+    for kind in ("", "annot"):
+        shutil.copytree(data / f"val{kind}", data / f"test{kind}")
+    assert start("zoo", out, "fastscnn", "table", data=data) == 1  # two networks are left
     first = results(out)
     assert (first["complete"], first["finished"]) == (False, ["fastscnn"])
     assert first["table"]["checkpoints"] == ["fastscnn"]
-    assert start("zoo", out, minutes=0.1) == 1
+    scores = [first["fastscnn"]["test"]["averageScoreClasses"]]
+    assert scores == [score["miou"] for score in first["fastscnn"]["validations"]]  # a copy of val
+    assert start("zoo", out, minutes=0.1, data=data) == 1
     second = results(out)
     assert second["complete"] is False
     assert "fastscnn" in second["finished"] and "swiftnet_r18" not in second["finished"]
@@ -202,7 +208,7 @@ def test_unknown_parts_and_other_jobs_folders_are_refused(tmp_path: Path) -> Non
     with pytest.raises(DsegError, match=r"nonsense.*: dabnet"):
         start("camvid", tmp_path / "out", "nonsense")
     start("throughput", tmp_path / "out", minutes=0.0)
-    with pytest.raises(DsegError, match="holds the results of the job throughput"):
+    with pytest.raises(DsegError, match="holds the results of another job: job throughput"):
         start("camvid", tmp_path / "out")
 
 
@@ -222,9 +228,9 @@ ORDER = Order(words=(), run="", samples=400, batch=16, validations=10, until=0)
 
 
 def test_speed_is_of_the_steady_state_by_the_wall_clock() -> None:
-    rows = [(22.0, "train", 10), (22.5, "train", 20), (23.0, "train", 30)]
-    speed = find_speed([*rows, (24.0, "val", 30), (24.8, "train", 40)], begun=10.0, batch=16)
-    assert speed.images_per_s == pytest.approx(320)  # 20 steps of 16 in a second
+    rows = [(22.0, "train", 10), (23.0, "train", 20), (23.5, "train", 30)]
+    speed = find_speed([*rows, (24.5, "val", 30), (25.3, "train", 40)], begun=10.0, batch=16)
+    assert speed.images_per_s == pytest.approx(320)  # 10 steps of 16 in half a second
     assert speed.start_s == pytest.approx(11.55)  # 12 s less 9 steps of 0.05 s
     assert speed.validation_s == pytest.approx(1.3)  # 1.8 s less 10 steps
     alone = find_speed(rows[:1], begun=10.0, batch=16)

@@ -56,6 +56,13 @@ def train_network(desk: Desk, model: str, seconds: float) -> dict[str, Any]:
     camvid, scenes = find_camvid(desk), desk.work / "scenes"
     if not scenes.is_dir():
         raise FailedError("there are no scenes: run the part scenes first")
+
+    def store() -> None:
+        run, target = desk.work / model, desk.out / model
+        copy_results(run, target, "metrics.jsonl", "miou.png")
+        if (run / "best.safetensors").exists():
+            store_half(run / "best.safetensors", target / "best.safetensors")
+
     training = Training(
         part=model,
         words=(
@@ -71,14 +78,9 @@ def train_network(desk: Desk, model: str, seconds: float) -> dict[str, Any]:
         crop=TINY_CROP if desk.tiny else "360x480",
         validations=6,
         cache="none",
+        store=store,
     )
-    run, target = desk.work / model, desk.out / model
-    try:
-        return train_timed(desk, training, seconds - (0 if desk.tiny else LAST_S), desk.left)
-    finally:
-        copy_results(run, target, "metrics.jsonl", "miou.png")
-        if (run / "best.safetensors").exists():
-            store_half(run / "best.safetensors", target / "best.safetensors")
+    return train_timed(desk, training, seconds - (0 if desk.tiny else LAST_S), desk.left)
 
 
 def train_dabnet(desk: Desk) -> dict[str, Any]:

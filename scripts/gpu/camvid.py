@@ -29,11 +29,9 @@ def train_dabnet(desk: Desk) -> dict[str, Any]:
         crop=TINY_CROP if desk.tiny else "360x480",
         validations=10,
         compile=desk.options["compile"],
+        store=lambda: copy_results(desk.work / "dabnet", desk.out, *FILES),
     )
-    try:
-        return train_timed(desk, training, desk.left - (0 if desk.tiny else LAST_S), desk.left)
-    finally:
-        copy_results(desk.work / "dabnet", desk.out, *FILES)
+    return train_timed(desk, training, desk.left - (0 if desk.tiny else LAST_S), desk.left)
 
 
 PARTS: dict[str, Part] = {"dabnet": train_dabnet}

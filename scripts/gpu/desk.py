@@ -54,6 +54,7 @@ class Desk:
         options: of single jobs.
         signal: that asked the job to stop; 0 for none.
         results: the contents of ``results.json``; ``finished`` lists the parts that are done.
+        also: called every minute, before the results are saved.
     """
 
     job: str
@@ -65,6 +66,7 @@ class Desk:
     begun: float = field(default_factory=time.monotonic)
     signal: int = 0
     results: dict[str, Any] = field(default_factory=dict)
+    also: Callable[[], None] | None = None
     _said: float = 0.0
     _saved: float = 0.0
 
@@ -75,18 +77,20 @@ class Desk:
             DsegError: the folder holds another job's results, or a damaged file.
         """
         self.results = read_results(self.out)
-        before = {key: self.results.get(key) for key in ("job", "tiny", "options")}
-        now = {"job": self.job, "tiny": self.tiny, "options": self.options}
+        now = {"job": self.job, "tiny": self.tiny, "group": self.options.get("group")}
+        before = {key: self.results.get(key) for key in now}
         if self.results and before != now:
+            there, here = (
+                ", ".join(f"{key} {value}" for key, value in facts.items())
+                for facts in (before, now)
+            )
             raise DsegError(
-                f"{self.out} holds the results of the job {before['job']}, begun with tiny="
-                f"{before['tiny']} and {before['options']}, not of {self.job} with tiny="
-                f"{self.tiny} and {self.options}.",
+                f"{self.out} holds the results of another job: {there}, not {here}.",
                 hint="name another --out, or start the job as it was begun.",
             )
         self.work.mkdir(parents=True, exist_ok=True)
         self.out.mkdir(parents=True, exist_ok=True)
-        self.results.update(now, machine=describe_machine())
+        self.results.update(now, options=self.options, machine=describe_machine())
         self.results.setdefault("finished", [])
         moment = datetime.now(timezone.utc).isoformat(timespec="seconds")
         device = self.results["machine"]["device"]
@@ -144,6 +148,8 @@ class Desk:
         if now - self._said >= SAY_EVERY_S:
             self.say(text())
         if now - self._saved >= SAVE_EVERY_S:
+            if self.also is not None:
+                self.also()
             self.save()
 
     def keep(self, part: str, found: Any, *, finished: bool = False) -> None:

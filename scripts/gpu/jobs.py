@@ -148,7 +148,7 @@ def run_parts(desk: Desk, job: Job, only: tuple[str, ...]) -> int:
 def tidy(work: Path) -> None:
     """Remove what only going on needs: states and drawn data; weights stay."""
     for path in work.rglob("*"):
-        if path.is_file() and path.suffix not in (".safetensors", ".jsonl", ".lock"):
+        if path.is_file() and path.suffix not in (".safetensors", ".jsonl", ".json", ".lock"):
             path.unlink()
     for path in (work / "camvid", work / "scenes"):
         shutil.rmtree(path, ignore_errors=True)

@@ -30,8 +30,7 @@ from dseg.jsonfile import parse_object
 SAFE = 0.97  # of the time is planned for
 GAIN = 1.5  # of compiling, assumed before it is measured
 COMPILING_S = 90.0  # the same
-COMPILED_AGAIN_S = 30.0  # to load from the compiler's cache what was compiled before
-MEASURE_STEPS = 300
+COMPILED_AGAIN_S = 40.0  # to load from the compiler's cache what was compiled before
 CEASELESS = 10**6  # steps of a run that is stopped
 
 
@@ -61,7 +60,7 @@ class Order:
     validations: int
     until: float
     measure_s: float = 20.0
-    measure_steps: int = MEASURE_STEPS
+    measure_steps: int = 300
     log_every: int = 10
     compile: str = "off"
     epochs: float = 1000.0

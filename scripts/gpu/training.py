@@ -41,6 +41,7 @@ class Training:
         validations: how many.
         compile: ``auto``, ``on`` or ``off``.
         cache: as ``--cache``.
+        store: called every minute and at the end, to copy what the run has written.
     """
 
     part: str
@@ -51,6 +52,7 @@ class Training:
     validations: int = 8
     compile: str = "off"
     cache: str = "device"
+    store: Callable[[], None]
 
 
 def find_camvid(desk: Desk) -> Path:
@@ -118,8 +120,13 @@ def train_timed(desk: Desk, training: Training, seconds: float, limit: float) ->
         return f"{training.part}: {show_row(rows)}"
 
     words = [sys.executable, SCRIPT, file]
-    code, said = desk.call(words, limit, grace=GRACE_S, watch=look)
+    desk.also = training.store
+    try:
+        code, said = desk.call(words, limit, grace=GRACE_S, watch=look)
+    finally:
+        desk.also = None
     look()
+    training.store()
     found = desk.results[training.part]
     if code in (124, 143):
         desk.say(last_line(said))
@@ -148,6 +155,8 @@ def _make_order(
         batch=training.batch,
         validations=1 if tiny else training.validations,
         until=until,
+        measure_s=10.0 if training.compile == "off" else 20.0,
+        measure_steps=150 if training.compile == "off" else 300,
         compile="off" if tiny else training.compile,
         plan=plan,
     )

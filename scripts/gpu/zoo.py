@@ -74,6 +74,7 @@ def train_network(desk: Desk, name: str) -> dict[str, Any]:
         samples=len(load_dataset("camvid", root, "train")),
         batch=TINY_BATCH if desk.tiny else 16,
         crop=TINY_CROP if desk.tiny else "352x480",  # sides that 32 divides
+        store=lambda: write_results(desk, find_networks(desk)),
     )
     seconds = desk.left if desk.tiny else min(seconds, desk.left)
     late = 0.0 if desk.tiny else LAST_S
