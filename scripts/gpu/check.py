@@ -15,36 +15,50 @@ from typing import Any
 
 import torch
 from bench_train import make_trainer
-from desk import ROOT, Desk
+from desk import ROOT, Desk, OutOfTimeError
 from survey import fill_batch
+from timed_training import summarise
+from training import TINY_BATCH, TINY_CROP, Part, find_camvid
 
 from dseg.recipes import Recipe
 from dseg.registry import MODELS
+from dseg.train.metrics import MetricsFile
 
 HERE = Path(__file__).parent
 SPEED = (
     *("dabnet", "bisenetv1", "bisenetv2", "fastscnn", "swiftnet_r18", "icnet", "dfanet"),
     *("mobilenetdenseaspp", "denseaspp121", "denseaspp161", "pspnet_r101", "gald_r101"),
 )
-COMPILED = ("dabnet", "fastscnn", "bisenetv1", "denseaspp161")
+COMPILED = ("dabnet",)
+COMPILING_S = 130.0  # that a compiled measurement is begun with
 
 
-def run_tests(desk: Desk, data: Path | None) -> dict[str, Any]:
+def run_tests(desk: Desk) -> dict[str, Any]:
     """Run the tests that need a GPU."""
-    words = [sys.executable, "-m", "pytest", "-m", "gpu", "-n", "6", "-q", "-rfE", "--tb=short"]
-    if desk.tiny:
-        words += ["-k", "nothing"]
-    code, said = desk.call([*words, "-p", "no:cacheprovider"], limit=130)
-    (desk.out / "tests.txt").write_text(said)
+    words = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-rfE", "--tb=short"]
+    words += ["--version"] if desk.tiny else ["-n", "6"]
+    code, said = desk.call([*words, "-p", "no:cacheprovider"], limit=180)
     lines = said.strip().splitlines()
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     desk.say("\n".join([*failed, *lines[-1:]]))
-    return {"exit_code": code, "summary": lines[-1:], "failed": failed}
+    found = {**desk.facts(), "exit_code": code, "summary": lines[-1:], "failed_tests": failed}
+    if code:
+        (desk.out / "tests.txt").write_text(said[-100_000:])
+    return _stop_if_cut(desk, "tests", code, found)
 
 
-def survey(desk: Desk, data: Path | None) -> dict[str, Any]:
+def _stop_if_cut(desk: Desk, part: str, code: int, found: dict[str, Any]) -> dict[str, Any]:
+    """Return what a part found, unless its command was stopped because the job has to end."""
+    if code == 124 and not desk.left:
+        desk.keep(part, found)
+        raise OutOfTimeError(f"{part} was stopped")
+    return found
+
+
+def survey(desk: Desk) -> dict[str, Any]:
     """Train a step of each network of the table, several at a time."""
-    names = list(MODELS)[:: 50 if desk.tiny else 1]
+    kept: dict[str, Any] = desk.results.get("survey", {}).get("networks", {})
+    names = ["dabnet"] if desk.tiny else [name for name in MODELS if name not in kept]
     lanes = 1 if desk.tiny else 7
     words = [
         [sys.executable, ROOT / "scripts" / "gpu" / "survey.py", *names[n::lanes]]
@@ -53,18 +67,21 @@ def survey(desk: Desk, data: Path | None) -> dict[str, Any]:
     with ThreadPoolExecutor(lanes) as pool:
         answers = list(pool.map(lambda lane: desk.call(lane, limit=110), words))
     rows = [line for _, said in answers for line in said.splitlines() if line.startswith("{")]
-    found = {row.pop("network"): row for row in map(json.loads, rows)}
+    found = kept | {row.pop("network"): row for row in map(json.loads, rows)}
     passed = sum(bool(row.get("passed")) for row in found.values())
     for name, row in found.items():
         if not row.get("passed"):
             desk.say(f"{name}: {row}")
     desk.say(f"{len(found)} networks, {passed} passed")
-    return found
+    dtype, batch, crop = ("fp32", 2, "64x96") if desk.tiny else ("bf16", 4, "128x192")
+    facts = desk.facts(dtype=dtype, batch=batch, crop=crop, passed=passed, networks=found)
+    return _stop_if_cut(desk, "survey", max(code for code, _ in answers), facts)
 
 
-def throughput(desk: Desk, data: Path | None) -> dict[str, Any]:
+def throughput(desk: Desk) -> dict[str, Any]:
     """Time DABNet's training step alone: data that lie on the device already."""
-    found: dict[str, Any] = {"what": "dabnet, 11 classes, batch 16 of 360x480, Adam, step alone"}
+    what = "dabnet_camvid, 11 classes, Adam, step alone, data on the device"
+    found: dict[str, Any] = desk.results.get("throughput", {"what": what})
     modes: tuple[tuple[str, torch.dtype | None, dict[str, Any] | None, bool], ...] = (
         ("fp32, TF32 in convolutions", None, None, False),
         ("fp32, TF32 everywhere", None, None, True),
@@ -76,24 +93,27 @@ def throughput(desk: Desk, data: Path | None) -> dict[str, Any]:
     size = (2, 45, 60) if desk.tiny else (16, 360, 480)
     torch.backends.cudnn.benchmark = True
     for name, amp, compiled, tf32 in modes:
-        if desk.left < 30:
-            break
+        if name in found or (desk.tiny and compiled is not None):
+            continue
+        if desk.left < (1 if desk.tiny else 30 if compiled is None else COMPILING_S):
+            raise OutOfTimeError(f"{desk.left:.0f} s are too few for {name}")
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         recipe = Recipe(source="", optimizer="adam").override([f"batch={size[0]}"])
         trainer = make_trainer("dabnet_camvid", recipe, desk.device, 10**6)
         trainer.update.amp = amp
         if compiled is not None:
-            if desk.tiny:
-                continue
             trainer.model.compile(**compiled)
         batch = fill_batch(*size, 11, desk.device)
         begun = time.perf_counter()
         steps = time_steps(desk, lambda: trainer._take_step([batch]))  # noqa: B023
-        found[name] = {
-            "images_per_s": size[0] / steps,
-            "ms": 1e3 * steps,
-            "first_s": time.perf_counter() - begun,
-        }
+        found[name] = desk.facts(
+            dtype="bf16" if amp else "fp32",
+            batch=size[0],
+            crop=f"{size[1]}x{size[2]}",
+            images_per_s=size[0] / steps,
+            ms=1e3 * steps,
+            first_s=time.perf_counter() - begun,
+        )
         desk.say(f"{name}: {found[name]}")
         desk.keep("throughput", found)
     return found
@@ -121,107 +141,130 @@ def _synchronise(desk: Desk) -> None:
         torch.cuda.synchronize()
 
 
-def train_camvid(desk: Desk, data: Path | None) -> dict[str, Any]:
+def train_camvid(desk: Desk) -> dict[str, Any]:
     """Train DABNet on CamVid by the command, from files and from the device's cache."""
-    if data is None:
+    if desk.data is None and not desk.tiny:
         return {"skipped": "no --data"}
-    found: dict[str, Any] = {}
+    data = find_camvid(desk)
+    found: dict[str, Any] = desk.results.get("train", {})
     cases: dict[str, tuple[object, ...]] = {
-        "files, bf16": ("--cache", "none", "--amp", "bf16", "-j", 15),
         "device cache, bf16": ("--cache", "device", "--amp", "bf16"),
+        "files, bf16": ("--cache", "none", "--amp", "bf16", "-j", 15),
         "device cache, fp32": ("--cache", "device"),
     }
-    for name, words in cases.items():
-        run = Path(tempfile.mkdtemp()) / name.replace(", ", "-").replace(" ", "-")
-        epochs = 1 if desk.tiny else 12
+    for name, words in list(cases.items())[: 1 if desk.tiny else None]:
+        if name in found:
+            continue
+        run = Path(tempfile.mkdtemp(dir=desk.work))
+        epochs, batch, crop = (1, TINY_BATCH, TINY_CROP) if desk.tiny else (12, 16, "360x480")
         start = time.perf_counter()
-        more = ("--set", "batch=8", "--set", "crop=90x120") if desk.tiny else ()
         code, said = desk.dseg(
             *("train", "--model", "dabnet_camvid", "--dataset", "camvid", "--data-dir", data),
             *("--out", run, "--epochs", epochs, "--validate-every", 0, "--no-check", "--quiet"),
-            *("--device", desk.device.type, *words, *more),
-            limit=60 if not desk.tiny else 200,
+            *("--batch-size", batch, "--set", f"crop={crop}"),
+            *("--log-every", 1 if desk.tiny else 10, "--device", desk.device.type, *words),
+            limit=90,
         )
-        found[name] = {"exit_code": code, "wall_s": time.perf_counter() - start}
-        if code:
-            found[name]["said"] = said[-1500:]
-        rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
-        train = [row for row in rows if row["kind"] == "train"]
-        later = train[len(train) // 2 :]
-        found[name]["loss"] = [train[0]["loss"], train[-1]["loss"]]
-        found[name]["images_per_s"] = statistics.median(row["images_per_s"] for row in later)
-        found[name]["val"] = [row.get("miou") for row in rows if row["kind"] == "val"]
-        desk.say(f"{name}: {found[name]}")
+        wall = time.perf_counter() - start
+        rows = summarise(MetricsFile(run / "metrics.jsonl").read())
+        facts = desk.facts(dtype=name.split(", ")[1], batch=batch, crop=crop, wall_s=wall)
+        desk.say(f"{name}: {facts | rows}")
+        if code == 124 and not desk.left:
+            raise OutOfTimeError(f"{name} was stopped")
+        found[name] = facts | rows | {"exit_code": code, "said": said[-1500:] if code else ""}
         desk.keep("train", found)
     return found
 
 
-def bench(desk: Desk, data: Path | None) -> dict[str, Any]:
-    """Run ``dseg bench`` at 1024x2048, batch 1."""
-    found: dict[str, Any] = {}
-    for name, models, words, limit in (
-        ("fp32", SPEED, (), 110),
-        ("bf16", SPEED, ("--dtype", "bf16"), 110),
-        ("bf16-compiled", COMPILED, ("--dtype", "bf16", "--compile"), 100),
-    ):
-        file = desk.out / f"bench-{name}.json"
-        chosen = models[:1] if desk.tiny else models
-        size = "64x128" if desk.tiny else "1024x2048"
-        for model in [chosen] if name != "bf16-compiled" else [[one] for one in chosen]:
-            target = file if len(model) > 1 else file.with_suffix(f".{model[0]}.json")
-            code, said = desk.dseg(
-                *("bench", *(word for one in model for word in ("--model", one))),
-                *("--size", size, "--device", desk.device.type, "--seconds", 1, "--samples", 60),
-                *("--json", target, "-q", *words),
-                limit=limit if not desk.tiny else 200,
-            )
-            desk.say(f"bench {name}: exit code {code}\n{said[-300 if not code else -1500 :]}")
-            if target.exists():
-                found[f"{name} {model[0] if len(model) == 1 else ''}".strip()] = json.loads(
-                    target.read_text()
-                )
-                target.unlink()
-            desk.keep("bench", found)
+def bench(desk: Desk) -> dict[str, Any]:
+    """Run ``dseg bench`` of all networks at 1024x2048, batch 1, in float32 and bf16."""
+    models = SPEED[:1] if desk.tiny else SPEED
+    return _bench(desk, "bench", {"fp32": (), "bf16": ("--dtype", "bf16")}, models, 150)
+
+
+def bench_compiled(desk: Desk) -> dict[str, Any]:
+    """Run ``dseg bench`` of a compiled network, which takes long to compile."""
+    if desk.tiny:
+        return {"skipped": "compiling takes minutes on the CPU"}
+    if desk.left < COMPILING_S:
+        raise OutOfTimeError(f"{desk.left:.0f} s are too few to compile")
+    words: dict[str, tuple[str, ...]] = {"bf16, compiled": ("--dtype", "bf16", "--compile")}
+    return _bench(desk, "bench_compiled", words, COMPILED, 200)
+
+
+def _bench(
+    desk: Desk, part: str, cases: dict[str, tuple[str, ...]], models: tuple[str, ...], limit: float
+) -> dict[str, Any]:
+    found: dict[str, Any] = desk.results.get(part, {})
+    size = "64x128" if desk.tiny else "1024x2048"
+    file = desk.work / "bench.json"
+    for name, words in list(cases.items())[: 1 if desk.tiny else None]:
+        if name in found:
+            continue
+        file.unlink(missing_ok=True)
+        code, said = desk.dseg(
+            *("bench", *(word for model in models for word in ("--model", model))),
+            *("--size", size, "--device", desk.device.type, "--seconds", 1, "--samples", 60),
+            *("--json", file, "-q", *words),
+            limit=limit,
+        )
+        desk.say(f"bench {name}: exit code {code}\n{said[-300 if not code else -1500 :]}")
+        if code == 124 and not desk.left:
+            raise OutOfTimeError(f"bench {name} was stopped")
+        rows = json.loads(file.read_text()) if file.exists() else said[-1500:]
+        found[name] = desk.facts(dtype=name, batch=1, size=size, exit_code=code, rows=rows)
+        desk.keep(part, found)
     return found
 
 
-def infer(desk: Desk, data: Path | None) -> dict[str, Any]:
+def infer(desk: Desk) -> dict[str, Any]:
     """Time ``dseg infer`` from files to files."""
     count, size = (2, (64, 128)) if desk.tiny else (240, (1024, 2048))
-    folder = Path("/tmp") / f"photos-{time.time_ns()}"
+    kinds, amps = (("jpg",), ("off",)) if desk.tiny else (("jpg", "png"), ("off", "bf16"))
+    folder = desk.work / "photos"
     for kind in ("jpg", "png"):
-        (folder / kind).mkdir(parents=True)
-    lanes = 2 if desk.tiny else 15
-    facts = [f"{number},{size[0]},{size[1]}" for number in range(count)]
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    lanes = 1 if desk.tiny else 15
+    places = [f"{number},{size[0]},{size[1]}" for number in range(count)]
     base = [sys.executable, HERE / "photos.py", folder]
-    words = [[*base, *facts[n::lanes]] for n in range(lanes)]
+    words = [[*base, *places[n::lanes]] for n in range(lanes)]
     with ThreadPoolExecutor(lanes) as pool:
         codes = [code for code, _ in pool.map(lambda lane: desk.call(lane, limit=60), words)]
-    assert not any(codes), codes
+    if any(codes):
+        raise OutOfTimeError(f"the images were not drawn: {codes}")
     desk.say("images drawn")
-    found: dict[str, Any] = {"what": f"dabnet, {count} images of {size}, label_ids only"}
-    for kind in ("jpg", "png"):
-        for amp in ("off", "bf16"):
+    what = f"dabnet, {count} images of {size}, label_ids only"
+    found: dict[str, Any] = desk.results.get("infer", {"what": what})
+    file = desk.work / "infer.json"
+    for kind in kinds:
+        for amp in amps:
+            name = f"{kind}, amp {amp}"
+            if name in found:
+                continue
             code, said = desk.dseg(
                 *("infer", folder / kind, "--model", "dabnet", "--save", "label_ids", "-o"),
                 *(folder / f"{kind}-{amp}", "--device", desk.device.type, "--amp", amp),
-                *("-w", ROOT / "weights" / "dabnet.safetensors", "-q"),
-                *("--json", desk.out / "infer.json"),
+                *("-w", ROOT / "weights" / "dabnet.safetensors", "-q", "--json", file),
                 limit=60,
             )
-            facts = json.loads((desk.out / "infer.json").read_text()) if not code else {}
-            facts.pop("images", None)
-            found[f"{kind}, amp {amp}"] = {"exit_code": code, "said": said[-600:], **facts}
-            desk.say(f"{kind} {amp}: {found[f'{kind}, amp {amp}']}")
-    (desk.out / "infer.json").unlink(missing_ok=True)
+            if code == 124 and not desk.left:
+                raise OutOfTimeError(f"infer {name} was stopped")
+            row = json.loads(file.read_text()) if not code else {"said": said[-600:]}
+            for key in ("images", "settings", "out"):
+                row.pop(key, None)
+            facts = desk.facts(dtype="fp32" if amp == "off" else amp, batch=1)
+            found[name] = row | facts | {"exit_code": code}
+            desk.say(f"{name}: {found[name]}")
+            desk.keep("infer", found)
     return found
 
 
-PARTS: dict[str, Callable[[Desk, Path | None], dict[str, Any]]] = {
+PARTS: dict[str, Part] = {
     "tests": run_tests,
+    "bench": bench,
     "throughput": throughput,
     "train": train_camvid,
     "infer": infer,
     "survey": survey,
-    "bench": bench,
+    "bench_compiled": bench_compiled,
 }

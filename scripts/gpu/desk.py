@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 import torchvision
 
-ROOT = Path(__file__).parents[2]
+from dseg.errors import DsegError
+from dseg.files import written_whole
+from dseg.jsonfile import read_object
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = "results.json"
+SAY_EVERY_S = 5.0
+SAVE_EVERY_S = 60.0
+GRACE_S = 12.0  # for a training to save its state
+RESERVE_S = {False: 15.0, True: 1.0}  # before the end, for saving what there is; by ``tiny``
+
+
+class OutOfTimeError(Exception):
+    """The clock or a signal ended a part of a job; what the part kept stays."""
+
+
+class FailedError(Exception):
+    """A part of a job failed; the other parts are worth having."""
 
 
 @dataclass
@@ -25,62 +46,165 @@ class Desk:
     """Where a job puts its results and how much time it has.
 
     Attributes:
+        job: the job's name.
         out: the folder of results; ``results.json`` there is written after each part.
         seconds: from the beginning to the end.
         tiny: whether all is done once and small, to try the job without a GPU.
+        data: CamVid's folder.
+        options: of single jobs.
+        signal: that asked the job to stop; 0 for none.
+        results: the contents of ``results.json``; ``finished`` lists the parts that are done.
+        also: called every minute, before the results are saved.
     """
 
+    job: str
     out: Path
     seconds: float
     tiny: bool
+    data: Path | None = None
+    options: dict[str, Any] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
+    signal: int = 0
     results: dict[str, Any] = field(default_factory=dict)
+    also: Callable[[], None] | None = None
+    _said: float = 0.0
+    _saved: float = 0.0
 
-    def __post_init__(self) -> None:
+    def open(self) -> None:
+        """Read the results of an earlier start, and begin another.
+
+        Raises:
+            DsegError: the folder holds another job's results, or a damaged file.
+        """
+        self.results = read_results(self.out)
+        now = {"job": self.job, "tiny": self.tiny, "group": self.options.get("group")}
+        before = {key: self.results.get(key) for key in now}
+        if self.results and before != now:
+            there, here = (
+                ", ".join(f"{key} {value}" for key, value in facts.items())
+                for facts in (before, now)
+            )
+            raise DsegError(
+                f"{self.out} holds the results of another job: {there}, not {here}.",
+                hint="name another --out, or start the job as it was begun.",
+            )
+        self.work.mkdir(parents=True, exist_ok=True)
         self.out.mkdir(parents=True, exist_ok=True)
-        self.keep("machine", describe_machine())
+        self.results.update(now, options=self.options, machine=describe_machine())
+        self.results.setdefault("finished", [])
+        moment = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        device = self.results["machine"]["device"]
+        self.results.setdefault("starts", []).append(
+            {"at": moment, "minutes": self.seconds / 60, "device": device}
+        )
+        self.save()
+
+    @property
+    def work(self) -> Path:
+        """The folder beside ``out`` for states, checkpoints and data, which need not come back."""
+        return self.out.with_name(f"{self.out.name}.work")
 
     @property
     def device(self) -> torch.device:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() and not self.tiny else "cpu")
 
     @property
     def left(self) -> float:
-        """Seconds until the job has to be over."""
-        return self.begun + self.seconds - time.monotonic()
+        """Seconds until work has to stop, so that the job can end in time; 0 after a signal."""
+        if self.signal:
+            return 0.0
+        return max(0.0, self.begun + self.seconds - RESERVE_S[self.tiny] - time.monotonic())
+
+    @contextmanager
+    def stopping_on_signals(self) -> Iterator[None]:
+        """Stop on SIGTERM and Ctrl-C, with everything kept."""
+
+        def remember(number: int, frame: FrameType | None) -> None:
+            self.signal = number
+
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, remember) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def is_finished(self, part: str) -> bool:
+        return part in self.results["finished"]
+
+    def facts(self, **more: Any) -> dict[str, Any]:
+        """Return what stands beside every figure: device and versions, and what is given."""
+        machine = self.results["machine"]
+        return {key: machine[key] for key in ("device", "torch", "cuda")} | more
 
     def say(self, text: str) -> None:
-        print(f"[{time.monotonic() - self.begun:6.1f} s] {text}", flush=True)
+        self._said = time.monotonic()
+        print(f"[{self._said - self.begun:6.1f} s] {text}", flush=True)
 
-    def keep(self, part: str, found: Any) -> None:
+    def say_sometimes(self, text: Callable[[], str]) -> None:
+        """Print a line if none was printed for some seconds; save the results every minute."""
+        now = time.monotonic()
+        if now - self._said >= SAY_EVERY_S:
+            self.say(text())
+        if now - self._saved >= SAVE_EVERY_S:
+            if self.also is not None:
+                self.also()
+            self.save()
+
+    def keep(self, part: str, found: Any, *, finished: bool = False) -> None:
         """Take a part's results, and write the file anew."""
         self.results[part] = found
-        text = json.dumps(self.results, indent=1, default=str)
-        temporary = self.out / "results.json.new"
-        temporary.write_text(text + "\n")
-        temporary.replace(self.out / "results.json")
+        if finished and not self.is_finished(part):
+            self.results["finished"].append(part)
+        self.save()
 
-    def call(self, words: Sequence[object], limit: float) -> tuple[int, str]:
-        """Run a command for at most ``limit`` seconds; return its exit code and what it said.
+    def save(self) -> None:
+        self._saved = time.monotonic()
+        with written_whole(self.out / RESULTS) as file:
+            file.write_text(json.dumps(make_strict(self.results), indent=1, allow_nan=False) + "\n")
+
+    def call(
+        self,
+        words: Sequence[object],
+        limit: float,
+        *,
+        grace: float = 0.0,
+        watch: Callable[[], str] | None = None,
+    ) -> tuple[int, str]:
+        """Run a command for at most ``limit`` seconds; return its exit code and what it printed.
 
         A command that runs longer is stopped, with all processes that it began: code 124.
+
+        Args:
+            words: the command.
+            limit: seconds; the job's end is a limit too.
+            grace: seconds between SIGTERM and SIGKILL, for a command that saves on SIGTERM.
+            watch: returns the line to print every few seconds; by default the command's last.
         """
-        child = subprocess.Popen(
-            [str(word) for word in words],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _paths()))},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        log = self.work / f"log-{time.monotonic_ns()}.txt"
+        with log.open("wb") as file:
+            child = subprocess.Popen(
+                [str(word) for word in words],
+                cwd=ROOT,
+                env=make_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        end = time.monotonic() + limit
         try:
-            said, _ = child.communicate(timeout=max(1.0, min(limit, self.left)))
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            said, _ = child.communicate()
-            return 124, said
+            while child.poll() is None:
+                if time.monotonic() > end or not self.left:
+                    _end(child, grace)
+                    return 124, read_log(log)
+                self.say_sometimes(watch or (lambda: last_line(read_log(log))))
+                time.sleep(0.05)
+        finally:
+            _kill_group(child)
+        said = read_log(log)
+        log.unlink()
         return child.returncode, said
 
     def dseg(self, *words: object, limit: float) -> tuple[int, str]:
@@ -88,20 +212,79 @@ class Desk:
         return self.call([sys.executable, "-m", "dseg", *words], limit)
 
 
+def make_strict(value: Any) -> Any:
+    """Return a value as strict JSON has it: null for NaN and infinity, text for what is unknown."""
+    if isinstance(value, dict):
+        return {str(key): make_strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [make_strict(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int)) else str(value)
+
+
+def read_results(out: Path) -> dict[str, Any]:
+    """Return the results that a folder holds; nothing if it holds none.
+
+    Raises:
+        DsegError: the file cannot be read.
+    """
+    try:
+        return dict(read_object(out / RESULTS)) if (out / RESULTS).exists() else {}
+    except (OSError, ValueError) as fault:
+        raise DsegError(
+            f"{out / RESULTS} cannot be read: {fault}.", hint="remove it, or name another --out."
+        ) from fault
+
+
+def _end(child: subprocess.Popen[bytes], grace: float) -> None:
+    """Let a command save and end, or kill it."""
+    if grace:
+        child.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(grace)
+    _kill_group(child)
+    child.wait()
+
+
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def read_log(log: Path) -> str:
+    return log.read_bytes().decode(errors="replace")
+
+
+def last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1][:200] if lines else "..."
+
+
 def describe_machine() -> dict[str, Any]:
     """Return what every figure depends on."""
     cuda = torch.cuda.is_available()
     return {
-        "device": torch.cuda.get_device_name() if cuda else platform.processor(),
+        "device": torch.cuda.get_device_name() if cuda else _name_cpu(),
         "memory_gb": torch.cuda.get_device_properties(0).total_memory / 1e9 if cuda else None,
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
-        "cuda": torch.version.cuda,
+        "cuda": torch.version.cuda if cuda else None,
         "cudnn": torch.backends.cudnn.version() if cuda else None,  # type: ignore[no-untyped-call]
     }
 
 
-def _paths() -> list[str]:
-    return [str(ROOT), str(ROOT / "scripts"), os.environ.get("PYTHONPATH", "")]
+def _name_cpu() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def make_environment() -> dict[str, str]:
+    """Return the environment of the jobs' commands, which import from here."""
+    paths = [str(ROOT), str(ROOT / "scripts"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -1,49 +1,75 @@
 """Run one of the prepared jobs on a machine with a GPU.
 
-Each job stops itself in time, and writes DIR/results.json after each of its parts. Every figure
-stands beside its batch, size and precision, and the file names the machine.
+Each job stops by itself in time, and also on SIGTERM, with everything kept: DIR/results.json
+has the figures, each beside its device, precision and batch, and DIR.work the states, so that the
+same command goes on. README.md beside this file says what each job needs and leaves.
 
-Jobs: check (is all right on the GPU, and how fast).
-
-Example:
-    PYTHONPATH=.:scripts python scripts/gpu/job.py check --minutes 8 --out gpu-check --data camvid
-    PYTHONPATH=.:scripts python scripts/gpu/job.py check --tiny --minutes 8 --out gpu-check
+Examples:
+    python scripts/gpu/job.py camvid --minutes 8 --out gpu-camvid --data CamVid
+    python scripts/gpu/job.py camvid --tiny --minutes 2 --out try
 """
 
 from __future__ import annotations
 
-import traceback
+import sys
 from pathlib import Path
 
-import click
-from check import PARTS
-from desk import Desk
+sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
-JOBS = {"check": PARTS}
+from needs import refuse_missing_packages  # noqa: E402
+
+refuse_missing_packages()
+
+import click  # noqa: E402
+from jobs import JOBS, run_job  # noqa: E402
+
+from dseg.errors import DsegError  # noqa: E402
 
 
-@click.command(help=__doc__)
+@click.command(help=__doc__.replace("\n    python", "\n\n    python"))
 @click.argument("name", type=click.Choice(list(JOBS)))
-@click.option("--minutes", default=8.0, help="After which it has stopped.")
+@click.option("--minutes", default=8.0, show_default=True, help="After which it has stopped.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Results go there.")
-@click.option("--data", type=click.Path(path_type=Path, exists=True), help="CamVid's folder.")
-@click.option("--tiny", is_flag=True, help="Once and small, to try it without a GPU.")
-@click.option("--only", multiple=True, help="These parts.")
+@click.option("--data", type=click.Path(path_type=Path), help="CamVid's folder.")
+@click.option("--tiny", is_flag=True, help="Once and small, on the CPU, to try it.")
+@click.option("--only", multiple=True, metavar="PART", help="These parts alone.")
+@click.option(
+    "--group", type=click.IntRange(1, 4), default=1, show_default=True, help="Networks of zoo."
+)
+@click.option(
+    "--compile",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Compile the network of camvid; auto: if the time that it saves is more than it takes.",
+)
+@click.option("--keep", multiple=True, metavar="NETWORK", help="Whose checkpoints zoo leaves.")
 def main(
-    name: str, minutes: float, out: Path, data: Path | None, tiny: bool, only: tuple[str, ...]
+    name: str,
+    minutes: float,
+    out: Path,
+    data: Path | None,
+    tiny: bool,
+    only: tuple[str, ...],
+    group: int,
+    compile: str,
+    keep: tuple[str, ...],
 ) -> None:
-    desk = Desk(out.resolve(), 60 * minutes, tiny)
-    desk.say(f"{desk.results['machine']}")
-    for part, run in JOBS[name].items():
-        if only and part not in only:
-            continue
-        desk.say(f"{part}: {desk.left:.0f} s are left")
-        try:
-            desk.keep(part, run(desk, data.resolve() if data else None))
-        except Exception:  # the other parts are worth having
-            desk.keep(part, {"failed": traceback.format_exc()})
-            desk.say(traceback.format_exc())
-    desk.say("done")
+    options = {"group": group, "compile": compile, "keep": list(keep)}
+    try:
+        code = run_job(
+            name,
+            out.resolve(),
+            seconds=60 * minutes,
+            tiny=tiny,
+            data=None if data is None else data.resolve(),
+            only=only,
+            options=options,
+        )
+    except DsegError as fault:
+        click.echo(f"Error: {fault.problem}\nHint: {fault.hint}", err=True)
+        code = fault.exit_code
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,140 @@
+"""Job ``throughput``: how fast every network trains at its recipe's crop, in how much memory.
+
+One process a network, so that none sees another's memory; the next ones import and build their
+network meanwhile, and wait for their turn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from itertools import zip_longest
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from desk import ROOT, Desk, OutOfTimeError, last_line, make_environment, read_log
+from figures import draw_bars, write_table
+from training import Part
+
+from dseg.registry import MODELS
+
+SCRIPT = ROOT / "scripts" / "gpu" / "speed_worker.py"
+BATCHES = (16, 8, 4, 2, 1)
+LIMIT_S = 45.0  # of one network, from its turn on
+AHEAD = 2  # processes that wait for their turn
+TINY = ("dabnet", "fastscnn")
+
+
+def measure_all(desk: Desk) -> dict[str, Any]:
+    """Measure one network after another, those of an earlier start left out."""
+    found: dict[str, Any] = desk.results.get("networks", {})
+    names = [name for name in order_networks(desk) if name not in found]
+    waiting: list[Waiter] = []
+    try:
+        while names or waiting:
+            while names and len(waiting) <= (0 if desk.tiny else AHEAD):
+                waiting.append(Waiter(desk, names.pop(0)))
+            if not desk.left:
+                break
+            waiter = waiting.pop(0)
+            row = waiter.measure()
+            if row is None:
+                waiting.insert(0, waiter)
+                break
+            found[waiter.name] = desk.facts(dtype="bf16") | row
+            desk.say(f"{waiter.name}: {row}")
+            desk.keep("networks", found)
+    finally:
+        for waiter in waiting:
+            waiter.kill()
+    write_results(desk, found)
+    if names or waiting:
+        raise OutOfTimeError(f"{len(found)} networks are measured")
+    return found
+
+
+def order_networks(desk: Desk) -> list[str]:
+    """Return the first network of each paper, then the second ones, and so on."""
+    if desk.tiny:
+        return list(TINY)
+    titles = [spec.title for spec in MODELS.values()]
+    groups = [
+        [name for name, spec in MODELS.items() if spec.title == title]
+        for title in dict.fromkeys(titles)
+    ]
+    return [name for turn in zip_longest(*groups) for name in turn if name is not None]
+
+
+class Waiter:
+    """A process that builds a network, and measures it when told to."""
+
+    def __init__(self, desk: Desk, name: str):
+        self.desk, self.name = desk, name
+        self.log = desk.work / f"{name}.log"
+        facts = {"name": name, "tiny": desk.tiny, "device": desk.device.type}
+        order = {**facts, "batches": BATCHES[-2:] if desk.tiny else BATCHES}
+        with self.log.open("wb") as file:
+            self.child = subprocess.Popen(
+                [sys.executable, str(SCRIPT), json.dumps(order)],
+                env=make_environment(),
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def measure(self) -> dict[str, Any] | None:
+        """Return what the process found, or why it found nothing; None if the job has to end."""
+        assert self.child.stdin is not None
+        with suppress(BrokenPipeError):
+            self.child.stdin.write(b"go\n")
+            self.child.stdin.close()
+        end = monotonic() + LIMIT_S
+        while self.child.poll() is None and monotonic() < end and self.desk.left:
+            self.desk.say_sometimes(lambda: f"{self.name}: {last_line(read_log(self.log))}")
+            sleep(0.02)
+        code = self.child.poll()
+        if code is None and not self.desk.left:
+            return None
+        self.kill()
+        said = read_log(self.log).strip()
+        last = said.splitlines()[-1:] or [""]
+        if code == 0 and last[0].startswith("{"):
+            return dict(json.loads(last[0]))
+        return {"failed": f"no result in {LIMIT_S:g} s" if code is None else said[-400:]}
+
+    def kill(self) -> None:
+        """End the process and those that it began."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.wait()
+
+
+def write_results(desk: Desk, found: dict[str, Any]) -> None:
+    """Write the table and the plot of what is measured so far."""
+    rows = []
+    for name, row in found.items():
+        measured = "failed" not in row
+        rows.append(
+            {
+                "network": f"`{name}`",
+                "recipe": row.get("recipe", ""),
+                "crop": row.get("crop", ""),
+                "batch": str(row.get("batch", "")),
+                "images/s": f"{row['images_per_s']:.1f}" if measured else "failed",
+                "peak memory (GB)": f"{row['peak_gb']:.2f}" if measured else "",
+                "dtype": row["dtype"],
+            }
+        )
+    write_table(rows, desk.out / "table.md")
+    rates = {name: row["images_per_s"] for name, row in found.items() if "failed" not in row}
+    if rates:
+        draw_bars(rates, Path(desk.out / "throughput.png"), "training images/s, bf16")
+
+
+PARTS: dict[str, Part] = {"networks": measure_all}

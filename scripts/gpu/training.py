@@ -1,0 +1,203 @@
+"""What the jobs that train share: CamVid, one timed training, checkpoints of 16 bits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from desk import GRACE_S, ROOT, Desk, FailedError, OutOfTimeError, last_line
+from PIL import Image
+from safetensors import safe_open
+from timed_training import Order, summarise
+
+import dseg
+from dseg.checkpoints import save_model
+from dseg.datasets import load_dataset
+from dseg.train.metrics import MetricsFile
+from dseg.train.state import has_state
+
+SCRIPT = ROOT / "scripts" / "gpu" / "timed_training.py"
+TINY_SPLITS = {"train": 6, "val": 2}
+TINY_CROP, TINY_BATCH = "64x96", 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training of a job.
+
+    Attributes:
+        part: its name in the results, and of its folder in ``Desk.work``.
+        words: ``dseg train``'s, without device, folder, batch and epochs.
+        samples: training images.
+        batch: images a step.
+        crop: of the training images, HxW.
+        validations: how many.
+        compile: ``auto``, ``on`` or ``off``.
+        cache: as ``--cache``.
+        store: called every minute and at the end, to copy what the run has written.
+    """
+
+    part: str
+    words: tuple[object, ...]
+    samples: int
+    batch: int
+    crop: str
+    validations: int = 8
+    compile: str = "off"
+    cache: str = "device"
+    store: Callable[[], None]
+
+
+def find_camvid(desk: Desk) -> Path:
+    """Return CamVid's folder; of a tiny job without --data, noise in the same layout.
+
+    Raises:
+        DsegError: the folder is missing or of another layout.
+    """
+    root = desk.data or make_noise(desk.work / "camvid")
+    for split in TINY_SPLITS:
+        load_dataset("camvid", root, split)
+    return root
+
+
+def make_noise(root: Path) -> Path:
+    """Write bands of noise in CamVid's layout, 96x128; each band's brightness is its class's."""
+    for split, count in TINY_SPLITS.items():
+        for kind in ("", "annot"):
+            (root / f"{split}{kind}").mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            generator = np.random.default_rng([count, number])
+            mask = generator.integers(0, 12, 8, dtype=np.uint8)[:, None]
+            mask = mask.repeat(12, 0).repeat(128, 1)
+            noise = generator.integers(0, 40, (96, 128, 3), dtype=np.uint8)
+            name = f"{split}-{number}.png"
+            Image.fromarray(mask[..., None] * 18 + noise).save(root / split / name)
+            Image.fromarray(mask).save(root / f"{split}annot" / name)
+    return root
+
+
+def train_timed(desk: Desk, training: Training, seconds: float, limit: float) -> dict[str, Any]:
+    """Train for a given time; go on where an earlier start of the job stopped.
+
+    Args:
+        desk: the job.
+        training: what.
+        seconds: in which the schedule is to end.
+        limit: seconds after which the run is stopped.
+
+    Returns:
+        The plan, its measurement and what the run came to.
+
+    Raises:
+        OutOfTimeError: stopped by the clock or a signal; the state is saved.
+        FailedError: the command failed; the results say how.
+    """
+    run = desk.work / training.part
+    plan = desk.results.get(training.part, {}).get("plan") if has_state(run) else None
+    order = _make_order(desk, training, run, seconds, plan)
+    file = desk.work / f"{training.part}.json"
+    file.with_suffix(".plan").unlink(missing_ok=True)
+    file.write_text(json.dumps(asdict(order)))
+    metrics = MetricsFile(run / "metrics.jsonl")
+    found: dict[str, Any] = {
+        **desk.facts(dtype=_dtype(desk), batch=training.batch, crop=training.crop),
+        "command": " ".join(map(str, ("dseg", "train", *order.words))),
+        "plan": plan,
+    }
+
+    def look() -> str:
+        rows = metrics.read()
+        if file.with_suffix(".plan").exists():
+            found["plan"] = json.loads(file.with_suffix(".plan").read_text())
+        desk.results[training.part] = found | summarise(rows)
+        return f"{training.part}: {show_row(rows)}"
+
+    words = [sys.executable, SCRIPT, file]
+    desk.also = training.store
+    try:
+        code, said = desk.call(words, limit, grace=GRACE_S, watch=look)
+    finally:
+        desk.also = None
+    look()
+    training.store()
+    found = desk.results[training.part]
+    if code in (124, 143):
+        desk.say(last_line(said))
+        raise OutOfTimeError(f"{training.part} was stopped at step {found['step']}")
+    if code:
+        desk.keep(training.part, found | {"failed": said[-1500:]})
+        raise FailedError(f"{training.part}: exit code {code}\n{said[-1500:]}")
+    desk.say(f"{training.part}: {show_row(metrics.read())}")
+    return dict(found)
+
+
+def _make_order(
+    desk: Desk, training: Training, run: Path, seconds: float, plan: dict[str, Any] | None
+) -> Order:
+    tiny = desk.tiny
+    words = (
+        *(*training.words, "--batch-size", training.batch, "--set", f"crop={training.crop}"),
+        *("--device", desk.device.type, "--amp", "off" if tiny else "bf16"),
+        *("--cache", training.cache, "--save-every", 60, "--no-check", "--quiet"),
+    )
+    until = time.monotonic() + seconds
+    order = Order(
+        words=tuple(map(str, words)),
+        run=str(run),
+        samples=training.samples,
+        batch=training.batch,
+        validations=1 if tiny else training.validations,
+        until=until,
+        measure_s=10.0 if training.compile == "off" else 20.0,
+        measure_steps=150 if training.compile == "off" else 300,
+        compile="off" if tiny else training.compile,
+        plan=plan,
+    )
+    if not tiny:
+        return order
+    shorter = {"measure_steps": 3, "log_every": 1, "epochs": 1.0}
+    return Order(**{**asdict(order), **shorter, "words": order.words})
+
+
+def _dtype(desk: Desk) -> str:
+    return "fp32" if desk.tiny else "bf16"
+
+
+def show_row(rows: list[dict[str, Any]]) -> str:
+    """Return the last rows of metrics in words."""
+    train = next((row for row in reversed(rows) if row["kind"] == "train"), None)
+    score = next((row for row in reversed(rows) if row["kind"] == "val"), None)
+    if train is None:
+        return "starting or measuring"
+    text = (
+        f"step {train['step']}, epoch {train['epoch']:.1f}, loss {train['loss'] or 0:.3f}, "
+        f"{train['images_per_s']:.0f} images/s"
+    )
+    return text if score is None else f"{text}, mIoU {100 * (score['miou'] or 0):.2f} %"
+
+
+def copy_results(run: Path, target: Path, *names: str) -> None:
+    """Copy those files of a run that there are."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (run / name).exists():
+            shutil.copyfile(run / name, target / name)
+
+
+def store_half(source: Path, target: Path) -> None:
+    """Write a run's checkpoint with 16 bits a number, without the folders of its machine."""
+    with safe_open(source, framework="pt") as file:
+        training = json.loads(file.metadata()["dseg"])["training"]
+    training.pop("datasets", None)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_model(dseg.load_model(weights=source), target, training=training, half=True)
+
+
+Part = Callable[[Desk], dict[str, Any]]
