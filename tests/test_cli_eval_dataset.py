@@ -18,7 +18,8 @@ from dseg.distributed import Group
 from dseg.evaluate.dataset import evaluate_dataset
 from dseg.evaluate.pairs import find_dataset_pairs
 from dseg.labels import find_label_space
-from dseg.train.validate import count_pixels, score, validate
+from dseg.train.count import count_pixels
+from dseg.train.validate import score, validate
 
 CITYSCAPES = find_label_space("cityscapes")
 OFFICIAL = ("cityscapes", "scenes")

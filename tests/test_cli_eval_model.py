@@ -23,6 +23,7 @@ from dseg.distributed import Group
 from dseg.evaluate import predicted
 from dseg.labels import LABEL_SPACES, LabelSpace, unnamed_label_space
 from dseg.models import build_model
+from dseg.predict import Prediction
 from dseg.train.validate import validate
 
 ONTO = ("--label-space", "cityscapes")
@@ -264,14 +265,21 @@ def test_no_more_images_are_held_than_there_are_threads(
         count(1)
         return read(path)
 
-    def predict(predictor: object, image: Any) -> Any:
+    class Labels:
+        def __init__(self, image: Any):
+            self.size = image.shape[:2]
+
+        def result(self) -> Prediction:
+            count(-1)
+            return Prediction(np.zeros(self.size, np.uint8))
+
+    def begin(predictor: object, image: Any) -> Labels:
         threads.add(threading.get_ident())
         threading.Event().wait(0.01)
-        count(-1)
-        return np.zeros(image.shape[:2], np.uint8)
+        return Labels(image)
 
     monkeypatch.setattr(predicted, "read_image", counted_read)
-    monkeypatch.setattr("dseg.predict.Predictor.__call__", predict)
+    monkeypatch.setattr("dseg.predict.Predictor.begin", begin)
     assert scores_of(*camvid, "-j", "3")["numImages"] == 23
     assert 2 <= most <= 3
     assert len(threads) == 1
@@ -281,7 +289,7 @@ def test_ctrl_c_ends_with_130(camvid: tuple[object, ...], monkeypatch: pytest.Mo
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dseg.predict.Predictor.__call__", stop)
+    monkeypatch.setattr("dseg.predict.Predictor.begin", stop)
     result = evaluate(*camvid)
     assert (result.exit_code, result.stdout) == (130, "")
 

@@ -12,26 +12,29 @@ from dseg.datasets.mapping import TABLES
 from dseg.errors import DsegError
 from dseg.evaluate.confusion import Ids
 from dseg.evaluate.pairs import Pairs, first_of, masks_of
-from dseg.images import Pixels, read_image
+from dseg.images import read_image
 from dseg.labels import LABEL_SPACES, LabelSpace, unnamed_label_space
 
 if TYPE_CHECKING:
     from dseg.datasets import Dataset
+    from dseg.predict import Predictor
 
 
 @contextmanager
-def predictions_of(predict: Callable[[Pixels], Pixels]) -> Iterator[Callable[[Path], Ids]]:
+def predictions_of(predictor: Predictor) -> Iterator[Callable[[Path], Ids]]:
     """Give what reads an image and returns its train ids, (H, W) uint8, for ``read_prediction``.
 
-    Several threads may call it: they decode and count beside each other, and one predicts. Each
-    of them holds one image.
-
-    Args:
-        predict: a ``Predictor``, or anything from (H, W, 3) uint8 to (H, W) uint8.
+    Several threads may call it: they decode and count beside each other, and one predicts; each
+    waits for its own labels, so that a GPU gets the next image meanwhile. Each holds one image.
     """
     forward = ThreadPoolExecutor(1)
+
+    def read(image: Path) -> Ids:
+        pending = forward.submit(predictor.begin, read_image(image)).result()
+        return pending.result().train_ids
+
     try:
-        yield lambda image: forward.submit(predict, read_image(image)).result()
+        yield read
     finally:
         forward.shutdown(wait=False, cancel_futures=True)
 

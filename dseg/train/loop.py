@@ -206,6 +206,7 @@ class Trainer:
                     self.val_set,
                     self.group,
                     device=str(self.device),
+                    amp=self.amp,
                     draw=self.rhythm.draw * self.group.main,
                     stopping=self.stopping if self.group.world_size == 1 else lambda: False,
                 )

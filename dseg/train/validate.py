@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from dseg.cores import count_cores
 from dseg.datasets.base import Dataset, Pair
 from dseg.distributed import Group
 from dseg.errors import NotFiniteError
 from dseg.evaluate.confusion import class_iou, mean_of_present, pixel_accuracy
-from dseg.labels import IGNORE
 from dseg.models import SegModel
-from dseg.predict import Predictor
+from dseg.predict import Pending, Predictor
+from dseg.predict.copies import to_device
+from dseg.train.count import ConfusionCounts, Counts
 
-Counts = NDArray[np.int64]
+AMP = {None: "off", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +52,7 @@ def validate(
     group: Group,
     *,
     device: str,
+    amp: torch.dtype | None = None,
     read: Callable[[int], Pair] | None = None,
     draw: int = 0,
     stopping: Callable[[], bool] = lambda: False,
@@ -58,6 +64,7 @@ def validate(
         dataset: the split.
         group: the processes; every one of them has to call.
         device: where the network is.
+        amp: the precision within the network, None for float32.
         read: gives an image's pair; by default it is read from its files.
         draw: images of the main process that are kept to be drawn.
         stopping: asked after each image whether to give up, in which case None is returned.
@@ -67,40 +74,65 @@ def validate(
         DsegError: an image or mask cannot be read, or memory is too short for an image: tiles in
             its place would give another score.
     """
-    predictor = Predictor(model, device=device, fall_back=False)
-    size = dataset.space.num_classes
-    matrix = np.zeros((size, size), np.int64)
+    predictor = Predictor(model, device=device, fall_back=False, amp=AMP[amp])
+    counts = ConfusionCounts(dataset.space.num_classes, predictor.device)
     drawn: list[tuple[str, Pair, NDArray[np.uint8]]] = []
     indices = group.shard(range(len(dataset)))
     broken: NotFiniteError | None = None
-    with ThreadPoolExecutor(1) as ahead:  # decodes while the network computes
-        waiting = [ahead.submit(read or dataset.read, index) for index in indices[:2]]
-        for place, index in enumerate(indices):
-            pair = waiting.pop(0).result()
-            if place + 2 < len(indices):
-                waiting.append(ahead.submit(read or dataset.read, indices[place + 2]))
-            try:
-                prediction = predictor(pair.image)
-            except NotFiniteError as fault:  # told to the others once they are done, too
-                broken = fault
-                break
-            matrix += count_pixels(pair.train_ids, prediction, size)
-            if place < draw:
-                drawn.append((dataset.samples[index].name, pair, prediction))
-            if stopping():
-                return None
+    pairs = _read_ahead(indices, read or dataset.read, _count_readers(group, predictor.device))
+    with closing(pairs):
+        try:
+            for place, (pair, pending) in enumerate(_predict_ahead(predictor, pairs)):
+                counts.add(to_device(pair.train_ids, predictor.device), pending.train_ids)
+                prediction = pending.result().train_ids
+                if place < draw:
+                    drawn.append((dataset.samples[indices[place]].name, pair, prediction))
+                if stopping():
+                    return None
+        except NotFiniteError as fault:  # told to the others once they are done, too
+            broken = fault
     faults = [fault for fault in group.gather(broken) if fault is not None]
     if faults:
         raise faults[0]
-    found = score(group.sum_counts(matrix), dataset, tuple(drawn))
+    found = score(group.sum_counts(counts.matrix()), dataset, tuple(drawn))
     return replace(found, tiled=sum(group.gather(predictor.tiled)))
 
 
-def count_pixels(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], size: int) -> Counts:
-    """Return the (K, K) confusion of an image's scored pixels."""
-    scored = truth != IGNORE
-    pairs = truth[scored].astype(np.intp) * size + prediction[scored]
-    return np.bincount(pairs, minlength=size * size).reshape(size, size).astype(np.int64)
+def _count_readers(group: Group, device: torch.device) -> int:
+    """Return how many threads decode: one beside a network on the CPU, which needs the cores."""
+    return 1 if device.type == "cpu" else group.share_of(count_cores())
+
+
+def _read_ahead(
+    indices: Sequence[int], read: Callable[[int], Pair], threads: int
+) -> Generator[Pair, None, None]:
+    """Yield pairs in order, decoded by threads, one more of them than threads held at most."""
+    with ThreadPoolExecutor(threads) as readers:
+        waiting: deque[Future[Pair]] = deque()
+        try:
+            for index in indices:
+                waiting.append(readers.submit(read, index))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            readers.shutdown(cancel_futures=True)
+
+
+def _predict_ahead(predictor: Predictor, pairs: Iterator[Pair]) -> Iterator[tuple[Pair, Pending]]:
+    """Yield each pair once the next image was given to a device that computes by itself."""
+    before: tuple[Pair, Pending] | None = None
+    for pair in pairs:
+        now = pair, predictor.begin(pair.image)
+        if predictor.device.type == "cpu":
+            yield now
+            continue
+        if before is not None:
+            yield before
+        before = now
+    if before is not None:
+        yield before
 
 
 def score(
