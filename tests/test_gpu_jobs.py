@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ sys.path[:0] = [str(ROOT / "scripts" / "gpu"), str(ROOT / "scripts")]
 import zoo  # noqa: E402
 from desk import Desk, make_strict  # noqa: E402
 from jobs import JOBS, run_job  # noqa: E402
-from timed_training import Order, Speed, choose_epochs, find_speed, may_pay, pays  # noqa: E402
+from timed_training import Order, Speed, choose_epochs, find_speed, guess_validation, may_pay, pays  # noqa: E402
 
 from dseg.checkpoints import load_model  # noqa: E402
 from dseg.errors import DsegError  # noqa: E402
@@ -224,7 +225,7 @@ def test_networks_that_dseg_lacks_are_left_out(
         zoo.find_parts(desk)
 
 
-ORDER = Order(words=(), run="", samples=400, batch=16, validations=10, until=0)
+ORDER = Order(words=(), run="", samples=400, val_samples=100, batch=16, validations=10, until=0)
 
 
 def test_speed_is_of_the_steady_state_by_the_wall_clock() -> None:
@@ -237,6 +238,12 @@ def test_speed_is_of_the_steady_state_by_the_wall_clock() -> None:
     assert alone.images_per_s == pytest.approx(160 / 12)
     with pytest.raises(DsegError, match="took no step"):
         find_speed([], begun=0.0, batch=16)
+
+
+def test_a_validation_that_was_not_reached_is_guessed() -> None:
+    speed = Speed(images_per_s=400, start_s=10, validation_s=0, rows=9)
+    assert guess_validation(speed, ORDER) == 4  # 2 s and 100 images of 20 ms
+    assert guess_validation(replace(speed, images_per_s=10), ORDER) == 12
 
 
 def test_epochs_end_in_time() -> None:
