@@ -61,13 +61,18 @@ def find_parts(desk: Desk) -> dict[str, Part]:
     """Return a part for each network, and one for the table and the checkpoints.
 
     Raises:
-        DsegError: dseg has none of the group's networks.
+        DsegError: dseg has none of the group's networks, or --keep names others.
     """
     names = find_networks(desk)
     if not names:
         raise DsegError(
             f"dseg has none of {', '.join(GROUPS[desk.options['group']])}.",
             hint="name another --group, 1 to 4.",
+        )
+    if others := set(desk.options["keep"]) - set(names):
+        raise DsegError(
+            f"--keep names {', '.join(sorted(others))}, which this group does not train.",
+            hint=f"choose from {', '.join(names)}.",
         )
     return {**{name: partial(train_network, name=name) for name in names}, "table": finish}
 
