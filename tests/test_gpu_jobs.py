@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,20 @@ from tiny_data import make_camvid
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "scripts" / "gpu"), str(ROOT / "scripts")]
 
+import timed_training  # noqa: E402
 import zoo  # noqa: E402
 from desk import Desk, make_strict  # noqa: E402
 from jobs import JOBS, run_job  # noqa: E402
-from timed_training import Order, Speed, choose_epochs, find_speed, may_pay, pays  # noqa: E402
+from timed_training import (  # noqa: E402
+    Order,
+    Speed,
+    choose_epochs,
+    find_speed,
+    guess_validation,
+    make_plan,
+    may_pay,
+    pays,
+)
 
 from dseg.checkpoints import load_model  # noqa: E402
 from dseg.errors import DsegError  # noqa: E402
@@ -222,9 +233,12 @@ def test_networks_that_dseg_lacks_are_left_out(
     monkeypatch.setitem(zoo.GROUPS, 1, ("no_such_net",))
     with pytest.raises(DsegError, match="dseg has none of no_such_net"):
         zoo.find_parts(desk)
+    other = Desk("zoo", tmp_path, 0, True, options={"group": 2, "keep": ["fastscnn"]})
+    with pytest.raises(DsegError, match="--keep names fastscnn"):
+        zoo.find_parts(other)
 
 
-ORDER = Order(words=(), run="", samples=400, batch=16, validations=10, until=0)
+ORDER = Order(words=(), run="", samples=400, val_samples=100, batch=16, validations=10, until=0)
 
 
 def test_speed_is_of_the_steady_state_by_the_wall_clock() -> None:
@@ -237,6 +251,12 @@ def test_speed_is_of_the_steady_state_by_the_wall_clock() -> None:
     assert alone.images_per_s == pytest.approx(160 / 12)
     with pytest.raises(DsegError, match="took no step"):
         find_speed([], begun=0.0, batch=16)
+
+
+def test_a_validation_that_was_not_reached_is_guessed() -> None:
+    speed = Speed(images_per_s=400, start_s=10, validation_s=0, rows=9)
+    assert guess_validation(speed, ORDER) == 4  # 2 s and 100 images of 20 ms
+    assert guess_validation(replace(speed, images_per_s=10), ORDER) == 12
 
 
 def test_epochs_end_in_time() -> None:
@@ -256,6 +276,35 @@ def test_compiling_is_for_long_runs() -> None:
     assert not pays(plain, compiled, ORDER, 80)
     slow = Speed(images_per_s=283, start_s=90, validation_s=2, rows=9)
     assert not pays(plain, slow, ORDER, 400)
+
+
+@pytest.mark.parametrize(
+    ("compile", "seconds", "measured", "compiled"),
+    [("off", 400, [()], False), ("auto", 200, [()], False), ("on", 200, [("--compile",)], True),
+     ("auto", 500, [(), ("--compile",)], True)],
+)  # fmt: skip
+def test_a_plan_measures_what_it_decides_about(
+    compile: str,
+    seconds: float,
+    measured: list[tuple[str, ...]],
+    compiled: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    def measure(order: Order, *words: str) -> Speed:
+        seen.append(words)
+        rate, start_s = (650, 90) if words else (400, 10)
+        return Speed(images_per_s=rate, start_s=start_s, validation_s=2, rows=9)
+
+    monkeypatch.setattr(timed_training, "measure", measure)
+    until = time.monotonic() + seconds
+    plan = make_plan(replace(ORDER, compile=compile, until=until))
+    assert (seen, plan["compiled"]) == (measured, compiled)
+    start_s, rate = {False: (10, 400), True: (50 if len(measured) > 1 else 40, 650)}[compiled]
+    epochs = 0.97 * (seconds - start_s - 20) * rate / 400
+    assert plan["epochs"] == pytest.approx(epochs, abs=2)
+    assert plan["validate_every"] == pytest.approx(plan["epochs"] / 10)
 
 
 def test_results_are_strict_json() -> None:

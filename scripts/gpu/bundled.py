@@ -15,13 +15,13 @@ from training import (
     Part,
     Training,
     copy_results,
+    count,
     find_camvid,
     store_half,
     train_timed,
 )
 
 from dseg.cores import count_cores
-from dseg.datasets import load_dataset
 
 SCENES = 1500
 VAL_SCENES = 60
@@ -70,10 +70,8 @@ def train_network(desk: Desk, model: str, seconds: float) -> dict[str, Any]:
             *("--dataset", "scenes", "--data-dir", scenes, "--label-space", "cityscapes"),
             *(*RECIPE, "-j", 0 if desk.tiny else max(1, count_cores() - 1)),
         ),
-        samples=sum(
-            len(load_dataset(name, root, "train"))
-            for name, root in (("camvid", camvid), ("scenes", scenes))
-        ),
+        samples=count("train", camvid=camvid, scenes=scenes),
+        val_samples=count("val", camvid=camvid, scenes=scenes),
         batch=TINY_BATCH if desk.tiny else 16,
         crop=TINY_CROP if desk.tiny else "360x480",
         validations=6,

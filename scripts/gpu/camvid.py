@@ -9,9 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from desk import Desk
-from training import TINY_BATCH, TINY_CROP, Part, Training, copy_results, find_camvid, train_timed
-
-from dseg.datasets import load_dataset
+from training import (
+    TINY_BATCH,
+    TINY_CROP,
+    Part,
+    Training,
+    copy_results,
+    count,
+    find_camvid,
+    train_timed,
+)
 
 FILES = ("best.safetensors", "last.safetensors", "metrics.jsonl", "loss.png", "miou.png")
 LAST_S = 45.0  # before the end of the job's time, when the schedule is to end
@@ -24,7 +31,8 @@ def train_dabnet(desk: Desk) -> dict[str, Any]:
     training = Training(
         part="dabnet",
         words=(*words, "--split", "trainval", "--val-split", "val"),
-        samples=len(load_dataset("camvid", root, "trainval")),
+        samples=count("trainval", camvid=root),
+        val_samples=count("val", camvid=root),
         batch=TINY_BATCH if desk.tiny else 16,
         crop=TINY_CROP if desk.tiny else "360x480",
         validations=10,

@@ -204,7 +204,8 @@ def _bench(
         file.unlink(missing_ok=True)
         code, said = desk.dseg(
             *("bench", *(word for model in models for word in ("--model", model))),
-            *("--size", size, "--device", desk.device.type, "--seconds", 1, "--samples", 60),
+            *("--size", size, "--device", desk.device.type),
+            *("--seconds", 0.1 if desk.tiny else 1, "--samples", 5 if desk.tiny else 60),
             *("--json", file, "-q", *words),
             limit=limit,
         )

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ SAFE = 0.97  # of the time is planned for
 GAIN = 1.5  # of compiling, assumed before it is measured
 COMPILING_S = 90.0  # the same
 COMPILED_AGAIN_S = 40.0  # to load from the compiler's cache what was compiled before
+VAL_IMAGE_S = 0.02  # of one image, at least, where validation was not measured
 CEASELESS = 10**6  # steps of a run that is stopped
 
 
@@ -42,6 +43,7 @@ class Order:
         words: ``dseg train``'s, without its folder and epochs.
         run: the run's folder.
         samples: training images.
+        val_samples: validation images.
         batch: images a step.
         validations: how many, over the whole run.
         until: of time.monotonic, when the run is to end.
@@ -56,6 +58,7 @@ class Order:
     words: tuple[str, ...]
     run: str
     samples: int
+    val_samples: int
     batch: int
     validations: int
     until: float
@@ -93,13 +96,12 @@ class Watcher(threading.Thread):
 
     Args:
         file: metrics.jsonl.
-        seconds: at most, from the first row on.
-        until: of time.monotonic, at the latest.
+        order: how long to measure.
     """
 
-    def __init__(self, file: Path, seconds: float, until: float):
+    def __init__(self, file: Path, order: Order):
         super().__init__(daemon=True)
-        self.file, self.seconds, self.until = file, seconds, until
+        self.file, self.order = file, order
         self.rows: list[tuple[float, str, int]] = []  # time, kind, step
         self.sent = False
         self._lock, self._over = threading.Lock(), False
@@ -130,8 +132,10 @@ class Watcher(threading.Thread):
     def _has_seen_enough(self) -> bool:
         kinds = [kind for _, kind, _ in self.rows]
         after = "val" in kinds and kinds[-1] == "train"  # a validation, and a row behind it
+        validates = self.rows[-1][2] >= self.order.measure_steps  # which is worth waiting for
+        seconds = self.order.measure_s * (3 if validates else 1)
         now = time.monotonic()
-        return after or now - self.rows[0][0] > self.seconds or now > self.until
+        return after or now - self.rows[0][0] > seconds or now > self.order.until
 
 
 def find_speed(rows: list[tuple[float, str, int]], begun: float, batch: int) -> Speed:
@@ -162,6 +166,11 @@ def find_speed(rows: list[tuple[float, str, int]], begun: float, batch: int) -> 
     return Speed(images_per_s=rate, start_s=start, validation_s=validation, rows=len(steady))
 
 
+def guess_validation(speed: Speed, order: Order) -> float:
+    """Return the seconds of a validation that was not reached: rather too many."""
+    return 2 + order.val_samples * max(VAL_IMAGE_S, 1 / speed.images_per_s)
+
+
 def choose_epochs(speed: Speed, order: Order, seconds: float) -> float:
     """Return how many epochs end within so many seconds; whole ones if there are two or more."""
     fixed = speed.start_s + order.validations * speed.validation_s
@@ -178,16 +187,14 @@ def may_pay(speed: Speed, seconds: float) -> bool:
 
 def pays(plain: Speed, compiled: Speed, order: Order, seconds: float) -> bool:
     """Return True if a compiled run trains more epochs, though it starts once more."""
-    again = Speed(
-        **{**asdict(compiled), "start_s": min(compiled.start_s, plain.start_s + COMPILED_AGAIN_S)}
-    )
+    again = replace(compiled, start_s=min(compiled.start_s, plain.start_s + COMPILED_AGAIN_S))
     return choose_epochs(again, order, seconds) > choose_epochs(plain, order, seconds)
 
 
 def measure(order: Order, *words: str) -> Speed:
     """Run the command until its speed is known."""
     folder = Path(tempfile.mkdtemp(dir=Path(order.run).parent))
-    watcher = Watcher(folder / "metrics.jsonl", order.measure_s, order.until)
+    watcher = Watcher(folder / "metrics.jsonl", order)
     every = order.measure_steps * order.batch / order.samples
     begun = time.monotonic()
     watcher.start()
@@ -200,6 +207,8 @@ def measure(order: Order, *words: str) -> Speed:
     if not watcher.sent:  # somebody else's signal
         raise SystemExit(143)
     speed = find_speed(watcher.rows, begun, order.batch)
+    if not speed.validation_s:
+        speed = replace(speed, validation_s=guess_validation(speed, order))
     print(f"measured{' '.join(('', *words))}: {speed}", flush=True)
     return speed
 
@@ -215,7 +224,7 @@ def make_plan(order: Order) -> dict[str, Any]:
     assert speed is not None
     if use:
         known = COMPILED_AGAIN_S if plain is None else plain.start_s + COMPILED_AGAIN_S
-        speed = Speed(**{**asdict(speed), "start_s": min(speed.start_s, known)})
+        speed = replace(speed, start_s=min(speed.start_s, known))
     epochs = choose_epochs(speed, order, order.left)
     return {
         "epochs": epochs,

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Training:
     Attributes:
         part: its name in the results, and of its folder in ``Desk.work``.
         words: ``dseg train``'s, without device, folder, batch and epochs.
-        samples: training images.
+        samples, val_samples: training and validation images.
         batch: images a step.
         crop: of the training images, HxW.
         validations: how many.
@@ -47,6 +47,7 @@ class Training:
     part: str
     words: tuple[object, ...]
     samples: int
+    val_samples: int
     batch: int
     crop: str
     validations: int = 8
@@ -67,13 +68,18 @@ def find_camvid(desk: Desk) -> Path:
     return root
 
 
+def count(split: str, **roots: Path) -> int:
+    """Return the images of a split, of one or more data sets."""
+    return sum(len(load_dataset(name, root, split)) for name, root in roots.items())
+
+
 def make_noise(root: Path) -> Path:
     """Write bands of noise in CamVid's layout, 96x128; each band's brightness is its class's."""
-    for split, count in TINY_SPLITS.items():
+    for split, images in TINY_SPLITS.items():
         for kind in ("", "annot"):
             (root / f"{split}{kind}").mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            generator = np.random.default_rng([count, number])
+        for number in range(images):
+            generator = np.random.default_rng([images, number])
             mask = generator.integers(0, 12, 8, dtype=np.uint8)[:, None]
             mask = mask.repeat(12, 0).repeat(128, 1)
             noise = generator.integers(0, 40, (96, 128, 3), dtype=np.uint8)
@@ -152,6 +158,7 @@ def _make_order(
         words=tuple(map(str, words)),
         run=str(run),
         samples=training.samples,
+        val_samples=training.val_samples,
         batch=training.batch,
         validations=1 if tiny else training.validations,
         until=until,
@@ -162,8 +169,7 @@ def _make_order(
     )
     if not tiny:
         return order
-    shorter = {"measure_steps": 3, "log_every": 1, "epochs": 1.0}
-    return Order(**{**asdict(order), **shorter, "words": order.words})
+    return replace(order, measure_steps=3, log_every=1, epochs=1.0)
 
 
 def _dtype(desk: Desk) -> str:

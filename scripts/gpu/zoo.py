@@ -13,9 +13,17 @@ from typing import Any
 
 from desk import Desk, OutOfTimeError
 from figures import draw_curves, write_table
-from training import TINY_BATCH, TINY_CROP, Part, Training, find_camvid, store_half, train_timed
+from training import (
+    TINY_BATCH,
+    TINY_CROP,
+    Part,
+    Training,
+    count,
+    find_camvid,
+    store_half,
+    train_timed,
+)
 
-from dseg.datasets import load_dataset
 from dseg.datasets.load import find_splits
 from dseg.errors import DsegError
 from dseg.registry import MODELS
@@ -53,13 +61,18 @@ def find_parts(desk: Desk) -> dict[str, Part]:
     """Return a part for each network, and one for the table and the checkpoints.
 
     Raises:
-        DsegError: dseg has none of the group's networks.
+        DsegError: dseg has none of the group's networks, or --keep names others.
     """
     names = find_networks(desk)
     if not names:
         raise DsegError(
             f"dseg has none of {', '.join(GROUPS[desk.options['group']])}.",
             hint="name another --group, 1 to 4.",
+        )
+    if others := set(desk.options["keep"]) - set(names):
+        raise DsegError(
+            f"--keep names {', '.join(sorted(others))}, which this group does not train.",
+            hint=f"choose from {', '.join(names)}.",
         )
     return {**{name: partial(train_network, name=name) for name in names}, "table": finish}
 
@@ -71,7 +84,8 @@ def train_network(desk: Desk, name: str) -> dict[str, Any]:
     training = Training(
         part=name,
         words=("--model", name, "--dataset", "camvid", "--data-dir", root, *RECIPE),
-        samples=len(load_dataset("camvid", root, "train")),
+        samples=count("train", camvid=root),
+        val_samples=count("val", camvid=root),
         batch=TINY_BATCH if desk.tiny else 16,
         crop=TINY_CROP if desk.tiny else "352x480",  # sides that 32 divides
         store=lambda: write_results(desk, find_networks(desk)),
