@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +21,10 @@ from PIL import Image
 from dseg.checkpoints import load_model
 from dseg.datasets.prefetch import prefetch
 from dseg.datasets.stream import Batch
+from dseg.models import build_model
+from dseg.nn.sync_norm import synchronise_norms
 from dseg.registry import MODELS
+from dseg.train.loop import Trainer
 from dseg.transforms import Augmentation, apply_views, draw_view, make_generator
 
 pytestmark = [
@@ -92,7 +100,7 @@ def test_several_scales_give_the_masks_of_the_cpu(tmp_path: Path) -> None:
     assert np.mean(labels[0] == labels[1]) >= 0.999
 
 
-def _train(out: Path, *words: object) -> str:
+def _train(out: Path, *words: object, exit_code: int = 0) -> str:
     """Train DABNet on scenes for 20 steps at most; return what was printed."""
     done = run(
         *("train", "--model", "dabnet", "--dataset", "scenes", "--data-dir", SAMPLES),
@@ -100,7 +108,7 @@ def _train(out: Path, *words: object) -> str:
         *("--set", "batch=2", "--set", "crop=128x192", "--set", "steps=20", "--no-check"),
         *("--log-every", 5, *words),
     )
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == exit_code, done.output
     return done.output
 
 
@@ -176,3 +184,81 @@ def test_crops_on_the_gpu_wait_for_nothing(rotate: float) -> None:
         torch.cuda.set_sync_debug_mode("default")
     assert int((found.cpu().int() - wanted.int()).abs().max()) <= 1
     assert float((ids.cpu() != wanted_ids).float().mean()) < (1e-3 if rotate else 1e-9)
+
+
+@pytest.mark.parametrize("name", ["dabnet", "pspnet_r50", "swiftnet_r18", "sac_r101"])
+def test_a_deterministic_run_goes_on_to_the_same_bytes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_step = Trainer._take_step
+
+    def interrupted(trainer: Trainer, batches: list[Batch]) -> None:
+        take_step(trainer, batches)
+        if trainer.step == 9:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    words = ("--model", name, "--deterministic")
+    _train(tmp_path / "whole", *words)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_take_step", interrupted)
+        _train(tmp_path / "parted", *words, exit_code=130)
+    done = run("train", "--resume", "--out", tmp_path / "parted")
+    assert done.exit_code == 0, done.output
+    assert _losses(tmp_path / "whole") == _losses(tmp_path / "parted")
+    one, two = (
+        load_model(name, tmp_path / run / "last.safetensors") for run in ("whole", "parted")
+    )
+    assert all(map(torch.equal, one.state_dict().values(), two.state_dict().values()))
+
+
+def test_norms_synchronised_in_one_process_are_those_of_one(tmp_path: Path) -> None:
+    torch.distributed.init_process_group(
+        "nccl", store=torch.distributed.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1
+    )
+    try:
+        torch.manual_seed(0)
+        plain = build_model("dabnet", 19).cuda().train()
+        together = synchronise_norms(copy.deepcopy(plain), "cuda")
+        x = torch.rand(2, 3, 64, 96, device="cuda")
+        ours, theirs = plain(x).main, together(x).main
+        ours.square().mean().backward()
+        theirs.square().mean().backward()
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+        for mine, other in zip(plain.buffers(), together.buffers(), strict=True):
+            assert torch.allclose(mine, other, rtol=1e-3, atol=1e-4)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+SHORT = """
+import sys, torch
+torch.cuda.set_per_process_memory_fraction(float(sys.argv[1]))
+from dseg.cli import main
+sys.argv = ["dseg", *sys.argv[2:]]
+main()
+"""
+
+
+def _with_little_memory(megabytes: int, *words: object) -> subprocess.CompletedProcess[str]:
+    total = torch.cuda.get_device_properties(0).total_memory
+    command = [sys.executable, "-c", SHORT, str(megabytes * 2**20 / total), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_training_beyond_the_memory_says_what_takes_less(tmp_path: Path) -> None:
+    done = _with_little_memory(
+        *(400, "train", "--model", "pspnet_r101", "--dataset", "scenes", "--data-dir", SAMPLES),
+        *("--split", "demo", "--val-split", "none", "--out", tmp_path / "run", "--no-check"),
+        *("--set", "batch=2", "--set", "crop=256x512", "--set", "steps=2", "--device", "cuda"),
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Memory ran out while pspnet_r101 was trained on batches of 2 crops" in done.stderr
+    assert "use a smaller --batch-size" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_images_beyond_the_memory_are_predicted_in_tiles(tmp_path: Path) -> None:
+    words = ("infer", SAMPLES, "-w", SHIPPED, "--save", "label_ids", "--device", "cuda", "-o")
+    done = _with_little_memory(250, *words, tmp_path / "little", "--json", tmp_path / "facts.json")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "little" / "label_ids").rglob("*.png"))) == 7
