@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import time
@@ -12,7 +11,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 LOOK_AGAIN_S = 0.05
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # as some network file systems say it
 HOLDER_LENGTH = 200  # bytes read of what a holder writes about itself
 
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # one of Unix, one of Windows

@@ -284,6 +284,19 @@ def test_waiting_for_another_ends_when_told_to_stop(dataset: Dataset, tmp_path: 
     assert caught.value.exit_code == 130
 
 
+def test_a_cache_in_a_folder_to_read_only_is_used(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk(dataset, tmp_path / "c")
+
+    def refuse(*given: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(machinecache, "locked", refuse)
+    monkeypatch.setattr(machinecache, "written_whole", refuse)
+    assert np.array_equal(on_disk(dataset, tmp_path / "c").read(0).image, dataset.read(0).image)
+
+
 def test_told_to_stop_nothing_is_left(dataset: Dataset, tmp_path: Path) -> None:
     answers = iter([False, False, True])
     with pytest.raises(DsegError, match="Stopped while images were cached"):

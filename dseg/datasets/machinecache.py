@@ -16,8 +16,8 @@ from dseg.datasets.cachefile import CacheFile, Key, find_key, write_cache
 from dseg.datasets.reading import count_bytes
 from dseg.distributed import Group
 from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, DsegError
-from dseg.files import temporary_path, unwritable_error, written_whole
-from dseg.locks import NO_LOCKS, LockedError, locked
+from dseg.files import temporary_path, written_whole
+from dseg.locks import LockedError, locked
 from dseg.memory import find_free_memory
 
 Advance = Callable[[], None]
@@ -92,9 +92,7 @@ class Builder:
             except LockedError:
                 if self.stopping():
                     raise _stopped() from None
-            except OSError as fault:
-                if not folder.is_dir() or fault.errno not in NO_LOCKS:
-                    raise unwritable_error(path, fault) from fault
+            except OSError:  # no locks there, or a folder to read only: what is written is whole
                 return self._find_or_write(path)
 
     def _find_or_write(self, path: Path) -> Path:

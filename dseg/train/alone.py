@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.files import unwritable_error
-from dseg.locks import NO_LOCKS, LockedError, locked
+from dseg.locks import LockedError, locked
 
 LOCK = ".dseg-train.lock"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # as some network file systems say it
 
 
 @contextmanager

@@ -37,11 +37,11 @@ def crop_view(
         (3, h, w) uint8 and (h, w) uint8.
     """
     if view.angle:
-        part, marks, grid, inside = _rotate(image, train_ids, view, crop)
+        part, marks, grid, inside = _slice_rotated(image, train_ids, view, crop)
         ids = _mark(F.grid_sample(marks, grid, mode="nearest", align_corners=False))[0]
     else:
-        part, grid, inside = _place(image, view, crop)
-        ids = torch.from_numpy(_pick(train_ids, view, crop))
+        part, grid, inside = _slice_box(image, view, crop)
+        ids = torch.from_numpy(_gather_ids(train_ids, view, crop))
     ground = torch.tensor(fill, dtype=torch.float32).view(3, 1, 1)
     if not inside:  # beyond the image grid_sample gives 0
         part = part.sub_(ground)
@@ -51,11 +51,12 @@ def crop_view(
     return finish(seen, [view])[0], ids
 
 
-def _place(image: Pixels, view: View, crop: tuple[int, int]) -> tuple[Tensor, Tensor, bool]:
-    """Return the pixels that an upright crop reads, where its own lie in them, and if all do.
+def _slice_box(image: Pixels, view: View, crop: tuple[int, int]) -> tuple[Tensor, Tensor, bool]:
+    """Slice the source pixels of a crop that is not rotated.
 
     Returns:
-        (1, 3, h, w) float32, a grid for ``grid_sample``, and False if the crop leaves the image.
+        The pixels, (1, 3, h, w) float32; the grid for ``grid_sample`` to read them by; and True if
+        the crop lies within the image.
     """
     spans, lines, inside = [], [], True
     for side, coordinates in enumerate(find_sources(view, crop)):
@@ -70,10 +71,10 @@ def _place(image: Pixels, view: View, crop: tuple[int, int]) -> tuple[Tensor, Te
     return _to_planes(image[spans[0], spans[1]]), grid, inside
 
 
-def _rotate(
+def _slice_rotated(
     image: Pixels, train_ids: Pixels, view: View, crop: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor, bool]:
-    """Return the box of pixels that a rotated crop reads, and its mask plus 1; see ``_place``."""
+    """Slice the bounding box of a rotated crop: pixels, mask plus 1, grid, and if all is inside."""
     height, width = image.shape[:2]
     theta = make_theta([view], (height, width), crop)[0].double()
     corners = torch.tensor([[x, y, 1.0] for x in (-1, 1) for y in (-1, 1)], dtype=torch.float64)
@@ -97,8 +98,8 @@ def _to_planes(pixels: Pixels) -> Tensor:
     return torch.from_numpy(planes)[None]
 
 
-def _pick(train_ids: Pixels, view: View, crop: tuple[int, int]) -> Pixels:
-    """Return an upright crop of a mask, by integer indices."""
+def _gather_ids(train_ids: Pixels, view: View, crop: tuple[int, int]) -> Pixels:
+    """Return a crop of a mask that is not rotated, by integer indices."""
     rows, columns = find_nearest(view, train_ids.shape, crop)
     within = columns[columns >= 0]
     first, last = (int(within.min()), int(within.max())) if within.size else (0, 0)
@@ -116,9 +117,9 @@ def apply_views(
     crop: tuple[int, int],
     fill: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    """Cut one crop out of each image and its mask, on any device, which is not waited for.
+    """Cut one crop out of each image and its mask, on any device, without synchronising it.
 
-    The same crops as ``crop_view`` cuts, but for rounding.
+    The same crops as those of ``crop_view``, up to rounding.
 
     Args:
         images: (N, 3, H, W) uint8.
@@ -141,7 +142,7 @@ def apply_views(
         marks = train_ids[:, None].float() + 1
         ids = _mark(F.grid_sample(marks, grid, mode="nearest", align_corners=False))
     else:
-        ids = _pick_all(train_ids, views, crop)
+        ids = _gather_all_ids(train_ids, views, crop)
     return finish(seen, views), ids
 
 
@@ -151,8 +152,8 @@ def _mark(marks: Tensor) -> Tensor:
     return ids.masked_fill_(ids < 0, IGNORE).byte()
 
 
-def _pick_all(train_ids: Tensor, views: Sequence[View], crop: tuple[int, int]) -> Tensor:
-    """Return upright crops of (N, H, W) masks; see ``_pick``."""
+def _gather_all_ids(train_ids: Tensor, views: Sequence[View], crop: tuple[int, int]) -> Tensor:
+    """Return crops of (N, H, W) masks that are not rotated; see ``_gather_ids``."""
     lines = [find_nearest(view, train_ids.shape[1:], crop) for view in views]
     rows, columns = (
         to_device(torch.from_numpy(np.stack(side)), train_ids.device)

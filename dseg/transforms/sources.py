@@ -17,7 +17,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 def find_sources(view: View, crop: tuple[int, int]) -> tuple[Floats, Floats]:
-    """Return the image's coordinates of an upright crop's rows and columns; pixel i lies at i."""
+    """Return where a crop's rows and columns lie in the image, in pixels; it is not rotated."""
     rows = (np.arange(crop[0]) + (view.top + 0.5)) / view.scale - 0.5
     columns = (np.arange(crop[1]) + (view.left + 0.5)) / view.scale - 0.5
     return rows, columns[::-1] if view.mirrored else columns
