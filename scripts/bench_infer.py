@@ -4,6 +4,10 @@ Measures decoding, forward and writing each alone, one image after another, and 
 the same images, in turns, and prints images/s beside what the slowest stage alone and the sum of
 all stages would allow. On the CPU all three share the cores that forward fills alone, so there
 the sum of their work is the bound.
+
+With --files it measures instead how many files a second one thread and two threads write and read:
+label ids, colours, confidence and overlays as dseg infer writes them, JPEG and PNG images as it
+reads them, and beside them Pillow's own calls. It runs with an older dseg too (PYTHONPATH).
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +30,18 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+import dseg
 from dseg import build_model
+from dseg.allocator import keep_freed_memory
+from dseg.checkpoints import find_shipped
 from dseg.cli.console import show_table
-from dseg.images import read_image, write_jpeg, write_png
+from dseg.datasets.scenes import draw_scene
+from dseg.images import Pixels, read_image, read_size, write_jpeg, write_png
 from dseg.predict import Predictor, Settings, find_images, predict_images
 from dseg.render import render_overlay
+
+Work = Callable[[int], int]
+Row = tuple[str, str, str, str]
 
 
 def draw(height: int, width: int, seed: int) -> NDArray[Any]:
@@ -76,7 +89,90 @@ def measure(predictor: Predictor, folder: Path, rounds: int, overlay: str) -> di
     return best
 
 
+def file_works(predictor: Predictor, folder: Path, size: tuple[int, int]) -> dict[str, Work]:
+    """Return what is written or read, by name; each is called with the number of its thread."""
+    street = draw_scene(0, 0, size)[0]
+    found = predictor.predict(street, confidence=True)
+    space = predictor.label_space
+    train_ids, confidence = found.train_ids, found.confidence
+    assert confidence is not None
+    label_ids = np.array([*space.label_ids, *[0] * (256 - space.num_classes)], np.uint8)[train_ids]
+    shown = render_overlay(street, train_ids, space)
+    palette = space.palette()
+    written = {
+        "label ids": (label_ids, None, 0),
+        "colour": (train_ids, palette, 0),
+        "confidence": (confidence, None, 0),
+        "overlay": (shown, None, 3),  # run lengths
+    }
+    works: dict[str, Work] = {}
+    for name, (pixels, colors, strategy) in written.items():
+        works[f"write {name}"] = partial(_write, folder, pixels, colors)
+        works[f"write {name}, Pillow"] = partial(_write_by_pillow, folder, pixels, colors, strategy)
+    for suffix in ("jpg", "png"):
+        file = folder / f"street.{suffix}"
+        Image.fromarray(street).save(file, quality=92)
+        works[f"read {suffix}"] = partial(_read, file)
+        works[f"read {suffix}, Pillow"] = partial(_read_by_pillow, file)
+    return works
+
+
+def _write(folder: Path, pixels: Pixels, palette: list[int] | None, number: int) -> int:
+    write_png(folder / f"{number}.png", pixels, palette)
+    return (folder / f"{number}.png").stat().st_size
+
+
+def _write_by_pillow(
+    folder: Path, pixels: Pixels, palette: list[int] | None, strategy: int, number: int
+) -> int:
+    image = Image.fromarray(pixels)
+    if palette is not None:
+        image.putpalette(palette)
+    image.save(folder / f"{number}.png", compress_level=3, compress_type=strategy)
+    return (folder / f"{number}.png").stat().st_size
+
+
+def _read(file: Path, number: int) -> int:
+    read_size(file)  # as dseg infer does, to keep within its budget
+    read_image(file)
+    return file.stat().st_size
+
+
+def _read_by_pillow(file: Path, number: int) -> int:
+    with Image.open(file) as image:
+        np.asarray(image)
+    return file.stat().st_size
+
+
+def measure_files(works: dict[str, Work], rounds: int, seconds: float) -> list[Row]:
+    """Return files/s of one and of two threads and the bytes of a file; the best of all rounds."""
+    best = {name: [0.0, 0.0] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            for threads in (1, 2):
+                with ThreadPoolExecutor(threads) as pool:
+                    start = time.perf_counter()
+                    repeat = partial(_repeat, work, start + seconds)
+                    done = sum(pool.map(repeat, range(threads)))
+                    speed = done / (time.perf_counter() - start)
+                best[name][threads - 1] = max(best[name][threads - 1], speed)
+    return [
+        (name, f"{one:.1f}", f"{two:.1f}", f"{works[name](0) / 1000:.0f}")
+        for name, (one, two) in best.items()
+    ]
+
+
+def _repeat(work: Work, end: float, number: int) -> int:
+    done = 0
+    while time.perf_counter() < end:
+        work(number)
+        done += 1
+    return done
+
+
 @click.command(help=__doc__)
+@click.option("--files", is_flag=True, help="Measure writing and reading of files only.")
+@click.option("--seconds", default=1.0, show_default=True, help="Of each of its measurements.")
 @click.option("--model", default="mobilenetdenseaspp", show_default=True)
 @click.option("--size", default="512x1024", show_default=True, help="Height x width.")
 @click.option("--count", default=10, show_default=True, help="Images.")
@@ -94,8 +190,25 @@ def main(
     overlay: str,
     device: str,
     json_file: Path | None,
+    files: bool,
+    seconds: float,
 ) -> None:
     height, width = map(int, size.split("x"))
+    if files:
+        keep_freed_memory()  # as every command does
+        with tempfile.TemporaryDirectory() as name:
+            works = file_works(
+                Predictor.load(weights=find_shipped(), device="cpu"), Path(name), (height, width)
+            )
+            table = measure_files(works, rounds, seconds)
+        show_table(
+            f"files/s at {height}x{width}, dseg of {Path(dseg.__file__).parent}",
+            ("", "1 thread", "2 threads", "kB a file"),
+            table,
+        )
+        if json_file is not None:
+            json_file.write_text(json.dumps(table, indent=2))
+        return
     torch.manual_seed(0)
     predictor = Predictor(build_model(model), device=device)
     with tempfile.TemporaryDirectory() as name:

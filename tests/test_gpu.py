@@ -19,10 +19,14 @@ from goldens import FOLDER, compare_cases, load_golden, read_contract, save_as_t
 from PIL import Image
 
 from dseg.checkpoints import load_model
+<<<<<<< HEAD
 from dseg.datasets.prefetch import prefetch
 from dseg.datasets.stream import Batch
 from dseg.models import build_model
 from dseg.nn.sync_norm import synchronise_norms
+=======
+from dseg.predict import Predictor
+>>>>>>> wt-a
 from dseg.registry import MODELS
 from dseg.train.loop import Trainer
 from dseg.transforms import Augmentation, apply_views, draw_view, make_generator
@@ -142,6 +146,7 @@ def test_deterministic_training_gives_the_same_bytes_again(tmp_path: Path) -> No
     assert one.read_bytes() == two.read_bytes()
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("pinned", [True, False])
 def test_prefetched_batches_are_those_read(pinned: bool) -> None:
     numbers = torch.Generator().manual_seed(0)
@@ -262,3 +267,71 @@ def test_images_beyond_the_memory_are_predicted_in_tiles(tmp_path: Path) -> None
     done = _with_little_memory(250, *words, tmp_path / "little", "--json", tmp_path / "facts.json")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "little" / "label_ids").rglob("*.png"))) == 7
+=======
+def _enlarged(folder: Path, count: int, size: tuple[int, int]) -> Path:
+    """Write the scenes that ship, enlarged to (height, width), so many times over."""
+    folder.mkdir()
+    scenes = sorted((SAMPLES / "leftImg8bit").rglob("*.png"))
+    for number in range(count):
+        with Image.open(scenes[number % len(scenes)]) as scene:
+            enlarged = scene.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC)
+        enlarged.save(folder / f"{number:02}.png")
+    return folder
+
+
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+def test_batches_give_the_masks_of_single_images(amp: str, tmp_path: Path) -> None:
+    images = _enlarged(tmp_path / "images", 7, (512, 1024))
+    words = ("-w", SHIPPED, "--save", "label_ids,confidence", "--device", "cuda", "--amp", amp)
+    for size in (1, 3):
+        out = tmp_path / f"{size}"
+        done = run("infer", images, *words, "--batch-size", size, "-o", out)
+        assert done.exit_code == 0, done.output
+    for number in range(7):
+        single, batch = (
+            np.asarray(Image.open(tmp_path / size / "label_ids" / f"{number:02}.png"))
+            for size in ("1", "3")
+        )
+        assert np.mean(single == batch) >= (0.999 if amp == "off" else 0.99)
+
+
+def test_beginning_does_not_wait_for_the_device() -> None:
+    predictor = Predictor.load(weights=SHIPPED, device="cuda")
+    image = np.asarray(Image.open(next((SAMPLES / "leftImg8bit").rglob("*.png"))).convert("RGB"))
+    expected = predictor.predict(image, confidence=True)  # allocates, which may wait
+    predictor.predict(image)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        pendings = [predictor.begin(image, confidence=True) for _ in range(3)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for pending in pendings:
+        assert pending.train_ids.is_cuda
+        found = pending.result()
+        assert np.mean(found.train_ids == expected.train_ids) >= 0.999
+        assert np.array_equal(pending.train_ids.cpu().numpy(), found.train_ids)
+        assert found.confidence is not None
+
+
+def test_a_shortage_on_the_device_falls_back_to_single_images() -> None:
+    predictor = Predictor.load(weights=SHIPPED, device="cuda")
+    image = np.zeros((512, 1024, 3), np.uint8)
+    predictor.predict(image)
+    torch.cuda.reset_peak_memory_stats()
+    predictor.predict(image)
+    needed = torch.cuda.max_memory_allocated() / torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(4 * needed)
+    try:
+        assert predictor.begin_batch([image] * 16) is None
+        assert predictor.predict(image).tile is None
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_a_compiled_network_gives_the_same_masks(tmp_path: Path) -> None:
+    plain = _labels(tmp_path / "plain", "--device", "cuda")
+    compiled = _labels(tmp_path / "compiled", "--device", "cuda", "--compile")
+    assert np.mean(plain == compiled) >= 0.999
+>>>>>>> wt-a

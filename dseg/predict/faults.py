@@ -31,7 +31,7 @@ def compile_error(network: str, fault: Exception) -> CompileError:
     reason = lines[0][:REASON_AT_MOST].rstrip(".") if lines else type(fault).__name__
     return CompileError(
         f"{network} cannot be compiled by torch.compile here: {reason}.",
-        hint="leave --compile away: masks are the same without.",
+        hint="leave --compile away: masks are the same without, up to rounding.",
     )
 
 
