@@ -19,14 +19,11 @@ from goldens import FOLDER, compare_cases, load_golden, read_contract, save_as_t
 from PIL import Image
 
 from dseg.checkpoints import load_model
-<<<<<<< HEAD
 from dseg.datasets.prefetch import prefetch
 from dseg.datasets.stream import Batch
 from dseg.models import build_model
 from dseg.nn.sync_norm import synchronise_norms
-=======
 from dseg.predict import Predictor
->>>>>>> wt-a
 from dseg.registry import MODELS
 from dseg.train.loop import Trainer
 from dseg.transforms import Augmentation, apply_views, draw_view, make_generator
@@ -146,7 +143,6 @@ def test_deterministic_training_gives_the_same_bytes_again(tmp_path: Path) -> No
     assert one.read_bytes() == two.read_bytes()
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("pinned", [True, False])
 def test_prefetched_batches_are_those_read(pinned: bool) -> None:
     numbers = torch.Generator().manual_seed(0)
@@ -267,7 +263,8 @@ def test_images_beyond_the_memory_are_predicted_in_tiles(tmp_path: Path) -> None
     done = _with_little_memory(250, *words, tmp_path / "little", "--json", tmp_path / "facts.json")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "little" / "label_ids").rglob("*.png"))) == 7
-=======
+
+
 def _enlarged(folder: Path, count: int, size: tuple[int, int]) -> Path:
     """Write the scenes that ship, enlarged to (height, width), so many times over."""
     folder.mkdir()
@@ -334,4 +331,3 @@ def test_a_compiled_network_gives_the_same_masks(tmp_path: Path) -> None:
     plain = _labels(tmp_path / "plain", "--device", "cuda")
     compiled = _labels(tmp_path / "compiled", "--device", "cuda", "--compile")
     assert np.mean(plain == compiled) >= 0.999
->>>>>>> wt-a
