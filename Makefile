@@ -4,14 +4,16 @@ BIN := .venv/bin
 STAMP := .venv/made-from.txt
 MADE_FROM = { echo "$(CURDIR)"; $(PYTHON) --version; cat setup.cfg pyproject.toml; }
 DEMO := dseg-out
+JOBS := dseg-jobs
 
-.PHONY: help install demo test test-all fuzz check docs bench clean
+.PHONY: help install demo test test-all fuzz jobs check docs bench clean
 
 help:
 	@echo "make install   the dseg command with its development tools, in .venv"
 	@echo "make demo      segment and score the street scenes that ship with dseg"
 	@echo "make test      the tests (make test-all: the slow ones too)"
 	@echo "make fuzz      thousands of damaged files, others each time"
+	@echo "make jobs      try the jobs for a GPU on the CPU, small"
 	@echo "make check     lint, types, and whether the generated docs are current"
 	@echo "make docs      make the generated docs anew"
 	@echo "make bench     the speed comparisons under scripts/"
@@ -30,6 +32,12 @@ demo: install
 # Others each time; FUZZ_EXAMPLES of each kind.
 fuzz: install
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-2000} $(BIN)/python -m pytest -n 2 tests/test_fuzz.py
+
+# Each from its beginning: what a GPU's machine would run.
+jobs: install
+	rm -rf $(JOBS)
+	for job in check camvid bundled zoo throughput; do \
+	  $(BIN)/python scripts/gpu/job.py $$job --tiny --minutes 5 --out $(JOBS)/$$job || exit 1; done
 
 # Two processes share the files of tests; each computes on one core.
 test: install
@@ -55,5 +63,5 @@ bench: install
 	$(BIN)/python scripts/bench_allocator.py
 
 clean:
-	rm -rf .venv build dist *.egg-info $(DEMO) .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf .venv build dist *.egg-info $(DEMO) $(JOBS) .pytest_cache .mypy_cache .ruff_cache .coverage
 	find dseg scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

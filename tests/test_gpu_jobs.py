@@ -89,6 +89,7 @@ def wait_until(happened: Callable[[], bool], child: subprocess.Popen[str]) -> No
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_camvid_stops_on_sigterm_with_its_state_and_goes_on(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +127,7 @@ def test_camvid_stops_on_sigterm_with_its_state_and_goes_on(
     assert (out / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_zoo_with_too_little_time_keeps_what_it_has(tmp_path: Path) -> None:
     out = tmp_path / "out"
     data = make_camvid(tmp_path / "data", size=(96, 128))
@@ -149,6 +151,7 @@ def test_zoo_with_too_little_time_keeps_what_it_has(tmp_path: Path) -> None:
     assert (model.card.network, model.card.label_space.name) == ("fastscnn", "camvid")
 
 
+@pytest.mark.slow
 def test_bundled_trains_on_camvid_and_drawn_scenes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert start("bundled", out, "scenes", "dabnet") == 0

@@ -11,17 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    """Return an array as a tensor on a device; on the CPU the two share memory if they can.
-
-    To CUDA it goes by way of pinned memory, so that nothing waits for it. That memory is used
-    again only when the copy is done, which torch's allocator sees to.
-    """
-    return stack_to_device([array], device)[0]
-
-
 def stack_to_device(arrays: Sequence[NDArray[Any]], device: torch.device) -> Tensor:
-    """Return N arrays of one shape as a tensor (N, ...) on a device, as ``to_device``."""
+    """Return N arrays of one shape as a tensor (N, ...) on a device.
+
+    On the CPU a single array shares its memory with the tensor if it can be written to. To CUDA
+    they go by way of pinned memory, so that nothing waits for them. That memory is used again only
+    when the copy is done, which torch's allocator sees to.
+    """
     if device.type == "cuda":
         dtype = torch.from_numpy(np.empty(0, arrays[0].dtype)).dtype
         pinned = torch.empty((len(arrays), *arrays[0].shape), dtype=dtype, pin_memory=True)

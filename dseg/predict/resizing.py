@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from dseg.predict.copies import to_device
+from dseg.device_copy import to_device
 from dseg.protocol import Resample, Size
 
 Rows = NDArray[np.int64]
@@ -91,7 +91,7 @@ def repeat_labels(labels: Tensor, size: Size) -> Tensor:
 def pick_labels(labels: Tensor, size: Size) -> Tensor:
     """Resize labels as ``repeat_labels``, on their device."""
     rows, columns = (
-        to_device(_nearest(length, out), labels.device)
+        to_device(torch.from_numpy(_nearest(length, out)), labels.device)
         for length, out in zip(labels.shape, size, strict=True)
     )
     return labels.index_select(0, rows).index_select(1, columns)
@@ -137,13 +137,13 @@ def resize_bands(
             for top in range(done, ready, most):
                 rows = slice(top, min(top + most, ready))
                 pair = [_take(wide, places[rows] - begin) for places in (upper, lower)]
-                weight = to_device(share[rows], band.device)
+                weight = to_device(torch.from_numpy(share[rows]), band.device)
                 yield top, pair[0].lerp_(pair[1], weight[:, None])
             done, above = ready, wide[:, -1:].clone()
 
 
 def _take(scores: Tensor, rows: Rows) -> Tensor:
-    return scores[:, to_device(rows, scores.device)]
+    return scores[:, to_device(torch.from_numpy(rows), scores.device)]
 
 
 def _points_between(

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from dseg.device_copy import to_device
 from dseg.errors import DsegError
-from dseg.predict.copies import to_device
 from dseg.protocol import Size
 
 
@@ -72,12 +72,12 @@ def blend_rows(
             scores = scores_of(top, left, rows, columns)
             if band is None:
                 band = scores.new_zeros((scores.shape[0], rows, width))
-                window = to_device(window.numpy(), scores.device)
+                window = to_device(window, scores.device)
             band[:, :, left : left + columns] += scores * window
         assert band is not None
         weight_down += down
         final = below - top
-        weights = to_device((weight_down[:final, None] * weight_across).numpy(), band.device)
+        weights = to_device(weight_down[:final, None] * weight_across, band.device)
         yield top, band[:, :final].div_(weights)  # in place: these rows are yielded
         _move_up(band, final)
         _move_up(weight_down[None], final)

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from dseg.cores import count_cores
 from dseg.datasets.base import Dataset, Pair
+from dseg.device_copy import to_device
 from dseg.distributed import Group
 from dseg.errors import NotFiniteError
 from dseg.evaluate.confusion import class_iou, mean_of_present, pixel_accuracy
 from dseg.models import SegModel
 from dseg.predict import Pending, Predictor
-from dseg.predict.copies import to_device
 from dseg.train.count import ConfusionCounts, Counts
 
 AMP = {None: "off", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -83,7 +83,8 @@ def validate(
     with closing(pairs):
         try:
             for place, (pair, pending) in enumerate(_predict_ahead(predictor, pairs)):
-                counts.add(to_device(pair.train_ids, predictor.device), pending.train_ids)
+                truth = to_device(torch.from_numpy(pair.train_ids), predictor.device)
+                counts.add(truth, pending.train_ids)
                 prediction = pending.result().train_ids
                 if place < draw:
                     drawn.append((dataset.samples[indices[place]].name, pair, prediction))
