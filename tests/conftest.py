@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,9 +22,10 @@ from dseg.models import build_model
 def pytest_configure() -> None:
     """Compute with one thread, in fixtures of whole files too; let Ctrl-C reach the processes.
 
-    A shell's background job would ignore it.
+    A shell's background job would ignore it. cuBLAS computes deterministically if asked to.
     """
     torch.set_num_threads(1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA is used
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -61,6 +61,10 @@ def test_an_operation_without_a_deterministic_algorithm_is_named() -> None:
         "no deterministic algorithm there."
     )
     assert fault.value.hint == "leave --deterministic out, or use --device cpu."
+    said = "CuBLAS is not deterministic: set CUBLAS_WORKSPACE_CONFIG=:4096:8"
+    with pytest.raises(DsegError) as fault, deterministic_or_refused("dabnet", CUDA):
+        raise RuntimeError(said)
+    assert fault.value.hint == "set CUBLAS_WORKSPACE_CONFIG=:4096:8 in the environment."
     with pytest.raises(RuntimeError, match="anything else"), deterministic_or_refused("x", CUDA):
         raise RuntimeError("anything else")
 

@@ -43,3 +43,9 @@ def test_sampling_by_gather_is_grid_sampling_also_beyond_the_border() -> None:
     ours, theirs = sample_by_gather(x, grid), F.grid_sample(x, grid, align_corners=False)
     assert torch.allclose(ours, theirs, atol=1e-12)
     assert gradients_agree(ours, theirs, x, grid)
+
+
+def test_sampling_at_no_place_gives_no_number() -> None:
+    x = torch.ones(1, 1, 3, 3)
+    grid = torch.tensor([[[[float("nan"), 0.0], [0.0, 0.0]]]])
+    assert sample_by_gather(x, grid).isnan().tolist() == [[[[True, False]]]]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import SGD
 from train_loops import Rows, make_batch, make_trainer
 
 from dseg.errors import DsegError
@@ -100,3 +101,36 @@ def test_losses_that_are_never_numbers_end_the_run(tmp_path: Path) -> None:
     with pytest.raises(DsegError, match=r"The loss of step 3 is nan"):  # at a scale of 1/2
         trainer.train(repeat(make_batch()))
     assert [file.name for file in tmp_path.iterdir()] == ["not-a-number.json"]
+
+
+def test_momentum_is_zero_until_a_step_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fused(model: nn.Module, *_: object, **__: object) -> SGD:  # as on CUDA
+        groups = [{"params": list(model.parameters()), "factor": 1.0}]
+        return SGD(groups, lr=0.1, momentum=0.9, fused=True)
+
+    monkeypatch.setattr("dseg.train.step.make_optimizer", fused)
+    trainer = fp16_trainer(Rows(), steps=2)
+    set_scale(trainer, 2.0**60)
+    trainer.update(0, [make_batch()])
+
+    def buffers() -> list[Tensor]:
+        return [state["momentum_buffer"] for state in trainer.update.optimizer.state.values()]
+
+    assert len(buffers()) == len(list(trainer.model.parameters()))
+    assert all(buffer.count_nonzero() == 0 for buffer in buffers())
+    set_scale(trainer, 1.0)
+    trainer.update(1, [make_batch()])
+    assert any(buffer.count_nonzero() > 0 for buffer in buffers())
+
+
+def test_skipped_steps_are_counted_over_a_stop() -> None:
+    first, second = Rows(), Rows()
+    trainer = make_trainer(first, amp=torch.float16, steps=2)
+    set_scale(trainer, 2.0**60)
+    trainer.stopping = lambda: True
+    trainer.train(repeat(make_batch()))
+    assert (trainer.step, first.rows) == (1, [])
+    resumed = make_trainer(second, amp=torch.float16, steps=2)
+    resumed.restore(copy.deepcopy(trainer.state()))
+    resumed.train(repeat(make_batch()))
+    assert [row["skipped_steps"] for row in second.rows] == [2]

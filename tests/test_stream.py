@@ -226,6 +226,8 @@ def test_little_shared_memory_limits_the_workers(
     monkeypatch.setattr("os.statvfs", lambda path: Small())
     stream = make_stream(dataset)
     assert choose_workers(stream, Plan(batch=1, last=1), cores=24, cuda=True) == 1
+    shared = Plan(batch=1, last=1, local_size=2)  # with another process
+    assert choose_workers(stream, shared, cores=24, cuda=True) == 0
 
 
 def make_batch(name: str) -> Batch:
@@ -251,7 +253,29 @@ def test_a_gpu_is_given_the_next_batch_before_it_computes(monkeypatch: pytest.Mo
     monkeypatch.setattr("torch.cuda.Stream", lambda device: None)
     monkeypatch.setattr("dseg.datasets.prefetch._copy", copy)
     monkeypatch.setattr("dseg.datasets.prefetch._hand_over", lambda batch, *given: batch)
+    monkeypatch.setattr("dseg.datasets.prefetch._mark", lambda device: None)
     with pytest.raises(DsegError, match="c is broken"):
         for batch in prefetch(read(), torch.device("cuda")):
             done.append(f"compute {batch.names[0]}")
     assert done == ["copy a", "copy b", "compute a", "compute b"]
+
+
+def test_a_host_ahead_of_its_gpu_waits_for_the_fifth_step_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+
+    class Event:
+        def __init__(self) -> None:
+            self.after = done[-1]
+
+        def synchronize(self) -> None:
+            done.append(f"wait for {self.after}")
+
+    monkeypatch.setattr("torch.cuda.Stream", lambda device: None)
+    monkeypatch.setattr("dseg.datasets.prefetch._copy", lambda batch, *given: (batch, None))
+    monkeypatch.setattr("dseg.datasets.prefetch._hand_over", lambda batch, *given: batch)
+    monkeypatch.setattr("dseg.datasets.prefetch._mark", lambda device: Event())
+    for batch in prefetch(map(make_batch, "abcdef"), torch.device("cuda")):
+        done += batch.names
+    assert done == ["a", "b", "c", "d", "e", "wait for a", "f", "wait for b"]

@@ -149,6 +149,9 @@ class CacheFile:
         path: the file. As long as it is mapped it must not be truncated or written to.
         key: of the data set.
 
+    Attributes:
+        mapping: the file's bytes.
+
     Raises:
         DsegError: it is missing, not whole, not a cache, or of other data.
     """
@@ -157,7 +160,7 @@ class CacheFile:
         self.path, self.key = path, key
         try:
             with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self.mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             facts = self._read_index()
             if facts["key"] != key.files:
                 raise ValueError("it is of other data, or of files that have changed since")
@@ -171,11 +174,11 @@ class CacheFile:
             ) from bad
 
     def _read_index(self) -> dict[str, Any]:
-        whole = len(self._map)
-        magic, start, size, digest = HEADER.unpack(self._map[: HEADER.size].ljust(HEADER.size))
+        whole = len(self.mapping)
+        magic, start, size, digest = HEADER.unpack(self.mapping[: HEADER.size].ljust(HEADER.size))
         if magic != MAGIC:
             raise ValueError("it is not a cache, or was not finished")
-        index = self._map[start : start + size] if start + size == whole else b""
+        index = self.mapping[start : start + size] if start + size == whole else b""
         if _digest(index) != digest:
             raise ValueError(f"its {whole} bytes are not those that were written")
         facts: dict[str, Any] = json.loads(index)
@@ -219,7 +222,7 @@ class CacheFile:
         if index in self._faults:
             raise self._faults[index]
         (height, width), start = self._sizes[index], self._offsets[index]
-        pixels = np.frombuffer(self._map, np.uint8, BYTES * height * width, start)
+        pixels = np.frombuffer(self.mapping, np.uint8, BYTES * height * width, start)
         ids = 3 * height * width
         return Pair(pixels[:ids].reshape(height, width, 3), pixels[ids:].reshape(height, width))
 
@@ -232,7 +235,10 @@ class CacheFile:
 
         def compare(index: int) -> bool:
             (height, width), start = self._sizes[index], self._offsets[index]
-            with memoryview(self._map) as view, view[start : start + BYTES * height * width] as own:
+            with (
+                memoryview(self.mapping) as view,
+                view[start : start + BYTES * height * width] as own,
+            ):
                 return zlib.crc32(own) == self._checksums[index]
 
         good = []

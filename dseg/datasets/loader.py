@@ -24,7 +24,8 @@ SHARED = Path("/dev/shm")
 def workers_that_fit(stream: Stream, plan: Plan) -> int:
     """Return how many workers' batches fit into the shared memory that is free now.
 
-    Containers often have 64 MB of it. Where there is no such limit, any number fits.
+    Containers often have 64 MB of it, which all processes on the machine share. Where there is no
+    such limit, any number fits.
     """
     if not SHARED.is_dir():
         return 10**6
@@ -32,7 +33,8 @@ def workers_that_fit(stream: Stream, plan: Plan) -> int:
     height, width = stream.augmentation.crop
     size = plan.batch // (plan.world_size * plan.accumulate)
     batch = 4 * height * width * size + 65536  # images, masks, names
-    return max(0, disk.f_bavail * disk.f_frsize // batch - 1) // (AHEAD + 1)
+    free = disk.f_bavail * disk.f_frsize // plan.local_size
+    return max(0, free // batch - 1) // (AHEAD + 1)
 
 
 def choose_workers(stream: Stream, plan: Plan, *, cores: int, cuda: bool) -> int:

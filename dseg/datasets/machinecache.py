@@ -8,7 +8,8 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
+from mmap import mmap
 from pathlib import Path
 
 from dseg.datasets.base import Dataset
@@ -86,13 +87,15 @@ class Builder:
         path = folder / name_cache(self.dataset, self.key)
         lock = path.with_suffix(".lock")
         while True:
-            try:
-                with locked(lock, wait_s=ASK_AGAIN_S):
-                    return self._find_or_write(path)
-            except LockedError:
-                if self.stopping():
-                    raise _stopped() from None
-            except OSError:  # no locks there, or a folder to read only: what is written is whole
+            with ExitStack() as held:
+                try:
+                    # where there are no locks, or in a folder to read only, what is there is whole
+                    with suppress(OSError):
+                        held.enter_context(locked(lock, wait_s=ASK_AGAIN_S))
+                except LockedError:
+                    if self.stopping():
+                        raise _stopped() from None
+                    continue
                 return self._find_or_write(path)
 
     def _find_or_write(self, path: Path) -> Path:
@@ -192,11 +195,14 @@ def _release(path: Path, cache: CacheFile | DsegError | None) -> None:
     if sys.platform == "linux" or not isinstance(cache, CacheFile):  # workers are forked
         _remove(path)
     else:
-        weakref.finalize(cache, _remove, path)
+        weakref.finalize(cache, _remove, path, cache.mapping)
 
 
-def _remove(path: Path) -> None:
-    with suppress(OSError):  # Windows removes no file that is mapped
+def _remove(path: Path, mapping: mmap | None = None) -> None:
+    with suppress(OSError, BufferError):  # Windows removes no file that is mapped
+        if mapping is not None:
+            mapping.close()
+    with suppress(OSError):
         path.unlink(missing_ok=True)
 
 

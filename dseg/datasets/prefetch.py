@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import torch
 
 from dseg.datasets.stream import Batch
 from dseg.errors import DsegError
+
+UNDER_WAY = 4  # steps that the host is ahead of the device at most
 
 
 def prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
@@ -27,6 +30,7 @@ def prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
         yield from batches
         return
     side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    used: deque[torch.cuda.Event] = deque()  # of batches, once the network is through with them
     waiting: tuple[Batch, torch.cuda.Event] | None = None
     fault: DsegError | None = None
     while fault is None:
@@ -37,6 +41,9 @@ def prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
         ahead = None if batch is None else _copy(batch, device, side)
         if waiting is not None:
             yield _hand_over(*waiting, device)
+            used.append(_mark(device))
+            if len(used) > UNDER_WAY:  # or the batches of all steps that wait would take memory
+                used.popleft().synchronize()
         if ahead is None:
             break
         waiting = ahead
@@ -54,6 +61,11 @@ def _copy(
             train_ids=batch.train_ids.to(device, non_blocking=True),
         )
         return copied, side.record_event()
+
+
+def _mark(device: torch.device) -> torch.cuda.Event:
+    """Return the event that the current stream has done all that it was given so far."""
+    return torch.cuda.current_stream(device).record_event()
 
 
 def _hand_over(batch: Batch, arrived: torch.cuda.Event, device: torch.device) -> Batch:

@@ -61,6 +61,7 @@ class Plan:
         batch: samples a step, over all processes and parts.
         accumulate: parts of a process's share.
         rank, world_size: this process, and how many there are.
+        local_size: how many of them share this machine's memory.
         first, last: the steps to read, ``last`` excluded.
     """
 
@@ -68,6 +69,7 @@ class Plan:
     accumulate: int = 1
     rank: int = 0
     world_size: int = 1
+    local_size: int = 1
     first: int = 0
     last: int = 0
 

@@ -73,6 +73,7 @@ def sample_by_gather(x: Tensor, grid: Tensor) -> Tensor:
             inside = (at_row >= 0) & (at_row < height) & (at_column >= 0) & (at_column < width)
             weight = (1 - (row - at_row).abs()) * (1 - (column - at_column).abs()) * inside
             index = at_row.clamp(0, height - 1) * width + at_column.clamp(0, width - 1)
-            index = index.long().flatten(1)[:, None].expand(-1, x.shape[1], -1)
+            index = index.nan_to_num(0).long()  # NaN as an index is a fault of the whole device
+            index = index.flatten(1)[:, None].expand(-1, x.shape[1], -1)
             out = out + flat.gather(2, index) * weight.flatten(1)[:, None]
     return out.view(*out.shape[:2], *grid.shape[1:3])

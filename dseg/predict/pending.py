@@ -111,8 +111,13 @@ class Pending:
             return self._again().result()
         if not self._finite:
             raise self._refuse()
-        confidence = None if self._confidence is None else self._confidence.numpy()
-        return Prediction(self._train_ids.numpy(), confidence, self.tile)
+        confidence = None if self._confidence is None else self._unpinned(self._confidence)
+        return Prediction(self._unpinned(self._train_ids), confidence, self.tile)
+
+    def _unpinned(self, values: Tensor) -> Pixels:
+        """Return an array that may be kept: pinned memory cannot be swapped out."""
+        array: Pixels = values.numpy()
+        return array if self._done is None else array.copy()
 
 
 def find_meanings(outputs: tuple[int, ...], device: torch.device) -> Tensor | None:

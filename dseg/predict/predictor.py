@@ -195,7 +195,8 @@ class Predictor:
     def _begin(self, image: Pixels, confidence: bool, attempts: Sequence[Size | None]) -> Pending:
         """Begin to label an image in the first of several ways for which memory suffices."""
         for place, tile in enumerate(attempts):
-            again = partial(self._begin, image, confidence, attempts[place + 1 :])
+            left = attempts[place + 1 :] if self.fall_back else ()
+            again = partial(self._begin, image, confidence, left)
             try:
                 [found] = self._labels([image], tile, confidence, [again])
                 self.tiled += tile is not None and self.protocol.tile is None

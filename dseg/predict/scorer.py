@@ -36,6 +36,7 @@ class Scorer:
         self._normalise = Normaliser(model.card, device)
         self._forward = model.logits
         self._compiled = False
+        self._seen: set[torch.Size] = set()  # shapes that were compiled for
 
     def compile(self) -> None:
         """Compile the network, when it first computes; each size of a view for itself."""
@@ -123,10 +124,12 @@ class Scorer:
         Raises:
             CompileError: it is to be compiled, and cannot be.
         """
-        if not self._compiled:
+        if not self._compiled or view.shape in self._seen:
             return self._forward(view)[0]
         try:
-            return self._forward(view)[0]
+            found = self._forward(view)[0]
+            self._seen.add(view.shape)
+            return found
         except Exception as fault:  # the compiler's are of many kinds, and those of what it calls
             if is_out_of_memory(fault):
                 raise

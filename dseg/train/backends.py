@@ -16,6 +16,7 @@ from dseg.models import SegModel
 from dseg.recipes import Recipe
 
 NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # read when cuBLAS is first used in a process
 
 
 def set_backends(device: torch.device, *, deterministic: bool, tf32: bool) -> None:
@@ -30,7 +31,7 @@ def set_backends(device: torch.device, *, deterministic: bool, tf32: bool) -> No
     torch.backends.cudnn.benchmark = not deterministic
     torch.use_deterministic_algorithms(deterministic)
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault(WORKSPACE, ":4096:8")
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = tf32
@@ -61,6 +62,12 @@ def deterministic_or_refused(model: str, device: torch.device) -> Iterator[None]
     try:
         yield
     except RuntimeError as fault:
+        if WORKSPACE in str(fault):
+            raise DsegError(
+                f"{model} cannot be trained deterministically: cuBLAS was in use in this process "
+                f"before {WORKSPACE} was set.",
+                hint=f"set {WORKSPACE}=:4096:8 in the environment.",
+            ) from fault
         found = NOT_DETERMINISTIC.search(str(fault))
         if found is None:
             raise

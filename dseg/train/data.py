@@ -176,6 +176,7 @@ def make_batches(
         accumulate=recipe.accumulate,
         rank=group.rank,
         world_size=group.world_size,
+        local_size=group.local_size,
         first=trainer.step,
         last=trainer.rhythm.steps,
     )

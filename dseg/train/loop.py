@@ -86,6 +86,7 @@ class Trainer:
         self._latest = (math.nan, list[str]())  # the last step's loss and images
         self._losses: list[float] = []  # of the steps since the last row, all processes'
         self._skipped = 0  # of these steps, see StepResult
+        self._spent = 0.0  # seconds of these steps, with the waits for the device
 
     @property
     def scored(self) -> SegModel:
@@ -107,7 +108,7 @@ class Trainer:
             DsegError: the loss is not a number, data cannot be read, or the disk is full.
         """
         rhythm, stop, idle = self.rhythm, False, self._finished()
-        saved, spent, logged = time.monotonic(), 0.0, self.step
+        saved, logged = time.monotonic(), self.step
         if self.step and rhythm.validates(self.step) and self.validated_at != self.step:
             stop = not self._validate()  # the run was stopped while it validated
             self._save()
@@ -115,12 +116,12 @@ class Trainer:
             begun = time.monotonic()
             self._take_step([next(batches) for _ in range(self.recipe.accumulate)])
             self.step += 1
-            spent += time.monotonic() - begun
+            self._spent += time.monotonic() - begun
             due = rhythm.validates(self.step)
             stop, save = self._agree(time.monotonic() - saved > rhythm.save_every)
             if rhythm.logs(self.step):
-                self._log(spent, self.step - logged)
-                spent, logged = 0.0, self.step
+                self._log(self.step - logged)
+                logged = self.step
             if due and not stop:
                 stop = not self._validate()
             if due or stop or save:
@@ -153,7 +154,9 @@ class Trainer:
         """Add up what the processes lost since the last look, and stop if it is no number."""
         if not self._pending:
             return
+        begun = time.monotonic()
         losses = self.group.sum(torch.stack([found.loss for found, _ in self._pending])).tolist()
+        self._spent += time.monotonic() - begun  # the device has done these steps now
         first = self.step - len(losses) + 1
         tolerated = self._find_skipped()
         for place, loss in enumerate(losses):
@@ -178,13 +181,12 @@ class Trainer:
         lr = find_lr(self.recipe, step - 1, self.rhythm.steps)
         refuse_step(self.run, self.group, what=what, step=step, loss=loss, lr=lr, names=names)
 
-    def _log(self, seconds: float, steps: int) -> None:
+    def _log(self, steps: int) -> None:
         """Report the losses since the last row; a resumed run has timed but its own steps."""
-        begun = time.monotonic()
-        self._see_losses()  # waits for the device to finish the steps
-        seconds += time.monotonic() - begun
+        self._see_losses()
         losses, self._losses = self._losses, []
         skipped, self._skipped = self._skipped, 0
+        seconds, self._spent = self._spent, 0.0
         if self.group.main:
             row = {"kind": "train", "step": self.step, "epoch": self.epoch}
             row["loss"] = sum(losses) / len(losses) if losses else math.nan
@@ -236,6 +238,7 @@ class Trainer:
             "validated_at": self.validated_at,
             "best": self.best,
             "losses": self._losses,
+            "skipped": self._skipped,
             "model": self.model.state_dict(),
             "optimizer": update.optimizer.state_dict(),
             "scaler": update.scaler.state_dict(),
@@ -247,9 +250,11 @@ class Trainer:
         """Take up a state that ``state`` gave and ``check_state`` has seen, on every process."""
         self.step, self.validated_at = state["step"], state["validated_at"]
         self.best, self._losses = state["best"], list(state["losses"])
+        self._skipped = state.get("skipped", 0)
         update = self.update
         load_weights(self.model, state["model"])
-        load_optimizer(update.optimizer, state["optimizer"], begun=self.step > 0)
+        begun = self.step > 0 and not update.scaler.is_enabled()  # which may have skipped them all
+        load_optimizer(update.optimizer, state["optimizer"], begun=begun)
         update.scaler.load_state_dict(state["scaler"])
         load_adversarial(update.adversarial, state.get("opponents", ()))
         if update.mean is not None:

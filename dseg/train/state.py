@@ -102,7 +102,8 @@ def has_state(run: Path) -> bool:
 def load_state(run: Path) -> tuple[dict[str, Any], Path]:
     """Read the newest state that is whole, onto the CPU.
 
-    There Adam's counts of steps stay: on a GPU, each would make the host wait in every step.
+    There Adam's counts of steps stay unless it is fused: on a GPU, each would make the host wait in
+    every step.
 
     Returns:
         The state and its file.

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
 from dseg.datasets.stream import Batch
 from dseg.distributed import Group
@@ -88,7 +89,10 @@ class TrainStep:
         self.optimizer = make_optimizer(model, recipe, self.adversarial, fused=fused)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
         self.mean = MeanWeights(model, recipe.ema) if recipe.ema else None
-        self._statistics = _Statistics(model) if self.scaler.is_enabled() else None
+        self._statistics = None
+        if self.scaler.is_enabled():
+            self._statistics = _Statistics(model)
+            _begin_momentum(self.optimizer)
         self._normalise = Normaliser(model.card, device)
 
     def __call__(self, step: int, micro_batches: list[Batch]) -> StepResult:
@@ -177,6 +181,13 @@ class _Statistics:
         """Return to what was kept if ``skipped``, a scalar on the device, is True."""
         for now, kept in zip(self._now, self._kept, strict=True):
             now.copy_(torch.where(skipped, kept, now))
+
+
+def _begin_momentum(optimizer: Optimizer) -> None:
+    """Begin SGD's momentum at 0: a fused step that is skipped leaves a new buffer unwritten."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group.get("momentum") else ():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _seed_of_step(seed: int, step: int, rank: int) -> int:
