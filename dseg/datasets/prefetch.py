@@ -65,7 +65,8 @@ def _copy(
 
 def _mark(device: torch.device) -> torch.cuda.Event:
     """Return the event that the current stream has done all that it was given so far."""
-    return torch.cuda.current_stream(device).record_event()
+    event: torch.cuda.Event = torch.cuda.current_stream(device).record_event()
+    return event
 
 
 def _hand_over(batch: Batch, arrived: torch.cuda.Event, device: torch.device) -> Batch:
