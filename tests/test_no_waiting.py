@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from registry_cases import one_fast_of_each_class
 from torch import Tensor, nn
 from torch.optim import SGD
 from torch.overrides import TorchFunctionMode
@@ -16,7 +17,7 @@ from train_loops import CPU, Rows, make_batch, make_trainer
 
 from dseg.datasets.stream import Batch
 from dseg.distributed import Group
-from dseg.models import build_model, find_class
+from dseg.models import build_model
 from dseg.recipes import find_recipe
 from dseg.registry import MODELS
 from dseg.train.loop import Trainer
@@ -64,16 +65,7 @@ class CountCopies(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _names() -> Iterator[Any]:
-    """Yield the networks' names, all but the first of each class of networks marked slow."""
-    seen = set()
-    for name in MODELS:
-        kind = find_class(name)
-        yield pytest.param(name, marks=[pytest.mark.slow] if kind in seen else [])
-        seen.add(kind)
-
-
-@pytest.mark.parametrize("name", list(_names()))
+@pytest.mark.parametrize("name", one_fast_of_each_class(MODELS))
 def test_a_step_of_a_network_by_its_recipe_asks_nothing_of_the_device(name: str) -> None:
     recipe = find_recipe(MODELS[name].recipe).override(["batch=2", "accumulate=1", "optimizer=sgd"])
     with META:

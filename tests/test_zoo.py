@@ -23,6 +23,7 @@ from goldens import (
     read_contract,
     save_as_the_authors_do,
 )
+from registry_cases import one_fast_of_each_class
 
 import dseg
 from dseg.bench import count_cost
@@ -158,7 +159,7 @@ def test_logits_of_the_smallest_image_are_numbers(name: str) -> None:
     assert main.isfinite().all()
 
 
-@pytest.mark.parametrize("name", WITH_AUX)
+@pytest.mark.parametrize("name", one_fast_of_each_class(WITH_AUX))
 def test_an_auxiliary_head_speaks_in_training_only(name: str) -> None:
     model = build_shapes(name, 5, aux=True)
     assert model.training
