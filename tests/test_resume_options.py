@@ -80,6 +80,7 @@ def test_what_is_not_named_is_as_the_run_has_it(begun: Path):
         (["--set", "lr=0.5"], "lr 0.045 -> 0.5"),
         (["--batch-size", 4], "batch 2 -> 4"),
         (["--deterministic"], "deterministic False -> True"),
+        (["--no-tf32"], "tf32 True -> False"),
         (["--model", "MobileNetDenseASPP"], "model dabnet -> mobilenetdenseaspp"),
         (["--recipe", "dabnet_camvid"], "recipe_name dabnet_cityscapes -> dabnet_camvid"),
         (["--val-split", "none"], "val_split val -> "),

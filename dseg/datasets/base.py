@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +40,12 @@ class Encoding:
             table[value] = train_id
         return table
 
+    def digest(self) -> bytes:
+        """Return 8 bytes that differ where values or colours mean something else."""
+        return _digest_values(
+            tuple(sorted(self.train_ids.items())), tuple(sorted((self.colors or {}).items()))
+        )
+
     def map_train_ids(self, table: Sequence[int]) -> Encoding:
         """Return the encoding for other classes.
 
@@ -53,6 +61,11 @@ class Encoding:
         """Return the train ids that masks can hold, without ``IGNORE``."""
         known = self.train_ids if self.colors is None else self.colors
         return frozenset(known.values()) - {IGNORE}
+
+
+@cache
+def _digest_values(*values: object) -> bytes:
+    return hashlib.blake2b(repr(values).encode(), digest_size=8).digest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ import numpy as np
 import PIL
 
 from dseg import __version__
-from dseg.datasets.base import Dataset, Encoding, Pair
+from dseg.datasets.base import Dataset, Pair
 from dseg.datasets.reading import read_all
 from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, DsegError
 from dseg.images import Pixels
@@ -53,7 +52,7 @@ def find_key(dataset: Dataset) -> Key:
     samples.update(repr(dataset.space.names).encode())
     files.update(repr((__version__, PIL.__version__)).encode())
     for sample in dataset.samples:
-        samples.update(repr(sample.name).encode() + _digest_encoding(sample.encoding))
+        samples.update(repr(sample.name).encode() + sample.encoding.digest())
         files.update(repr([_stat(path) for path in (sample.image, sample.mask)]).encode())
     files.update(samples.digest())
     return Key(samples.hexdigest(), files.hexdigest())
@@ -65,17 +64,6 @@ def _stat(path: Path | None) -> tuple[int, int]:
     except OSError:
         facts = None
     return (facts.st_size, facts.st_mtime_ns) if facts else (-1, -1)
-
-
-def _digest_encoding(encoding: Encoding) -> bytes:
-    return _digest_values(
-        tuple(sorted(encoding.train_ids.items())), tuple(sorted((encoding.colors or {}).items()))
-    )
-
-
-@cache
-def _digest_values(*values: object) -> bytes:
-    return hashlib.blake2b(repr(values).encode(), digest_size=8).digest()
 
 
 def write_cache(

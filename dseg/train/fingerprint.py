@@ -7,11 +7,10 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dseg.datasets.base import Dataset, Encoding, Sample
+from dseg.datasets.base import Dataset, Sample
 
 END = 4096  # bytes at each end of a file; shorter files are read whole
 THREADS = 8  # which wait for the disk
@@ -58,7 +57,7 @@ def _digest_sample(sample: Sample) -> str:
     for path in (sample.image, sample.mask):
         size, ends = _read_ends(path) if path is not None else (0, b"")
         digest.update(f"{size} {len(ends)} ".encode() + ends)
-    digest.update(_digest_encoding(sample.encoding))
+    digest.update(sample.encoding.digest())
     return digest.hexdigest()
 
 
@@ -74,17 +73,6 @@ def _read_ends(path: Path) -> tuple[int, bytes]:
             return size, start + file.read()
     except OSError:
         return -1, b""
-
-
-def _digest_encoding(encoding: Encoding) -> bytes:
-    return _digest_values(
-        tuple(sorted(encoding.train_ids.items())), tuple(sorted((encoding.colors or {}).items()))
-    )
-
-
-@cache
-def _digest_values(*values: object) -> bytes:
-    return hashlib.blake2b(repr(values).encode(), digest_size=8).digest()
 
 
 def find_changes(then: Any, now: Fingerprint) -> str:

@@ -32,7 +32,7 @@ class Trainer:
 
     Args:
         model: on its device, with norms synchronised where there are more processes.
-        recipe: optimizer, schedule, mean weights, clipping.
+        recipe: optimizer, schedule, EMA weights, clipping.
         rhythm: when it logs, validates and saves.
         loss: of a micro-batch.
         train_set, val_set: the splits; without the second nothing is validated.
@@ -90,7 +90,7 @@ class Trainer:
 
     @property
     def scored(self) -> SegModel:
-        """The network that is validated and kept: with the mean weights, if there are any."""
+        """The network that is validated and kept: with the EMA weights, if there are any."""
         return self.model if self.update.mean is None else self.update.mean.model
 
     @property

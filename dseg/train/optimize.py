@@ -101,7 +101,7 @@ class MeanWeights:
         decay: 0 to 1.
 
     Attributes:
-        model: a network with the mean weights.
+        model: a network with the EMA weights.
     """
 
     def __init__(self, model: SegModel, decay: float):

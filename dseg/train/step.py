@@ -1,4 +1,4 @@
-"""One optimizer step: forward and backward of each micro-batch, update, mean weights.
+"""One optimizer step: forward and backward of each micro-batch, update, EMA weights.
 
 Nothing here waits for the device: what a step finds out stays there as tensors, which the training
 loop reads when it writes a row of metrics.
@@ -51,7 +51,7 @@ class TrainStep:
 
     Args:
         model: on its device, with norms synchronised where there are more processes.
-        recipe: optimizer, schedule, mean weights, clipping.
+        recipe: optimizer, schedule, EMA weights, clipping.
         loss: of a micro-batch.
         group: the processes.
         device: where ``model`` is.
@@ -60,7 +60,7 @@ class TrainStep:
         steps: of the whole run, which the schedule spans.
 
     Attributes:
-        mean: the running mean of the weights, None if the recipe has none.
+        mean: the EMA weights, None if the recipe has none.
         adversarial: parameters of the loss.
     """
 
