@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from dseg.cores import CGROUPS, MEMBERSHIP, find_cgroups, read_text
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.parallel import CGROUPS, MEMBERSHIP, find_cgroups, read_text
 
 SIGNS = (  # as torch, CUDA, Metal, cuDNN, cuBLAS, oneDNN, safetensors, C++ and the loader say it
     "not enough memory",

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from dseg.errors import DsegError
 
 Size = tuple[int, int]  # height, width
-Fusion = Literal["logprob", "prob", "exp", "product"]
+ScoreFusion = Literal["logprob", "prob", "exp", "product"]
 Resample = Literal["bicubic", "bilinear-antialias", "bilinear", "bilinear-corners"]
 Upsample = Literal["bilinear", "bicubic"]
 Restore = Literal["direct", "bilinear", "bilinear-corners", "nearest"]
@@ -22,12 +22,12 @@ Overlaps = Literal["mean", "sum"]
 MULTI_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.8)  # of DenseASPP's authors
 LARGEST_SIDE = 1 << 16
 LEAST_SCALE, MOST_SCALES = 1e-3, 100
-CHOICES: dict[str, tuple[str, ...]] = {
+PROTOCOL_CHOICES: dict[str, tuple[str, ...]] = {
     "resample": get_args(Resample),
     "rescale": get_args(Resample),
     "upsample": get_args(Upsample),
     "restore": get_args(Restore),
-    "fusion": get_args(Fusion),
+    "fusion": get_args(ScoreFusion),
     "small": get_args(SmallImage),
     "fill": get_args(Fill),
     "last": get_args(LastTile),
@@ -93,7 +93,7 @@ class Protocol:
     restore: Restore = "direct"
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
-    fusion: Fusion = "logprob"
+    fusion: ScoreFusion = "logprob"
     tile: Size | None = None
     overlap: float = 1 / 3
     sliding: bool = False
@@ -111,7 +111,7 @@ class Protocol:
         self._check_input()
 
     def _check_choices(self) -> None:
-        for name, choices in CHOICES.items():
+        for name, choices in PROTOCOL_CHOICES.items():
             if name == "rescale" and self.rescale is None:
                 continue
             if getattr(self, name) not in choices:

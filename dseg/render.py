@@ -21,7 +21,7 @@ TEXT_COLOR = (255, 255, 255)
 BOX_OPACITY = 176  # of 256; black, so that white text stands out from any image
 
 
-class Box(NamedTuple):
+class LegendBox(NamedTuple):
     """The measures of a legend, in pixels."""
 
     font_size: int
@@ -120,7 +120,7 @@ def _draw_legend(pixels: Pixels, present: list[int], space: LabelSpace) -> None:
 def _draw_row(
     draw: ImageDraw.ImageDraw,
     middle: int,
-    box: Box,
+    box: LegendBox,
     color: Color,
     name: str,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
@@ -134,7 +134,7 @@ def _draw_row(
     draw.text((box.pad + side * 3 // 2, middle), name, TEXT_COLOR, font, anchor="lm")
 
 
-def _measure(names: list[str], height: int, width: int) -> tuple[Box, int]:
+def _measure(names: list[str], height: int, width: int) -> tuple[LegendBox, int]:
     """Return the legend's measures and how many of the names fit; none if it is too wide."""
     smallest, largest = FONT_SIZES
     font_size = min(max(min(height // 40, width // 52), smallest), largest)
@@ -146,4 +146,4 @@ def _measure(names: list[str], height: int, width: int) -> tuple[Box, int]:
     box_width = 2 * pad + font_size * 3 // 2 + int(np.ceil(text))
     if box_width > width * 2 // 3:
         rows = 0
-    return Box(font_size, line, pad, box_width, 2 * pad + rows * line), rows
+    return LegendBox(font_size, line, pad, box_width, 2 * pad + rows * line), rows

@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dseg.cores import count_cores
 from dseg.evaluate import evaluate_cityscapes, evaluate_official
-from dseg.evaluate.benchmark import NUM_LABELS, PREDICTIONS, SCORED, TRUTH, WITH_INSTANCES
+from dseg.evaluate.cityscapes.instances import count_instances
+from dseg.evaluate.cityscapes.labels import NUM_LABELS, PREDICTIONS, SCORED, TRUTH, WITH_INSTANCES
+from dseg.evaluate.cityscapes.official import official_module, run_official
 from dseg.evaluate.confusion import fold_counts, join_runs, joint_counts
-from dseg.evaluate.instances import count_instances
-from dseg.evaluate.official import official_module, run_official
+from dseg.parallel import count_cores
 
 Files = tuple[list[Path], list[Path]]
 

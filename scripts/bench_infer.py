@@ -35,10 +35,10 @@ from dseg import build_model
 from dseg.allocator import keep_freed_memory
 from dseg.checkpoints import find_shipped
 from dseg.cli.console import show_table
-from dseg.datasets.scenes import draw_scene
 from dseg.images import Pixels, read_image, read_size, write_jpeg, write_png
-from dseg.predict import Predictor, Settings, find_images, predict_images
+from dseg.predict import Manifest, Predictor, find_images, predict_images
 from dseg.render import render_overlay
+from dseg.synth import draw_scene
 
 Work = Callable[[int], int]
 Row = tuple[str, str, str, str]
@@ -61,7 +61,7 @@ def measure(predictor: Predictor, folder: Path, rounds: int, overlay: str) -> di
     pixels = [read_image(image.path) for image in images]
     ids = predictor(pixels[0])  # warms up
     space = predictor.label_space
-    settings = Settings.of(predictor, "random", "")
+    settings = Manifest.of(predictor, "random", "")
     write_overlay = write_png if overlay == "png" else write_jpeg
 
     def encode() -> None:

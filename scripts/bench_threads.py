@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 import dseg
-from dseg.cores import count_cores
+from dseg.parallel import count_cores
 
 ROOT = Path(dseg.__file__).parent.parent
 CASES = {  # number of images, height, width

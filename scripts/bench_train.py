@@ -38,19 +38,20 @@ from bench_infer import draw
 from PIL import Image
 
 import dseg
+from dseg.data.loader import load_batches
+from dseg.data.sampler import StepSampler
+from dseg.data.stream import Batch, Stream
+from dseg.data.transforms import Augmentation
 from dseg.datasets import load_dataset
 from dseg.datasets.base import Dataset, Encoding, Pair, Sample
-from dseg.datasets.loader import load_batches
-from dseg.datasets.stream import Batch, Plan, Stream
 from dseg.distributed import Group
 from dseg.labels import LABEL_SPACES
 from dseg.losses import SegLoss
 from dseg.nn.backbones.densenet import checkpoint_activations
 from dseg.recipes import Recipe
+from dseg.train.callbacks import Intervals
 from dseg.train.loop import Trainer
-from dseg.train.rhythm import Rhythm
 from dseg.train.validate import validate
-from dseg.transforms import Augmentation
 
 SAMPLES = Path(dseg.__file__).parent / "samples"
 NEVER = 10**9
@@ -71,7 +72,7 @@ def make_trainer(model: str, recipe: Recipe, device: torch.device, steps: int) -
     return Trainer(
         network,
         recipe,
-        Rhythm(steps=steps, validate_every=0, save_every=NEVER, log_every=NEVER),
+        Intervals(steps=steps, validate_every=0, save_every=NEVER, log_every=NEVER),
         SegLoss(),
         train_set=load_dataset("scenes", SAMPLES, "demo"),
         val_set=None,
@@ -88,7 +89,7 @@ def make_trainer(model: str, recipe: Recipe, device: torch.device, steps: int) -
 def make_cache(dataset: Dataset) -> Callable[[int], Pair]:
     """Return what reads from a cache in memory, of this code or an older one."""
     try:
-        machine = import_module("dseg.datasets.machinecache")
+        machine = import_module("dseg.data.cache.machine")
     except ModuleNotFoundError:
         read: Callable[[int], Pair] = import_module("dseg.datasets.cache").RamCache(dataset).read
         return read
@@ -166,7 +167,7 @@ def time_input(folder: Path, images: int, turns: int, crop: tuple[int, int]) -> 
     def load(read: Callable[[int], Pair] | None, workers: int) -> float:
         stream = Stream(photos, some, seed=0, fill=(0, 0, 0), read=read)
         steps = images if read else images // 2
-        plan = Plan(batch=4, last=steps + 2)
+        plan = StepSampler(batch=4, last=steps + 2)
         return 4 / seconds_of(load_batches(stream, plan, workers=workers), None, steps)
 
     def score() -> float:
@@ -245,8 +246,10 @@ def main(
     recipe = Recipe(source="").override([f"crop={crop}", f"batch={batch}"])
     where = torch.device(device)
     stream = make_stream(recipe, cache)
-    plan = Plan(batch=batch, last=steps + 2)
-    long = Plan(batch=batch, last=8 * steps + 2)  # batches read ahead before it begins count less
+    plan = StepSampler(batch=batch, last=steps + 2)
+    long = StepSampler(
+        batch=batch, last=8 * steps + 2
+    )  # batches read ahead before it begins count less
     times: dict[str, list[float]] = {"loader": [], "step": [], "run": []}
     for _ in range(turns):  # in turns: the machine's speed drifts
         alone = load_batches(stream, long, workers=workers)
@@ -274,7 +277,7 @@ def measure_memory(*, model: str, crop: str, saving: bool) -> dict[str, Any]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.perf_counter()
     trainer._take_step(
-        [next(load_batches(make_stream(recipe, False), Plan(batch=1, last=1), workers=0))]
+        [next(load_batches(make_stream(recipe, False), StepSampler(batch=1, last=1), workers=0))]
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"peak": peak / 1e6, "step": (peak - before) / 1e6, "s": time.perf_counter() - start}

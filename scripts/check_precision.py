@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dseg.cli.params import ModelName
+from dseg.cli.options.types import ModelName
 from dseg.datasets import load_dataset
 from dseg.images import Pixels
 from dseg.labels import IGNORE

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from dseg.datasets.scenes.canvas import Scene, rgb
-from dseg.datasets.scenes.cars import draw_car
-from dseg.datasets.scenes.cycles import draw_bicycle, draw_cyclist, draw_motorcycle
-from dseg.datasets.scenes.finish import draw_hood, mark_border
-from dseg.datasets.scenes.furniture import draw_lantern, draw_sign, draw_traffic_light
-from dseg.datasets.scenes.greens import Tree, draw_fence, draw_hedge, draw_tree, draw_wall
-from dseg.datasets.scenes.ground import Street, draw_ground, draw_rails, draw_skyline
-from dseg.datasets.scenes.houses import House, draw_house
-from dseg.datasets.scenes.people import Looks, draw_person
-from dseg.datasets.scenes.vehicles import draw_bus, draw_truck
-from dseg.datasets.scenes.view import LABEL_IDS, Daylight
+from dseg.synth.canvas import Scene, rgb
+from dseg.synth.cars import draw_car
+from dseg.synth.cycles import draw_bicycle, draw_cyclist, draw_motorcycle
+from dseg.synth.finish import draw_hood, mark_border
+from dseg.synth.furniture import draw_lantern, draw_sign, draw_traffic_light
+from dseg.synth.greens import TreeShape, draw_fence, draw_hedge, draw_tree, draw_wall
+from dseg.synth.ground import Street, draw_ground, draw_rails, draw_skyline
+from dseg.synth.houses import House, draw_house
+from dseg.synth.people import Looks, draw_person
+from dseg.synth.vehicles import draw_bus, draw_truck
+from dseg.synth.view import LABEL_IDS, Daylight
 
 SAMPLES = Path(__file__).resolve().parent.parent / "dseg" / "samples"
 CITY = "dsegville"
@@ -83,7 +83,7 @@ def draw_sky(scene: Scene) -> None:
 
 def add_tree(scene: Scene, x: float, z: float, height: float) -> None:
     """Add a tree in leaf."""
-    scene.add(z, draw_tree, x, z, Tree(height=height))
+    scene.add(z, draw_tree, x, z, TreeShape(height=height))
 
 
 def draw_day() -> Scene:

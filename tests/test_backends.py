@@ -14,8 +14,8 @@ from dseg.errors import DsegError
 from dseg.models import build_model
 from dseg.recipes import Recipe
 from dseg.train.backends import compile_model, deterministic_or_refused, set_backends
-from dseg.train.optimize import make_optimizer
-from dseg.train.restore import load_optimizer
+from dseg.train.optim import make_optimizer
+from dseg.train.state import restore_optimizer
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 RECIPE = Recipe(source="", optimizer="adam").override(["batch=2"])
@@ -102,7 +102,7 @@ def test_a_run_goes_on_by_a_fused_optimizer_or_by_another(kind: str, fused: bool
         model = build_model("dabnet", 3)
         optimizer = make_optimizer(model, recipe, fused=fused)
         if saved is not None:
-            load_optimizer(optimizer, copy.deepcopy(saved), begun=True)
+            restore_optimizer(optimizer, copy.deepcopy(saved), begun=True)
         assert all(bool(group.get("fused")) == fused for group in optimizer.param_groups)
         for parameter in model.parameters():
             parameter.grad = torch.full_like(parameter, 0.5)

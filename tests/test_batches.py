@@ -15,9 +15,9 @@ from stand_ins import StandIn, draw
 from torch import Tensor
 
 from dseg.predict import (
+    Manifest,
     Predictor,
     Protocol,
-    Settings,
     Summary,
     find_images,
     pipeline,
@@ -69,7 +69,7 @@ class Label:
         machine = Predictor(model, protocol=Protocol(), device="cpu")
         machine.model.batches = self.batches = []  # of the copy
         images = find_images([self.folder / "images"])
-        settings = Settings.of(machine, "weights", "")
+        settings = Manifest.of(machine, "weights", "")
         found: list[Summary] = []
 
         def work() -> None:

@@ -16,9 +16,9 @@ from stand_ins import draw
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import dseg
-from dseg.bench import Plan, Report, bench_network, check_plot, plot, report, write_plot
+from dseg.bench import BenchConfig, Report, bench_network, check_plot, plot, report, write_plot
 from dseg.bench import memory as memory_of
-from dseg.bench.machine import describe_machine, describe_memory, describe_precision
+from dseg.bench.machine import describe_dtype, describe_machine, describe_memory
 from dseg.bench.runner import Runner
 from dseg.bench.street import write_street
 from dseg.bench.timing import Timing, measure
@@ -32,9 +32,9 @@ SIZE = (32, 64)
 ROWS = ["forward", "labels", "end to end"]
 
 
-def plan(**more: Any) -> Plan:
+def plan(**more: Any) -> BenchConfig:
     few = {"size": SIZE, "device": "cpu", "warmup": 1, "samples": 3, "seconds": 0.01}
-    return Plan(**(few | more))
+    return BenchConfig(**(few | more))
 
 
 @pytest.fixture
@@ -261,8 +261,8 @@ def test_the_machine_is_described() -> None:
     assert (facts["device"], facts["threads"]) == ("cpu", torch.get_num_threads())
     assert facts["device_name"]
     assert facts["versions"]["torch"] == torch.__version__
-    assert describe_precision(plan()) == "float32"
-    assert describe_precision(plan(dtype="bf16")).startswith("bfloat16 weights and activations")
+    assert describe_dtype(plan()) == "float32"
+    assert describe_dtype(plan(dtype="bf16")).startswith("bfloat16 weights and activations")
     assert "fresh process" in describe_memory(plan())
     assert describe_memory(plan(compiled=True)).endswith("not compiled")
 

@@ -25,19 +25,19 @@ from PIL import Image
 from tiny_data import make_camvid
 
 from dseg import files
-from dseg.datasets import machinecache
+from dseg.data.cache import machine as machinecache
+from dseg.data.cache.file import CacheFile, find_key, read_all
+from dseg.data.cache.machine import Builder, count_bytes, open_cache
+from dseg.data.loader import load_batches
+from dseg.data.sampler import StepSampler
+from dseg.data.stream import Batch, Stream
+from dseg.data.transforms import Augmentation
 from dseg.datasets.base import Dataset, Encoding, Pair, Sample
-from dseg.datasets.cachefile import CacheFile, find_key
-from dseg.datasets.loader import load_batches
-from dseg.datasets.machinecache import Builder, open_cache
-from dseg.datasets.reading import count_bytes, read_all
-from dseg.datasets.stream import Batch, Plan, Stream
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.labels import LABEL_SPACES
 from dseg.locks import locked
 from dseg.memory import find_free_memory
-from dseg.transforms import Augmentation
 
 SIZES = [(20, 30), (31, 17), (20, 30), (8, 9), (40, 25)]
 PIXELS = sum(height * width for height, width in SIZES)
@@ -102,7 +102,7 @@ def in_memory(dataset: Dataset) -> CacheFile:
 def run(dataset: Dataset, workers: int = 0, **options: Any) -> list[Batch]:
     some = Augmentation(crop=(16, 24), scales=(0.5, 2.0), continuous=True, mirror=0.5, jitter=0.3)
     stream = Stream(dataset, some, seed=0, fill=(1, 2, 3), **options)
-    return list(load_batches(stream, Plan(batch=4, last=4), workers=workers))
+    return list(load_batches(stream, StepSampler(batch=4, last=4), workers=workers))
 
 
 def same(one: list[Batch], other: list[Batch]) -> bool:
@@ -128,7 +128,7 @@ def test_batches_are_those_of_the_files(dataset: Dataset, tmp_path: Path, worker
 def test_workers_that_are_not_forked_open_the_file(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dseg.datasets.loader._context", lambda: "spawn")
+    monkeypatch.setattr("dseg.data.loader._context", lambda: "spawn")
     assert same(run(dataset), run(dataset, 1, read=on_disk(dataset, tmp_path / "c").read))
 
 

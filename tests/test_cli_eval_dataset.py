@@ -15,11 +15,10 @@ from ranks import exit_code, own_words, torchrun
 from dseg.checkpoints import load_model
 from dseg.datasets import Dataset, load_dataset
 from dseg.distributed import Group
-from dseg.evaluate.dataset import evaluate_dataset
-from dseg.evaluate.pairs import find_dataset_pairs
+from dseg.evaluate.matching import find_dataset_pairs
+from dseg.evaluate.miou import evaluate_dataset
 from dseg.labels import find_label_space
-from dseg.train.count import count_pixels
-from dseg.train.validate import score, validate
+from dseg.train.validate import count_pixels, score, validate
 
 CITYSCAPES = find_label_space("cityscapes")
 OFFICIAL = ("cityscapes", "scenes")

@@ -19,8 +19,9 @@ from PIL import Image
 from dseg.checkpoints import save_model
 from dseg.cli import console
 from dseg.models import build_model
-from dseg.predict import ahead, pipeline
-from dseg.predict.sources import describe_unread
+from dseg.predict import pipeline
+from dseg.predict import readahead as ahead
+from dseg.predict.inputs import describe_unread
 
 LABEL_IDS = {7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33}
 COLOR_OF = {  # of label ids, from the Cityscapes paper's table

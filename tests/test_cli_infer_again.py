@@ -21,7 +21,8 @@ from dseg import files
 from dseg.files import written_whole
 from dseg.images import writing
 from dseg.models import build_model
-from dseg.predict import ahead, pipeline
+from dseg.predict import pipeline
+from dseg.predict import readahead as ahead
 
 # Results that are there, or cannot be written
 

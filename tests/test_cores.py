@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dseg import cores
-from dseg.cores import count_cores, prepare_threads, read_quota
-from dseg.predict.threads import find_threads, use_threads
+from dseg import parallel as cores
+from dseg.parallel import count_cores, prepare_threads, read_quota
+from dseg.predict.readahead import find_threads, use_threads
 from dseg.protocol import Protocol
 
 

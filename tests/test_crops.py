@@ -10,7 +10,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from dseg.transforms import Augmentation, View, apply_views, crop_view, draw_view, make_generator
+from dseg.data.transforms import (
+    Augmentation,
+    View,
+    apply_views,
+    crop_view,
+    draw_view,
+    make_generator,
+)
 
 FILL = (123.7, 20.2, 240.5)
 SIZE = (37, 53)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from tiny_data import make_camvid
 
 from dseg.checkpoints import read_checkpoint, save_model
-from dseg.jsonfile import parse_object, read_object
+from dseg.jsonio import parse_object, read_object
 from dseg.models import build_model
 from dseg.train.metrics import MetricsFile
 

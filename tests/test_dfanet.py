@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dseg.models import build_model
-from dseg.nn.backbones.xception import ChannelAttention, XceptionBlock, XceptionEncoder
+from dseg.nn.backbones.xception import SqueezeAttention, XceptionBlock, XceptionEncoder
 
 
 def settle(network: nn.Module) -> None:
@@ -21,7 +21,7 @@ def settle(network: nn.Module) -> None:
 
 @torch.inference_mode()
 def test_attention_multiplies_each_channel_by_a_function_of_all_means() -> None:
-    attention = ChannelAttention(6).eval()
+    attention = SqueezeAttention(6).eval()
     settle(attention)
     x = torch.randn(2, 6, 5, 7)
     hidden = x.mean((2, 3)) @ attention.fc.weight.T + attention.fc.bias

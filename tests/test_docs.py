@@ -42,12 +42,12 @@ def test_every_network_stands_in_the_readme(name: str) -> None:
     assert f"| `{name}` |" in README
 
 
-def test_the_picture_of_the_house_names_every_room() -> None:
-    rooms = {
+def test_the_project_layout_names_every_folder() -> None:
+    folders = {
         path.name for path in (ROOT / "dseg").iterdir() if path.is_dir() and path.name[0] != "_"
     }
-    house = README.split("## The house")[1].split("## Licences")[0]
-    assert [room for room in sorted(rooms) if f"{room}/" not in house] == []
+    layout = README.split("## Project layout")[1].split("## Licences")[0]
+    assert [name for name in sorted(folders) if f"{name}/" not in layout] == []
 
 
 def test_files_that_the_readme_shows_exist() -> None:

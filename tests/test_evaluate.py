@@ -20,7 +20,7 @@ from dseg.evaluate import (
     make_json,
     make_tables,
 )
-from dseg.evaluate.official import MODULE
+from dseg.evaluate.cityscapes.official import MODULE
 from dseg.labels import find_label_space
 
 SEEDS = range(6)

@@ -12,8 +12,8 @@ from PIL import Image
 from dseg.errors import DsegError
 from dseg.evaluate import evaluate_pairs, find_cityscapes_pairs, find_folder_pairs
 from dseg.evaluate.confusion import class_iou, join_runs, joint_counts, mean_of_present
-from dseg.evaluate.counting import map_in_order
 from dseg.labels import find_label_space, unnamed_label_space
+from dseg.parallel import map_in_order
 
 
 def write_masks(folder: Path, **masks):

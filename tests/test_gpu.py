@@ -19,14 +19,14 @@ from goldens import FOLDER, compare_cases, load_golden, read_contract, save_as_t
 from PIL import Image
 
 from dseg.checkpoints import load_model
-from dseg.datasets.prefetch import prefetch
-from dseg.datasets.stream import Batch
+from dseg.data.loader import prefetch
+from dseg.data.stream import Batch
+from dseg.data.transforms import Augmentation, apply_views, draw_view, make_generator
 from dseg.models import build_model
 from dseg.nn.sync_norm import synchronise_norms
 from dseg.predict import Predictor
 from dseg.registry import MODELS
 from dseg.train.loop import Trainer
-from dseg.transforms import Augmentation, apply_views, draw_view, make_generator
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,15 +10,17 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dseg"
 LEVELS = {
     "errors": 0, "protocol": 0, "registry": 0, "recipes": 0, "labels": 0, "allocator": 0,
-    "memory": 0, "device_copy": 0, "cores": 0, "files": 1, "locks": 1, "jsonfile": 1,
-    "nn": 1, "models": 2, "images": 3, "render": 3, "transforms": 3, "distributed": 3,
-    "checkpoints": 4, "datasets": 4, "deploy": 4, "losses": 4, "predict": 5, "transfer": 5,
-    "bench": 6, "evaluate": 6, "train": 7, "cli": 8,
+    "memory": 0, "parallel": 0, "jsonio": 0, "config": 1, "device": 1, "files": 1, "locks": 1,
+    "nn": 1, "models": 2, "images": 3, "render": 3, "distributed": 3,
+    "checkpoints": 4, "datasets": 4, "synth": 4, "deploy": 4, "losses": 4,
+    "data": 5, "predict": 5, "transfer": 5, "bench": 6, "evaluate": 6, "train": 7, "cli": 8,
 }  # fmt: skip
 NOT_AT_IMPORT = {"torch", "torchvision", "numpy", "PIL"}  # dseg --help answers without them
 ONLY_IN_CONSOLE = {"rich"}
 AT_IMPORT = {
-    *("cli", "allocator", "cores", "memory", "errors", "protocol", "registry", "recipes", "labels"),
+    *("cli", "allocator", "parallel", "memory", "errors", "protocol", "registry", "recipes"),
+    "labels",
+    "config",
     "__version__",
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

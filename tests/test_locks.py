@@ -182,7 +182,7 @@ def test_results_are_not_removed_while_others_write_them(infer: Callable[..., Re
 def test_a_record_is_compared_and_written_by_one_run_at_a_time(
     infer: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dseg.predict.record.PATIENCE_S", 0.0)
+    monkeypatch.setattr("dseg.predict.manifest.PATIENCE_S", 0.0)
     with holding(Path("dseg-out/.dseg-run.lock")):
         refused(infer("img"), 2, "A run of other settings writes to dseg-out at present")
         assert written() == [".dseg-run.lock"]

@@ -19,11 +19,12 @@ from tiny_data import make_camvid
 import dseg
 from dseg import images
 from dseg.checkpoints import read_checkpoint
-from dseg.datasets.stream import Stream
+from dseg.data.stream import Stream
 from dseg.errors import DsegError
 from dseg.memory import is_out_of_memory
-from dseg.predict import ahead, pipeline
-from dseg.predict.room import Room
+from dseg.predict import pipeline
+from dseg.predict import readahead as ahead
+from dseg.predict.readahead import PixelBudget
 
 SHORTAGES = (
     MemoryError(),
@@ -265,7 +266,7 @@ def test_a_broken_image_gives_its_room_back(infer, monkeypatch):
 
 
 def test_room_is_given_in_turn() -> None:
-    room, served = Room(10), []
+    room, served = PixelBudget(10), []
 
     def take(turn: int, amount: int) -> None:
         room.take(turn, amount)

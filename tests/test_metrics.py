@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from dseg.errors import DsegError
-from dseg.train.metrics import MetricsFile
-from dseg.train.tensorboard import TensorBoard
+from dseg.train.metrics import MetricsFile, TensorBoard
 
 
 def train_row(step: int, **more: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from train_loops import CPU, Rows, make_batch, make_trainer
 
-from dseg.datasets.stream import Batch
+from dseg.data.stream import Batch
 from dseg.distributed import Group
 from dseg.models import build_model
 from dseg.recipes import find_recipe

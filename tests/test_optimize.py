@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dseg.models import SegModel, build_model
 from dseg.recipes import Recipe
-from dseg.train.optimize import MeanWeights, find_lr, make_optimizer, set_lr
+from dseg.train.optim import EmaWeights, find_lr, make_optimizer, set_lr
 
 
 def make_recipe(**fields) -> Recipe:
@@ -137,7 +137,7 @@ def values(model: nn.Module) -> tuple[set[float], set[int]]:
 def test_the_mean_of_the_weights_moves_by_hand():
     model = build_model("DABNet", 3)
     fill(model, 0)
-    mean = MeanWeights(model, 0.15)
+    mean = EmaWeights(model, 0.15)
     fill(model, 10)
     mean.update(0)  # keeps (1 + 0) / (10 + 0)
     assert values(mean.model) == ({9.0}, {10})
@@ -149,7 +149,7 @@ def test_the_mean_of_the_weights_moves_by_hand():
 
 def test_the_mean_learns_nothing_and_shares_nothing():
     model = build_model("DABNet", 3)
-    mean = MeanWeights(model, 0.9)
+    mean = EmaWeights(model, 0.9)
     before = copy.deepcopy(mean.model.state_dict())
     fill(model, 7)
     assert all(torch.equal(before[key], value) for key, value in mean.model.state_dict().items())

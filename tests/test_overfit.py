@@ -14,17 +14,17 @@ from PIL import Image
 from torch import nn
 
 import dseg
+from dseg.data.stream import Batch
 from dseg.datasets import load_dataset
 from dseg.datasets.base import Dataset
-from dseg.datasets.stream import Batch
 from dseg.distributed import Group
 from dseg.labels import IGNORE
 from dseg.models import Normaliser, SegModel
 from dseg.recipes import Recipe
 from dseg.registry import MODELS
-from dseg.train import Conditions, Settings
+from dseg.train import RuntimeConfig, TrainConfig
+from dseg.train.callbacks import Intervals
 from dseg.train.loop import Trainer
-from dseg.train.rhythm import Rhythm
 from dseg.train.run import make_loss, make_model
 
 SAMPLES = Path(dseg.__file__).parent / "samples"
@@ -83,17 +83,17 @@ def batch(scenes: Dataset) -> Batch:
 
 
 def make_trainer(name: str, scenes: Dataset, run: Path, listener: NoFiles) -> Trainer:
-    settings = Settings(
+    settings = TrainConfig(
         **{"model": name, "datasets": (("scenes", str(SAMPLES)),), "split": "demo"},
         **{"val_split": "", "label_space": "", "class_file": "", "recipe_name": ""},
         **{"weights": "", "reset_head": False, "backbone_weights": "", "amp": "off"},
         **{"on_bad_data": "stop", "world_size": 1, "seed": 0, "deterministic": False},
         recipe=RECIPE,
     )
-    model, _ = make_model(settings, scenes, Group(), CPU, Conditions(device="cpu"))
+    model, _ = make_model(settings, scenes, Group(), CPU, RuntimeConfig(device="cpu"))
     recipe = replace(RECIPE, lr=GENTLE.get(name.partition("_")[0], RECIPE.lr))
     return Trainer(
-        *(model, recipe, Rhythm(steps=RECIPE.steps, validate_every=0, log_every=1)),
+        *(model, recipe, Intervals(steps=RECIPE.steps, validate_every=0, log_every=1)),
         make_loss(RECIPE, (), scenes.space.num_classes, CPU),
         **{"train_set": scenes, "val_set": None, "group": Group(), "run": run, "device": CPU},
         **{"amp": None, "seed": 0, "listener": listener, "stopping": lambda: False},

@@ -11,14 +11,14 @@ import torch
 from stand_ins import Constant, Hungry, StandIn, draw, predictor
 from torch import Tensor
 
+from dseg.device import describe_precision
 from dseg.errors import DsegError, NotFiniteError
 from dseg.labels import unnamed_label_space
 from dseg.models import ModelCard
 from dseg.predict import Pending, Predictor, Protocol
-from dseg.predict import pending as pending_file
-from dseg.predict.devices import describe_precision
-from dseg.predict.faults import CompileError
-from dseg.predict.tuning import Tuning
+from dseg.predict import prediction as pending_file
+from dseg.predict.prediction import CompileError
+from dseg.predict.scorer import Tuning
 
 IMAGES = [draw(57, 83, seed) for seed in range(3)]
 

@@ -15,9 +15,13 @@ from cli_runs import pixels, written
 
 from dseg.errors import DsegError
 from dseg.labels import LabelSpace, find_label_space, unnamed_label_space
-from dseg.train import plots
-from dseg.train.drawings import write_predictions
-from dseg.train.plots import write_confusion_plot, write_loss_plot, write_miou_plot
+from dseg.train import figures as plots
+from dseg.train.figures import (
+    write_confusion_plot,
+    write_loss_plot,
+    write_miou_plot,
+    write_predictions,
+)
 
 CITYSCAPES = find_label_space("cityscapes")
 BLUE, ORANGE, RED = (31, 119, 180), (255, 127, 14), (214, 39, 40)  # training, validation, best

@@ -19,11 +19,11 @@ from stand_ins import (
 )
 from torch import Tensor, nn
 
+from dseg.device import find_amp, find_device
 from dseg.errors import DsegError
 from dseg.images import Pixels
 from dseg.models import SegModel, build_model
 from dseg.predict import Prediction, Predictor
-from dseg.predict.devices import find_amp, find_device
 from dseg.protocol import MULTI_SCALES
 
 

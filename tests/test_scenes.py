@@ -11,11 +11,11 @@ import pytest
 from cli_runs import contents, pixels, refused, run, written
 from click.testing import Result
 
-from dseg.datasets.scenes import draw_scene, scene_files, write_scenes
-from dseg.datasets.scenes.order import Box, order_far_first
-from dseg.datasets.scenes.view import LABEL_IDS
 from dseg.errors import DsegError
 from dseg.labels import find_label_space
+from dseg.synth import draw_scene, scene_files, write_scenes
+from dseg.synth.order import GroundBox, order_far_first
+from dseg.synth.view import LABEL_IDS
 
 SPACE = find_label_space("cityscapes")
 WITH_INSTANCES = {24, 25, 26, 27, 28, 31, 32, 33}
@@ -122,18 +122,22 @@ def test_surfaces_have_grain_and_scenes_differ_in_light(drawn) -> None:
 
 
 def test_what_hides_another_comes_later() -> None:
-    wall, man_before, man_behind = Box(4, 5, 3, 20), Box(2, 3, 10, 10.3), Box(6, 7, 10, 10.3)
-    far_house = Box(4, 14, 25, 40)
+    wall, man_before, man_behind = (
+        GroundBox(4, 5, 3, 20),
+        GroundBox(2, 3, 10, 10.3),
+        GroundBox(6, 7, 10, 10.3),
+    )
+    far_house = GroundBox(4, 14, 25, 40)
     order = order_far_first([wall, man_before, man_behind, far_house])
     assert order[0] == 3
     assert order.index(2) < order.index(0) < order.index(1)
-    left = [Box(-b, -a, near, far) for a, b, near, far in (wall, man_before, man_behind)]
+    left = [GroundBox(-b, -a, near, far) for a, b, near, far in (wall, man_before, man_behind)]
     assert order_far_first(left) == [2, 0, 1]
 
 
 def test_boxes_in_a_ring_and_no_boxes_are_ordered_too() -> None:
     assert order_far_first([]) == []
-    assert sorted(order_far_first([Box(0, 1, 0, 9)] * 5)) == [0, 1, 2, 3, 4]
+    assert sorted(order_far_first([GroundBox(0, 1, 0, 9)] * 5)) == [0, 1, 2, 3, 4]
 
 
 def test_scenes_are_written_in_the_layout_of_cityscapes(tmp_path: Path) -> None:

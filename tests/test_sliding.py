@@ -15,7 +15,7 @@ from torch import Tensor
 from dseg.errors import DsegError
 from dseg.images import Pixels
 from dseg.predict import Protocol
-from dseg.predict.tiles import tile_starts
+from dseg.predict.tiling import tile_starts
 
 TILE = (36, 48)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dseg.errors import DsegError
-from dseg.predict.sources import RECORD, find_images
+from dseg.predict.inputs import MANIFEST, find_images
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_the_folder_of_results_within_the_images_is_left_out(here):
 
 
 def test_results_of_earlier_runs_are_left_out_by_their_record(here):
-    touch("d/a.png", "d/old/color/a.png", f"d/old/{RECORD}", "d/old/b.png", "d/color/c.png")
+    touch("d/a.png", "d/old/color/a.png", f"d/old/{MANIFEST}", "d/old/b.png", "d/color/c.png")
     assert list(found("d")) == ["d/a.png", "d/color/c.png", "d/old/b.png"]
     assert found("d/**/*.png") == found("d")
     assert list(found("d/old/color/*.png")) == ["d/old/color/a.png"]

@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from dseg.data.cache.device import DeviceCache, load_device_batches
+from dseg.data.loader import choose_workers, load_batches, prefetch
+from dseg.data.sampler import StepSampler
+from dseg.data.stream import Batch, Stream
+from dseg.data.transforms import Augmentation
 from dseg.datasets.base import Dataset, Encoding, Sample
-from dseg.datasets.devicecache import DeviceCache, load_device_batches
-from dseg.datasets.loader import choose_workers, load_batches
-from dseg.datasets.prefetch import prefetch
-from dseg.datasets.stream import Batch, Plan, Stream
 from dseg.errors import DsegError
 from dseg.labels import LABEL_SPACES
-from dseg.transforms import Augmentation
 
 SPACE = LABEL_SPACES["camvid"]
 ENCODING = Encoding(train_ids={value: value for value in range(11)}, allowed="0 to 10")
@@ -57,7 +57,7 @@ def make_stream(dataset: Dataset, seed: int = 0, **options: object) -> Stream:
     return Stream(dataset, AUGMENTATION, seed=seed, fill=(0, 0, 0), **options)  # type: ignore[arg-type]
 
 
-def run(dataset: Dataset, plan: Plan, workers: int = 0, **options: object) -> list[Batch]:
+def run(dataset: Dataset, plan: StepSampler, workers: int = 0, **options: object) -> list[Batch]:
     return list(load_batches(make_stream(dataset, **options), plan, workers=workers))
 
 
@@ -91,12 +91,12 @@ def test_a_sample_looks_different_in_each_epoch_and_with_each_seed(dataset: Data
 
 
 def test_workers_change_nothing(dataset: Dataset) -> None:
-    plan = Plan(batch=4, last=5)
+    plan = StepSampler(batch=4, last=5)
     assert same(run(dataset, plan), run(dataset, plan, workers=2))
 
 
 def test_a_cache_on_the_device_cuts_the_same_crops(dataset: Dataset) -> None:
-    plan = Plan(batch=4, accumulate=2, last=5)
+    plan = StepSampler(batch=4, accumulate=2, last=5)
     cache = DeviceCache(dataset, torch.device("cpu"), threads=3)
     found = list(load_device_batches(make_stream(dataset), plan, cache))
     for ours, plain in zip(found, run(dataset, plan), strict=True):
@@ -116,7 +116,7 @@ def test_a_cache_on_the_device_refuses_images_of_several_sizes(dataset: Dataset)
 
 def test_a_bad_sample_on_the_device_stops_or_is_skipped(broken: Dataset) -> None:
     cache = DeviceCache(broken, torch.device("cpu"))
-    plan = Plan(batch=7, last=1)
+    plan = StepSampler(batch=7, last=1)
     with pytest.raises(DsegError, match=r"3_mask\.png holds the value 77"):
         list(load_device_batches(make_stream(broken), plan, cache))
     skipping = make_stream(broken, on_bad_data="skip")
@@ -126,15 +126,15 @@ def test_a_bad_sample_on_the_device_stops_or_is_skipped(broken: Dataset) -> None
 
 
 def test_a_run_from_the_middle_sees_what_follows_there(dataset: Dataset) -> None:
-    whole = run(dataset, Plan(batch=3, last=8))
-    assert same(whole[5:], run(dataset, Plan(batch=3, first=5, last=8)))
+    whole = run(dataset, StepSampler(batch=3, last=8))
+    assert same(whole[5:], run(dataset, StepSampler(batch=3, first=5, last=8)))
 
 
 def test_processes_and_parts_share_out_one_batch(dataset: Dataset) -> None:
-    whole = run(dataset, Plan(batch=8, last=2))
+    whole = run(dataset, StepSampler(batch=8, last=2))
     names = [set(batch.names) for batch in whole]
     shares = [
-        run(dataset, Plan(batch=8, accumulate=2, rank=rank, world_size=2, last=2))
+        run(dataset, StepSampler(batch=8, accumulate=2, rank=rank, world_size=2, last=2))
         for rank in (0, 1)
     ]
     assert [len(share) for share in shares] == [4, 4]
@@ -147,26 +147,26 @@ def test_processes_and_parts_share_out_one_batch(dataset: Dataset) -> None:
 
 
 def test_a_batch_larger_than_the_data_set_goes_on_with_the_next_epoch(dataset: Dataset) -> None:
-    (batch,) = run(dataset, Plan(batch=16, last=1))
+    (batch,) = run(dataset, StepSampler(batch=16, last=1))
     assert len(batch.names) == 16 and len(set(batch.names)) == 7
 
 
 def test_a_batch_that_cannot_be_dealt_out_is_refused_with_one_that_can(dataset: Dataset) -> None:
     with pytest.raises(DsegError, match="batch=12"):
-        run(dataset, Plan(batch=10, accumulate=2, world_size=2, last=1))
+        run(dataset, StepSampler(batch=10, accumulate=2, world_size=2, last=1))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_bad_sample_stops_the_run_by_name(broken: Dataset, workers: int) -> None:
     with pytest.raises(DsegError) as caught:
-        run(broken, Plan(batch=7, last=1), workers=workers)
+        run(broken, StepSampler(batch=7, last=1), workers=workers)
     assert "3_mask.png holds the value 77 (600 pixels)" in caught.value.problem
     assert "--on-bad-data skip" in caught.value.hint
     assert caught.value.exit_code == 1
 
 
 def test_a_bad_sample_is_replaced_by_the_next_and_told(broken: Dataset) -> None:
-    (batch,) = run(broken, Plan(batch=7, last=1), on_bad_data="skip")
+    (batch,) = run(broken, StepSampler(batch=7, last=1), on_bad_data="skip")
     assert sorted(batch.names) == ["0", "1", "2", "4", "4", "5", "6"]
     assert [name for name, _ in batch.faults] == ["3"]
 
@@ -175,7 +175,7 @@ def test_data_that_is_bad_throughout_stops_in_any_case(dataset: Dataset) -> None
     for sample in dataset.samples:
         sample.image.unlink()
     with pytest.raises(DsegError, match="7 samples in a row cannot be read"):
-        run(dataset, Plan(batch=1, last=1), on_bad_data="skip")
+        run(dataset, StepSampler(batch=1, last=1), on_bad_data="skip")
 
 
 def test_too_little_shared_memory_is_told_with_its_remedy(
@@ -189,7 +189,7 @@ def test_too_little_shared_memory_is_told_with_its_remedy(
 
     monkeypatch.setattr("torch.utils.data.DataLoader.__iter__", bus_error)
     with pytest.raises(DsegError, match="too little shared memory"):
-        run(dataset, Plan(batch=1, last=1), workers=2)
+        run(dataset, StepSampler(batch=1, last=1), workers=2)
 
 
 def test_more_workers_than_shared_memory_holds_are_refused_before_they_start(
@@ -198,11 +198,11 @@ def test_more_workers_than_shared_memory_holds_are_refused_before_they_start(
     class Small:
         f_bavail, f_frsize = 100, 4096  # 400 kB; a batch and its names take 67 kB
 
-    monkeypatch.setattr("dseg.datasets.loader.SHARED", Path("/"))
+    monkeypatch.setattr("dseg.data.loader.SHARED", Path("/"))
     monkeypatch.setattr("os.statvfs", lambda path: Small())
     with pytest.raises(DsegError, match="use --workers 1"):
-        run(dataset, Plan(batch=1, last=1), workers=2)
-    assert len(run(dataset, Plan(batch=1, last=1), workers=1)) == 1
+        run(dataset, StepSampler(batch=1, last=1), workers=2)
+    assert len(run(dataset, StepSampler(batch=1, last=1), workers=1)) == 1
 
 
 @pytest.mark.parametrize(
@@ -211,8 +211,8 @@ def test_more_workers_than_shared_memory_holds_are_refused_before_they_start(
 def test_a_gpu_gets_a_worker_for_each_core(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, cores: int, cuda: bool, workers: int
 ) -> None:
-    monkeypatch.setattr("dseg.datasets.loader.SHARED", Path("/there/is/none"))
-    plan = Plan(batch=1, last=1)
+    monkeypatch.setattr("dseg.data.loader.SHARED", Path("/there/is/none"))
+    plan = StepSampler(batch=1, last=1)
     assert choose_workers(make_stream(dataset), plan, cores=cores, cuda=cuda) == workers
 
 
@@ -222,11 +222,11 @@ def test_little_shared_memory_limits_the_workers(
     class Small:
         f_bavail, f_frsize = 100, 4096  # 400 kB; a batch and its names take 67 kB
 
-    monkeypatch.setattr("dseg.datasets.loader.SHARED", Path("/"))
+    monkeypatch.setattr("dseg.data.loader.SHARED", Path("/"))
     monkeypatch.setattr("os.statvfs", lambda path: Small())
     stream = make_stream(dataset)
-    assert choose_workers(stream, Plan(batch=1, last=1), cores=24, cuda=True) == 1
-    shared = Plan(batch=1, last=1, local_size=2)  # with another process
+    assert choose_workers(stream, StepSampler(batch=1, last=1), cores=24, cuda=True) == 1
+    shared = StepSampler(batch=1, last=1, local_size=2)  # with another process
     assert choose_workers(stream, shared, cores=24, cuda=True) == 0
 
 
@@ -251,9 +251,9 @@ def test_a_gpu_is_given_the_next_batch_before_it_computes(monkeypatch: pytest.Mo
         return batch, None
 
     monkeypatch.setattr("torch.cuda.Stream", lambda device: None)
-    monkeypatch.setattr("dseg.datasets.prefetch._copy", copy)
-    monkeypatch.setattr("dseg.datasets.prefetch._hand_over", lambda batch, *given: batch)
-    monkeypatch.setattr("dseg.datasets.prefetch._mark", lambda device: None)
+    monkeypatch.setattr("dseg.data.loader._copy", copy)
+    monkeypatch.setattr("dseg.data.loader._hand_over", lambda batch, *given: batch)
+    monkeypatch.setattr("dseg.data.loader._mark", lambda device: None)
     with pytest.raises(DsegError, match="c is broken"):
         for batch in prefetch(read(), torch.device("cuda")):
             done.append(f"compute {batch.names[0]}")
@@ -273,9 +273,9 @@ def test_a_host_ahead_of_its_gpu_waits_for_the_fifth_step_before(
             done.append(f"wait for {self.after}")
 
     monkeypatch.setattr("torch.cuda.Stream", lambda device: None)
-    monkeypatch.setattr("dseg.datasets.prefetch._copy", lambda batch, *given: (batch, None))
-    monkeypatch.setattr("dseg.datasets.prefetch._hand_over", lambda batch, *given: batch)
-    monkeypatch.setattr("dseg.datasets.prefetch._mark", lambda device: Event())
+    monkeypatch.setattr("dseg.data.loader._copy", lambda batch, *given: (batch, None))
+    monkeypatch.setattr("dseg.data.loader._hand_over", lambda batch, *given: batch)
+    monkeypatch.setattr("dseg.data.loader._mark", lambda device: Event())
     for batch in prefetch(map(make_batch, "abcdef"), torch.device("cuda")):
         done += batch.names
     assert done == ["a", "b", "c", "d", "e", "wait for a", "f", "wait for b"]

@@ -26,14 +26,15 @@ from torch import Tensor
 from train_cases import START, make_data, train_all
 
 from dseg.checkpoints import load_model
+from dseg.data.sampler import StepSampler
+from dseg.data.stream import Stream
+from dseg.data.transforms import Augmentation
 from dseg.datasets import load_dataset
-from dseg.datasets.stream import Plan, Stream
 from dseg.distributed import Group
 from dseg.labels import IGNORE
 from dseg.models import build_model
 from dseg.train.state import load_state
 from dseg.train.validate import validate
-from dseg.transforms import Augmentation
 
 TRAIN_CASES = Path(__file__).with_name("train_cases.py")
 Runs = tuple[Path, Path, Path]
@@ -84,7 +85,7 @@ def count_labelled(root: Path) -> list[int]:
     """Return the labelled pixels that each of two processes sees in the first step."""
     dataset = load_dataset("camvid", root, "train")
     stream = Stream(dataset, Augmentation(crop=(40, 56)), seed=0, fill=(0, 0, 0))
-    shares = [next(iter(Plan(batch=8, rank=rank, world_size=2, last=1))) for rank in (0, 1)]
+    shares = [next(iter(StepSampler(batch=8, rank=rank, world_size=2, last=1))) for rank in (0, 1)]
     return [
         sum(int((stream.crop(position).train_ids != IGNORE).sum()) for position in share)
         for share in shares

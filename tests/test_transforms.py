@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dseg.transforms import Augmentation, View, apply_views, draw_view, make_generator
+from dseg.data.transforms import Augmentation, View, apply_views, draw_view, make_generator
 
 FILL = (10.0, 20.0, 30.0)
 

@@ -21,7 +21,7 @@ from dseg.cli.console import training_display
 from dseg.distributed import Group, joined
 from dseg.models import SegModel, build_model
 from dseg.recipes import Recipe
-from dseg.train import Conditions, Settings, run_training
+from dseg.train import RuntimeConfig, TrainConfig, run_training
 from dseg.train.loop import Trainer
 from dseg.train.state import has_state
 
@@ -76,10 +76,10 @@ def make_straight() -> SegModel:
     return model
 
 
-def make_settings(case: str, data: Path) -> Settings:
+def make_settings(case: str, data: Path) -> TrainConfig:
     name, fields = CASES[case]
     recipe = {"source": "a test", "schedule": "constant", "batch": 8, "crop": (40, 56)} | fields
-    return Settings(
+    return TrainConfig(
         **{"model": "dabnet_camvid", "datasets": (("camvid", str(data / name)),)},
         **{"split": "train", "val_split": "val" if case == "many steps" else "", "label_space": ""},
         **{"class_file": "", "recipe_name": "", "reset_head": False},
@@ -93,7 +93,7 @@ def make_settings(case: str, data: Path) -> Settings:
 def train(case: str, data: Path, run: Path, group: Group) -> None:
     run_training(
         make_settings(case, data),
-        Conditions(device="cpu", workers=0, log_every=1, validate_every=0, draw=0),
+        RuntimeConfig(device="cpu", workers=0, log_every=1, validate_every=0, draw=0),
         run,
         group,
         resume=False,

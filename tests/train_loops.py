@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
+from dseg.data.stream import Batch
 from dseg.datasets import load_dataset
-from dseg.datasets.stream import Batch
 from dseg.distributed import Group
 from dseg.models import build_model
 from dseg.recipes import Recipe
+from dseg.train.callbacks import Intervals
 from dseg.train.loop import Trainer
-from dseg.train.rhythm import Rhythm
 from dseg.train.run import make_loss
 
 SAMPLES = Path(__file__).parents[1] / "dseg" / "samples"
@@ -50,7 +50,7 @@ def make_trainer(
     model = build_model(name, 19)
     weights = (1.0,) * 19 if recipe.class_weights != "none" else ()
     return Trainer(
-        *(model, recipe, Rhythm(steps=steps, validate_every=0, log_every=log_every)),
+        *(model, recipe, Intervals(steps=steps, validate_every=0, log_every=log_every)),
         make_loss(recipe, weights, 19, CPU),
         **{"train_set": scenes, "val_set": None, "group": Group(), "run": run, "device": CPU},
         **{"amp": amp, "seed": 0, "listener": listener, "stopping": lambda: False},

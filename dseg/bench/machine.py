@@ -12,10 +12,10 @@ import PIL
 import torch
 
 from dseg import __version__
-from dseg.bench.plan import Plan
+from dseg.bench.config import BenchConfig
 
 
-def describe_machine(plan: Plan) -> dict[str, Any]:
+def describe_machine(plan: BenchConfig) -> dict[str, Any]:
     """Return the device's name, the threads and the versions, ready for JSON."""
     device = plan.torch_device
     versions = {
@@ -36,7 +36,7 @@ def describe_machine(plan: Plan) -> dict[str, Any]:
     }
 
 
-def describe_precision(plan: Plan) -> str:
+def describe_dtype(plan: BenchConfig) -> str:
     """Say in words in which types a network computes."""
     if plan.dtype != "fp32":
         name = str(plan.torch_dtype).removeprefix("torch.")
@@ -45,7 +45,7 @@ def describe_precision(plan: Plan) -> str:
     return "float32, TF32 in convolutions" if tf32 else "float32"
 
 
-def describe_memory(plan: Plan) -> str:
+def describe_memory(plan: BenchConfig) -> str:
     """Say in words what the peak of memory is that is reported."""
     known = {
         "cuda": "the most that torch allocated for the network and one batch to labels",

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from dseg.allocator import keep_freed_memory
-from dseg.bench.plan import Plan
+from dseg.bench.config import BenchConfig
 from dseg.bench.runner import Runner
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 
 
-def measure_growth(name: str, plan: Plan, weights: Path | None) -> int | None:
+def measure_growth(name: str, plan: BenchConfig, weights: Path | None) -> int | None:
     """Return the bytes that a fresh process gains by building a network and labelling a batch.
 
     Memory that is given back is not seen in the process that measures: its allocator keeps it.
@@ -43,7 +43,7 @@ def measure_growth(name: str, plan: Plan, weights: Path | None) -> int | None:
             ) from fault
 
 
-def _grow(name: str, plan: Plan, weights: Path | None) -> int | None:
+def _grow(name: str, plan: BenchConfig, weights: Path | None) -> int | None:
     keep_freed_memory()  # as every command does, which a spawned process has not run
     plan.use_threads()
     before = resident("VmRSS")

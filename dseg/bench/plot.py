@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
-SUFFIXES = ("png", "svg", "pdf")
+PLOT_SUFFIXES = ("png", "svg", "pdf")
 ROW = "labels"  # every network ends at the same thing in it, whatever size its logits have
 DPI = 120
 PLACES = [  # of a label around its point, in points of type; the first that is free
@@ -45,10 +45,10 @@ def check_plot(path: Path) -> None:
     Raises:
         DsegError: names those that there are.
     """
-    if path.suffix.lower().lstrip(".") not in SUFFIXES:
+    if path.suffix.lower().lstrip(".") not in PLOT_SUFFIXES:
         raise DsegError(
             f"{path} cannot be drawn: its suffix names no format.",
-            hint=f"end it with one of: {', '.join(f'.{suffix}' for suffix in SUFFIXES)}.",
+            hint=f"end it with one of: {', '.join(f'.{suffix}' for suffix in PLOT_SUFFIXES)}.",
         )
 
 
@@ -57,7 +57,7 @@ def write_plot(reports: Sequence[Report], title: str, path: Path) -> None:
 
     Args:
         reports: those without a timing are left out.
-        path: its suffix names the format, one of ``SUFFIXES``.
+        path: its suffix names the format, one of ``PLOT_SUFFIXES``.
 
     Raises:
         DsegError: the file cannot be written, or its suffix names no format.

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from dseg.bench.config import BenchConfig
 from dseg.bench.cost import Cost, count_cost
 from dseg.bench.memory import CudaPeak, measure_growth
-from dseg.bench.plan import Plan
 from dseg.bench.runner import Runner
 from dseg.bench.timing import Timing, measure
 from dseg.errors import CheckpointError, DsegError
@@ -24,7 +24,7 @@ from dseg.labels import make_lookup
 from dseg.memory import is_out_of_memory
 from dseg.registry import MODELS
 
-ROWS = {  # what is timed, one after the other
+TIMED_ROWS = {  # what is timed, one after the other
     "forward": "the network alone, on images that lie ready on the device",
     "labels": "forward, logits resized to the image's size, best class of each pixel as uint8",
     "end to end": "PNG decoded, normalised, labelled, label ids written as PNG, without overlap",
@@ -63,14 +63,14 @@ class Report:
             "peak_memory_mib": None if self.memory is None else self.memory / 2**20,
             **{
                 row.replace(" ", "_"): asdict(self.timings[row]) if row in self.timings else None
-                for row in ROWS
+                for row in TIMED_ROWS
             },
             "published_miou": self.score,
             "fault": self.fault or None,
         }
 
 
-def bench_network(name: str, plan: Plan, image: Path, weights: Path | None = None) -> Report:
+def bench_network(name: str, plan: BenchConfig, image: Path, weights: Path | None = None) -> Report:
     """Measure a network; a fault of nearly any kind ends its measurement and is written down.
 
     Args:
@@ -97,7 +97,7 @@ def bench_network(name: str, plan: Plan, image: Path, weights: Path | None = Non
     return report
 
 
-def _fill(report: Report, plan: Plan, image: Path, weights: Path | None) -> None:
+def _fill(report: Report, plan: BenchConfig, image: Path, weights: Path | None) -> None:
     """Fill a report in, in the order in which a fault costs least."""
     report.cost = count_cost(report.name, *plan.size)
     device = plan.torch_device
@@ -119,7 +119,9 @@ def _fill(report: Report, plan: Plan, image: Path, weights: Path | None) -> None
                 report.memory = peak.read()
 
 
-def _works(runner: Runner, plan: Plan, image: Path, out: Path) -> dict[str, Callable[[], object]]:
+def _works(
+    runner: Runner, plan: BenchConfig, image: Path, out: Path
+) -> dict[str, Callable[[], object]]:
     """Return what is timed in each row."""
     pixels = [read_image(image)] * plan.batch
     view = runner.view(pixels)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dseg.bench.plan import Plan
+from dseg.bench.config import BenchConfig
 from dseg.checkpoints import load_model
 from dseg.deploy import prepare
 from dseg.images import Pixels
@@ -30,7 +30,7 @@ class Runner:
         DsegError: no such network, or the checkpoint is not its own.
     """
 
-    def __init__(self, name: str, plan: Plan, weights: Path | None = None):
+    def __init__(self, name: str, plan: BenchConfig, weights: Path | None = None):
         self.device, self.dtype = plan.torch_device, plan.torch_dtype
         self.model = _ready(
             build_model(name) if weights is None else load_model(name, weights), plan
@@ -74,7 +74,7 @@ def cast(model: nn.Module, dtype: torch.dtype) -> None:
                         value.data = value.data.to(dtype)
 
 
-def _ready(model: SegModel, plan: Plan) -> SegModel:
+def _ready(model: SegModel, plan: BenchConfig) -> SegModel:
     """Return a network for inference, with norms folded if the plan says so."""
     if plan.deploy:
         return prepare(model, device=plan.torch_device)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dseg.datasets.scenes import draw_scene
 from dseg.images import write_png
 from dseg.predict.resizing import resize_image
+from dseg.synth import draw_scene
 
 SIDES = 64, 2048  # pixels; a smaller or larger image is a resized drawing
 

@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from dseg.errors import CheckpointError, DsegError
 from dseg.files import written_whole
-from dseg.jsonfile import is_count, is_number, parse_object, show
+from dseg.jsonio import is_count, is_number, parse_object, show
 from dseg.labels import IGNORE, LABEL_SPACES, LabelSpace
 from dseg.models import ModelCard, SegModel, find_class
 from dseg.protocol import PLAIN, Protocol

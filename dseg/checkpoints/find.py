@@ -10,7 +10,16 @@ from pathlib import Path
 from dseg.errors import CheckpointError
 from dseg.registry import MODELS, plain_name
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".pkl", ".tar", ".ckpt", ".params", ".pdparams")
+CHECKPOINT_SUFFIXES = (
+    ".safetensors",
+    ".pth",
+    ".pt",
+    ".pkl",
+    ".tar",
+    ".ckpt",
+    ".params",
+    ".pdparams",
+)
 SHIPPED = "dabnet.safetensors"  # what is used where no network is named
 
 
@@ -90,7 +99,7 @@ def find_weights(name: str, weights: Path | None = None) -> Path:
 def _stem(file: str) -> str:
     """Return a checkpoint's name as ``plain_name`` does, empty for a file of another kind."""
     path = Path(file.lower())
-    while path.suffix in SUFFIXES:  # .pth.tar
+    while path.suffix in CHECKPOINT_SUFFIXES:  # .pth.tar
         path = path.with_suffix("")
     return plain_name(path.name) if path.name != file.lower() else ""
 

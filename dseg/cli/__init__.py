@@ -19,7 +19,7 @@ from dseg.cli.bench import bench
 from dseg.cli.cache import cache
 from dseg.cli.check_data import check_data
 from dseg.cli.console import say
-from dseg.cli.evaluate import evaluate
+from dseg.cli.eval import evaluate
 from dseg.cli.infer import infer
 from dseg.cli.inspect import inspect
 from dseg.cli.models import models
@@ -29,9 +29,9 @@ from dseg.cli.scenes import scenes
 from dseg.cli.streams import Streams
 from dseg.cli.train import train
 from dseg.cli.transfer_labels import transfer_labels
-from dseg.cores import prepare_threads
 from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, EXIT_USAGE, DsegError
 from dseg.memory import is_out_of_memory
+from dseg.parallel import prepare_threads
 
 ALIASES = {"transfer": "transfer-labels"}
 

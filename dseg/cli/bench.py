@@ -10,20 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.console import say, show_table
-from dseg.cli.params import (
-    FILE,
-    ModelName,
-    TileSize,
-    device_option,
-    json_option,
-    quiet_option,
-    write_json,
-)
+from dseg.cli.options.shared import device_option, json_option, quiet_option
+from dseg.cli.options.types import FILE, ModelName, TileSize
+from dseg.cli.output import write_json
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.registry import MODELS
 
 if TYPE_CHECKING:
-    from dseg.bench import Plan, Report
+    from dseg.bench import BenchConfig, Report
 
 ALL = "all"
 COLUMNS = (
@@ -111,7 +105,7 @@ def bench(
       dseg bench --model DABNet --model BiSeNetV2 --size 512x1024
       dseg bench --model all --device cuda --dtype bf16 --json zoo.json --plot zoo.png
     """
-    from dseg.bench import Plan, check_plot, write_plot
+    from dseg.bench import BenchConfig, check_plot, write_plot
 
     names = list(MODELS) if ALL in models else list(dict.fromkeys(models))
     if weights is not None and len(names) > 1:
@@ -121,7 +115,7 @@ def bench(
         )
     if plot_file is not None:
         check_plot(plot_file)
-    chosen = Plan(**plan)
+    chosen = BenchConfig(**plan)
     chosen.use_threads()
     reports = _measure(names, chosen, weights, quiet)
     if str(json_file) != "-":
@@ -134,7 +128,9 @@ def bench(
         raise click.exceptions.Exit(EXIT_FAILED_INPUTS)
 
 
-def _measure(names: Sequence[str], plan: Plan, weights: Path | None, quiet: bool) -> list[Report]:
+def _measure(
+    names: Sequence[str], plan: BenchConfig, weights: Path | None, quiet: bool
+) -> list[Report]:
     """Measure one network after another, saying how far it is."""
     from dseg.bench import bench_network, write_street
 
@@ -152,9 +148,9 @@ def _measure(names: Sequence[str], plan: Plan, weights: Path | None, quiet: bool
     return reports
 
 
-def _show(reports: Sequence[Report], plan: Plan) -> None:
+def _show(reports: Sequence[Report], plan: BenchConfig) -> None:
     """Print what was measured, and the table."""
-    from dseg.bench import ROWS, describe_machine, describe_memory, describe_precision
+    from dseg.bench import TIMED_ROWS, describe_dtype, describe_machine, describe_memory
 
     machine = describe_machine(plan)
     height, width = plan.size
@@ -162,7 +158,7 @@ def _show(reports: Sequence[Report], plan: Plan) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     click.echo(f"device: {machine['device']}, {machine['device_name']}, {machine['system']}")
     click.echo(f"threads of the CPU: {machine['threads']}")
-    click.echo(f"precision: {describe_precision(plan)}")
+    click.echo(f"precision: {describe_dtype(plan)}")
     click.echo(f"network: {form}, {'torch.compile' if plan.compiled else 'not compiled'}")
     click.echo(f"image: {height}x{width} (height x width), batch {plan.batch}, channels last")
     click.echo(
@@ -170,7 +166,7 @@ def _show(reports: Sequence[Report], plan: Plan) -> None:
         "runs to warm up; the device is waited for after each"
     )
     click.echo(f"versions: {versions}")
-    for row, meaning in ROWS.items():
+    for row, meaning in TIMED_ROWS.items():
         click.echo(f"{row}: {meaning}")
     click.echo(f"memory: {describe_memory(plan)}")
     show_table("", COLUMNS, (line for report in reports for line in _lines(report)))
@@ -202,26 +198,26 @@ def _lines(report: Report) -> list[list[str]]:
     ]
 
 
-def _make_facts(reports: Sequence[Report], plan: Plan) -> dict[str, Any]:
+def _make_facts(reports: Sequence[Report], plan: BenchConfig) -> dict[str, Any]:
     """Return everything that JSON says."""
     from dataclasses import asdict
 
-    from dseg.bench import ROWS, describe_machine, describe_memory, describe_precision
+    from dseg.bench import TIMED_ROWS, describe_dtype, describe_machine, describe_memory
 
     return {
         "machine": describe_machine(plan),
         "settings": asdict(plan),
-        "precision": describe_precision(plan),
-        "rows": {row.replace(" ", "_"): meaning for row, meaning in ROWS.items()},
+        "precision": describe_dtype(plan),
+        "rows": {row.replace(" ", "_"): meaning for row, meaning in TIMED_ROWS.items()},
         "peak_memory": describe_memory(plan),
         "networks": [report.as_dict() for report in reports],
     }
 
 
-def _title(plan: Plan) -> str:
-    from dseg.bench import describe_machine, describe_precision
+def _title(plan: BenchConfig) -> str:
+    from dseg.bench import describe_dtype, describe_machine
 
     machine = describe_machine(plan)
     threads = f", {machine['threads']} threads" if plan.torch_device.type == "cpu" else ""
     size = f"{plan.size[0]}x{plan.size[1]}, batch {plan.batch}"
-    return f"{machine['device_name']}{threads}, {size}, {describe_precision(plan)}"
+    return f"{machine['device_name']}{threads}, {size}, {describe_dtype(plan)}"

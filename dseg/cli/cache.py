@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from dseg.cli.console import progress, say
-from dseg.cli.params import FILE, FOLDER, quiet_option, workers_option
+from dseg.cli.options.shared import quiet_option, workers_option
+from dseg.cli.options.types import FILE, FOLDER
 from dseg.errors import EXIT_FAILED_INPUTS
 
 
@@ -53,11 +54,11 @@ def cache(
     Exit codes: 0 all decoded; 1 some cannot be read (the first is named), or there
     is too little room; 2 the folder is of another kind.
     """
-    from dseg.cores import count_cores
+    from dseg.data.cache.file import CacheFile
+    from dseg.data.cache.machine import Builder
     from dseg.datasets import load_dataset
-    from dseg.datasets.cachefile import CacheFile
-    from dseg.datasets.machinecache import Builder
     from dseg.labels import find_label_space
+    from dseg.parallel import count_cores
 
     space = find_label_space(label_space) if label_space else None
     found = load_dataset(dataset, data_dir, split, space=space, class_file=classes)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.console import plain, progress, say, show_table
-from dseg.cli.params import FILE, FOLDER, json_option, quiet_option, workers_option, write_json
+from dseg.cli.options.shared import json_option, quiet_option, workers_option
+from dseg.cli.options.types import FILE, FOLDER
+from dseg.cli.output import write_json
 from dseg.errors import EXIT_FAILED_INPUTS
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from dseg.cli.network import Network
-from dseg.cli.prediction import PredictionCommand, prediction_options, run
+from dseg.cli.options.network import NetworkOptions
+from dseg.cli.predict import AliasCommand, predict_options, run
 
 
-@click.command(cls=PredictionCommand, short_help="Segment images: one scale, whole image.")
-@prediction_options
+@click.command(cls=AliasCommand, short_help="Segment images: one scale, whole image.")
+@predict_options
 def infer(**given: Any) -> None:
     """Write masks of every image of the SOURCEs: folders, files, patterns, or '-' for a list.
 
@@ -24,5 +24,5 @@ def infer(**given: Any) -> None:
       dseg infer --model DenseASPP161 --img-dir leftImg8bit/val --out results
       dseg infer --model DenseASPP161 --img-dir photos --input-size 1024x2048
     """
-    network = Network.take(given)
+    network = NetworkOptions.take(given)
     run(network, **given)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.console import plain
-from dseg.cli.params import FILE, json_option, write_json
+from dseg.cli.options.shared import json_option
+from dseg.cli.options.types import FILE
+from dseg.cli.output import write_json
 from dseg.labels import IGNORE
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ def models(words: tuple[str, ...], as_json: bool) -> None:
     from pathlib import Path
 
     from dseg.cli.console import show_table
-    from dseg.cli.params import write_json
+    from dseg.cli.output import write_json
 
     rows = [_row(name) for name in MODELS if all(_tells(name, word) for word in words)]
     if not rows:

@@ -6,19 +6,19 @@ from typing import Any
 
 import click
 
-from dseg.cli.network import Network, flip_option, fusion_option, scales_option
-from dseg.cli.prediction import PredictionCommand, prediction_options, run
+from dseg.cli.options.network import NetworkOptions, flip_option, fusion_option, scales_option
+from dseg.cli.predict import AliasCommand, predict_options, run
 
 
 @click.command(
     "multiscale-infer",
-    cls=PredictionCommand,
+    cls=AliasCommand,
     short_help="Segment images: several scales and flipped.",
 )
 @scales_option("0.5,0.75,1.0,1.25,1.5,1.8, or the authors'")
 @flip_option("flip")
 @fusion_option
-@prediction_options
+@predict_options
 def multiscale_infer(**given: Any) -> None:
     """Write masks as infer does, from each image at several scales, each flipped too.
 
@@ -32,5 +32,5 @@ def multiscale_infer(**given: Any) -> None:
       dseg multiscale-infer --model DenseASPP161 --img-dir leftImg8bit/val --out results-ms
       dseg multiscale-infer --model PSPNet_R50 -w FILE --protocol authors --img-dir leftImg8bit/val
     """
-    network = Network.take(given)
+    network = NetworkOptions.take(given)
     run(network, multi_scale=True, **given)

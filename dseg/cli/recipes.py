@@ -23,7 +23,7 @@ def recipes(name: str | None, as_json: bool) -> None:
     from pathlib import Path
 
     from dseg.cli.console import show_table
-    from dseg.cli.params import write_json
+    from dseg.cli.output import write_json
 
     chosen = {name: find_recipe(name)} if name else RECIPES
     if as_json:

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from dseg.cli.console import progress, say
-from dseg.cli.params import FOLDER, TileSize, quiet_option, workers_option
+from dseg.cli.options.shared import quiet_option, workers_option
+from dseg.cli.options.types import FOLDER, TileSize
 
 FIRST_VAL = 500_000  # the number of the first scene to validate on
 
@@ -53,7 +54,7 @@ def scenes(
       dseg scenes --out streets -n 200
       dseg train --dataset scenes --data-dir streets --model DABNet --out runs/dabnet
     """
-    from dseg.datasets.scenes import write_scenes
+    from dseg.synth import write_scenes
 
     val = max(1, count // 5) if val is None else val
     drawn = 0

@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.params import (
-    FILE,
-    FOLDER,
-    accept_lossy_option,
-    json_option,
-    quiet_option,
-    workers_option,
-    write_json,
-)
+from dseg.cli.options.shared import accept_lossy_option, json_option, quiet_option, workers_option
+from dseg.cli.options.types import FILE, FOLDER
+from dseg.cli.output import write_json
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.labels import LABEL_SPACES, find_label_space
 

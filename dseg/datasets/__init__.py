@@ -1,10 +1,16 @@
 """Data sets: which image goes with which mask, and what the mask's values mean."""
 
 from dseg.datasets.base import Dataset, Encoding, Pair, Sample, join_datasets
-from dseg.datasets.check import check_dataset
-from dseg.datasets.load import Found, find_dataset, find_dataset_name, find_splits, load_dataset
-from dseg.datasets.report import DataReport, Fault, class_weights
+from dseg.datasets.load import (
+    FoundSplit,
+    find_dataset,
+    find_dataset_name,
+    find_splits,
+    load_dataset,
+)
 from dseg.datasets.table import DATASETS, DatasetSpec
+from dseg.datasets.validate.check import check_dataset
+from dseg.datasets.validate.report import DataReport, Fault, class_weights
 
 __all__ = [
     "DATASETS",
@@ -13,7 +19,7 @@ __all__ = [
     "DatasetSpec",
     "Encoding",
     "Fault",
-    "Found",
+    "FoundSplit",
     "Pair",
     "Sample",
     "check_dataset",

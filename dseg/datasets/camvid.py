@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from dseg.datasets.base import Encoding
+from dseg.datasets.files import DatasetTree, Listing, pair_files, walk_images
 from dseg.datasets.layouts import CAMVID_SPLITS, find_camvid_list
 from dseg.datasets.lists import read_pair_list
-from dseg.datasets.tree import Listing, Tree, pair_files, walk_images
 from dseg.labels import IGNORE, LABEL_SPACES
 
 SPACE = LABEL_SPACES["camvid"]
@@ -17,11 +17,11 @@ ENCODING = Encoding(
 )
 
 
-def open_camvid(root: Path) -> Tree:
+def open_camvid(root: Path) -> DatasetTree:
     """Describe CamVid: pairs of folders, or else list files in SegNet's or DABNet's manner."""
     splits = (*CAMVID_SPLITS[:2], "trainval", *CAMVID_SPLITS[2:])
     there = tuple(s for s in splits if _has_folders(root, s) or find_camvid_list(root, s))
-    return Tree(space=SPACE, splits=there, listing=lambda split: _list_split(root, split))
+    return DatasetTree(space=SPACE, splits=there, listing=lambda split: _list_split(root, split))
 
 
 def _has_folders(root: Path, split: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dseg.datasets.base import Encoding, Sample
-from dseg.datasets.tree import Listing, Tree, walk_images
+from dseg.datasets.files import DatasetTree, Listing, walk_images
 from dseg.labels import IGNORE, LABEL_SPACES
 
 SPACE = LABEL_SPACES["cityscapes"]
@@ -22,7 +22,7 @@ KNOWN = ("train", "val", "test")  # the order in which splits are told
 COARSE = {"train_extra": "train_extra", "train_coarse": "train", "val_coarse": "val"}
 
 
-def open_cityscapes(root: Path) -> Tree:
+def open_cityscapes(root: Path) -> DatasetTree:
     """Describe Cityscapes; any folder of ``leftImg8bit`` is a split.
 
     ``train_extra`` has coarse labels only; those of ``train`` and ``val`` are ``train_coarse``
@@ -38,7 +38,7 @@ def open_cityscapes(root: Path) -> Tree:
         for split, folder in COARSE.items()
         if folder in names and (split == folder or (root / "gtCoarse" / folder).is_dir())
     ]
-    return Tree(
+    return DatasetTree(
         space=SPACE, splits=(*fine, *coarse), listing=lambda split: _list_split(root, split)
     )
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from dseg.datasets.base import UNKNOWN, Encoding
 from dseg.errors import DsegError
-from dseg.jsonfile import parse_json
+from dseg.jsonio import parse_json
 from dseg.labels import IGNORE, Color, LabelSpace, voc_color
 
 TOP = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from dseg.datasets.classfile import ClassFile, Places, read_class_file
+from dseg.datasets.files import DatasetTree, Listing, pair_files, walk_images
 from dseg.datasets.layouts import CLASS_FILES
 from dseg.datasets.lists import folder_below
-from dseg.datasets.tree import Listing, Tree, pair_files, walk_images
 from dseg.errors import DsegError
 
 SPLIT = "{split}"
@@ -17,7 +17,7 @@ MASKS = ("masks", "labels")
 ORDER = ("train", "val", "trainval", "test")
 
 
-def open_folder(root: Path, class_file: Path | None = None) -> Tree:
+def open_folder(root: Path, class_file: Path | None = None) -> DatasetTree:
     """Describe a folder by its class file.
 
     Raises:
@@ -29,7 +29,7 @@ def open_folder(root: Path, class_file: Path | None = None) -> Tree:
     images = _find_images(root, said)
     masks = _find_masks(root, said, images)
     splits = sorted(images, key=lambda s: (ORDER.index(s) if s in ORDER else len(ORDER), s))
-    return Tree(
+    return DatasetTree(
         space=said.space,
         splits=tuple(splits),
         listing=lambda split: _list_split(said, split, images[split], masks[split]),

@@ -10,17 +10,17 @@ from itertools import islice
 from pathlib import Path
 
 from dseg.datasets.base import Dataset, Encoding, Sample
-from dseg.datasets.layouts import kind_of, refuse_layout, refuse_missing
-from dseg.datasets.mapping import map_classes
-from dseg.datasets.table import DATASETS
-from dseg.datasets.tree import (
+from dseg.datasets.files import (
     LOOKED_AT_MOST,
+    DatasetTree,
     Listing,
-    Tree,
     join_listings,
     name_kinds,
     walk_files,
 )
+from dseg.datasets.layouts import kind_of, refuse_layout, refuse_missing
+from dseg.datasets.mapping import map_classes
+from dseg.datasets.table import DATASETS
 from dseg.errors import DsegError
 from dseg.labels import LabelSpace
 
@@ -29,7 +29,7 @@ JOINED_OF = ("train", "val")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class FoundSplit:
     """One split as it lies on disk.
 
     Attributes:
@@ -94,7 +94,7 @@ def find_dataset(
     *,
     space: LabelSpace | None = None,
     class_file: Path | None = None,
-) -> Found:
+) -> FoundSplit:
     """Find the pairs of one split and what has no partner; see ``load_dataset``."""
     name = find_dataset_name(name)
     tree = _open_tree(name, root, class_file)
@@ -118,7 +118,7 @@ def find_dataset(
         samples=samples,
         classes=frozenset[int]().union(*(e.classes() for e in _encodings(samples))),
     )
-    return Found(dataset=dataset, unlabelled=listing.unlabelled, orphans=listing.orphans)
+    return FoundSplit(dataset=dataset, unlabelled=listing.unlabelled, orphans=listing.orphans)
 
 
 def find_splits(name: str, root: Path, *, class_file: Path | None = None) -> tuple[str, ...]:
@@ -135,7 +135,7 @@ def find_splits(name: str, root: Path, *, class_file: Path | None = None) -> tup
     return alone or tree.splits
 
 
-def _open_tree(name: str, root: Path, class_file: Path | None) -> Tree:
+def _open_tree(name: str, root: Path, class_file: Path | None) -> DatasetTree:
     spec = DATASETS[name]
     if class_file is not None and name != "folder":
         raise DsegError(
@@ -143,7 +143,7 @@ def _open_tree(name: str, root: Path, class_file: Path | None) -> Tree:
             hint="leave --classes away, or use --dataset folder.",
         )
     module, _, function = spec.target.partition(":")
-    opened: Callable[..., Tree] = getattr(import_module(module), function)
+    opened: Callable[..., DatasetTree] = getattr(import_module(module), function)
     if class_file is not None:
         refuse_missing(name, root)
         return opened(root, class_file)
@@ -151,7 +151,7 @@ def _open_tree(name: str, root: Path, class_file: Path | None) -> Tree:
     return opened(root)
 
 
-def _list_split(name: str, tree: Tree, root: Path, split: str) -> Listing:
+def _list_split(name: str, tree: DatasetTree, root: Path, split: str) -> Listing:
     if split in tree.splits:
         return tree.listing(split)
     parts = JOINED_OF if split == JOINED else tuple(part.strip() for part in split.split("+"))
@@ -161,7 +161,7 @@ def _list_split(name: str, tree: Tree, root: Path, split: str) -> Listing:
     return join_listings({part: tree.listing(part) for part in parts})
 
 
-def _no_split(name: str, root: Path, split: str, tree: Tree) -> DsegError:
+def _no_split(name: str, root: Path, split: str, tree: DatasetTree) -> DsegError:
     layout = DATASETS[name].layout
     if not tree.splits:
         problem = f"{root} has no split of {name}; found: {name_kinds(root)}."
@@ -194,7 +194,7 @@ def _other_masks(name: str, root: Path) -> str:
     return f"expected: {DATASETS[name].layout}."
 
 
-def _unlabelled(found: Found, root: Path) -> DsegError:
+def _unlabelled(found: FoundSplit, root: Path) -> DsegError:
     count = len(found.unlabelled)
     orphans = ""
     if found.orphans:

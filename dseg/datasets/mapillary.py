@@ -12,9 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from dseg.datasets.base import Encoding
-from dseg.datasets.tree import Listing, Tree, pair_files, walk_images
+from dseg.datasets.files import DatasetTree, Listing, pair_files, walk_images
 from dseg.errors import DsegError
-from dseg.jsonfile import read_object
+from dseg.jsonio import read_object
 from dseg.labels import IGNORE, LABEL_SPACES
 
 SPACE = LABEL_SPACES["cityscapes"]
@@ -93,7 +93,7 @@ CLASSES: tuple[tuple[str, str], ...] = (
 )
 
 
-def open_mapillary(root: Path) -> Tree:
+def open_mapillary(root: Path) -> DatasetTree:
     """Describe Vistas; the ids are those of the root's ``config.json`` if there is one.
 
     Raises:
@@ -101,7 +101,7 @@ def open_mapillary(root: Path) -> Tree:
     """
     encoding = _make_encoding(_read_names(root))
     splits = tuple(split for split, name in FOLDERS.items() if (root / name / "images").is_dir())
-    return Tree(
+    return DatasetTree(
         space=SPACE, splits=splits, listing=lambda split: _list_split(root, split, encoding)
     )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from dseg.datasets.base import Encoding, Sample
+from dseg.datasets.files import DatasetTree, Listing
 from dseg.datasets.layouts import find_voc_home
 from dseg.datasets.lists import find_below, read_lines
-from dseg.datasets.tree import Listing, Tree
 from dseg.errors import DsegError
-from dseg.images import SUFFIXES
+from dseg.images import IMAGE_SUFFIXES
 from dseg.labels import IGNORE, LABEL_SPACES
 
 SPACE = LABEL_SPACES["voc"]
@@ -29,7 +29,7 @@ MASKS = "SegmentationClass"
 AUGMENTED = f"{MASKS}Aug"
 
 
-def open_voc(root: Path) -> Tree:
+def open_voc(root: Path) -> DatasetTree:
     """Describe VOC 2012; ``root`` is VOC2012 or a folder above it."""
     home = find_voc_home(root)
     assert home is not None  # the layout is checked before
@@ -40,7 +40,7 @@ def open_voc(root: Path) -> Tree:
         if (home / "ImageSets" / "Segmentation" / name).is_file()
     }
     splits = tuple(split for split in LISTS if split in lists)
-    return Tree(
+    return DatasetTree(
         space=SPACE, splits=splits, listing=lambda split: _list_split(home, split, lists[split])
     )
 
@@ -85,9 +85,9 @@ def _find_pair(
 def _find_image(home: Path, word: str) -> Path | None:
     """Return the image of an id, with or without suffix and folder; VOC's own are JPEG."""
     suffix = PurePosixPath(word).suffix
-    named = (suffix,) if suffix.lower() in SUFFIXES else ()
+    named = (suffix,) if suffix.lower() in IMAGE_SUFFIXES else ()
     stem = word.removesuffix(suffix) if named else word
-    for other in dict.fromkeys((*named, ".jpg", *SUFFIXES)):
+    for other in dict.fromkeys((*named, ".jpg", *IMAGE_SUFFIXES)):
         for spelt in dict.fromkeys((other, other.lower(), other.upper())):
             image = find_below(home, f"{IMAGES}/{stem}{spelt}")
             if image is not None:

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
-Ids = NDArray[np.uint8]
+IdMap = NDArray[np.uint8]
 Places = NDArray[np.int16]
-
 FORBIDDEN = -1  # the place of a value that no file may hold
 VALUES = 256
 
@@ -58,7 +57,7 @@ def weighted_counts(values: NDArray[Any], lengths: Counts, minlength: int = 0) -
     return np.bincount(values, lengths, minlength).astype(np.int64)
 
 
-def joint_counts(truth: Ids, prediction: Ids, lengths: Counts) -> Counts:
+def joint_counts(truth: IdMap, prediction: IdMap, lengths: Counts) -> Counts:
     """Count how often each pair of values falls on one pixel.
 
     Args:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from dseg.evaluate.benchmark import NAMES, SCORED
+from dseg.evaluate.cityscapes.labels import NAMES, SCORED
 from dseg.evaluate.confusion import ratio
-from dseg.evaluate.scores import CityscapesScores, ClassScores, ImageScores
+from dseg.evaluate.results import CityscapesScores, ClassScores, ImageScores
 
 ABSENT = "-"
 MEAN = "mean"

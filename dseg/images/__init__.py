@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dseg.images.opening import FORMATS, MAX_PIXELS, SUFFIXES, UNREAD
+from dseg.images.opening import FORMATS, IMAGE_SUFFIXES, MAX_PIXELS, UNREAD
 from dseg.images.reading import (
     Ids,
     MaskFile,
@@ -21,9 +21,9 @@ from dseg.images.writing import JPEG_SIDE, write_jpeg, write_png
 
 __all__ = [
     "FORMATS",
+    "IMAGE_SUFFIXES",
     "JPEG_SIDE",
     "MAX_PIXELS",
-    "SUFFIXES",
     "UNREAD",
     "Ids",
     "MaskFile",

@@ -20,7 +20,7 @@ HAS_HEIF = find_spec("pi_heif") is not None
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 # no other decoder ever reads a user's file
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", *(["AVIF"] if HAS_AVIF else []))
-SUFFIXES = (
+IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"),
     *([".avif"] if HAS_AVIF else []),
     *(HEIF_SUFFIXES if HAS_HEIF else []),
@@ -33,7 +33,7 @@ UNREAD = frozenset(
         *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".ico", ".pdf"),
         *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".npy", ".npz"),
     }
-) - frozenset(SUFFIXES)
+) - frozenset(IMAGE_SUFFIXES)
 MAX_PIXELS = 200_000_000
 MAX_RUN_LENGTH_PIXELS = 20_000_000  # of a BMP in run lengths, which PIL decodes slowly
 MAX_RUN_LENGTH_BYTES = 6_000_000

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dseg.losses.affinity import AffinityFields
-from dseg.losses.borders import edge_loss, find_borders, weigh_borders, widen
+from dseg.losses.borders import dilate, edge_loss, find_borders, weigh_borders
 from dseg.losses.loss import SegLoss, find_hard, make_class_weights
 
 __all__ = [
     "AffinityFields",
     "SegLoss",
+    "dilate",
     "edge_loss",
     "find_borders",
     "find_hard",
     "make_class_weights",
     "weigh_borders",
-    "widen",
 ]

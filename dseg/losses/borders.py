@@ -25,7 +25,7 @@ def edge_loss(logits: Tensor, ids: Tensor) -> Tensor:
         logits: (N, 1, H, W).
         ids: (N, H, W) int64, ``IGNORE`` for ignored.
     """
-    target = widen(find_borders(ids), EDGE_REACH)
+    target = dilate(find_borders(ids), EDGE_REACH)
     scored = ids != IGNORE
     logits = logits[:, 0]
     loss = F.binary_cross_entropy_with_logits(logits, target.float(), reduction="none")
@@ -44,7 +44,7 @@ def weigh_borders(ids: Tensor) -> Tensor:
     borders = find_borders(ids)
     weights = torch.ones(ids.shape, device=ids.device)
     for radius, weight in reversed(BORDER_WEIGHTS):
-        weights = torch.where(widen(borders, radius), weight, weights)
+        weights = torch.where(dilate(borders, radius), weight, weights)
     return weights
 
 
@@ -66,7 +66,7 @@ def find_borders(ids: Tensor) -> Tensor:
     return borders
 
 
-def widen(mask: Tensor, radius: int) -> Tensor:
+def dilate(mask: Tensor, radius: int) -> Tensor:
     """Return where an (N, H, W) mask is set within so many rows and so many columns."""
     return _widen(_widen(mask, 1, radius), 2, radius)
 

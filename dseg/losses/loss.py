@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from dseg.labels import IGNORE
 from dseg.losses.affinity import AffinityFields
-from dseg.losses.borders import edge_loss, find_borders, weigh_borders, widen
+from dseg.losses.borders import dilate, edge_loss, find_borders, weigh_borders
 from dseg.models import SegOutput
 from dseg.recipes import LossName
 
@@ -81,7 +81,7 @@ class SegLoss:
         for edges in output.edges:
             loss = loss + self.edge_weight * share * edge_loss(edges.float(), ids)
         if self.aux_border and output.aux:
-            ids = torch.where(widen(find_borders(ids), self.aux_border), ids, IGNORE)
+            ids = torch.where(dilate(find_borders(ids), self.aux_border), ids, IGNORE)
         for aux in output.aux:
             loss = loss + self.aux_weight * share * self._of(self.aux, aux.float(), ids)
         return loss

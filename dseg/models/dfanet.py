@@ -71,7 +71,7 @@ class DFANet(SegModel):
         self.context = nn.ModuleList(
             XceptionEncoder(second + fourth, (third, fourth)) for _ in range(ENCODERS - 1)
         )
-        self.fuse = Fusion(second, fourth, 32)
+        self.fuse = FusionStage(second, fourth, 32)
         self.classifier = nn.Conv2d(32, num_classes, 1)
         self.aux: nn.ModuleList | None = None
         if aux:
@@ -98,7 +98,7 @@ class DFANet(SegModel):
         return scores
 
 
-class Fusion(nn.Module):
+class FusionStage(nn.Module):
     """The decoder: the encoders' first maps summed, then their last ones added.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dseg.nn.precision import full_precision, widen
+from dseg.nn.precision import full_precision, to_float32
 
 BLOCK = 1 << 25  # affinities held at a time: 128 MiB of float32
 
@@ -49,7 +49,7 @@ def multiply(first: Tensor, second: Tensor) -> Tensor:
         (N, P, Q).
     """
     with full_precision(first.device.type):
-        return torch.bmm(widen(first), widen(second))
+        return torch.bmm(to_float32(first), to_float32(second))
 
 
 class SelfAttention(nn.Module):
@@ -135,7 +135,7 @@ class CrissCrossAttention(SelfAttention):
         # N, H, W, C is how channels_last lies in memory; its columns are strided views
         query, key, value = (x.permute(0, 2, 3, 1) for x in (query, key, value))
         with full_precision(value.device.type):  # as ``multiply`` does, and why
-            query, key = widen(query), widen(key)
+            query, key = to_float32(query), to_float32(key)
             column = torch.matmul(query.transpose(1, 2), key.permute(0, 2, 3, 1))  # N, W, H, H
             row = torch.matmul(query, key.transpose(2, 3))  # N, H, W, W
         itself = torch.eye(height, dtype=torch.bool, device=value.device)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dseg.nn.conv import conv_norm_act
-from dseg.nn.precision import full_precision, widen
+from dseg.nn.precision import full_precision, to_float32
 
 EPS = 1e-6  # the release's, added to a base's responsibilities and to its length
 
@@ -46,7 +46,7 @@ class ExpectationMaximisation(nn.Module):
         """Map (N, channels, h, w) to the same; the fitting is in float32 under autocast too."""
         features = self.project(x.detach()).flatten(2)
         with full_precision(x.device.type):
-            bases, shares = self.fit(widen(features))
+            bases, shares = self.fit(to_float32(features))
             rebuilt = torch.bmm(bases, shares.transpose(1, 2))
         if self.training:
             self._move(bases)

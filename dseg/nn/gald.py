@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from dseg.nn.conv import conv_norm_act
 from dseg.nn.fuse import resize_like
-from dseg.nn.precision import full_precision, widen
+from dseg.nn.precision import full_precision, to_float32
 
 # of the release's modules, alone or as a context's ``attend``, to ours
 GALD_KEYS = (
@@ -81,7 +81,7 @@ class CompactNonLocal(nn.Module):
             layer(x).reshape(count, self.groups, -1, 1) for layer in (self.theta, self.phi, self.g)
         )
         with full_precision(x.device.type):  # a factor is a sum over the whole map
-            attended = widen(theta) @ (widen(phi).transpose(2, 3) @ widen(g))
+            attended = to_float32(theta) @ (to_float32(phi).transpose(2, 3) @ to_float32(g))
             added = self.norm(self.expand(attended.reshape(count, -1, height, width)))
         out: Tensor = x + added.to(x.dtype)
         return out

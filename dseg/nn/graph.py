@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dseg.nn.conv import conv_norm_act
 from dseg.nn.fuse import resize_like
-from dseg.nn.precision import full_precision, widen
+from dseg.nn.precision import full_precision, to_float32
 
 # of the release's module, alone or as a context's ``attend``, to ours
 DUAL_GRAPH_KEYS = (
@@ -128,8 +128,8 @@ class FeatureGraph(nn.Module):
         """Map (N, channels, h, w) to the same shape, of no negative values."""
         phi, theta = self.phi(x).flatten(2), self.theta(x).flatten(2)
         with full_precision(x.device.type):  # nodes are sums over the whole map
-            theta = widen(theta)
-            nodes = torch.bmm(widen(phi), theta.transpose(1, 2))
+            theta = to_float32(theta)
+            nodes = torch.bmm(to_float32(phi), theta.transpose(1, 2))
             nodes = nodes + self.adjacency(nodes.transpose(1, 2)).transpose(1, 2)
             reprojected = torch.bmm(self.update(nodes), theta)
             expanded = self.expand(_as_map(reprojected, x))

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from dseg.nn.conv import conv_norm_act
 from dseg.nn.fuse import resize_like
-from dseg.nn.precision import full_precision, widen
+from dseg.nn.precision import full_precision, to_float32
 
 BLOCK = 1 << 23  # affinities held at a time: 32 MiB of float32, three times that while arranged
 Flow = Callable[[Tensor, Tensor, Tensor], Tensor]  # collect or distribute
@@ -88,7 +88,7 @@ def _affinity(hidden: Tensor, kernel: Tensor, first: int, height: int) -> Tensor
     across, beside = _overlap(1 - width, width, kernel.shape[1])
     kernel = kernel[down, across]
     with full_precision(hidden.device.type):  # differences of affinities decide the softmax
-        scores = widen(hidden).flatten(2).transpose(1, 2) @ widen(kernel).flatten(0, 1).T
+        scores = to_float32(hidden).flatten(2).transpose(1, 2) @ to_float32(kernel).flatten(0, 1).T
     scores = scores.reshape(-1, rows, width, *kernel.shape[:2]).transpose(2, 3)
     scores = _align(F.pad(scores, beside), 3, width)
     scores = _align(F.pad(scores, (0, 0, 0, 0, *above_below)), 1, height)

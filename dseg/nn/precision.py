@@ -19,6 +19,6 @@ def full_precision(device: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def widen(x: Tensor) -> Tensor:
+def to_float32(x: Tensor) -> Tensor:
     """Return a tensor in float32, in its own type if that is as precise."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

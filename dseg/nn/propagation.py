@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from dseg.errors import DsegError
 from dseg.nn.conv import conv_norm_act
-from dseg.nn.precision import full_precision, widen
+from dseg.nn.precision import full_precision, to_float32
 from dseg.nn.pyramid import PostNormBranch
 
 Groups: TypeAlias = "Sequence[int | Groups]"  # class ids, and groups of them to any depth
@@ -192,4 +192,4 @@ class PathSum(nn.Module):
     def forward(self, steps: Tensor) -> Tensor:
         """Map (N, steps, h, w) to log p(class), (N, classes, h, w), float32 under autocast too."""
         with full_precision(steps.device.type):
-            return F.conv2d(widen(steps), widen(self.weight))
+            return F.conv2d(to_float32(steps), to_float32(self.weight))

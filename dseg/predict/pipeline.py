@@ -13,21 +13,25 @@ from threading import Lock
 import numpy as np
 import torch
 
-from dseg.cores import count_cores
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.images import MAX_PIXELS, Pixels, write_jpeg, write_png
 from dseg.labels import LabelSpace, make_lookup
 from dseg.memory import is_out_of_memory, memory_error
-from dseg.predict.ahead import Read, Reader, Reading
-from dseg.predict.faults import CompileError
-from dseg.predict.pending import Pending, Prediction
+from dseg.parallel import Threads, count_cores
+from dseg.predict.inputs import ImageFile
+from dseg.predict.manifest import Manifest, claimed_folder
+from dseg.predict.prediction import CompileError, Pending, Prediction
 from dseg.predict.predictor import Predictor
-from dseg.predict.record import Settings, claimed_folder
-from dseg.predict.room import Room, Threads
-from dseg.predict.sources import ImageFile
+from dseg.predict.readahead import (
+    DecodedImage,
+    ImageTask,
+    PixelBudget,
+    Reader,
+    find_threads,
+    use_threads,
+)
 from dseg.predict.summary import Failure, Summary, join
-from dseg.predict.threads import find_threads, use_threads
 from dseg.protocol import Size
 from dseg.render import render_overlay
 
@@ -37,14 +41,14 @@ PIXELS_AHEAD = 64_000_000
 IN_FLIGHT = {"cuda": 2}  # batches that a GPU computes while the next one is made ready
 LOOKED_UP = 1 << 16  # pixels that are looked up at once, in the processor's cache
 LESS = "close other programs, name a smaller --tile or --input-size, or save fewer kinds (--save)."
-Begun = list[tuple[ImageFile, Read, Pending]]
+Begun = list[tuple[ImageFile, DecodedImage, Pending]]
 
 
 def predict_images(
     predictor: Predictor,
     images: Sequence[ImageFile],
     out: Path,
-    settings: Settings,
+    settings: Manifest,
     *,
     kinds: Sequence[str] = ("label_ids", "color", "overlay"),
     overwrite: bool = False,
@@ -115,11 +119,11 @@ class _Run:
         self.batch_size = batch_size
         self.in_flight = IN_FLIGHT.get(predictor.device.type, 0)
         self.computing = torch.get_num_threads()
-        self.room = Room(PIXELS_AHEAD * max(1, min(threads, 32) // 8))
+        self.room = PixelBudget(PIXELS_AHEAD * max(1, min(threads, 32) // 8))
         self.summary = Summary()
         self._noting = Lock()
         self._advance: Callable[[], None] = lambda: None
-        self._batch: list[tuple[ImageFile, Read]] = []  # images of one size
+        self._batch: list[tuple[ImageFile, DecodedImage]] = []  # images of one size
         self._pending: deque[Begun] = deque()
         self._writing: deque[tuple[ImageFile, Future[float]]] = deque()
         self._writers = Threads(threads)
@@ -153,7 +157,7 @@ class _Run:
         with self._noting:
             self.summary.note(note)
 
-    def _take(self, reading: Reading) -> None:
+    def _take(self, reading: ImageTask) -> None:
         """Add an image to the batch, and begin the batch when it is full or of another size.
 
         Nothing that waits for room waits for what is held here: an image that joins the batch has
@@ -252,7 +256,7 @@ class _Run:
                     raise
                 self._fail(image, fault)
 
-    def _write(self, image: ImageFile, read: Read, prediction: Prediction) -> float:
+    def _write(self, image: ImageFile, read: DecodedImage, prediction: Prediction) -> float:
         start = time.perf_counter()
         try:
             for kind in self.kinds:

@@ -12,16 +12,22 @@ from torch import Tensor
 
 from dseg.checkpoints import LoadReport, load_model
 from dseg.deploy import prepare
+from dseg.device import describe_precision, find_amp, find_device
 from dseg.images import Pixels
 from dseg.memory import is_out_of_memory
 from dseg.models import SegModel
-from dseg.predict.bands import WHOLE_PIXELS, Bands, size_of
-from dseg.predict.devices import describe_precision, find_amp, find_device
-from dseg.predict.faults import check_image, no_room_error, no_tile_error, not_finite_error
-from dseg.predict.pending import Labels, Pending, Prediction, find_meanings
+from dseg.predict.prediction import (
+    Labels,
+    Pending,
+    Prediction,
+    check_image,
+    find_meanings,
+    no_room_error,
+    no_tile_error,
+    not_finite_error,
+)
 from dseg.predict.resizing import repeat_labels
-from dseg.predict.scorer import Scorer
-from dseg.predict.tuning import Tuning
+from dseg.predict.scorer import WHOLE_PIXELS, Bands, Scorer, Tuning, size_of
 from dseg.protocol import Protocol, Size
 
 BATCH_PIXELS, BATCH_AT_MOST = 4_200_000, 16  # that CUDA is given at once: two of Cityscapes' images

@@ -12,13 +12,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from dseg.device_copy import to_device
+from dseg.device import to_device
 from dseg.protocol import Resample, Size
 
-Rows = NDArray[np.int64]
-View = NDArray[Any]  # (H, W, 3) RGB in 0..255: uint8, or float32 where it is interpolated so
-Cut = Callable[[int, int, int, int], View]
-
+RowIndex = NDArray[np.int64]
+ImageArray = NDArray[Any]  # (H, W, 3) RGB in 0..255: uint8, or float32 where it is interpolated so
+CutPiece = Callable[[int, int, int, int], ImageArray]
 STRIP_PIXELS = 1_000_000  # of scores that are resized out at once
 PIL_FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -26,12 +25,12 @@ PIL_FILTERS = {
 }
 
 
-def resize_image(image: View, size: Size, resample: Resample = "bicubic") -> View:
+def resize_image(image: ImageArray, size: Size, resample: Resample = "bicubic") -> ImageArray:
     """Resize an (H, W, 3) image; one of that size is returned as it is."""
     return pieces_of(image, size, resample)(0, 0, *size)
 
 
-def pieces_of(image: View, size: Size, resample: Resample = "bicubic") -> Cut:
+def pieces_of(image: ImageArray, size: Size, resample: Resample = "bicubic") -> CutPiece:
     """Return what cuts the piece at (top, left, height, width) out of a resized image.
 
     The resized image is never made whole, so its size costs no memory.
@@ -48,13 +47,13 @@ def pieces_of(image: View, size: Size, resample: Resample = "bicubic") -> Cut:
     return _pieces_by_points(image, size, align_corners=resample == "bilinear-corners")
 
 
-def _pieces_by_pil(image: View, size: Size, filter_: Image.Resampling) -> Cut:
+def _pieces_by_pil(image: ImageArray, size: Size, filter_: Image.Resampling) -> CutPiece:
     """Cut by PIL, which widens its filters where it makes images smaller."""
     height, width = image.shape[:2]
     whole = Image.fromarray(image)
     down, across = height / size[0], width / size[1]
 
-    def cut(top: int, left: int, h: int, w: int) -> View:
+    def cut(top: int, left: int, h: int, w: int) -> ImageArray:
         right, bottom = min((left + w) * across, width), min((top + h) * down, height)
         box = (left * across, top * down, right, bottom)
         return np.array(whole.resize((w, h), filter_, box))
@@ -62,12 +61,12 @@ def _pieces_by_pil(image: View, size: Size, filter_: Image.Resampling) -> Cut:
     return cut
 
 
-def _pieces_by_points(image: View, size: Size, *, align_corners: bool) -> Cut:
+def _pieces_by_points(image: ImageArray, size: Size, *, align_corners: bool) -> CutPiece:
     """Cut by bilinear interpolation between the four pixels around each point, in float32."""
     upper, lower, down = _points_between(image.shape[0], size[0], align_corners)
     before, after, across = _points_between(image.shape[1], size[1], align_corners)
 
-    def cut(top: int, left: int, h: int, w: int) -> View:
+    def cut(top: int, left: int, h: int, w: int) -> ImageArray:
         rows, columns = slice(top, top + h), slice(left, left + w)
         lines = _blend(image[upper[rows]], image[lower[rows]], down[rows, None, None])
         return _blend(lines[:, before[columns]], lines[:, after[columns]], across[columns, None])
@@ -75,7 +74,9 @@ def _pieces_by_points(image: View, size: Size, *, align_corners: bool) -> Cut:
     return cut
 
 
-def _blend(first: View, second: View, fraction: NDArray[np.float32]) -> NDArray[np.float32]:
+def _blend(
+    first: ImageArray, second: ImageArray, fraction: NDArray[np.float32]
+) -> NDArray[np.float32]:
     start = first.astype(np.float32)
     return start + (second.astype(np.float32) - start) * fraction
 
@@ -97,10 +98,12 @@ def pick_labels(labels: Tensor, size: Size) -> Tensor:
     return labels.index_select(0, rows).index_select(1, columns)
 
 
-def _nearest(length: int, out: int) -> Rows:
+def _nearest(length: int, out: int) -> RowIndex:
     """Return the pixel that the centre of each of ``out`` pixels lies on, by PIL's rounding."""
     line = Image.fromarray(np.arange(length, dtype=np.int32)[None])
-    places: Rows = np.asarray(line.resize((out, 1), Image.Resampling.NEAREST))[0].astype(np.int64)
+    places: RowIndex = np.asarray(line.resize((out, 1), Image.Resampling.NEAREST))[0].astype(
+        np.int64
+    )
     return places
 
 
@@ -142,13 +145,13 @@ def resize_bands(
             done, above = ready, wide[:, -1:].clone()
 
 
-def _take(scores: Tensor, rows: Rows) -> Tensor:
+def _take(scores: Tensor, rows: RowIndex) -> Tensor:
     return scores[:, to_device(torch.from_numpy(rows), scores.device)]
 
 
 def _points_between(
     length: int, out: int, align_corners: bool
-) -> tuple[Rows, Rows, NDArray[np.float32]]:
+) -> tuple[RowIndex, RowIndex, NDArray[np.float32]]:
     """Return the pixels before and after each of ``out`` points, and the second one's weight."""
     points = np.arange(out)
     if align_corners:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dseg.predict.sources import ImageFile
+from dseg.predict.inputs import ImageFile
 
 NOTES_AT_MOST = 3
 

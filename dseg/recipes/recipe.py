@@ -183,7 +183,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
 )
 FIELDS = [field.name for field in fields(Recipe)]
 WHOLE = {field.name: int for field in fields(Recipe) if field.type == "int"}
-CHOICES: dict[str, tuple[str, ...]] = {
+RECIPE_CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": get_args(Optimizer),
     "schedule": get_args(Schedule),
     "loss": get_args(LossName),
@@ -196,8 +196,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 def _parse(name: str, text: str, old: Any) -> Any:
     """Read a field's value in the form that the old one has."""
     try:
-        if name in CHOICES:
-            if text not in CHOICES[name]:
+        if name in RECIPE_CHOICES:
+            if text not in RECIPE_CHOICES[name]:
                 raise ValueError(text)
             return text
         if isinstance(old, bool):
@@ -217,8 +217,8 @@ def _parse(name: str, text: str, old: Any) -> Any:
             "scales": "numbers separated by commas",
             "published_weights": "numbers separated by commas",
         }.get(name) or (
-            f"one of {', '.join(CHOICES[name])}"
-            if name in CHOICES
+            f"one of {', '.join(RECIPE_CHOICES[name])}"
+            if name in RECIPE_CHOICES
             else "true or false"
             if isinstance(old, bool)
             else "a whole number"

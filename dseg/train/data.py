@@ -6,27 +6,26 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dseg.cores import count_cores
+from dseg.config.train import RuntimeConfig, TrainConfig
+from dseg.data.cache.device import DeviceCache, load_device_batches
+from dseg.data.cache.file import CacheFile
+from dseg.data.cache.machine import Builder, open_cache
+from dseg.data.loader import choose_workers, load_batches, prefetch
+from dseg.data.sampler import StepSampler
+from dseg.data.stream import Batch, OnBadData, Stream
+from dseg.data.transforms import Augmentation
 from dseg.datasets import check_dataset, class_weights, join_datasets, load_dataset
 from dseg.datasets.base import Dataset
-from dseg.datasets.cachefile import CacheFile
-from dseg.datasets.devicecache import DeviceCache, load_device_batches
-from dseg.datasets.loader import choose_workers, load_batches
-from dseg.datasets.machinecache import Builder, open_cache
-from dseg.datasets.prefetch import prefetch
-from dseg.datasets.stream import Batch, OnBadData, Plan, Stream
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.labels import find_label_space
-from dseg.train.conditions import Conditions, Progress
+from dseg.parallel import Progress, count_cores
 from dseg.train.loop import Trainer
-from dseg.train.settings import Settings
-from dseg.transforms import Augmentation
 
 LOG_CONSTANT = 1.10  # of class weights 1 / ln(c + p), as DABNet has it
 
 
-def load_splits(settings: Settings) -> tuple[Dataset, Dataset | None]:
+def load_splits(settings: TrainConfig) -> tuple[Dataset, Dataset | None]:
     """Find the images of the training and the validation split."""
     space = find_label_space(settings.label_space) if settings.label_space else None
     class_file = Path(settings.class_file) if settings.class_file else None
@@ -80,9 +79,9 @@ def hold_back(dataset: Dataset, share: float) -> tuple[Dataset, Dataset]:
     return replace(dataset, samples=tuple(kept)), replace(dataset, samples=tuple(back))
 
 
-def check_data(
-    settings: Settings,
-    conditions: Conditions,
+def check_splits(
+    settings: TrainConfig,
+    conditions: RuntimeConfig,
     group: Group,
     train_set: Dataset,
     val_set: Dataset | None,
@@ -103,7 +102,7 @@ def check_data(
     return found
 
 
-def _refuse_other_classes(settings: Settings, train_set: Dataset) -> None:
+def _refuse_other_classes(settings: TrainConfig, train_set: Dataset) -> None:
     """Refuse published class weights that are of another number of classes."""
     recipe, classes = settings.recipe, train_set.space.num_classes
     if recipe.class_weights == "published" and len(recipe.published_weights) != classes:
@@ -115,8 +114,8 @@ def _refuse_other_classes(settings: Settings, train_set: Dataset) -> None:
 
 
 def _read_masks(
-    settings: Settings,
-    conditions: Conditions,
+    settings: TrainConfig,
+    conditions: RuntimeConfig,
     train_set: Dataset,
     val_set: Dataset | None,
     progress: Progress,
@@ -145,7 +144,7 @@ def _read_masks(
 
 
 def make_batches(
-    settings: Settings, conditions: Conditions, trainer: Trainer, progress: Progress
+    settings: TrainConfig, conditions: RuntimeConfig, trainer: Trainer, progress: Progress
 ) -> Iterator[Batch]:
     """Yield the parts of the batches of all steps that are left; for CUDA, on the device."""
     recipe, group, dataset = settings.recipe, trainer.group, trainer.train_set
@@ -171,7 +170,7 @@ def make_batches(
         on_bad_data=on_bad_data,
         read=read,
     )
-    plan = Plan(
+    plan = StepSampler(
         batch=recipe.batch,
         accumulate=recipe.accumulate,
         rank=group.rank,
@@ -192,7 +191,7 @@ def make_batches(
     return prefetch(load_batches(stream, plan, workers=workers, pin=cuda), trainer.device)
 
 
-def _open_cache(conditions: Conditions, trainer: Trainer, progress: Progress) -> CacheFile:
+def _open_cache(conditions: RuntimeConfig, trainer: Trainer, progress: Progress) -> CacheFile:
     """Return the machine's cache of the training images, made if need be."""
     folder = None
     if conditions.cache == "disk":

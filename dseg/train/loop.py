@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
+from dseg.data.stream import Batch
 from dseg.datasets.base import Dataset
-from dseg.datasets.stream import Batch
 from dseg.distributed import Group
 from dseg.errors import NotFiniteError
 from dseg.losses import SegLoss
 from dseg.models import SegModel
 from dseg.recipes import Recipe
+from dseg.train.callbacks import Callbacks, Intervals, Outcome
 from dseg.train.finite import has_finite_weights, refuse_step
-from dseg.train.optimize import find_lr
-from dseg.train.restore import load_adversarial, load_optimizer, load_weights
-from dseg.train.rhythm import Listener, Outcome, Rhythm
+from dseg.train.optim import find_lr
+from dseg.train.state import restore_adversarial, restore_optimizer, restore_weights
 from dseg.train.step import StepResult, TrainStep
 from dseg.train.validate import validate
 
@@ -54,7 +54,7 @@ class Trainer:
         self,
         model: SegModel,
         recipe: Recipe,
-        rhythm: Rhythm,
+        rhythm: Intervals,
         loss: SegLoss,
         *,
         train_set: Dataset,
@@ -64,7 +64,7 @@ class Trainer:
         device: torch.device,
         amp: torch.dtype | None,
         seed: int,
-        listener: Listener,
+        listener: Callbacks,
         stopping: Callable[[], bool],
     ):
         self.model, self.recipe, self.rhythm = model, recipe, rhythm
@@ -252,10 +252,10 @@ class Trainer:
         self.best, self._losses = state["best"], list(state["losses"])
         self._skipped = state.get("skipped", 0)
         update = self.update
-        load_weights(self.model, state["model"])
+        restore_weights(self.model, state["model"])
         begun = self.step > 0 and not update.scaler.is_enabled()  # which may have skipped them all
-        load_optimizer(update.optimizer, state["optimizer"], begun=begun)
+        restore_optimizer(update.optimizer, state["optimizer"], begun=begun)
         update.scaler.load_state_dict(state["scaler"])
-        load_adversarial(update.adversarial, state.get("opponents", ()))
+        restore_adversarial(update.adversarial, state.get("opponents", ()))
         if update.mean is not None:
-            load_weights(update.mean.model, state["mean"])
+            restore_weights(update.mean.model, state["mean"])

@@ -11,8 +11,10 @@ from pathlib import Path
 import torch
 
 from dseg.checkpoints import find_backbone_weights, load_backbone, load_model
+from dseg.config.train import RuntimeConfig, TrainConfig
+from dseg.data.sampler import StepSampler
 from dseg.datasets.base import Dataset
-from dseg.datasets.stream import Plan
+from dseg.device import find_amp, find_device
 from dseg.distributed import Group, local_device
 from dseg.errors import DsegError
 from dseg.losses import AffinityFields, SegLoss, make_class_weights
@@ -20,24 +22,26 @@ from dseg.memory import is_out_of_memory, memory_error
 from dseg.models import SegModel, build_model, find_class
 from dseg.nn.backbones.densenet import checkpoint_activations
 from dseg.nn.sync_norm import synchronise_norms
-from dseg.predict.devices import find_amp, find_device
+from dseg.parallel import Progress
 from dseg.recipes import Recipe
-from dseg.train.backends import compile_model, deterministic_or_refused, set_backends
-from dseg.train.conditions import Conditions, Progress, Show
-from dseg.train.data import check_data, load_splits, make_batches
+from dseg.train.backends import (
+    avoid_wrong_gradients,
+    compile_model,
+    deterministic_or_refused,
+    set_backends,
+)
+from dseg.train.callbacks import Intervals, Outcome, Show
+from dseg.train.data import check_splits, load_splits, make_batches
 from dseg.train.fingerprint import take_fingerprint
-from dseg.train.folder import RunFolder
 from dseg.train.loop import Trainer
-from dseg.train.precision import avoid_wrong_gradients
-from dseg.train.resumption import go_on
-from dseg.train.rhythm import Outcome, Rhythm
-from dseg.train.settings import Settings
+from dseg.train.resume import resume_run
+from dseg.train.run_dir import RunDir
 from dseg.train.state import has_state
 
 
 def run_training(
-    settings: Settings,
-    conditions: Conditions,
+    settings: TrainConfig,
+    conditions: RuntimeConfig,
     run: Path,
     group: Group,
     *,
@@ -71,7 +75,7 @@ def run_training(
         raise _memory_error(settings, conditions) from fault
 
 
-def _memory_error(settings: Settings, conditions: Conditions) -> DsegError:
+def _memory_error(settings: TrainConfig, conditions: RuntimeConfig) -> DsegError:
     """Return the error of a training that does not fit, with what it was about and takes less."""
     recipe = settings.recipe
     height, width = recipe.crop
@@ -89,8 +93,8 @@ def _memory_error(settings: Settings, conditions: Conditions) -> DsegError:
 
 
 def _run(
-    settings: Settings,
-    conditions: Conditions,
+    settings: TrainConfig,
+    conditions: RuntimeConfig,
     run: Path,
     group: Group,
     resume: bool,
@@ -103,12 +107,14 @@ def _run(
     set_backends(device, deterministic=settings.deterministic, tf32=settings.tf32)
     amp = find_amp(settings.amp, device)
     recipe = settings.recipe
-    Plan(batch=recipe.batch, accumulate=recipe.accumulate, world_size=group.world_size).check()
+    StepSampler(
+        batch=recipe.batch, accumulate=recipe.accumulate, world_size=group.world_size
+    ).check()
     train_set, val_set = load_splits(settings)
-    weights = check_data(settings, conditions, group, train_set, val_set, progress)
+    weights = check_splits(settings, conditions, group, train_set, val_set, progress)
     model, taken = make_model(settings, train_set, group, device, conditions)
-    rhythm = make_rhythm(settings.recipe, conditions, len(train_set))
-    with RunFolder(run, settings, conditions, model.card.label_space, rhythm, group) as folder:
+    rhythm = make_intervals(settings.recipe, conditions, len(train_set))
+    with RunDir(run, settings, conditions, model.card.label_space, rhythm, group) as folder:
         trainer = Trainer(
             model,
             settings.recipe,
@@ -128,7 +134,7 @@ def _run(
         folder.trainer = trainer
         remarks = [taken]
         if resume and has_state(run):
-            remarks += go_on(trainer, folder, accept_data=accept_data)
+            remarks += resume_run(trainer, folder, accept_data=accept_data)
         folder.begin(trainer.step, trainer.validated_at)
         batches = make_batches(settings, conditions, trainer, progress)
         with show(rhythm.steps, trainer.step) as display:
@@ -143,7 +149,11 @@ def _run(
 
 
 def make_model(
-    settings: Settings, dataset: Dataset, group: Group, device: torch.device, conditions: Conditions
+    settings: TrainConfig,
+    dataset: Dataset,
+    group: Group,
+    device: torch.device,
+    conditions: RuntimeConfig,
 ) -> tuple[SegModel, str]:
     """Build the network with its first weights, on its device; say what its files gave."""
     torch.manual_seed(settings.seed)
@@ -199,11 +209,11 @@ def _lacks_aux(model: SegModel, name: str) -> bool:
     return len(whole.state_dict()) > len(model.state_dict())
 
 
-def make_rhythm(recipe: Recipe, conditions: Conditions, samples: int) -> Rhythm:
+def make_intervals(recipe: Recipe, conditions: RuntimeConfig, samples: int) -> Intervals:
     """Turn epochs into steps."""
     steps = recipe.steps or max(1, math.ceil(recipe.epochs * samples / recipe.batch))
     every = max(1, round(conditions.validate_every * samples / recipe.batch))
-    return Rhythm(
+    return Intervals(
         steps=steps,
         validate_every=every if conditions.validate_every else 0,
         save_every=conditions.save_every,

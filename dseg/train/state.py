@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import io
+import math
 import os
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dseg.errors import EXIT_MISFIT, DsegError
 from dseg.files import written_whole
+from dseg.jsonio import is_count, is_number, show
 from dseg.memory import is_out_of_memory
 
 STATE = "state.pt"
 PREVIOUS = "state-previous.pt"
+SET_EACH_STEP = ("lr", "params")  # of an optimizer's groups
+OF_THE_DEVICE = ("foreach", "fused", "capturable")  # how it computes, not what
+PARTS = ("step", "validated_at", "best", "losses", "model", "optimizer", "scaler", "mean")
 
 
 def save_state(run: Path, state: dict[str, Any]) -> None:
@@ -135,3 +142,134 @@ def _read_state(file: Path) -> dict[str, Any]:
         raise ValueError(f"{damaged} is damaged")
     state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     return state
+
+
+def check_state(state: Any, steps: int) -> dict[str, Any]:
+    """Return the trainer's part of a saved state of a run of ``steps`` steps, its numbers checked.
+
+    Raises:
+        ValueError: a part is missing, or is not what ``Trainer.state`` gives; says which.
+    """
+    if not isinstance(state, dict) or not isinstance(state.get("trainer"), dict):
+        raise ValueError("it holds no state of a training")
+    if not isinstance(state.get("data"), (list, dict)):
+        raise ValueError("it does not say what its data were")
+    found: dict[str, Any] = state["trainer"]
+    for name in PARTS:
+        if name not in found:
+            raise ValueError(f"it has no {name}")
+    step, validated_at, best = found["step"], found["validated_at"], found["best"]
+    if not is_count(step):
+        raise ValueError(f"its step is {show(step)}")
+    if step > steps:
+        raise ValueError(f"its step is {step}, the run has {steps}")
+    if not is_count(validated_at) or validated_at > step:
+        raise ValueError(f"it was validated at step {show(validated_at)}, of {step}")
+    if best != -math.inf and not (is_number(best) and 0 <= best <= 1):
+        raise ValueError(f"its best mean IoU is {show(best)}")
+    losses = found["losses"]
+    if not isinstance(losses, list) or not all(map(is_number, losses)) or len(losses) > step:
+        raise ValueError(f"its losses are {show(losses)}, not numbers of {step} steps")
+    if not is_count(found.get("skipped", 0)):
+        raise ValueError(f"its skipped steps are {show(found['skipped'])}")
+    _check_scaler(found["scaler"])
+    for name in ("model", "mean"):
+        if found[name] is not None:
+            _check_tensors(found[name], name)
+    return found
+
+
+def _check_scaler(scaler: Any) -> None:
+    if not isinstance(scaler, dict) or not all(is_number(value) for value in scaler.values()):
+        raise ValueError("the scale of its loss is no number")
+    if scaler and not scaler.get("scale", 0) > 0:
+        raise ValueError(f"the scale of its loss is {show(scaler.get('scale'))}")
+
+
+def _check_tensors(tensors: Any, what: str) -> None:
+    if not isinstance(tensors, dict):
+        raise ValueError(f"its {what} is {show(tensors)}")
+    for key, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"its {what} has {show(value)} as {show(key)}")
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ValueError(f"its {what} has numbers that are not finite in {show(key)}")
+
+
+def restore_weights(model: nn.Module, saved: Any) -> None:
+    """Take up weights and statistics of the network's own types, which torch would convert.
+
+    Raises:
+        ValueError: one is of another type.
+        RuntimeError: one is missing, unknown or of another shape.
+    """
+    if not isinstance(saved, dict):
+        raise ValueError("it has no such weights")
+    for key, value in model.state_dict().items():
+        if key in saved and saved[key].dtype != value.dtype:
+            raise ValueError(f"its {key} is {saved[key].dtype}, the network's {value.dtype}")
+    model.load_state_dict(saved)
+
+
+def restore_optimizer(optimizer: Optimizer, saved: Any, *, begun: bool) -> None:
+    """Take up an optimizer's state, if it is that of such parameters.
+
+    Args:
+        optimizer: freshly made by the run's recipe.
+        saved: its earlier ``state_dict``.
+        begun: whether steps were done.
+
+    Raises:
+        ValueError: it is of other settings or parameters, or holds numbers that are not finite.
+    """
+    if not isinstance(saved, dict) or not isinstance(saved.get("state"), dict):
+        raise ValueError("its optimizer has no state")
+    own = [_without(group) for group in optimizer.param_groups]
+    keeps = optimizer.param_groups[0].get("momentum") != 0  # plain SGD has nothing to keep
+    if begun and keeps and not saved["state"]:
+        raise ValueError("its optimizer has forgotten the steps that were done")
+    optimizer.load_state_dict(_for_this_device(saved, own))
+    for mine, group in zip(own, optimizer.param_groups, strict=True):
+        for name in mine.keys() & group.keys():
+            if type(group[name]) is not type(mine[name]) or group[name] != mine[name]:
+                raise ValueError(
+                    f"its optimizer has {name} {show(group[name])}, the recipe {show(mine[name])}"
+                )
+        group.update(mine)
+        for parameter in group["params"]:
+            _check_moments(optimizer.state.get(parameter, {}), parameter)
+
+
+def _without(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name not in SET_EACH_STEP}
+
+
+def _for_this_device(saved: dict[str, Any], own: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an optimizer's state with groups that compute as this device does."""
+    groups = saved.get("param_groups")
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        raise ValueError("its optimizer has no groups of parameters")
+    ways = {name: own[0][name] for name in OF_THE_DEVICE if name in own[0]}
+    return {**saved, "param_groups": [{**group, **ways} for group in groups]}
+
+
+def _check_moments(moments: dict[str, Any], parameter: Tensor) -> None:
+    for name, value in moments.items():
+        if value is None:
+            continue
+        if not isinstance(value, Tensor) or value.shape not in (parameter.shape, torch.Size()):
+            raise ValueError(f"its optimizer's {name} does not belong to the network")
+        if not bool(torch.isfinite(value).all()) or (name == "step" and not bool(value >= 0)):
+            raise ValueError(f"its optimizer's {name} has numbers that are not finite")
+
+
+def restore_adversarial(parameters: Sequence[Tensor], saved: Any) -> None:
+    """Take up the parameters of the loss, if there are any."""
+    if not isinstance(saved, (list, tuple)) or len(saved) != len(parameters):
+        raise ValueError("it has another number of parameters of the loss")
+    for parameter, kept in zip(parameters, saved, strict=True):
+        if not isinstance(kept, Tensor) or kept.shape != parameter.shape:
+            raise ValueError("it has parameters of another loss")
+        if not bool(torch.isfinite(kept).all()):
+            raise ValueError("it has parameters of the loss that are not finite")
+        parameter.data.copy_(kept)

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from dseg.datasets.stream import Batch
+from dseg.data.stream import Batch
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.losses import SegLoss
 from dseg.models import Normaliser, SegModel, SegOutput
 from dseg.recipes import Recipe
-from dseg.train.optimize import MeanWeights, find_lr, make_optimizer, set_lr, share_gradients
+from dseg.train.optim import EmaWeights, average_gradients, find_lr, make_optimizer, set_lr
 
 # Statistics are alike in all processes already; torch 2.15 warns of the option's older name.
 BUFFERS = (
@@ -88,7 +88,7 @@ class TrainStep:
         fused = device.type == "cuda"
         self.optimizer = make_optimizer(model, recipe, self.adversarial, fused=fused)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
-        self.mean = MeanWeights(model, recipe.ema) if recipe.ema else None
+        self.mean = EmaWeights(model, recipe.ema) if recipe.ema else None
         self._statistics = None
         if self.scaler.is_enabled():
             self._statistics = _Statistics(model)
@@ -146,7 +146,7 @@ class TrainStep:
 
     def _update(self) -> Tensor | None:
         """Change the weights by the gradients; return whether that was skipped, see StepResult."""
-        share_gradients(self.adversarial, self.group)
+        average_gradients(self.adversarial, self.group)
         skipped = None
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)

@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from dseg.cores import count_cores
 from dseg.errors import DsegError
 from dseg.images import MaskFile, Pixels, read_mask_file, write_png
 from dseg.labels import IGNORE, LabelSpace
+from dseg.parallel import count_cores
 from dseg.transfer.jobs import TransferJob
 from dseg.transfer.mask import Coding, check_unknown, transfer_mask
 

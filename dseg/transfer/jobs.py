@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dseg.errors import DsegError
-from dseg.images import SUFFIXES
+from dseg.images import IMAGE_SUFFIXES
 from dseg.labels import LabelSpace
 from dseg.transfer.mask import Coding
 
@@ -74,8 +74,8 @@ def _find_files(source: str | Path, out: Path | None) -> tuple[Path, list[Path]]
         base, searched, found = path.parent, str(path), [path]
     elif any(char in str(source) for char in "*?["):
         base, pattern = _split_pattern(path)
-        searched = f"{base} for {pattern} among {', '.join(SUFFIXES)}"
-        found = [p for p in base.glob(pattern) if p.suffix.lower() in SUFFIXES]
+        searched = f"{base} for {pattern} among {', '.join(IMAGE_SUFFIXES)}"
+        found = [p for p in base.glob(pattern) if p.suffix.lower() in IMAGE_SUFFIXES]
     else:
         raise DsegError(f"{source} does not exist.", hint="check the spelling of the path.")
     files = sorted(p for p in found if p.is_file() and not p.name.startswith("."))

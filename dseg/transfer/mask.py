@@ -12,7 +12,7 @@ from dseg.errors import DsegError
 from dseg.images import MaskFile, Pixels, has_equal_channels
 from dseg.labels import IGNORE, LabelSpace
 
-Ids = NDArray[np.integer[Any]]
+MaskIds = NDArray[np.integer[Any]]
 Coding = Literal["color", "train-ids", "label-ids"]
 
 PIXELS_AT_ONCE = 1 << 15  # their 24-bit keys stay in the processor's cache
@@ -114,7 +114,7 @@ def _finish(space: LabelSpace, target: Coding, label_id: int) -> int:
     return label_id if target == "label-ids" else space.train_id_of(label_id)
 
 
-def _from_ids(values: Ids, tables: Tables) -> Pixels:
+def _from_ids(values: MaskIds, tables: Tables) -> Pixels:
     """Look up (H, W) ids of any integer type."""
     if values.dtype == np.uint8:
         return tables.of_value.take(values)
@@ -124,7 +124,7 @@ def _from_ids(values: Ids, tables: Tables) -> Pixels:
     return result
 
 
-def _from_colors(values: Ids, palette: Pixels | None, tables: Tables) -> Pixels:
+def _from_colors(values: MaskIds, palette: Pixels | None, tables: Tables) -> Pixels:
     """Look up each pixel's 24 bits or, if the file has one channel, each of its 256 colours."""
     if values.ndim == 2:
         of_value = tables.of_color.take(_packed(_shades(palette)))
@@ -134,7 +134,7 @@ def _from_colors(values: Ids, palette: Pixels | None, tables: Tables) -> Pixels:
     result = np.empty(height * width, np.uint8)
     # Each pixel but the last is read as the lower three of four bytes: 3.5 times as fast as
     # packing channel by channel.
-    words: Ids = np.ndarray((result.size - 1,), np.dtype("<u4"), buffer=flat.data, strides=(3,))
+    words: MaskIds = np.ndarray((result.size - 1,), np.dtype("<u4"), buffer=flat.data, strides=(3,))
     for start in range(0, words.size, PIXELS_AT_ONCE):
         keys = words[start : start + PIXELS_AT_ONCE].astype(np.intp)
         keys &= 0xFFFFFF
@@ -150,9 +150,9 @@ def _shades(palette: Pixels | None) -> Pixels:
     return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 
 
-def _packed(colors: Ids) -> Ids:
+def _packed(colors: MaskIds) -> MaskIds:
     """Return ``red | green << 8 | blue << 16`` of (N, 3) colours."""
-    packed: Ids = colors.astype(np.int64) @ np.array([1, 1 << 8, 1 << 16])
+    packed: MaskIds = colors.astype(np.int64) @ np.array([1, 1 << 8, 1 << 16])
     return packed
 
 
@@ -160,7 +160,7 @@ def _unknown_error(
     mask: MaskFile, missed: NDArray[np.bool_], space: LabelSpace, source: Coding
 ) -> DsegError:
     """Name the most frequent unknown colour or id, its pixels, and how many others there are."""
-    found: Ids = mask.values[missed].astype(np.int64)
+    found: MaskIds = mask.values[missed].astype(np.int64)
     if source == "color":
         shades = _shades(mask.palette)
         found = _packed(found if found.ndim == 2 else shades.take(found, axis=0, mode="clip"))

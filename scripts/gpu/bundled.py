@@ -21,7 +21,7 @@ from training import (
     train_timed,
 )
 
-from dseg.cores import count_cores
+from dseg.parallel import count_cores
 
 SCENES = 1500
 VAL_SCENES = 60

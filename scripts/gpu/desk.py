@@ -23,7 +23,7 @@ import torchvision
 
 from dseg.errors import DsegError
 from dseg.files import written_whole
-from dseg.jsonfile import read_object
+from dseg.jsonio import read_object
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = "results.json"

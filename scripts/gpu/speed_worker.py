@@ -31,8 +31,8 @@ from dseg.memory import is_out_of_memory
 from dseg.models import SegModel, find_class
 from dseg.recipes import Recipe, find_recipe
 from dseg.registry import MODELS
+from dseg.train.callbacks import Intervals
 from dseg.train.loop import Trainer
-from dseg.train.rhythm import Rhythm
 from dseg.train.run import make_loss
 
 WARM, STRETCHES, STRETCH_S = 4, 3, 0.5
@@ -51,7 +51,7 @@ def make_trainer(model: SegModel, recipe: Recipe, device: torch.device) -> Train
     return Trainer(
         model,
         recipe,
-        Rhythm(steps=10**6, validate_every=0, save_every=NEVER, log_every=NEVER),
+        Intervals(steps=10**6, validate_every=0, save_every=NEVER, log_every=NEVER),
         make_loss(recipe, (), model.card.label_space.num_classes, device),
         train_set=scenes,
         val_set=None,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from bench_train import make_trainer
 
-from dseg.datasets.stream import Batch
+from dseg.data.stream import Batch
 from dseg.recipes import Recipe
 
 

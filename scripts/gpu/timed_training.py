@@ -25,7 +25,7 @@ from typing import Any
 
 from dseg.cli import main as dseg
 from dseg.errors import DsegError
-from dseg.jsonfile import parse_object
+from dseg.jsonio import parse_object
 
 SAFE = 0.97  # of the time is planned for
 GAIN = 1.5  # of compiling, assumed before it is measured

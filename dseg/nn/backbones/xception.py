@@ -55,7 +55,7 @@ class XceptionBlock(nn.Module):
         return out
 
 
-class ChannelAttention(nn.Module):
+class SqueezeAttention(nn.Module):
     """The fully connected attention of DFANet: ``x * f(mean(x))`` by channel.
 
     ``f`` is a linear layer to 1000 features, as many as ImageNet has classes, then a 1x1
@@ -92,7 +92,7 @@ class XceptionEncoder(nn.Module):
         self.enc2 = _stage(in_channels, *second)
         self.enc3 = _stage(beside[0] + second[0], *third)
         self.enc4 = _stage(beside[1] + third[0], *fourth)
-        self.attention = ChannelAttention(fourth[0])
+        self.attention = SqueezeAttention(fourth[0])
         self.out_channels = fourth[0]
 
     def forward(self, x: Tensor, beside: Sequence[Tensor] = ()) -> list[Tensor]:

@@ -1,0 +1,99 @@
+"""Plan: what is measured and how often, checked before anything is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from dseg.device import find_device
+from dseg.errors import DsegError
+from dseg.images import MAX_PIXELS
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.int8}
+LEAST_SIDE = 16  # pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """What is measured.
+
+    Attributes:
+        size: (height, width) of the image.
+        batch: images in a forward.
+        device: as ``find_device`` reads it.
+        dtype: a key of ``DTYPES``, of weights and activations.
+        compiled: pass the network through ``torch.compile``.
+        deploy: fold norms into convolutions first, as ``dseg infer`` does.
+        warmup: runs before the first sample, fewer if they take longer than ``seconds``.
+        samples: runs that are timed, fewer if they take longer than ``seconds``, but
+            three at least.
+        seconds: for each measurement and its warm-up.
+        threads: of the CPU; None for torch's choice.
+
+    Raises:
+        DsegError: no such device, not that precision there, or a number out of range.
+    """
+
+    size: tuple[int, int] = (1024, 2048)
+    batch: int = 1
+    device: str = "auto"
+    dtype: str = "fp32"
+    compiled: bool = False
+    deploy: bool = True
+    warmup: int = 10
+    samples: int = 100
+    seconds: float = 10.0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        height, width = self.size
+        if min(self.size) < LEAST_SIDE or height * width > MAX_PIXELS:
+            raise DsegError(
+                f"An image of {height}x{width} cannot be measured.",
+                hint=f"name sides of {LEAST_SIDE} at least, {MAX_PIXELS:,} pixels at most.",
+            )
+        least = {"batch": 1, "warmup": 1, "samples": 1, "threads": 1}
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise DsegError(f"{name} is {value}.", hint=f"use {smallest} at least.")
+        if not self.seconds > 0:
+            raise DsegError(f"seconds is {self.seconds:g}.", hint="use more than 0.")
+        _check_dtype(self.dtype, find_device(self.device))
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device."""
+        return find_device(self.device)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The type of weights and activations."""
+        return DTYPES[self.dtype]
+
+    def use_threads(self) -> None:
+        """Give torch's operations on the CPU that many threads, in all of this process."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+
+
+def _check_dtype(name: str, device: torch.device) -> None:
+    """Refuse a precision that would not be measured honestly."""
+    if name not in DTYPES:
+        raise DsegError(
+            f"No precision named {name!r}.", hint=f"choose one of: {', '.join(DTYPES)}."
+        )
+    if name == "int8":
+        raise DsegError(
+            "int8 cannot be measured: torch's own quantisation reads only networks that do not "
+            "look at their image's size, and is to be removed from torch.",
+            hint="measure fp32 or bf16 here; quantise an ONNX export of the network (Q/DQ nodes) "
+            "and measure that in its own runtime.",
+        )
+    if name == "fp16" and device.type == "cpu":
+        raise DsegError(
+            "fp16 cannot be measured on the CPU: torch's convolutions in it are a hundred times "
+            "slower there than in fp32.",
+            hint="use fp32 or bf16, or a GPU.",
+        )

@@ -1,0 +1,1 @@
+"""Options and value types that several commands share."""

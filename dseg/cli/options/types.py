@@ -1,0 +1,132 @@
+"""Options that several commands share, and the types that read their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dseg.errors import DsegError
+from dseg.registry import find_model
+
+Command = Callable[..., Any]
+Option = Callable[[Command], Command]
+KIND_NAMES = {
+    "label_ids": "label_ids",
+    "ids": "label_ids",
+    "train_ids": "train_ids",
+    "color": "color",
+    "colour": "color",
+    "overlay": "overlay",
+    "confidence": "confidence",
+    "conf": "confidence",
+}
+
+
+class ModelName(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
+    """A network of the table, in any case and spelling of ``-`` and ``_``."""
+
+    name = "network"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return find_model(value)
+        except DsegError as fault:
+            self.fail(f"{fault.problem} {fault.hint[0].upper()}{fault.hint[1:]}", param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from dseg.registry import MODELS, plain_name
+
+        return [
+            CompletionItem(n) for n in MODELS if plain_name(n).startswith(plain_name(incomplete))
+        ]
+
+
+class Kinds(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
+    """Kinds of results, separated by commas."""
+
+    name = "kinds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip().lower().replace("-", "_") for word in str(value).split(",")]
+        for word in words:
+            if word not in KIND_NAMES:
+                self.fail(f"{word!r} is none of {', '.join(sorted(KIND_NAMES))}.", param, ctx)
+        return tuple(dict.fromkeys(KIND_NAMES[word] for word in words))
+
+
+class TileSize(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
+    """``HxW``, or one number for a square."""
+
+    name = "HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        sides = str(value).lower().split("x")
+        if not 1 <= len(sides) <= 2 or not all(side.isdecimal() for side in sides):
+            self.fail(f"{value!r} is not a size like 1024x2048 (height x width).", param, ctx)
+        return int(sides[0]), int(sides[-1])
+
+
+class Fraction(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
+    """A number such as ``0.25`` or ``1/3``."""
+
+    name = "fraction"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        upper, slash, lower = str(value).partition("/")
+        try:
+            return float(upper) / (float(lower) if slash else 1.0)
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is not a fraction like 0.25 or 1/3.", param, ctx)
+
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+FILE = click.Path(path_type=Path)
+
+
+class Scales(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
+    """Numbers separated by commas."""
+
+    name = "scales"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(word) for word in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of scales like 0.5,1,1.5.", param, ctx)
+
+
+class DatasetName(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
+    """A data set of the table, in any case."""
+
+    name = "data set"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from dseg.datasets import find_dataset_name
+
+        try:
+            return find_dataset_name(value)
+        except DsegError as fault:
+            self.fail(f"{fault.problem} {fault.hint[0].upper()}{fault.hint[1:]}", param, ctx)

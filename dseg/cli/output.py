@@ -1,0 +1,48 @@
+"""Options that several commands share, and the types that read their values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+
+
+def write_json(target: Path, value: object) -> None:
+    """Write strict JSON (a NaN is an error) to a file or, for ``-``, to stdout.
+
+    Stdout may have any encoding, so what goes there is ASCII.
+    """
+    import json
+
+    to_stdout = str(target) == "-"
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=to_stdout) + "\n"
+    write_text(target, text)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text to a file, to stdout for ``-``, or to a device or pipe that the path names.
+
+    Raises:
+        DsegError: it cannot be written.
+    """
+    if str(target) == "-":
+        click.echo(text, nl=False)
+        return
+    # a name that is not UTF-8 has lone surrogates, whose backslash form is JSON too
+    data = text.encode(errors="backslashreplace")
+    if target.exists() and not target.is_file() and not target.is_dir():
+        try:
+            target.write_bytes(data)  # which is not to be replaced by a file
+        except OSError as fault:
+            raise DsegError(
+                f"{target} cannot be written: {fault.strerror}.",
+                hint="name a file.",
+                exit_code=EXIT_FAILED_INPUTS,
+            ) from fault
+        return
+    from dseg.files import written_whole
+
+    with written_whole(target) as part:
+        part.write_bytes(data)

@@ -1,0 +1,89 @@
+"""What is shown of work that several processes may share: progress, and what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dseg.cli.console import Advance, progress, say
+
+if TYPE_CHECKING:
+    from dseg.distributed import Group
+    from dseg.predict import Manifest, Predictor, Summary
+
+
+def sharded_progress(
+    what: str, images: Sequence[object], group: Group, *, quiet: bool
+) -> AbstractContextManager[Advance]:
+    """Show progress as ``console.progress`` does; of several processes, that of the first."""
+    share = what if group.world_size == 1 else f"{what} by process 1 of {group.world_size}"
+    return progress(share, len(group.shard(images)), quiet=quiet or not group.main)
+
+
+def make_facts(
+    summary: Summary,
+    settings: Manifest,
+    predictor: Predictor,
+    out: Path,
+    group: Group,
+    unread: Mapping[str, int],
+) -> dict[str, object]:
+    """Return what ``--json`` of the predicting commands writes."""
+    return {
+        "out": str(out),
+        "done": summary.done,
+        "skipped": summary.skipped,
+        "failed": [
+            {"file": str(failure.path), "problem": failure.problem, "hint": failure.hint}
+            for failure in summary.failed
+        ],
+        "tiled": summary.tiled,
+        "notes": summary.notes,
+        "not_read": dict(unread),
+        "seconds": round(summary.seconds, 3),
+        "stage_seconds": {
+            "read": round(summary.read_s, 3),
+            "forward": round(summary.forward_s, 3),
+            "write": round(summary.write_s, 3),
+        },
+        "device": str(predictor.device),
+        "precision": predictor.precision,
+        "processes": group.world_size,
+        "settings": settings.record(),
+    }
+
+
+def say_summary(
+    summary: Summary,
+    settings: Manifest,
+    predictor: Predictor,
+    out: Path,
+    kinds: tuple[str, ...],
+    group: Group,
+    protocol_name: str,
+) -> None:
+    """Say what became of the images, and what can be done next."""
+    for note in summary.notes:
+        say(f"note: {note}")
+    if summary.noted > len(summary.notes):
+        say(f"note: and {summary.noted - len(summary.notes)} more such images.")
+    hints: set[str] = set()
+    for path, problem, hint in summary.failed:
+        say(f"failed: {path}: {problem}" if str(path) not in problem else f"failed: {problem}")
+        if hint not in hints:  # once for each kind
+            say(f"Hint: {hint}")
+            hints.add(hint)
+    speed = f", {summary.done / summary.seconds:.3g} images/s" if summary.done else ""
+    several = f", {group.world_size} processes" if group.world_size > 1 else ""
+    where = f"{predictor.device} ({predictor.precision}{several})"
+    say(
+        f"{summary.done} labelled, {summary.skipped} already there, {len(summary.failed)} failed "
+        f"in {summary.seconds:.1f} s{speed} on {where}. "
+        f"Protocol: {protocol_name} ({settings.protocol.describe()}). Results: {out}"
+    )
+    if summary.tiled:
+        say(f"{summary.tiled} images were too large to be seen whole and were labelled in tiles.")
+    if "label_ids" in kinds and predictor.label_space.name == "cityscapes" and not summary.failed:
+        say(f"Next: dseg eval --pred-dir {out / 'label_ids'} --gt-dir gtFine/val")

@@ -1,0 +1,1 @@
+"""The way into the network: sampling, augmentation, batches, caches of decoded images."""

@@ -1,0 +1,211 @@
+"""Batches of a stream, read ahead by worker processes that hand them over in shared memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from dseg.data.sampler import StepSampler
+from dseg.data.stream import Batch, Crop, Stream, collate
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.memory import is_out_of_memory, memory_error
+
+AHEAD = 2  # batches that each worker prepares
+PATIENCE_S = 600  # for one batch; a worker that finds no shared memory would be waited for for ever
+SHARED = Path("/dev/shm")
+UNDER_WAY = 4  # steps that the host is ahead of the device at most
+
+
+def workers_that_fit(stream: Stream, plan: StepSampler) -> int:
+    """Return how many workers' batches fit into the shared memory that is free now.
+
+    Containers often have 64 MB of it, which all processes on the machine share. Where there is no
+    such limit, any number fits.
+    """
+    if not SHARED.is_dir():
+        return 10**6
+    disk = os.statvfs(SHARED)
+    height, width = stream.augmentation.crop
+    size = plan.batch // (plan.world_size * plan.accumulate)
+    batch = 4 * height * width * size + 65536  # images, masks, names
+    free = disk.f_bavail * disk.f_frsize // plan.local_size
+    return max(0, free // batch - 1) // (AHEAD + 1)
+
+
+def choose_workers(stream: Stream, plan: StepSampler, *, cores: int, cuda: bool) -> int:
+    """Return the number of workers for a machine.
+
+    Args:
+        stream, plan: what they read; their batches have to fit into the shared memory.
+        cores: that are this process's.
+        cuda: whether the network is on a GPU, so that all cores are free for them; elsewhere it
+            fills the cores itself, and one worker reads ahead.
+    """
+    return min(cores if cuda else min(1, cores - 1), workers_that_fit(stream, plan))
+
+
+def _refuse_too_many(workers: int, stream: Stream, plan: StepSampler) -> None:
+    fitting = workers_that_fit(stream, plan)
+    if workers > fitting:
+        raise DsegError(
+            f"{workers} workers need more shared memory ({SHARED}) than is free.",
+            hint=f"use --workers {fitting}, a smaller crop or batch, or a larger {SHARED} (docker "
+            "run --shm-size 2g).",
+            exit_code=EXIT_FAILED_INPUTS,
+        )
+
+
+def load_batches(
+    stream: Stream, plan: StepSampler, *, workers: int, pin: bool = False
+) -> Iterator[Batch]:
+    """Yield the parts of all steps of a plan, read ahead by worker processes.
+
+    Args:
+        stream: the samples.
+        plan: which of them, in which order.
+        workers: processes; 0 reads in this one.
+        pin: put batches where a GPU copies faster.
+
+    Raises:
+        DsegError: a sample cannot be read, or there is too little memory, shared or not.
+    """
+    plan.check()
+    options: dict[str, Any] = {}
+    if workers:
+        _refuse_too_many(workers, stream, plan)
+        options = {
+            "prefetch_factor": AHEAD,
+            "multiprocessing_context": _context(),
+            "timeout": PATIENCE_S,
+        }
+    loader: DataLoader[Crop | DsegError] = DataLoader(
+        stream,
+        batch_sampler=plan,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        generator=torch.Generator().manual_seed(0),  # not the global one
+        worker_init_fn=_one_thread,
+        **options,
+    )
+    try:
+        for batch in loader:
+            if isinstance(batch, DsegError):
+                raise batch
+            yield batch
+    except (RuntimeError, MemoryError, OSError) as fault:
+        raise _worker_error(fault, workers) from fault
+
+
+def _worker_error(fault: Exception, workers: int) -> Exception:
+    """Say what became of a worker process; other errors stay as they are."""
+    text = str(fault)
+    if "shared memory" in text or "shm" in text or "Bus error" in text:
+        return DsegError(
+            f"{workers} workers found too little shared memory (/dev/shm) for their batches.",
+            hint="use fewer --workers, --workers 0, or a larger /dev/shm.",
+            exit_code=EXIT_FAILED_INPUTS,
+        )
+    if "timed out" in text:
+        return DsegError(
+            f"No batch came from {workers} workers for {PATIENCE_S} seconds.",
+            hint="see whether the disk answers; try --workers 0, and --resume.",
+            exit_code=EXIT_FAILED_INPUTS,
+        )
+    if is_out_of_memory(fault):
+        return memory_error(
+            f"while a batch was read (--workers {workers})",
+            "use fewer --workers and --resume, or a smaller --batch-size or crop (--set crop=).",
+        )
+    if "DataLoader worker" in text:
+        return DsegError(
+            f"A worker process was killed: {text.splitlines()[0]}",
+            hint="memory may have run out: use fewer --workers, then --resume.",
+            exit_code=EXIT_FAILED_INPUTS,
+        )
+    return fault
+
+
+def _context() -> str:
+    """Return how workers start: forked, they share a cache; elsewhere that is not safe."""
+    return "fork" if sys.platform == "linux" else "spawn"
+
+
+def _one_thread(worker: int) -> None:
+    """Let a worker compute with one thread, and leave Ctrl-C to the process that waits for it."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Yield batches whose images and train ids lie on a CUDA device; pass others through.
+
+    The next batch is copied while the network computes with this one. An error of the next batch
+    is raised only after this one was yielded.
+
+    Args:
+        batches: on the CPU; pinned ones are copied without waiting.
+        device: where the network is.
+
+    Raises:
+        DsegError: as ``batches``.
+    """
+    if device.type != "cuda":
+        yield from batches
+        return
+    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    used: deque[torch.cuda.Event] = deque()  # of batches, once the network is through with them
+    waiting: tuple[Batch, torch.cuda.Event] | None = None
+    fault: DsegError | None = None
+    while fault is None:
+        try:
+            batch = next(batches, None)
+        except DsegError as raised:
+            batch, fault = None, raised
+        ahead = None if batch is None else _copy(batch, device, side)
+        if waiting is not None:
+            yield _hand_over(*waiting, device)
+            used.append(_mark(device))
+            if len(used) > UNDER_WAY:  # or the batches of all steps that wait would take memory
+                used.popleft().synchronize()
+        if ahead is None:
+            break
+        waiting = ahead
+    if fault is not None:
+        raise fault
+
+
+def _copy(
+    batch: Batch, device: torch.device, side: torch.cuda.Stream
+) -> tuple[Batch, torch.cuda.Event]:
+    """Begin to copy a batch; return it, and the event of its arrival."""
+    with torch.cuda.stream(side):
+        copied = batch._replace(
+            images=batch.images.to(device, non_blocking=True),
+            train_ids=batch.train_ids.to(device, non_blocking=True),
+        )
+        return copied, side.record_event()
+
+
+def _mark(device: torch.device) -> torch.cuda.Event:
+    """Return the event that the current stream has done all that it was given so far."""
+    event: torch.cuda.Event = torch.cuda.current_stream(device).record_event()
+    return event
+
+
+def _hand_over(batch: Batch, arrived: torch.cuda.Event, device: torch.device) -> Batch:
+    """Let the current stream wait for a batch, and its memory outlive the stream's use of it."""
+    current = torch.cuda.current_stream(device)
+    current.wait_event(arrived)
+    batch.images.record_stream(current)
+    batch.train_ids.record_stream(current)
+    return batch

@@ -1,0 +1,171 @@
+"""Crops of images and masks: of one sample on the CPU, or of a batch on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from dseg.data.transforms.colors import finish
+from dseg.data.transforms.sources import (
+    clip_span,
+    find_nearest,
+    find_sources,
+    make_theta,
+    normalise,
+)
+from dseg.data.transforms.views import View
+from dseg.device import to_device
+from dseg.labels import IGNORE
+
+Pixels = NDArray[np.uint8]
+
+
+def crop_view(
+    image: Pixels, train_ids: Pixels, view: View, crop: tuple[int, int], fill: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Cut one crop out of an image and its mask: bilinear for the image, nearest for the mask.
+
+    Only the pixels that the crop reads are copied and become float.
+
+    Args:
+        image: (H, W, 3) uint8, not changed.
+        train_ids: (H, W) uint8, not changed.
+        view: what happens to them.
+        crop: (height, width).
+        fill: RGB of 0 to 255 outside of the image; the mask holds ``IGNORE`` there.
+
+    Returns:
+        (3, h, w) uint8 and (h, w) uint8.
+    """
+    if view.angle:
+        part, marks, grid, inside = _slice_rotated(image, train_ids, view, crop)
+        ids = _mark(F.grid_sample(marks, grid, mode="nearest", align_corners=False))[0]
+    else:
+        part, grid, inside = _slice_box(image, view, crop)
+        ids = torch.from_numpy(_gather_ids(train_ids, view, crop))
+    ground = torch.tensor(fill, dtype=torch.float32).view(3, 1, 1)
+    if not inside:  # beyond the image grid_sample gives 0
+        part = part.sub_(ground)
+    seen = F.grid_sample(part, grid, mode="bilinear", align_corners=False)
+    if not inside:
+        seen = seen.add_(ground)
+    return finish(seen, [view])[0], ids
+
+
+def _slice_box(image: Pixels, view: View, crop: tuple[int, int]) -> tuple[Tensor, Tensor, bool]:
+    """Slice the source pixels of a crop that is not rotated.
+
+    Returns:
+        The pixels, (1, 3, h, w) float32; the grid for ``grid_sample`` to read them by; and True if
+        the crop lies within the image.
+    """
+    spans, lines, inside = [], [], True
+    for side, coordinates in enumerate(find_sources(view, crop)):
+        low, high = float(coordinates.min()), float(coordinates.max())
+        span = clip_span(low, high, image.shape[side])
+        spans.append(span)
+        lines.append(torch.from_numpy(normalise(coordinates, span).astype(np.float32)))
+        inside &= low >= 0 and high <= image.shape[side] - 1
+    grid = torch.empty(1, *crop, 2)
+    grid[..., 0] = lines[1]
+    grid[..., 1] = lines[0][:, None]
+    return _to_planes(image[spans[0], spans[1]]), grid, inside
+
+
+def _slice_rotated(
+    image: Pixels, train_ids: Pixels, view: View, crop: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor, bool]:
+    """Slice the bounding box of a rotated crop: pixels, mask plus 1, grid, and if all is inside."""
+    height, width = image.shape[:2]
+    theta = make_theta([view], (height, width), crop)[0].double()
+    corners = torch.tensor([[x, y, 1.0] for x in (-1, 1) for y in (-1, 1)], dtype=torch.float64)
+    ends = (corners @ theta.T + 1) / 2 * torch.tensor([width, height]) - 0.5
+    (left, top), (right, bottom) = ends.amin(0).tolist(), ends.amax(0).tolist()
+    rows, columns = clip_span(top, bottom, height), clip_span(left, right, width)
+    for axis, span, side in ((0, columns, width), (1, rows, height)):
+        size = span.stop - span.start  # from the image's -1 to 1 to the box's
+        theta[axis] *= side / size
+        theta[axis, 2] += (side - 2 * span.start) / size - 1
+    grid = F.affine_grid(theta.float()[None], [1, 1, *crop], align_corners=False)
+    inside = top >= 0 and left >= 0 and bottom <= height - 1 and right <= width - 1
+    marks = torch.from_numpy(train_ids[rows, columns].astype(np.float32))[None, None] + 1
+    return _to_planes(image[rows, columns]), marks, grid, inside
+
+
+def _to_planes(pixels: Pixels) -> Tensor:
+    """Return (1, 3, h, w) float32 of (h, w, 3)."""
+    planes = np.empty((3, *pixels.shape[:2]), np.float32)
+    planes[...] = pixels.transpose(2, 0, 1)
+    return torch.from_numpy(planes)[None]
+
+
+def _gather_ids(train_ids: Pixels, view: View, crop: tuple[int, int]) -> Pixels:
+    """Return a crop of a mask that is not rotated, by integer indices."""
+    rows, columns = find_nearest(view, train_ids.shape, crop)
+    within = columns[columns >= 0]
+    first, last = (int(within.min()), int(within.max())) if within.size else (0, 0)
+    part = train_ids[:, first : last + 1]  # fewer columns before rows are copied
+    picked = part.take(np.maximum(rows, 0), 0).take(np.maximum(columns - first, 0), 1)
+    picked[rows < 0] = IGNORE
+    picked[:, columns < 0] = IGNORE
+    return picked
+
+
+def apply_views(
+    images: Tensor,
+    train_ids: Tensor,
+    views: Sequence[View],
+    crop: tuple[int, int],
+    fill: Sequence[float],
+) -> tuple[Tensor, Tensor]:
+    """Cut one crop out of each image and its mask, on any device, without synchronising it.
+
+    The same crops as those of ``crop_view``, up to rounding.
+
+    Args:
+        images: (N, 3, H, W) uint8.
+        train_ids: (N, H, W) uint8.
+        views: one a sample.
+        crop: (height, width).
+        fill: RGB of 0 to 255 outside of the image; masks hold ``IGNORE`` there.
+
+    Returns:
+        (N, 3, h, w) uint8 and (N, h, w) uint8, on the same device.
+    """
+    device, size = images.device, (images.shape[-2], images.shape[-1])
+    theta = to_device(make_theta(views, size, crop), device)
+    grid = F.affine_grid(theta, [len(views), 1, *crop], align_corners=False)
+    ground = to_device(torch.tensor(fill, dtype=torch.float32), device).view(3, 1, 1)
+    seen = F.grid_sample(
+        images.float().sub_(ground), grid, mode="bilinear", align_corners=False
+    ).add_(ground)
+    if any(view.angle for view in views):
+        marks = train_ids[:, None].float() + 1
+        ids = _mark(F.grid_sample(marks, grid, mode="nearest", align_corners=False))
+    else:
+        ids = _gather_all_ids(train_ids, views, crop)
+    return finish(seen, views), ids
+
+
+def _mark(marks: Tensor) -> Tensor:
+    """Return (N, h, w) uint8 train ids of (N, 1, h, w) train ids plus 1, where 0 is outside."""
+    ids = marks[:, 0] - 1
+    return ids.masked_fill_(ids < 0, IGNORE).byte()
+
+
+def _gather_all_ids(train_ids: Tensor, views: Sequence[View], crop: tuple[int, int]) -> Tensor:
+    """Return crops of (N, H, W) masks that are not rotated; see ``_gather_ids``."""
+    lines = [find_nearest(view, train_ids.shape[1:], crop) for view in views]
+    rows, columns = (
+        to_device(torch.from_numpy(np.stack(side)), train_ids.device)
+        for side in zip(*lines, strict=True)
+    )
+    rows, columns = rows[:, :, None], columns[:, None]
+    samples = torch.arange(len(views), device=train_ids.device)[:, None, None]
+    picked = train_ids[samples, rows.clamp(min=0), columns.clamp(min=0)]
+    return picked.masked_fill_((rows < 0) | (columns < 0), IGNORE)

@@ -1,8 +1,0 @@
-"""Drawn street scenes with exact labels: any number of them, in Cityscapes' layout."""
-
-from __future__ import annotations
-
-from dseg.datasets.scenes.compose import draw_scene
-from dseg.datasets.scenes.write import SceneFiles, scene_files, write_scenes
-
-__all__ = ["SceneFiles", "draw_scene", "scene_files", "write_scenes"]

@@ -1,0 +1,233 @@
+"""Checking a data set before it is trained on or scored: all its masks, counted once."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from dseg.datasets.base import UNKNOWN, Dataset, Sample
+from dseg.datasets.cityscapes import LABEL_IDS
+from dseg.datasets.validate.counting import Counted, count_sample
+from dseg.datasets.validate.report import DataReport, Fault, Level, Remark
+from dseg.labels import IGNORE
+from dseg.parallel import count_cores
+
+NAMED_AT_MOST = 3
+SIZES_AT_MOST = 1000
+MANY = 10  # pairs of which one has both of two classes, as a rule
+RARE = 1e-3  # share of the labelled pixels
+LAST_TRAIN_ID = 18
+FIRST_SCORED = 7  # the smallest label id that is scored; 0 to 6 are scored train ids
+
+
+def check_dataset(
+    dataset: Dataset,
+    *,
+    unlabelled: Sequence[Path] = (),
+    orphans: Sequence[Path] = (),
+    decode_images: bool = False,
+    workers: int | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> DataReport:
+    """Read all masks of a data set and say what is wrong with them.
+
+    Memory does not grow with the number of images: counts are kept, and the first names of each
+    kind of fault.
+
+    Args:
+        dataset: the pairs.
+        unlabelled: images without mask, see ``find_dataset``.
+        orphans: masks without image.
+        decode_images: decode images too; else only their headers are read, for their sizes.
+        workers: threads, by default one a core.
+        advance: called for each sample.
+    """
+    tally = _Tally(dataset)
+    for path in unlabelled:
+        tally.note("no mask", str(path), f"{path} has no mask.", "add it, or remove the image.")
+    for path in orphans:
+        tally.note(
+            "no image", str(path), f"{path} has no image.", "add it, or remove the mask.", "warning"
+        )
+    count = partial(count_sample, decode_image=decode_images)
+    for sample, counted in _in_order(dataset.samples, count, workers or count_cores()):
+        tally.add(sample, counted)
+        advance()
+    return tally.report(len(unlabelled), len(orphans))
+
+
+def _in_order(
+    samples: Sequence[Sample], count: Callable[[Sample], Counted], workers: int
+) -> Iterator[tuple[Sample, Counted]]:
+    """Count samples in threads, a few ahead; the order is that of the samples."""
+    waiting: deque[tuple[Sample, Future[Counted]]] = deque()
+    todo = iter(samples)
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            while True:
+                for sample in islice(todo, 2 * workers - len(waiting)):
+                    waiting.append((sample, pool.submit(count, sample)))
+                if not waiting:
+                    return
+                sample, future = waiting.popleft()
+                yield sample, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class _Tally:
+    """Sums over the samples of one data set."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+        self.pairs = self.bare = self.outside = self.label_ids = 0
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.kinds: Counter[str] = Counter()
+        self.values = np.zeros(256, np.int64)
+        self.train_ids = np.zeros(256, np.int64)
+        self.images_with = np.zeros(dataset.space.num_classes, np.int64)
+        self.pixels_around = np.zeros(dataset.space.num_classes, np.int64)
+        self.notes: dict[tuple[Level, str], list[Remark]] = {}
+        self.counts: Counter[tuple[Level, str]] = Counter()
+
+    def note(self, kind: str, file: str, problem: str, hint: str, level: Level = "fault") -> None:
+        """Count a fault; keep it if it is among the first of its kind."""
+        self.counts[level, kind] += bool(file)
+        kept = self.notes.setdefault((level, kind), [])
+        if len(kept) < NAMED_AT_MOST:
+            kept.append(Remark(kind, file, problem, hint))
+
+    def add(self, sample: Sample, counted: Counted) -> None:
+        """Add what one sample holds."""
+        self.bare += sample.mask is None
+        self.pairs += sample.mask is not None
+        self.label_ids += sample.encoding == LABEL_IDS
+        if counted.size is not None:
+            known = counted.size in self.sizes or len(self.sizes) < SIZES_AT_MOST
+            self.sizes[counted.size if known else (0, 0)] += 1
+        if counted.kind:
+            self.kinds[counted.kind] += 1
+        self.values += counted.values
+        self.outside += counted.outside
+        self.train_ids += counted.train_ids
+        seen = counted.train_ids[: len(self.images_with)] > 0
+        self.images_with += seen
+        self.pixels_around += seen * counted.train_ids.sum()
+        for remark in counted.remarks:
+            self.note(*remark)
+        self._note_mask(sample, counted)
+
+    def _note_mask(self, sample: Sample, counted: Counted) -> None:
+        """Warn of a mask that can be read, but is of little use."""
+        path = sample.mask
+        pixels = int(counted.train_ids.sum())
+        if path is None or not pixels:
+            return
+        if counted.turned:
+            other = {"image": "mask", "mask": "image"}[counted.turned]
+            named = {"image": sample.image, "mask": path}
+            problem = (
+                f"The EXIF of {named[counted.turned]} turns or flips it, that of its {other} does "
+                "not."
+            )
+            hint = "look whether both lie alike, and remove the tag where it is wrong."
+            self.note("one of a pair turned", str(path), problem, hint, "warning")
+        if counted.train_ids[IGNORE] == pixels:
+            problem = f"{path} has no labelled pixel."
+            hint = "training cannot learn from it: remove it and its image."
+            self.note("blank", str(path), problem, hint, "warning")
+
+    def report(self, unlabelled: int, orphans: int) -> DataReport:
+        self._note_whole()
+        faults = [
+            Fault(
+                kind=kind,
+                level=level,
+                count=self.counts[level, kind],
+                files=tuple(remark.file for remark in remarks if remark.file),
+                problem=remarks[0].problem,
+                hint=remarks[0].hint,
+            )
+            for (level, kind), remarks in self.notes.items()
+        ]
+        return DataReport(
+            name=self.dataset.name,
+            split=self.dataset.split,
+            space=self.dataset.space,
+            pairs=self.pairs,
+            bare=self.bare,
+            unlabelled=unlabelled,
+            orphans=orphans,
+            sizes=self.sizes,
+            kinds=self.kinds,
+            values=tuple(self.values.tolist()),
+            outside=self.outside,
+            train_ids=tuple(self.train_ids.tolist()),
+            images_with=tuple(self.images_with.tolist()),
+            pixels_around=tuple(self.pixels_around.tolist()),
+            faults=tuple(sorted(faults, key=lambda fault: fault.level)),  # faults first
+        )
+
+    def _note_whole(self) -> None:
+        """Note what only the whole split shows."""
+        held = np.flatnonzero(self.values).tolist()
+        labelled = int(self.train_ids[: len(self.images_with)].sum())
+        if held == [0, IGNORE] and self.values[IGNORE] == self.train_ids[IGNORE]:
+            self.note(
+                "binary masks",
+                "",
+                f"All masks hold 0 and 255 only, and 255 is read as ignored "
+                f"({self.train_ids[IGNORE]:,} pixels).",
+                "use --dataset folder with a class file that maps 255: ids = [255] for its class.",
+                "fault" if len(self.images_with) == 2 and self.pairs >= MANY else "warning",
+            )
+        elif self.train_ids.any() and not labelled and not self.train_ids[UNKNOWN]:
+            self.note(
+                "no labels",
+                "",
+                "All pixels of all masks are ignored.",
+                "this split has no public labels; train and score on others."
+                if self.dataset.split == "test"
+                else "check --dataset and --label-space.",
+                "warning" if self.dataset.split == "test" else "fault",
+            )
+        elif held and self.label_ids == self.pairs and held[-1] <= LAST_TRAIN_ID:
+            self._note_train_ids(held)
+        if labelled:
+            self._note_rare(labelled)
+
+    def _note_train_ids(self, held: list[int]) -> None:
+        """Note masks named label ids whose values are those of train ids: no sky, tree or car."""
+        if held[0] < FIRST_SCORED and self.values[:FIRST_SCORED].sum() * 2 > self.values.sum():
+            self.note(
+                "train ids",
+                "",
+                f"The *_labelIds.png look like train ids: none holds a value above {held[-1]}, "
+                "and most pixels would be ignored.",
+                "rename them to *_labelTrainIds.png, or convert them: dseg transfer-labels --help",
+            )
+
+    def _note_rare(self, labelled: int) -> None:
+        names = self.dataset.space.names
+        pixels = self.train_ids[: len(names)]
+        can_be = sorted(self.dataset.classes)
+        never = [names[c] for c in can_be if not pixels[c]]
+        rare = [
+            f"{names[c]} ({pixels[c] / labelled:.3%})"
+            for c in can_be
+            if 0 < pixels[c] < RARE * labelled
+        ]
+        if never:
+            problem = f"{len(never)} classes never occur: {', '.join(never)}."
+            hint = "a network cannot learn them here; means leave them out."
+            self.note("never seen", "", problem, hint, "warning")
+        if rare:
+            problem = f"Less than {RARE:.1%} of the labelled pixels are: {', '.join(rare)}."
+            hint = "consider class weights: --weights median shows them."
+            self.note("rare classes", "", problem, hint, "warning")

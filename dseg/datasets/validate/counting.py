@@ -1,0 +1,226 @@
+"""What one image and its mask hold: counts of values, and what is wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg.datasets.base import UNKNOWN, Encoding, Sample
+from dseg.datasets.cityscapes import LABEL_IDS, TRAIN_IDS
+from dseg.datasets.validate.report import Remark
+from dseg.errors import DsegError
+from dseg.images import (
+    MaskFile,
+    has_equal_channels,
+    has_orientation,
+    lossy_error,
+    read_image,
+    read_mask_file,
+    read_size,
+)
+from dseg.labels import IGNORE
+
+Counts = NDArray[np.int64]
+SHOWN_AT_MOST = 3
+
+
+@dataclass
+class Counted:
+    """What one sample holds.
+
+    Attributes:
+        size: (height, width) of the image, else of the mask; None where neither can be read.
+        kind: how the mask is stored, in words; empty without one.
+        values: (256,) pixels of each value, of a mask of ids.
+        outside: pixels of values that do not fit 8 bits.
+        train_ids: (256,) pixels of each train id, ``UNKNOWN`` for a wrong value.
+        turned: which of image and mask is turned or flipped by its EXIF, if only one is.
+        remarks: what is wrong.
+    """
+
+    size: tuple[int, int] | None = None
+    kind: str = ""
+    values: Counts = field(default_factory=lambda: np.zeros(256, np.int64))
+    outside: int = 0
+    train_ids: Counts = field(default_factory=lambda: np.zeros(256, np.int64))
+    turned: str = ""
+    remarks: list[Remark] = field(default_factory=list)
+
+
+def count_sample(sample: Sample, *, decode_image: bool = False) -> Counted:
+    """Count a sample's mask and look at its image; faults become remarks.
+
+    Args:
+        sample: the files.
+        decode_image: decode the whole image; else only what the file says of itself is read.
+    """
+    counted = Counted()
+    mask_size = None
+    try:
+        counted.size = (
+            read_image(sample.image).shape[:2] if decode_image else read_size(sample.image)
+        )
+    except DsegError as fault:
+        _remark(counted, "unreadable image", sample.image, fault.problem, fault.hint)
+    if sample.mask is None:
+        return counted
+    try:
+        mask = read_mask_file(sample.mask, accept_lossy=True)
+        if counted.size is not None:
+            turned = has_orientation(sample.image), has_orientation(sample.mask)
+            counted.turned = {(True, False): "image", (False, True): "mask"}.get(turned, "")
+    except DsegError as fault:
+        _remark(counted, "unreadable mask", sample.mask, fault.problem, fault.hint)
+        return counted
+    mask_size = mask.values.shape[:2]
+    if counted.size is not None and counted.size != mask_size:
+        sizes = [f"{width}x{height}" for height, width in (mask_size, counted.size)]
+        _remark(
+            counted,
+            "size",
+            sample.mask,
+            f"{sample.mask} has {sizes[0]} pixels, its image {sizes[1]}.",
+            "make masks of their images' size, without blending values (nearest neighbour).",
+        )
+    counted.size = counted.size or mask_size
+    if mask.loss:
+        problem = lossy_error(sample.mask, mask.loss).problem
+        hint = "make it again as PNG; its values stay as they are with --no-check."
+        _remark(counted, "lossy mask", sample.mask, problem, hint)
+    _count_mask(counted, sample.mask, mask, sample.encoding)
+    return counted
+
+
+def _count_mask(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding) -> None:
+    values = mask.values
+    if values.ndim == 3:
+        counted.kind = "colours"
+        if encoding.colors is None and has_equal_channels(values):
+            counted.kind, values = "8 bits in three equal channels", values[..., 0]
+    elif mask.palette is not None:
+        counted.kind = "palette"
+    else:
+        counted.kind = f"{8 * values.dtype.itemsize} bits"
+    if encoding.colors is not None:
+        _count_colors(counted, path, mask, encoding)
+    elif values.ndim == 3:
+        colors, numbers = _find_colors(values)
+        _remark(
+            counted,
+            "colours",
+            path,
+            f"{path} holds colours where ids are expected: {_say_colors(colors, numbers)}.",
+            "turn colours into ids: dseg transfer-labels --help; or, with --dataset folder, "
+            "name them in the class file and set mask_colors = true.",
+        )
+    else:
+        small = values.dtype == np.uint8
+        whole = values.ravel() if small else values[(values >= 0) & (values <= 255)]
+        counted.values = np.bincount(whole, minlength=256)
+        counted.outside = int(values.size - counted.values.sum())
+        np.add.at(counted.train_ids, encoding.lookup(), counted.values)
+        counted.train_ids[UNKNOWN] += counted.outside
+        _remark_values(counted, path, encoding)
+
+
+def _remark_values(counted: Counted, path: Path, encoding: Encoding) -> None:
+    """Say which values are wrong, and what mistake they point to."""
+    if not counted.train_ids[UNKNOWN]:
+        return
+    held = np.flatnonzero(counted.values)
+    wrong = [int(value) for value in held if int(value) not in encoding.train_ids]
+    shown = [f"{value} ({counted.values[value]:,} pixels)" for value in wrong[:SHOWN_AT_MOST]]
+    if len(wrong) > SHOWN_AT_MOST:
+        shown.append(f"{len(wrong) - SHOWN_AT_MOST} more")
+    if counted.outside:
+        shown.append(f"values above 255 ({counted.outside:,} pixels)")
+    kind, hint = _explain(wrong, held.tolist(), counted.outside, encoding)
+    what = "value" if len(shown) == 1 else "values"
+    problem = f"{path} holds the {what} {', '.join(shown)}; {encoding.allowed}."
+    _remark(counted, kind, path, problem, hint)
+
+
+def _explain(
+    wrong: list[int], held: list[int], outside: int, encoding: Encoding
+) -> tuple[str, str]:
+    """Return the kind of mistake and the remedy."""
+    if outside:
+        return "values", "is it a file of instances or of depth? Masks hold one class a pixel."
+    if encoding == LABEL_IDS and wrong == [IGNORE] and all(value <= 18 for value in held[:-1]):
+        return "train ids", (
+            "these are train ids under the name of label ids: rename the files to "
+            "*_labelTrainIds.png, or convert them with dseg transfer-labels."
+        )
+    if encoding == TRAIN_IDS and all(19 <= value <= 33 for value in wrong):
+        return "label ids", (
+            "these are label ids under the name of train ids: rename the files to *_labelIds.png."
+        )
+    if len(wrong) > len(encoding.train_ids):
+        return "blended values", (
+            "so many values come of JPEG or of a resize that blends: make the masks again as PNG, "
+            "resized by nearest neighbour. Or choose the right --dataset."
+        )
+    return "values", "choose the right --dataset, or describe the masks in a class file."
+
+
+def _count_colors(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding) -> None:
+    assert encoding.colors is not None
+    if mask.values.dtype != np.uint8:
+        problem = f"{path} holds ids of more than 8 bits where colours are expected."
+        _remark(counted, "ids", path, problem, "leave mask_colors out of the class file.")
+        return
+    colors, numbers = _find_colors(mask.colors())
+    wrong = []
+    for color, number in zip(colors, numbers, strict=True):
+        train_id = encoding.colors.get(color, UNKNOWN)
+        counted.train_ids[train_id] += number
+        if train_id == UNKNOWN:
+            wrong.append((color, number))
+    if not wrong:
+        return
+    if mask.values.ndim == 2 and mask.palette is None:
+        values = ", ".join(str(color[0]) for color, _ in wrong[:SHOWN_AT_MOST])
+        problem = (
+            f"{path} has one channel, and {values} among its values are not the shade of any class."
+        )
+        hint = "if the masks hold ids, leave mask_colors out of the class file."
+        _remark(counted, "ids", path, problem, hint)
+        return
+    blended = len(wrong) > len(encoding.colors)
+    said = _say_colors([color for color, _ in wrong], [number for _, number in wrong])
+    _remark(
+        counted,
+        "blended values" if blended else "values",
+        path,
+        f"{path} holds unknown colours: {said}; {encoding.allowed}.",
+        "so many colours come of JPEG or of a resize that blends: make the masks again as PNG."
+        if blended
+        else "name each in the class file, as a class's color or in ignore_colors.",
+    )
+
+
+def _find_colors(
+    values: NDArray[np.integer],
+) -> tuple[list[tuple[int, int, int]], list[int]]:
+    """Return the colours of (H, W, 3) and their pixels, the most frequent first."""
+    packed = values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    found, counts = np.unique(packed, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    colors = [(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in found[order]]
+    return colors, counts[order].tolist()
+
+
+def _say_colors(colors: list[tuple[int, int, int]], numbers: list[int]) -> str:
+    shown = [
+        f"{color} ({number:,} pixels)"
+        for color, number in zip(colors[:SHOWN_AT_MOST], numbers, strict=False)
+    ]
+    more = len(colors) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _remark(counted: Counted, kind: str, path: Path, problem: str, hint: str) -> None:
+    counted.remarks.append(Remark(kind, str(path), problem, hint))

@@ -1,0 +1,60 @@
+"""Facts of the Cityscapes benchmark: labels, categories, and how its files are read."""
+
+from __future__ import annotations
+
+import numpy as np
+from cityscapesscripts.helpers.labels import labels as cityscapes_table
+
+from dseg.evaluate.confusion import IdMap
+from dseg.evaluate.reading import ValueTable, make_places
+from dseg.labels import IGNORE, LABEL_SPACES
+
+ROWS = tuple(row for row in cityscapes_table if row.id >= 0)  # the licence plate has no id
+NAMES = tuple(row.name for row in ROWS)
+CATEGORIES = tuple(dict.fromkeys(row.category for row in ROWS))
+NUM_LABELS = len(ROWS)
+SCORED = tuple(row.id for row in ROWS if not row.ignoreInEval)
+WITH_INSTANCES = tuple(row.id for row in ROWS if row.hasInstances and not row.ignoreInEval)
+INSTANCE_BASE = 1000  # an instance's value is label_id * 1000 + number; smaller ones are groups
+# Mean size of an instance in pixels, over the training set: a fact of the benchmark.
+MEAN_PIXELS = {
+    "person": 3462.4756337644,
+    "rider": 3930.4788056518,
+    "car": 12794.0202738185,
+    "truck": 27855.1264367816,
+    "bus": 35732.1511111111,
+    "train": 67583.7075812274,
+    "motorcycle": 6298.7200839748,
+    "bicycle": 4672.3249222261,
+}
+TRUTH = ValueTable(
+    make_places({label_id: label_id for label_id in range(NUM_LABELS)}),
+    "Cityscapes label ids are 0 to 33",
+    "use the *_gtFine_labelIds.png files as they were downloaded.",
+)
+PREDICTIONS = {
+    "label": ValueTable(
+        TRUTH.places,
+        TRUTH.allowed,
+        "the evaluation wants label ids (road is 7), not train ids and no 255.",
+        may_be_train_ids=True,
+    ),
+    "train": ValueTable(
+        make_places(dict(enumerate(LABEL_SPACES["cityscapes"].label_ids)) | {IGNORE: 0}),
+        "train ids are 0 to 18 and 255",
+        "if these are label ids, leave --pred-ids train away.",
+    ),
+}
+
+
+def _make_groups() -> IdMap:
+    """Number the categories that consist of instances: (256,), 0 for every other label."""
+    groups = np.zeros(256, np.uint8)
+    for number, category in enumerate(CATEGORIES, start=1):
+        members = [row for row in ROWS if row.category == category]
+        if all(row.hasInstances for row in members):
+            groups[[row.id for row in members]] = number
+    return groups
+
+
+GROUPS = _make_groups()

@@ -1,0 +1,181 @@
+"""JSON that is read back: small, shallow, of finite numbers, and checked field by field."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+
+MOST_BYTES = 16_000_000
+MOST_DEPTH = 64
+MOST_DIGITS = 19  # of a whole number that has 64 bits
+SHOWN = 60  # characters of a wrong value
+_MARKS = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: says what is wrong with it; see ``parse_json``.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file")
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    return parse_object(data)
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """Return the JSON object that a text holds.
+
+    Raises:
+        ValueError: it is another value, or as ``parse_json``.
+    """
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"{show(value)} stands where an object belongs")
+    return value
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text, whose bytes are UTF-8.
+
+    Raises:
+        ValueError: it is no JSON, too large or nested too deeply, names a key twice, or holds a
+            number that is not finite or has more than 64 bits; says which.
+    """
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8-sig")
+        except UnicodeDecodeError as fault:
+            raise ValueError(f"it is no text in UTF-8 (byte {fault.start})") from None
+    if not text.strip():
+        raise ValueError("it is empty")
+    _refuse_depth(text)
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_int=_whole,
+            parse_float=_finite,
+        )
+    except json.JSONDecodeError as fault:
+        at = f"line {fault.lineno}, column {fault.colno}"
+        raise ValueError(f"it is no JSON ({at}: {fault.msg})") from None
+
+
+def _refuse_depth(text: str) -> None:
+    """Refuse nesting that would exhaust the parser, whatever Python's limit of recursion is."""
+    depth, quoted = 0, False
+    for match in _MARKS.finditer(text):
+        mark = match.group()
+        if mark == '"':
+            quoted = not quoted
+        elif not quoted and mark in "[{":
+            depth += 1
+            if depth > MOST_DEPTH:
+                raise ValueError(f"it is nested more than {MOST_DEPTH} levels deep")
+        elif not quoted and mark in "]}":
+            depth -= 1
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {show(key)} is there twice")
+        found[key] = value
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} stands where a finite number belongs")
+
+
+def _whole(digits: str) -> int:
+    if len(digits.lstrip("-")) > MOST_DIGITS:
+        raise ValueError(f"a whole number has {len(digits.lstrip('-'))} digits")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{show(digits)} stands where a finite number belongs")
+    return number
+
+
+def take_fields(kind: type[Any], data: Any, what: str) -> dict[str, Any]:
+    """Return the arguments of a dataclass that a JSON object holds, each of its field's type.
+
+    Args:
+        kind: the dataclass; fields may be plain values, literals, optional, or tuples of them.
+        data: the object; lists become tuples where the field is one.
+        what: it is, for errors.
+
+    Raises:
+        ValueError: it is no object, or a field is missing, unknown or of another type.
+    """
+    if not isinstance(data, dict):
+        raise ValueError(f"{what} is {show(data)}, no object")
+    types = get_type_hints(kind)
+    known = {field.name: field for field in fields(kind)}
+    for name in data:
+        if name not in known:
+            raise ValueError(f"{what} has an unknown field {show(name)}")
+    for name, field in known.items():
+        if name not in data and field.default is MISSING and field.default_factory is MISSING:
+            raise ValueError(f"{what} has no {name}")
+    return {name: take(types[name], value, name) for name, value in data.items()}
+
+
+def take(kind: Any, value: Any, name: str) -> Any:
+    """Return a JSON value as a type has it, or raise a ValueError that names it."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        plain = next(other for other in inner if other is not NoneType)
+        return None if value is None else take(plain, value, name)
+    if origin is tuple and isinstance(value, list):
+        if inner[1:] == (...,):
+            return tuple(take(inner[0], item, name) for item in value)
+        if len(value) == len(inner):
+            return tuple(take(of, item, name) for of, item in zip(inner, value, strict=True))
+    elif origin is Literal:
+        if isinstance(value, str) and value in inner:
+            return value
+    elif kind is float:
+        if is_number(value):
+            return value
+    elif isinstance(kind, type) and type(value) is kind:
+        return value
+    raise ValueError(f"{name} cannot be {show(value)}")
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value is a finite number of at most 64 bits; a truth value is none."""
+    if type(value) is float:
+        return math.isfinite(value)
+    return type(value) is int and abs(value) < 2**63
+
+
+def is_count(value: object) -> bool:
+    """Tell whether a value is a whole number from 0."""
+    return type(value) is int and 0 <= value < 2**63
+
+
+def show(value: object) -> str:
+    """Return a value as an error shows it: in a line, not longer than ``SHOWN``."""
+    if isinstance(value, (dict, list, tuple)):
+        named = {dict: "an object", list: "a list", tuple: "a list"}[type(value)]
+        return named if value else f"an empty {named.partition(' ')[2]}"
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

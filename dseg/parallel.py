@@ -1,0 +1,157 @@
+"""The cores that this process may use, and how its threads wait for each other."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeVar
+
+CGROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # how a user may have chosen
+THREADS = "OMP_NUM_THREADS"
+CHOSEN = (THREADS, "MKL_NUM_THREADS")
+_ours = False  # whether the number of threads is left to us
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Advance = Callable[[], None]
+Progress = Callable[[str, int], AbstractContextManager[Advance]]
+
+
+def count_cores() -> int:
+    """Return the number of cores that this process may use, 1 at least.
+
+    Those that it may run on, and no more than its share of time (cgroup) is worth: a container
+    with 2 of a machine's 64 cores sees all of them.
+    """
+    quota = read_quota(CGROUPS, MEMBERSHIP)
+    return max(1, math.ceil(min(_count_allowed(), quota)))
+
+
+def prepare_threads() -> None:
+    """Let threads that wait give way, and be no more than the cores; before torch is loaded.
+
+    OpenMP's threads spin while they wait for each other. Where other work runs on the machine, a
+    thread that spins takes the core from the one that it waits for. Changes nothing that the user
+    has set in the environment, and nothing once torch is loaded.
+    """
+    global _ours
+    if "torch" in sys.modules:
+        return
+    _ours = not any(name in os.environ for name in CHOSEN)
+    if not any(name in os.environ for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ["KMP_BLOCKTIME"] = "0"  # of LLVM's and Intel's OpenMP
+    if _ours and count_cores() < _count_allowed():
+        os.environ[THREADS] = str(count_cores())  # torch knows of no share
+
+
+def is_choice_ours() -> bool:
+    """Tell whether ``prepare_threads`` has found that the user chose no number of threads."""
+    return _ours
+
+
+def _count_allowed() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def read_quota(root: Path, membership: Path) -> float:
+    """Return how many cores' time the cgroups of this process allow, infinity without a limit.
+
+    Args:
+        root: where cgroups are mounted, of version 2 or 1.
+        membership: the lines ``id:controllers:path`` of this process.
+    """
+    return min(_quota_of(folder) for folder in find_cgroups(root, membership, "cpu"))
+
+
+def find_cgroups(root: Path, membership: Path, controller: str) -> list[Path]:
+    """Return the folders that may hold limits of this process, and those of cgroups around it.
+
+    Args:
+        root, membership: as of ``read_quota``.
+        controller: ``cpu`` or ``memory``.
+    """
+    folders = [root]
+    for line in read_text(membership).splitlines():
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if controllers and controller not in controllers.split(","):
+            continue
+        folders += _upwards(root / controllers if controllers else root, path)
+        if controllers:
+            folders.append(root / controller)
+    return folders
+
+
+def _upwards(base: Path, path: str) -> list[Path]:
+    """Return the folder of a cgroup and those around it, whose limits hold too."""
+    parts = [part for part in path.split("/") if part not in ("", "..")]
+    return [base.joinpath(*parts[:end]) for end in range(len(parts), -1, -1)]
+
+
+def _quota_of(folder: Path) -> float:
+    limit = read_text(folder / "cpu.max").split()  # version 2: quota and period in microseconds
+    if not limit:
+        limit = [read_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+    try:
+        quota, period = (int(text) for text in limit)
+    except ValueError:  # no limit ("max"), or no such file
+        return math.inf
+    return quota / period if quota > 0 and period > 0 else math.inf
+
+
+def read_text(file: Path) -> str:
+    """Return what a file of the system holds, "" if it cannot be read."""
+    try:
+        return file.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+
+
+class Threads(ThreadPoolExecutor):
+    """Threads that make do with those there are when no more can be started."""
+
+    def _adjust_thread_count(self) -> None:
+        try:
+            super()._adjust_thread_count()
+        except RuntimeError:
+            if not self._threads:
+                raise
+
+
+def map_in_order(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
+) -> Iterator[Result]:
+    """Yield ``function(item)`` in the order of the items, computed by threads.
+
+    Decoding and counting release the interpreter's lock, so threads fill the cores and nothing
+    has to be copied between processes. Few results wait at a time: memory does not grow with the
+    number of items.
+
+    Args:
+        function: must be safe to call from several threads.
+        items: what to call it with.
+        workers: threads, by default one a core.
+    """
+    workers = min(workers or count_cores(), max(len(items), 1))
+    if workers == 1:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:  # after a fault the caller does not wait for what is under way
+        pool.shutdown(wait=False, cancel_futures=True)

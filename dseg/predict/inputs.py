@@ -1,0 +1,188 @@
+"""What a user names as input, files, folders and patterns, turned into a list of images."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from dseg.errors import DsegError
+from dseg.images import IMAGE_SUFFIXES, UNREAD
+
+RESULT_KINDS = ("label_ids", "train_ids", "color", "overlay", "confidence")
+MANIFEST = "dseg-run.json"  # in the folder of results: how they were made
+
+
+class ImageFile(NamedTuple):
+    """An image to read, and the path of its results below each folder of results, no suffix."""
+
+    path: Path
+    name: Path
+
+
+def find_images(
+    sources: Iterable[str | Path],
+    *,
+    leave_out: Path | None = None,
+    unread: Counter[str] | None = None,
+) -> list[ImageFile]:
+    """Find all images of folders (any depth, links followed), files and patterns, sorted.
+
+    Results keep the tree below the folder that was named. Where two images would write the same
+    result, the tree below the folder that all sources share is kept instead, and a suffix is kept
+    where only that tells them apart (``a.jpg`` and ``a.png`` become ``a_jpg`` and ``a_png``).
+
+    Args:
+        sources: folders, files, or patterns such as ``frames/**/*.png``.
+        leave_out: the folder of the results, which are no images to label; neither are those
+            of other runs, known by their record.
+        unread: takes the number of files of each suffix, such as ``{".gif": 2}``, that are images
+            or videos of a format that is not read.
+
+    Raises:
+        DsegError: a source does not exist, or there is no image in all of them.
+    """
+    sources, unread = list(sources), Counter() if unread is None else unread
+    skip = (
+        {os.path.realpath(leave_out / kind) for kind in RESULT_KINDS}
+        if leave_out is not None
+        else set()
+    )
+    real = cache(os.path.realpath)
+    found: dict[Path, tuple[Path, Path]] = {}  # each file once, with the folder of its name
+    for source in sources:
+        for path, base in _expand(source, skip, unread):
+            found.setdefault(Path(real(path.parent), path.name), (path, base))
+    if not found:
+        looked = " ".join(repr(str(source)) for source in sources)
+        others = describe_unread(unread)
+        raise DsegError(
+            f"No image in {looked}{f'; not read: {others}' if others else ''}.",
+            hint="looked at any depth for: "
+            f"{' '.join('*' + suffix for suffix in IMAGE_SUFFIXES)} (any case).",
+        )
+    names = _name_results(list(found.values()))
+    paths = [path for path, _ in found.values()]
+    return sorted(ImageFile(path, name) for path, name in zip(paths, names, strict=True))
+
+
+def describe_unread(unread: Counter[str]) -> str:
+    """Return the files of formats that are not read, in words, and what helps; "" for none."""
+    shown = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common())
+    if any(suffix in unread for suffix in (".heic", ".heif", ".hif")):
+        shown += " (HEIC is read with: pip install 'dseg[heic]')"
+    return shown
+
+
+def _expand(
+    source: str | Path, skip: set[str], unread: Counter[str]
+) -> Iterator[tuple[Path, Path]]:
+    """Yield the files that a source stands for, each with the folder that its name starts from."""
+    path = Path(source)
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file() or path.is_symlink()
+    except OSError as fault:
+        raise DsegError(
+            f"{source} may not be read: {fault.strerror}.", hint="check who owns its folder."
+        ) from fault
+    if is_folder:
+        yield from ((file, path) for file in _walk(path, skip, unread))
+    elif is_file:
+        yield path, path.parent
+    elif glob.has_magic(str(source)):
+        yield from _match(str(source), skip, unread)
+    else:
+        raise DsegError(f"{source} does not exist.", hint="check the spelling of the path.")
+
+
+def _match(pattern: str, skip: set[str], unread: Counter[str]) -> Iterator[tuple[Path, Path]]:
+    """Yield the images that a pattern matches, and those in the folders that it matches."""
+    base = Path(*_before_magic(Path(pattern).parts))
+    for match in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207 (absolute)
+        if match.is_dir():
+            yield from ((file, base) for file in _walk(match, skip, unread))
+        elif match.suffix.lower() in IMAGE_SUFFIXES and not _is_result(match, base, skip):
+            yield match, base
+
+
+def _before_magic(parts: tuple[str, ...]) -> list[str]:
+    kept = []
+    for part in parts[:-1]:
+        if glob.has_magic(part):
+            break
+        kept.append(part)
+    return kept
+
+
+def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
+    """Tell whether a file that a pattern matched below ``base`` was written by a run."""
+    for folder in path.parents:
+        if folder == base:
+            return False
+        recorded = folder.name in RESULT_KINDS and (folder.parent / MANIFEST).exists()
+        if recorded or os.path.realpath(folder) in skip:
+            return True
+    return False
+
+
+def _walk(top: Path, skip: set[str], unread: Counter[str]) -> Iterator[Path]:
+    """Yield the images below a folder; hidden entries are not looked at, no folder twice.
+
+    A folder below it that may not be read is yielded too, so that it is listed among the failed.
+    """
+    seen: set[str] = set()
+    blocked: list[OSError] = []
+    for folder, subfolders, files in os.walk(top, followlinks=True, onerror=blocked.append):
+        real = os.path.realpath(folder)
+        if real in seen or real in skip:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        results = RESULT_KINDS if MANIFEST in files else ()
+        subfolders[:] = sorted(
+            name for name in subfolders if not name.startswith(".") and name not in results
+        )
+        for name in sorted(files):
+            suffix = Path(name).suffix.lower()
+            if name.startswith("."):
+                continue
+            if suffix in IMAGE_SUFFIXES:
+                yield Path(folder, name)
+            elif suffix in UNREAD:
+                unread[suffix] += 1
+    for fault in blocked:
+        if Path(fault.filename) == top:
+            raise DsegError(
+                f"{top} may not be read: {fault.strerror}.", hint="check who owns the folder."
+            )
+        yield Path(fault.filename)
+
+
+def _name_results(found: list[tuple[Path, Path]]) -> list[Path]:
+    """Return a name for each (path, base), no two alike."""
+    full = [(_absolute(path), _absolute(base)) for path, base in found]
+    bases = [base if path.is_relative_to(base) else path.parent for path, base in full]
+    names = [path.relative_to(base) for (path, _), base in zip(full, bases, strict=True)]
+    if len({name.with_suffix("") for name in names}) < len(names):
+        shared = os.path.commonpath(bases)
+        names = [path.relative_to(shared) for path, _ in full]
+    times = Counter(name.with_suffix("") for name in names)
+    short = [
+        _with_suffix_kept(name) if times[name.with_suffix("")] > 1 else name.with_suffix("")
+        for name in names
+    ]
+    if len(set(short)) < len(short):  # a.jpg and a.png beside a_jpg.png
+        return [_with_suffix_kept(name) for name in names]
+    return short
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 (resolves '..', keeps links)
+
+
+def _with_suffix_kept(name: Path) -> Path:
+    return name.with_name(f"{name.stem}_{name.suffix[1:]}")

@@ -1,0 +1,288 @@
+"""The curves of a run and its confusion matrix, as PNGs, drawn by matplotlib."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from dseg.files import written_whole
+from dseg.images import Pixels, write_png
+from dseg.labels import LabelSpace
+from dseg.render import render_overlay
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MetricRows = Sequence[dict[str, Any]]
+Values = NDArray[np.float64]
+CURVES = (7.5, 4.5)  # inches, width and height of a plot of curves
+DPI = 120
+SMOOTH = 0.04  # share of all rows that one point of the smooth curve stands for
+SMOOTH_POINTS = 500
+DOTTED = 60  # validations; more of them are a line without dots
+WITH_NUMBERS = 40  # classes; the cells of a larger matrix have no room for a number
+NAME_LENGTH = 24  # characters of a class's name
+LEAST_SHOWN = 0.5  # percent; less would be shown as 0
+TRAINING, VALIDATION, SECONDARY, MARK = "tab:blue", "tab:orange", "0.45", "tab:red"
+WIDTH = 1800  # of the widest sheet, in pixels
+GAP = 4  # pixels between the three parts
+CAPTION = 22  # pixels above them
+FILE_NAME_LENGTH = 50  # characters; each takes up to 4 of the 255 bytes that a file's name may have
+Drawn = tuple[str, Pixels, Pixels, Pixels]
+
+
+def write_loss_plot(rows: MetricRows, path: Path) -> None:
+    """Draw the training loss, the validation's if it is known, and the learning rate over epochs.
+
+    Nothing is written without a row of training.
+
+    Args:
+        rows: of ``metrics.jsonl``.
+        path: a PNG.
+
+    Raises:
+        DsegError: the file cannot be written.
+    """
+    epochs, losses = _find_curve(rows, "train", "loss")
+    if not len(losses):
+        return
+    with _matplotlib():
+        figure, axes = _make_axes("Loss", "epoch", "loss", CURVES)
+        rate = axes.twinx()
+        rates = _find_curve(rows, "train", "lr")
+        rate.plot(*rates, color=SECONDARY, ls="--", lw=1)
+        rate.set_ylabel("learning rate (dashed)", color=SECONDARY)
+        rate.set_ylim(0, 1.1 * max(*rates[1], 1e-9))
+        rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+        axes.plot(epochs, losses, color=TRAINING, alpha=0.3, lw=0.8)
+        axes.plot(*_smooth(epochs, losses), **_dots(losses), color=TRAINING, label="training")
+        others = _find_curve(rows, "val", "loss")
+        if len(others[1]):
+            axes.plot(*others, **_dots(others[1]), color=VALIDATION, label="validation")
+            axes.legend(loc="upper right")
+        # a few wild steps would flatten all the others
+        axes.set_ylim(0, 1.1 * float(max(np.quantile(losses, 0.99), *others[1], 1e-9)))
+        axes.set_xlim(left=0)
+        axes.set_zorder(rate.get_zorder() + 1)
+        axes.patch.set_visible(False)
+        _save(figure, path)
+
+
+def write_miou_plot(rows: MetricRows, path: Path) -> None:
+    """Draw the validation's mean IoU and pixel accuracy over epochs, the best mean IoU marked.
+
+    Nothing is written without a validation.
+
+    Args:
+        rows: of ``metrics.jsonl``.
+        path: a PNG.
+
+    Raises:
+        DsegError: the file cannot be written.
+    """
+    epochs, scores = _find_curve(rows, "val", "miou", 100)
+    if not len(scores):
+        return
+    best = int(np.argmax(scores))
+    with _matplotlib():
+        figure, axes = _make_axes("Validation", "epoch", "score (%)", CURVES)
+        exact = _find_curve(rows, "val", "pixel_accuracy", 100)
+        axes.plot(*exact, **_dots(scores), color=SECONDARY, label="pixel accuracy")
+        axes.plot(epochs, scores, **_dots(scores), color=VALIDATION, label="mean IoU")
+        label = f"best: {scores[best]:.1f} % at epoch {epochs[best]:.4g}"
+        axes.plot(epochs[best], scores[best], "o", color=MARK, mfc="none", ms=10, label=label)
+        axes.set_xlim(left=0)
+        axes.set_ylim(0, 100)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False)
+        _save(figure, path)
+
+
+def write_confusion_plot(matrix: NDArray[np.int64], space: LabelSpace, path: Path) -> None:
+    """Draw where the pixels of each class went, in percent of the class; absent classes are grey.
+
+    Args:
+        matrix: (K, K), ground truth by prediction.
+        space: the K classes.
+        path: a PNG.
+
+    Raises:
+        DsegError: the file cannot be written.
+    """
+    totals = matrix.sum(1, keepdims=True)
+    share = np.where(totals > 0, 100 * matrix / np.maximum(totals, 1), np.nan)
+    numbered = len(matrix) <= WITH_NUMBERS
+    side = 2.2 + (0.36 if numbered else 0.15) * max(len(matrix), 8)
+    with _matplotlib():
+        title = "Prediction of each class's pixels (% of the class)"
+        figure, axes = _make_axes(title, "predicted class", "true class", (side, side))
+        axes.grid(visible=False)
+        shown = axes.imshow(share, cmap=_make_colormap(), vmin=0, vmax=100)
+        _name_ticks(axes, space.names, 8 if numbered else 6)
+        if numbered:
+            _number_cells(axes, share)
+        else:
+            figure.colorbar(shown, shrink=0.6, label="%")
+        _save(figure, path)
+
+
+def _name_ticks(axes: Axes, names: Sequence[str], size: int) -> None:
+    """Write the classes along both sides; a class's name is no formula, whatever it holds."""
+    short = [n if len(n) <= NAME_LENGTH else n[: NAME_LENGTH - 3] + "..." for n in names]
+    places = range(len(short))
+    axes.set_xticks(places, short, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(places, short, fontsize=size, parse_math=False)
+    axes.tick_params(length=0)
+
+
+def _number_cells(axes: Axes, share: Values) -> None:
+    for row, column in zip(*np.nonzero(share >= LEAST_SHOWN), strict=True):
+        value = share[row, column]
+        color = "white" if value > 55 else "black"
+        text = f"{value:.0f}"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=7.5)
+
+
+def _find_curve(
+    rows: MetricRows, kind: str, name: str, factor: float = 1.0
+) -> tuple[Values, Values]:
+    """Return epochs and values of the rows of a kind that hold a number of that name."""
+    points = [(row.get("epoch"), row.get(name)) for row in rows if row.get("kind") == kind]
+    known = [p for p in points if all(isinstance(v, (int, float)) and np.isfinite(v) for v in p)]
+    epochs, values = np.array(known, np.float64).reshape(-1, 2).T
+    return epochs, factor * values
+
+
+def _smooth(epochs: Values, values: Values) -> tuple[Values, Values]:
+    """Return a moving median, over fewer values at either end, at up to ``SMOOTH_POINTS`` places.
+
+    A mean would show one wild step as a plateau.
+    """
+    half = round(SMOOTH * len(values) / 2)
+    count = min(len(values), SMOOTH_POINTS)
+    places = np.linspace(0, len(values) - 1, count).round().astype(int)
+    medians = [np.median(values[max(place - half, 0) : place + half + 1]) for place in places]
+    return epochs[places], np.array(medians)
+
+
+def _dots(values: Values) -> dict[str, Any]:
+    """Return a line's style: a curve of few points, even of one, shows them."""
+    return {"marker": ".", "ms": 7} if len(values) < DOTTED else {}
+
+
+def _make_colormap() -> Any:
+    from matplotlib import colormaps
+
+    colors = colormaps["Blues"].copy()
+    colors.set_bad("0.85")
+    return colors
+
+
+@contextmanager
+def _matplotlib() -> Iterator[None]:
+    """Use matplotlib's own style, not the user's, and keep its remarks on fonts to itself."""
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        from matplotlib import style
+
+        with warnings.catch_warnings(), style.context("default"):
+            warnings.simplefilter("ignore")  # of letters that its font lacks
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _make_axes(title: str, across: str, up: str, size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """Make a figure apart from pyplot's global state.
+
+    Args:
+        size: width and height in inches.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.grid(visible=True, alpha=0.3)
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with written_whole(path) as part:
+        figure.savefig(part, format="png")
+
+
+def write_predictions(samples: Sequence[Drawn], space: LabelSpace, folder: Path) -> None:
+    """Draw one PNG a sample: the image, its ground truth, the prediction.
+
+    Args:
+        samples: ``(name, image (H, W, 3), truth (H, W), prediction (H, W))``, all uint8, ids are
+            train ids.
+        space: the classes.
+        folder: for the PNGs.
+
+    Raises:
+        DsegError: a file cannot be written.
+    """
+    taken: set[str] = set()
+    for name, image, truth, prediction in samples:
+        sheet = _make_sheet(image, truth, prediction, space)
+        write_png(folder / f"{_name_file(name, taken)}.png", sheet)
+
+
+def _make_sheet(image: Pixels, truth: Pixels, prediction: Pixels, space: LabelSpace) -> Pixels:
+    """Put image, ground truth and prediction side by side, each below its caption."""
+    most = (WIDTH - 2 * GAP) // 3
+    photo = _shrink(image, most, Image.Resampling.BOX)
+    # ids are shrunk before they are drawn, so that the legend stays legible
+    ids = [_shrink(mask, most, Image.Resampling.NEAREST) for mask in (truth, prediction)]
+    parts = {
+        "image": photo,
+        "ground truth": render_overlay(photo, ids[0], space, opacity=0.7, legend=False),
+        "prediction": render_overlay(photo, ids[1], space, opacity=0.7),
+    }
+    height, width = photo.shape[:2]
+    sheet = Image.new("RGB", (3 * width + 2 * GAP, CAPTION + height), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(14)
+    for place, (caption, pixels) in enumerate(parts.items()):
+        left = place * (width + GAP)
+        if font.getlength(caption) < width:
+            draw.text((left + width // 2, CAPTION // 2), caption, "black", font, anchor="mm")
+        sheet.paste(Image.fromarray(pixels), (left, CAPTION))
+    return np.asarray(sheet)
+
+
+def _shrink(pixels: Pixels, most: int, how: Image.Resampling) -> Pixels:
+    """Return pixels at most so wide."""
+    height, width = pixels.shape[:2]
+    if width <= most:
+        return pixels
+    size = (most, max(1, round(height * most / width)))
+    return np.asarray(Image.fromarray(pixels).resize(size, how))
+
+
+def _name_file(name: str, taken: set[str]) -> str:
+    """Return a name that any file system takes and no other sample has; add it to ``taken``."""
+    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[-FILE_NAME_LENGTH:]
+    plain = plain.lstrip(".-") or "image"
+    unique, count = plain, 1
+    while unique.casefold() in taken:
+        count += 1
+        unique = f"{plain}-{count}"
+    taken.add(unique.casefold())
+    return unique

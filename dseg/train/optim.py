@@ -1,0 +1,132 @@
+"""Optimizer, learning-rate schedule and the running mean of the weights, as a recipe says."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from dseg.distributed import Group
+from dseg.models import SegModel
+from dseg.recipes import Recipe
+
+
+def make_optimizer(
+    model: SegModel,
+    recipe: Recipe,
+    adversarial: Sequence[nn.Parameter] = (),
+    *,
+    fused: bool = False,
+) -> Optimizer:
+    """Make the optimizer; each group's ``factor`` scales the schedule's learning rate.
+
+    Args:
+        model: parameters of its ``body`` learn at the recipe's rate, all others at ``head_lr``
+            times it.
+        adversarial: parameters of the loss, which never decay.
+        recipe: optimizer, momentum, decay; the body's decay is ``backbone_decay`` times it.
+        fused: update many parameters in one kernel, which on a GPU takes fewer launches and skips
+            fp16's overflows without waiting for the device.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        within = name.startswith(model.body)
+        factor = 1.0 if within else recipe.head_lr
+        decay = recipe.weight_decay * (recipe.backbone_decay if within else 1.0)
+        decays = recipe.decay_norms or parameter.ndim > 1
+        key = (factor, decay if decays else 0.0)
+        groups.setdefault(key, []).append(parameter)
+    if adversarial:
+        groups.setdefault((1.0, 0.0), []).extend(adversarial)
+    params = [
+        {"params": params, "factor": factor, "weight_decay": decay}
+        for (factor, decay), params in groups.items()
+    ]
+    options: dict[str, Any] = {"lr": recipe.lr, **({"fused": True} if fused else {})}
+    if recipe.optimizer == "sgd":
+        return SGD(params, momentum=recipe.momentum, **options)
+    kind = Adam if recipe.optimizer == "adam" else AdamW
+    return kind(params, betas=(recipe.momentum, recipe.beta2), **options)
+
+
+def average_gradients(parameters: Sequence[nn.Parameter], group: Group) -> None:
+    """Average the processes' gradients, as is done for the network's."""
+    for parameter in parameters:
+        if group.world_size > 1 and parameter.grad is not None:
+            group.sum(parameter.grad).div_(group.world_size)
+
+
+def find_lr(recipe: Recipe, step: int, steps: int) -> float:
+    """Return the learning rate of a step, 0 to ``steps`` - 1."""
+    done = step / max(steps, 1)
+    factor: float
+    if recipe.schedule == "poly":
+        factor = (1 - done) ** recipe.power
+    elif recipe.schedule == "cosine":
+        least = recipe.lr_end / recipe.lr if recipe.lr else 0.0
+        factor = least + (1 - least) * (1 + math.cos(math.pi * done)) / 2
+    elif recipe.schedule == "halving":
+        factor = 0.5 ** math.floor(done * (recipe.halvings + 1))
+    else:
+        factor = 1.0
+    if step < recipe.warmup:
+        risen = step / recipe.warmup
+        if recipe.warmup_shape == "linear":
+            factor *= recipe.warmup_from + (1 - recipe.warmup_from) * risen
+        else:
+            factor *= recipe.warmup_from ** (1 - risen)
+    return recipe.lr * factor
+
+
+def set_lr(optimizer: Optimizer, lr: float) -> None:
+    """Set the learning rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["factor"]
+
+
+class EmaWeights:
+    """An exponential running mean of a network's weights and statistics.
+
+    The decay rises to its value, so that the first weights are soon forgotten: at step t it is
+    at most (1 + t) / (10 + t).
+
+    Args:
+        model: whose present state the mean starts from, and which ``update`` reads: its tensors
+            have to stay the same ones.
+        decay: 0 to 1.
+
+    Attributes:
+        model: a network with the EMA weights.
+    """
+
+    def __init__(self, model: SegModel, decay: float):
+        self.decay = decay
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        means, values = self.model.state_dict().values(), model.state_dict().values()
+        self._means = [tensor for tensor in means if tensor.is_floating_point()]
+        self._values = [tensor for tensor in values if tensor.is_floating_point()]
+        self._mean_counts = [tensor for tensor in means if not tensor.is_floating_point()]
+        self._counts = [tensor for tensor in values if not tensor.is_floating_point()]
+
+    @torch.no_grad()
+    def update(self, step: int, skipped: Tensor | None = None) -> None:
+        """Move the mean towards the network's state after a step.
+
+        Args:
+            step: counted from 0.
+            skipped: scalar, True if the step changed nothing, and the mean has to stay as it is.
+        """
+        moved = 1 - min(self.decay, (1 + step) / (10 + step))
+        if skipped is None:
+            torch._foreach_lerp_(self._means, self._values, moved)
+        else:
+            differences = torch._foreach_sub(self._values, self._means)
+            torch._foreach_mul_(differences, torch.where(skipped, 0.0, moved))
+            torch._foreach_add_(self._means, differences)
+        if self._counts:
+            torch._foreach_copy_(self._mean_counts, self._counts)

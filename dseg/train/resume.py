@@ -1,0 +1,102 @@
+"""Going on with a run: what of its data, schedule and threads is as it was, and what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dseg.errors import EXIT_MISFIT, DsegError
+from dseg.train.fingerprint import find_changes, is_of_names
+from dseg.train.loop import Trainer
+from dseg.train.run_dir import RunDir
+from dseg.train.run_file import read_steps
+from dseg.train.state import STATE, check_state, load_state
+
+
+def resume_run(trainer: Trainer, folder: RunDir, *, accept_data: bool) -> list[str]:
+    """Take up a folder's newest state; return what is to be said of it.
+
+    Args:
+        trainer, folder: of the run.
+        accept_data: whether other data than the run's are taken.
+
+    Raises:
+        DsegError: no state can be read, it is of another network, of other data, or of more steps
+            than the run now has.
+    """
+    run, steps = folder.run, trainer.rhythm.steps
+    before = read_steps(run) or steps
+    state, file = load_state(run)
+    try:
+        saved = check_state(state, max(before, steps))
+        _refuse_shorter(run, saved["step"], trainer)
+        changes = _compare_data(state["data"], trainer, folder, accept_data)
+        trainer.restore(saved)
+    except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as fault:
+        raise DsegError(
+            f"{file} does not fit this network: {str(fault).splitlines()[0].rstrip('.:')}.",
+            hint="start anew with another --out.",
+            exit_code=EXIT_MISFIT,
+        ) from fault
+    if steps != before:
+        recipe = trainer.recipe
+        changes.append(
+            f"The schedule changes from step {trainer.step} on: {recipe.schedule} over {steps} "
+            f"steps ({steps * recipe.batch / len(trainer.train_set):g} epochs), {before} before."
+        )
+    folder.changes += [{"step": trainer.step, "what": change} for change in changes]
+    if file.name != STATE:
+        changes.append(
+            f"WARNING: {run / STATE} is missing or damaged; going on from {file.name}, which is of "
+            f"step {trainer.step}."
+        )
+    return [*changes, *_compare_threads(state, folder)]
+
+
+def _refuse_shorter(run: Path, done: int, trainer: Trainer) -> None:
+    steps, recipe = trainer.rhythm.steps, trainer.recipe
+    if done > steps:
+        epochs = recipe.batch / len(trainer.train_set)
+        raise DsegError(
+            f"{run} has done {done} steps ({done * epochs:g} epochs), more than the {steps} steps "
+            f"({steps * epochs:g} epochs) that it is to have.",
+            hint="name more --epochs, or start anew with another --out.",
+        )
+
+
+def _compare_data(then: Any, trainer: Trainer, folder: RunDir, accept_data: bool) -> list[str]:
+    """Refuse other data than the run's unless they are accepted; return what is to be said."""
+    if isinstance(then, list):
+        if is_of_names(then, trainer.train_set):
+            return [
+                "The state is of an older dseg, which noted the images' names only: whether they "
+                "are the same is not known."
+            ]
+        count = then[0] if then and isinstance(then[0], int) else "others"
+        found = (
+            "The data are not those that the run was begun with: "
+            f"{len(trainer.train_set)} images now, {count} then, or other names"
+        )
+    else:
+        found = find_changes(then, folder.data)
+    if not found:
+        return []
+    if accept_data:
+        return [f"WARNING: {found}; they are accepted."]
+    raise DsegError(
+        f"{found}.",
+        hint="restore the data set, go on with these by --accept-data, or start anew with another "
+        "--out.",
+        exit_code=EXIT_MISFIT,
+    )
+
+
+def _compare_threads(state: dict[str, Any], folder: RunDir) -> list[str]:
+    """Say so if the same bits were asked for and another number of threads computes."""
+    then = state.get("threads", folder.threads)
+    if not folder.settings.deterministic or then == folder.threads:
+        return []
+    return [
+        f"WARNING: this run was computed with {then} threads a process, now {folder.threads}: its "
+        f"bytes will differ from an uninterrupted run's (set OMP_NUM_THREADS={then})."
+    ]
