@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dseg.evaluate import evaluate_cityscapes, evaluate_official
-from dseg.evaluate.cityscapes.instances import count_instances
-from dseg.evaluate.cityscapes.labels import NUM_LABELS, PREDICTIONS, SCORED, TRUTH, WITH_INSTANCES
-from dseg.evaluate.cityscapes.official import official_module, run_official
-from dseg.evaluate.confusion import fold_counts, join_runs, joint_counts
+from dseg.evaluation import evaluate_cityscapes, evaluate_official
+from dseg.evaluation.cityscapes.instances import count_instances
+from dseg.evaluation.cityscapes.labels import NUM_LABELS, PREDICTIONS, SCORED, TRUTH, WITH_INSTANCES
+from dseg.evaluation.cityscapes.official import official_module, run_official
+from dseg.evaluation.confusion import fold_counts, join_runs, joint_counts
 from dseg.parallel import count_cores
 
 Files = tuple[list[Path], list[Path]]

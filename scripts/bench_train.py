@@ -49,9 +49,9 @@ from dseg.labels import LABEL_SPACES
 from dseg.losses import SegLoss
 from dseg.nn.backbones.densenet import checkpoint_activations
 from dseg.recipes import Recipe
-from dseg.train.callbacks import Intervals
-from dseg.train.loop import Trainer
-from dseg.train.validate import validate
+from dseg.training.callbacks import Intervals
+from dseg.training.loop import Trainer
+from dseg.training.validate import validate
 
 SAMPLES = Path(dseg.__file__).parent / "samples"
 NEVER = 10**9

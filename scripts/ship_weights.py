@@ -21,7 +21,7 @@ from dseg.checkpoints import save_model, sha256
 from dseg.datasets import load_dataset
 from dseg.distributed import Group
 from dseg.labels import LABEL_SPACES
-from dseg.train.validate import validate
+from dseg.training.validate import validate
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

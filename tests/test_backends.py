@@ -13,9 +13,9 @@ from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.models import build_model
 from dseg.recipes import Recipe
-from dseg.train.backends import compile_model, deterministic_or_refused, set_backends
-from dseg.train.optim import make_optimizer
-from dseg.train.state import restore_optimizer
+from dseg.training.backends import compile_model, deterministic_or_refused, set_backends
+from dseg.training.optim import make_optimizer
+from dseg.training.state import restore_optimizer
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 RECIPE = Recipe(source="", optimizer="adam").override(["batch=2"])

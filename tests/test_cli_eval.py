@@ -362,7 +362,7 @@ def test_an_id_outside_the_label_space_is_refused(masks):
 
 
 def test_torch_is_not_imported():
-    code = "import sys, dseg.evaluate, dseg.cli.eval; sys.exit('torch' in sys.modules)"
+    code = "import sys, dseg.evaluation, dseg.cli.eval; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

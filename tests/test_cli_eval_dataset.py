@@ -15,10 +15,10 @@ from ranks import exit_code, own_words, torchrun
 from dseg.checkpoints import load_model
 from dseg.datasets import Dataset, load_dataset
 from dseg.distributed import Group
-from dseg.evaluate.matching import find_dataset_pairs
-from dseg.evaluate.miou import evaluate_dataset
+from dseg.evaluation.matching import find_dataset_pairs
+from dseg.evaluation.miou import evaluate_dataset
 from dseg.labels import find_label_space
-from dseg.train.validate import count_pixels, score, validate
+from dseg.training.validate import count_pixels, score, validate
 
 CITYSCAPES = find_label_space("cityscapes")
 OFFICIAL = ("cityscapes", "scenes")

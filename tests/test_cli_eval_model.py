@@ -20,11 +20,11 @@ from ranks import exit_code, own_words, torchrun
 from dseg.checkpoints import load_model, save_model
 from dseg.datasets import load_dataset
 from dseg.distributed import Group
-from dseg.evaluate import matching as predicted
+from dseg.evaluation import matching as predicted
 from dseg.labels import LABEL_SPACES, LabelSpace, unnamed_label_space
 from dseg.models import build_model
 from dseg.predict import Prediction
-from dseg.train.validate import validate
+from dseg.training.validate import validate
 
 ONTO = ("--label-space", "cityscapes")
 

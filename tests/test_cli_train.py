@@ -20,7 +20,7 @@ from tiny_data import make_camvid
 
 from dseg.checkpoints import load_model
 from dseg.models import build_model
-from dseg.train.loop import Trainer
+from dseg.training.loop import Trainer
 
 TINY = (
     *("train", "--out", "run", "--batch-size", 2, "--set", "crop=32x48", "--set", "steps=2"),

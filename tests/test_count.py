@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dseg.train.validate import ConfusionCounts, count_pixels
+from dseg.training.validate import ConfusionCounts, count_pixels
 
 TRUTH = np.array([[0, 1, 2], [255, 1, 0]], np.uint8)
 FOUND = np.array([[0, 2, 2], [1, 1, 1]], np.uint8)

@@ -21,7 +21,7 @@ from tiny_data import make_camvid
 from dseg.checkpoints import read_checkpoint, save_model
 from dseg.jsonio import parse_object, read_object
 from dseg.models import build_model
-from dseg.train.metrics import MetricsFile
+from dseg.training.metrics import MetricsFile
 
 DAMAGED = {
     "lists": (b"[" * 100_000, "it is nested more than 64 levels deep"),

@@ -13,14 +13,14 @@ import pytest
 from PIL import Image
 
 from dseg.errors import DsegError
-from dseg.evaluate import (
+from dseg.evaluation import (
     evaluate_cityscapes,
     evaluate_official,
     make_csv,
     make_json,
     make_tables,
 )
-from dseg.evaluate.cityscapes.official import MODULE
+from dseg.evaluation.cityscapes.official import MODULE
 from dseg.labels import find_label_space
 
 SEEDS = range(6)

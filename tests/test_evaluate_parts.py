@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from dseg.errors import DsegError
-from dseg.evaluate import evaluate_pairs, find_cityscapes_pairs, find_folder_pairs
-from dseg.evaluate.confusion import class_iou, join_runs, joint_counts, mean_of_present
+from dseg.evaluation import evaluate_pairs, find_cityscapes_pairs, find_folder_pairs
+from dseg.evaluation.confusion import class_iou, join_runs, joint_counts, mean_of_present
 from dseg.labels import find_label_space, unnamed_label_space
 from dseg.parallel import map_in_order
 

@@ -15,7 +15,7 @@ from train_loops import Rows, make_batch, make_trainer
 
 from dseg.errors import DsegError
 from dseg.models import SegOutput
-from dseg.train.loop import Trainer
+from dseg.training.loop import Trainer
 
 
 def fp16_trainer(listener: Rows, *overrides: str, steps: int, run: Path = Path()) -> Trainer:
@@ -108,7 +108,7 @@ def test_momentum_is_zero_until_a_step_counts(monkeypatch: pytest.MonkeyPatch) -
         groups = [{"params": list(model.parameters()), "factor": 1.0}]
         return SGD(groups, lr=0.1, momentum=0.9, fused=True)
 
-    monkeypatch.setattr("dseg.train.step.make_optimizer", fused)
+    monkeypatch.setattr("dseg.training.step.make_optimizer", fused)
     trainer = fp16_trainer(Rows(), steps=2)
     set_scale(trainer, 2.0**60)
     trainer.update(0, [make_batch()])

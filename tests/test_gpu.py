@@ -26,7 +26,7 @@ from dseg.models import build_model
 from dseg.nn.sync_norm import synchronise_norms
 from dseg.predict import Predictor
 from dseg.registry import MODELS
-from dseg.train.loop import Trainer
+from dseg.training.loop import Trainer
 
 pytestmark = [
     pytest.mark.gpu,

@@ -154,7 +154,7 @@ def test_a_shortage_while_training_names_what_takes_less(camvid_run, monkeypatch
     def fail(*_: object) -> None:
         raise fault
 
-    monkeypatch.setattr("dseg.train.step.TrainStep._backward", fail)
+    monkeypatch.setattr("dseg.training.step.TrainStep._backward", fail)
     result = camvid_run("--workers", 0)
     assert result.exit_code == 1
     assert (

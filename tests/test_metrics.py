@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dseg.errors import DsegError
-from dseg.train.metrics import MetricsFile, TensorBoard
+from dseg.training.metrics import MetricsFile, TensorBoard
 
 
 def train_row(step: int, **more: Any) -> dict[str, Any]:

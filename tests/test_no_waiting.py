@@ -20,9 +20,9 @@ from dseg.distributed import Group
 from dseg.models import build_model
 from dseg.recipes import find_recipe
 from dseg.registry import MODELS
-from dseg.train.loop import Trainer
-from dseg.train.run import make_loss
-from dseg.train.step import TrainStep
+from dseg.training.loop import Trainer
+from dseg.training.run import make_loss
+from dseg.training.step import TrainStep
 
 META = torch.device("meta")
 READS = {  # what gives values to the host, or shapes that depend on values
@@ -107,7 +107,7 @@ def test_neither_is_it_in_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
     def fused(model: nn.Module, *_: object, **__: object) -> SGD:  # as on CUDA
         return SGD([{"params": list(model.parameters()), "factor": 1.0}], lr=0.1, fused=True)
 
-    monkeypatch.setattr("dseg.train.step.make_optimizer", fused)
+    monkeypatch.setattr("dseg.training.step.make_optimizer", fused)
     trainer = make_trainer(Rows(), "clip=1", "ema=0.9", amp=torch.float16)
     assert count_waits(trainer, monkeypatch) == []
 

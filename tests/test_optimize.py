@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dseg.models import SegModel, build_model
 from dseg.recipes import Recipe
-from dseg.train.optim import EmaWeights, find_lr, make_optimizer, set_lr
+from dseg.training.optim import EmaWeights, find_lr, make_optimizer, set_lr
 
 
 def make_recipe(**fields) -> Recipe:

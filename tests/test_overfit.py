@@ -22,10 +22,10 @@ from dseg.labels import IGNORE
 from dseg.models import Normaliser, SegModel
 from dseg.recipes import Recipe
 from dseg.registry import MODELS
-from dseg.train import RuntimeConfig, TrainConfig
-from dseg.train.callbacks import Intervals
-from dseg.train.loop import Trainer
-from dseg.train.run import make_loss, make_model
+from dseg.training import RuntimeConfig, TrainConfig
+from dseg.training.callbacks import Intervals
+from dseg.training.loop import Trainer
+from dseg.training.run import make_loss, make_model
 
 SAMPLES = Path(dseg.__file__).parent / "samples"
 CPU = torch.device("cpu")

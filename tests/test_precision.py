@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dseg.models import build_model
-from dseg.train.backends import avoid_wrong_gradients
+from dseg.training.backends import avoid_wrong_gradients
 
 CPU = torch.device("cpu")
 

@@ -18,7 +18,7 @@ from tiny_data import make_camvid
 from train_runs import load, rows
 
 from dseg.datasets import load_dataset
-from dseg.train.fingerprint import END, find_changes, take_fingerprint
+from dseg.training.fingerprint import END, find_changes, take_fingerprint
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from dseg.datasets.base import Dataset, Encoding, Sample
 from dseg.errors import DsegError
 from dseg.labels import LABEL_SPACES
-from dseg.train.data import hold_back
+from dseg.training.data import hold_back
 
 
 def dataset_of(count: int) -> Dataset:

@@ -33,8 +33,8 @@ from dseg.datasets import load_dataset
 from dseg.distributed import Group
 from dseg.labels import IGNORE
 from dseg.models import build_model
-from dseg.train.state import load_state
-from dseg.train.validate import validate
+from dseg.training.state import load_state
+from dseg.training.validate import validate
 
 TRAIN_CASES = Path(__file__).with_name("train_cases.py")
 Runs = tuple[Path, Path, Path]

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from dseg.errors import DsegError
-from dseg.train import Stop, stopping_on_signals
-from dseg.train.state import StateWriter, has_state, load_state, save_state
+from dseg.training import Stop, stopping_on_signals
+from dseg.training.state import StateWriter, has_state, load_state, save_state
 
 
 def make_state(step: int) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def test_a_state_is_written_as_it_was_when_it_was_saved(tmp_path: Path, monkeypa
         assert begin.wait(60)
         save_state(run, state)
 
-    monkeypatch.setattr("dseg.train.state.save_state", later)
+    monkeypatch.setattr("dseg.training.state.save_state", later)
     weights = torch.ones(3)
     writer = StateWriter(tmp_path)
     writer.save({"deep": [{"weights": weights}], "pair": (1, weights)})
@@ -201,7 +201,7 @@ def test_a_state_that_could_not_be_written_is_told_of_at_the_next_occasion(
 
     writer = StateWriter(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("dseg.train.state.save_state", fail)
+        patch.setattr("dseg.training.state.save_state", fail)
         writer.save(make_state(1))
         with pytest.raises(DsegError, match="The disk is full"):
             writer.save(make_state(2)) if call == "save" else writer.wait()

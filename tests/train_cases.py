@@ -21,9 +21,9 @@ from dseg.cli.console import training_display
 from dseg.distributed import Group, joined
 from dseg.models import SegModel, build_model
 from dseg.recipes import Recipe
-from dseg.train import RuntimeConfig, TrainConfig, run_training
-from dseg.train.loop import Trainer
-from dseg.train.state import has_state
+from dseg.training import RuntimeConfig, TrainConfig, run_training
+from dseg.training.loop import Trainer
+from dseg.training.state import has_state
 
 VOID = 11
 START = "start.safetensors"

@@ -12,9 +12,9 @@ from dseg.datasets import load_dataset
 from dseg.distributed import Group
 from dseg.models import build_model
 from dseg.recipes import Recipe
-from dseg.train.callbacks import Intervals
-from dseg.train.loop import Trainer
-from dseg.train.run import make_loss
+from dseg.training.callbacks import Intervals
+from dseg.training.loop import Trainer
+from dseg.training.run import make_loss
 
 SAMPLES = Path(__file__).parents[1] / "dseg" / "samples"
 CPU = torch.device("cpu")

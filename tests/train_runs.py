@@ -23,7 +23,7 @@ ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 MOTHER = """
 import json, os, resource, sys
 import matplotlib.backends.backend_agg, matplotlib.figure, torch._dynamo
-import dseg.checkpoints, dseg.losses, dseg.train
+import dseg.checkpoints, dseg.losses, dseg.training
 from dseg.cli import main
 
 print("ready", flush=True)

@@ -22,7 +22,7 @@ from training import TINY_BATCH, TINY_CROP, Part, find_camvid
 
 from dseg.recipes import Recipe
 from dseg.registry import MODELS
-from dseg.train.metrics import MetricsFile
+from dseg.training.metrics import MetricsFile
 
 HERE = Path(__file__).parent
 SPEED = (

@@ -31,9 +31,9 @@ from dseg.memory import is_out_of_memory
 from dseg.models import SegModel, find_class
 from dseg.recipes import Recipe, find_recipe
 from dseg.registry import MODELS
-from dseg.train.callbacks import Intervals
-from dseg.train.loop import Trainer
-from dseg.train.run import make_loss
+from dseg.training.callbacks import Intervals
+from dseg.training.loop import Trainer
+from dseg.training.run import make_loss
 
 WARM, STRETCHES, STRETCH_S = 4, 3, 0.5
 

@@ -20,8 +20,8 @@ from timed_training import Order, summarise
 import dseg
 from dseg.checkpoints import save_model
 from dseg.datasets import load_dataset
-from dseg.train.metrics import MetricsFile
-from dseg.train.state import has_state
+from dseg.training.metrics import MetricsFile
+from dseg.training.state import has_state
 
 SCRIPT = ROOT / "scripts" / "gpu" / "timed_training.py"
 TINY_SPLITS = {"train": 6, "val": 2}

@@ -27,7 +27,7 @@ from training import (
 from dseg.datasets.load import find_splits
 from dseg.errors import DsegError
 from dseg.registry import MODELS
-from dseg.train.metrics import MetricsFile
+from dseg.training.metrics import MetricsFile
 
 GROUPS = {
     1: ("fastscnn", "bisenetv2", "swiftnet_r18"),

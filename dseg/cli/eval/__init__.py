@@ -22,7 +22,7 @@ from dseg.errors import DsegError
 if TYPE_CHECKING:
     from dseg.datasets import Dataset
     from dseg.distributed import Group
-    from dseg.evaluate import CityscapesScores, ClassScores, Pairs
+    from dseg.evaluation import CityscapesScores, ClassScores, Pairs
     from dseg.labels import LabelSpace
     from dseg.predict import Manifest, Predictor
 
@@ -79,7 +79,7 @@ def evaluate(**given: Any) -> None:
 
 def _evaluate(options: EvalOptions, group: Group) -> None:
     """Score each process's share of the images; the first process does all the rest."""
-    from dseg.evaluate import refuse_blank_truth, refuse_train_ids
+    from dseg.evaluation import refuse_blank_truth, refuse_train_ids
 
     check_options(options)
     task = group.from_main(lambda: _find(options))
@@ -111,7 +111,7 @@ def _evaluate(options: EvalOptions, group: Group) -> None:
 
 def _find(options: EvalOptions) -> Task:
     """Find the ground truth, the predictions or images, and which belong together."""
-    from dseg.evaluate import find_image_pairs
+    from dseg.evaluation import find_image_pairs
 
     gt_dir = _truth_folder(options)
     if options.network.named:
@@ -148,7 +148,7 @@ def _truth_folder(options: EvalOptions) -> Path:
 
 
 def _prediction_folder(options: EvalOptions) -> Path:
-    from dseg.evaluate import prediction_folder
+    from dseg.evaluation import prediction_folder
 
     assert options.pred_dir is not None
     kind = "train_ids" if options.pred_ids == "train" else "label_ids"
@@ -161,7 +161,7 @@ def _prediction_folder(options: EvalOptions) -> Path:
 def _find_pairs(
     options: EvalOptions, dataset: Dataset | None, gt_dir: Path, pred_dir: Path
 ) -> Pairs:
-    from dseg.evaluate import find_cityscapes_pairs, find_dataset_pairs, find_folder_pairs
+    from dseg.evaluation import find_cityscapes_pairs, find_dataset_pairs, find_folder_pairs
 
     if dataset is not None:
         pairs = find_dataset_pairs(dataset, pred_dir, allow_missing=options.allow_missing)
@@ -203,7 +203,7 @@ def _predicting(
     options: EvalOptions, task: Task, group: Group
 ) -> Iterator[tuple[dict[str, Any], Manifest, Predictor]]:
     """Load the network; give how the engines read its predictions, its settings and itself."""
-    from dseg.evaluate import predictions_of, refuse_other_classes
+    from dseg.evaluation import predictions_of, refuse_other_classes
     from dseg.labels import find_label_space
     from dseg.parallel import count_cores
 
@@ -224,7 +224,7 @@ def _score(
     Args:
         reading: how a network's train ids are read in place of masks, if there is one.
     """
-    from dseg.evaluate import evaluate_cityscapes, evaluate_dataset, evaluate_pairs
+    from dseg.evaluation import evaluate_cityscapes, evaluate_dataset, evaluate_pairs
 
     files = task.pairs.gt_files, task.pairs.pred_files
     if options.official:
@@ -251,8 +251,8 @@ def _score(
 def _score_officially(
     options: EvalOptions, files: tuple[list[Path], list[Path]], group: Group
 ) -> CityscapesScores:
-    from dseg.evaluate import evaluate_official
-    from dseg.evaluate.reading import refuse_lossy
+    from dseg.evaluation import evaluate_official
+    from dseg.evaluation.reading import refuse_lossy
 
     if not options.accept_lossy:
         group.from_main(lambda: refuse_lossy([*files[0], *files[1]]))
@@ -268,7 +268,7 @@ def _score_officially(
 
 def _say_no_iiou(options: EvalOptions, scores: CityscapesScores | ClassScores, task: Task) -> None:
     """Report why iIoU is missing, or which instance files cannot hold instances."""
-    from dseg.evaluate import CityscapesScores, find_shallow_instances
+    from dseg.evaluation import CityscapesScores, find_shallow_instances
 
     if not isinstance(scores, CityscapesScores) or not scores.instances:
         return

@@ -13,7 +13,7 @@ from dseg.errors import EXIT_VERIFICATION, DsegError
 if TYPE_CHECKING:
     from dseg.cli.eval.options import EvalOptions
     from dseg.datasets import Dataset
-    from dseg.evaluate import CityscapesScores, ClassScores
+    from dseg.evaluation import CityscapesScores, ClassScores
     from dseg.predict import Manifest
 
 
@@ -36,7 +36,7 @@ def show_scores(
         missing: ground truth that was left out.
         tiled: images that were predicted in tiles though the protocol has none.
     """
-    from dseg.evaluate import make_csv, make_json, make_tables
+    from dseg.evaluation import make_csv, make_json, make_tables
 
     if options.csv_file is not None:
         _write_csv(options.csv_file, make_csv(scores.images))

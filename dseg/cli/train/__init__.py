@@ -15,7 +15,7 @@ from dseg.errors import EXIT_INTERRUPTED, DsegError
 if TYPE_CHECKING:
     from dseg.distributed import Group
     from dseg.recipes import Recipe
-    from dseg.train import Outcome, RuntimeConfig, TrainConfig
+    from dseg.training import Outcome, RuntimeConfig, TrainConfig
 
 
 @click.command(short_help="Train a network.")
@@ -50,7 +50,7 @@ def train(ctx: click.Context, /, **values: Any) -> None:
 
 def _train(options: TrainOptions) -> None:
     from dseg.distributed import joined
-    from dseg.train import run_held, run_training, stopping_on_signals
+    from dseg.training import run_held, run_training, stopping_on_signals
 
     if options.accept_data and not options.resume:
         raise DsegError(
@@ -95,7 +95,7 @@ def _kind_of_device(name: str) -> str:
 
 def _find_settings(options: TrainOptions, group: Group) -> TrainConfig:
     """Return the settings that the options ask for; of a run to resume, the ones it has."""
-    from dseg.train import read_config
+    from dseg.training import read_config
 
     if not _goes_on(options):
         return _make_settings(options, group)
@@ -105,13 +105,13 @@ def _find_settings(options: TrainOptions, group: Group) -> TrainConfig:
 
 
 def _goes_on(options: TrainOptions) -> bool:
-    from dseg.train.run_file import RUN_FILE
+    from dseg.training.run_file import RUN_FILE
 
     return options.resume and (options.run / RUN_FILE).is_file()
 
 
 def _make_settings(options: TrainOptions, group: Group) -> TrainConfig:
-    from dseg.train import TrainConfig
+    from dseg.training import TrainConfig
 
     if options.model is None:
         raise DsegError(
@@ -189,7 +189,7 @@ def _find_overrides(options: TrainOptions) -> list[str]:
 
 def _claim(options: TrainOptions, settings: TrainConfig) -> None:
     """Refuse to write over another run."""
-    from dseg.train.run_file import RUN_FILE
+    from dseg.training.run_file import RUN_FILE
 
     if (options.run / RUN_FILE).exists() and not options.resume:
         raise DsegError(
@@ -200,8 +200,8 @@ def _claim(options: TrainOptions, settings: TrainConfig) -> None:
 
 def _find_conditions(options: TrainOptions) -> RuntimeConfig:
     """Return the conditions that the options ask for; of a run to resume, else the ones it had."""
-    from dseg.train import RuntimeConfig
-    from dseg.train.run_file import read_runtime
+    from dseg.training import RuntimeConfig
+    from dseg.training.run_file import read_runtime
 
     if options.cache_dir is not None and options.cache != "disk" and "cache" in options.given:
         raise DsegError(

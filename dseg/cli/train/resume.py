@@ -10,7 +10,7 @@ from dseg.cli.train.options import TrainOptions
 from dseg.errors import DsegError
 
 if TYPE_CHECKING:
-    from dseg.train import RuntimeConfig, TrainConfig
+    from dseg.training import RuntimeConfig, TrainConfig
 
 SETTINGS = {  # option: field of Settings
     "split": "split",

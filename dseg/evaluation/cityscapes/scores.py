@@ -16,14 +16,14 @@ import numpy as np
 
 from dseg.distributed import Group
 from dseg.errors import DsegError
-from dseg.evaluate.cityscapes.instances import (
+from dseg.evaluation.cityscapes.instances import (
     InstanceCount,
     WeightedSums,
     count_instances,
     instance_file_of,
     refuse_missing_instances,
 )
-from dseg.evaluate.cityscapes.labels import (
+from dseg.evaluation.cityscapes.labels import (
     CATEGORIES,
     NAMES,
     NUM_LABELS,
@@ -32,8 +32,8 @@ from dseg.evaluate.cityscapes.labels import (
     SCORED,
     TRUTH,
 )
-from dseg.evaluate.confusion import Counts, IdMap, join_runs, joint_counts, mean_of_present, ratio
-from dseg.evaluate.reading import (
+from dseg.evaluation.confusion import Counts, IdMap, join_runs, joint_counts, mean_of_present, ratio
+from dseg.evaluation.reading import (
     ValueTable,
     checked_counts,
     read_ids,
@@ -41,7 +41,7 @@ from dseg.evaluate.reading import (
     refuse_no_pairs,
     refuse_unequal_sizes,
 )
-from dseg.evaluate.results import CityscapesScores, ImageScores
+from dseg.evaluation.results import CityscapesScores, ImageScores
 from dseg.images import read_mask
 from dseg.parallel import count_cores, map_in_order
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from dseg.evaluate.cityscapes.labels import NAMES, SCORED
-from dseg.evaluate.confusion import ratio
-from dseg.evaluate.results import CityscapesScores, ClassScores, ImageScores
+from dseg.evaluation.cityscapes.labels import NAMES, SCORED
+from dseg.evaluation.confusion import ratio
+from dseg.evaluation.results import CityscapesScores, ClassScores, ImageScores
 
 ABSENT = "-"
 MEAN = "mean"

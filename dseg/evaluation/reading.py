@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg.errors import DsegError
-from dseg.evaluate.confusion import FORBIDDEN, VALUES, Counts, IdMap, Places, fold_counts
+from dseg.evaluation.confusion import FORBIDDEN, VALUES, Counts, IdMap, Places, fold_counts
 from dseg.images import lossy_error, read_image, read_loss, read_mask
 from dseg.labels import LabelSpace
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dseg.evaluate.confusion import Counts
+from dseg.evaluation.confusion import Counts
 from dseg.labels import LabelSpace
 
 Scores = Mapping[str, float]

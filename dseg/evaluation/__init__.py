@@ -1,10 +1,10 @@
 """Scores of predictions: the official Cityscapes ones, exact and fast, and plain ones."""
 
-from dseg.evaluate.checks import refuse_blank_truth, refuse_other_classes, refuse_train_ids
-from dseg.evaluate.cityscapes.instances import find_shallow_instances
-from dseg.evaluate.cityscapes.official import evaluate_official
-from dseg.evaluate.cityscapes.scores import evaluate_cityscapes
-from dseg.evaluate.matching import (
+from dseg.evaluation.checks import refuse_blank_truth, refuse_other_classes, refuse_train_ids
+from dseg.evaluation.cityscapes.instances import find_shallow_instances
+from dseg.evaluation.cityscapes.official import evaluate_official
+from dseg.evaluation.cityscapes.scores import evaluate_cityscapes
+from dseg.evaluation.matching import (
     Pairs,
     find_cityscapes_pairs,
     find_dataset_pairs,
@@ -12,10 +12,10 @@ from dseg.evaluate.matching import (
     find_image_pairs,
     prediction_folder,
 )
-from dseg.evaluate.miou import evaluate_dataset, evaluate_pairs
-from dseg.evaluate.reading import predictions_of
-from dseg.evaluate.report import make_csv, make_json, make_tables
-from dseg.evaluate.results import CityscapesScores, ClassScores, ImageScores
+from dseg.evaluation.miou import evaluate_dataset, evaluate_pairs
+from dseg.evaluation.reading import predictions_of
+from dseg.evaluation.report import make_csv, make_json, make_tables
+from dseg.evaluation.results import CityscapesScores, ClassScores, ImageScores
 
 __all__ = [
     "CityscapesScores",

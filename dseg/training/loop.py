@@ -17,12 +17,12 @@ from dseg.errors import NotFiniteError
 from dseg.losses import SegLoss
 from dseg.models import SegModel
 from dseg.recipes import Recipe
-from dseg.train.callbacks import Callbacks, Intervals, Outcome
-from dseg.train.finite import has_finite_weights, refuse_step
-from dseg.train.optim import find_lr
-from dseg.train.state import restore_adversarial, restore_optimizer, restore_weights
-from dseg.train.step import StepResult, TrainStep
-from dseg.train.validate import validate
+from dseg.training.callbacks import Callbacks, Intervals, Outcome
+from dseg.training.finite import has_finite_weights, refuse_step
+from dseg.training.optim import find_lr
+from dseg.training.state import restore_adversarial, restore_optimizer, restore_weights
+from dseg.training.step import StepResult, TrainStep
+from dseg.training.validate import validate
 
 LEAST_SCALE = 1.0  # of an fp16 loss; overflows that halve it further are no chance
 

@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg.errors import DsegError
-from dseg.evaluate.cityscapes.instances import refuse_missing_instances
-from dseg.evaluate.cityscapes.labels import NAMES, SCORED
-from dseg.evaluate.cityscapes.scores import count_pair
-from dseg.evaluate.confusion import ratio
-from dseg.evaluate.reading import refuse_no_pairs
-from dseg.evaluate.results import CityscapesScores, ImageScores
+from dseg.evaluation.cityscapes.instances import refuse_missing_instances
+from dseg.evaluation.cityscapes.labels import NAMES, SCORED
+from dseg.evaluation.cityscapes.scores import count_pair
+from dseg.evaluation.confusion import ratio
+from dseg.evaluation.reading import refuse_no_pairs
+from dseg.evaluation.results import CityscapesScores, ImageScores
 
 MODULE = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
 _one_at_a_time = threading.Lock()  # the shim, the environment and stdout belong to the process

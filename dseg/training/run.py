@@ -24,19 +24,19 @@ from dseg.nn.backbones.densenet import checkpoint_activations
 from dseg.nn.sync_norm import synchronise_norms
 from dseg.parallel import Progress
 from dseg.recipes import Recipe
-from dseg.train.backends import (
+from dseg.training.backends import (
     avoid_wrong_gradients,
     compile_model,
     deterministic_or_refused,
     set_backends,
 )
-from dseg.train.callbacks import Intervals, Outcome, Show
-from dseg.train.data import check_splits, load_splits, make_batches
-from dseg.train.fingerprint import take_fingerprint
-from dseg.train.loop import Trainer
-from dseg.train.resume import resume_run
-from dseg.train.run_dir import RunDir
-from dseg.train.state import has_state
+from dseg.training.callbacks import Intervals, Outcome, Show
+from dseg.training.data import check_splits, load_splits, make_batches
+from dseg.training.fingerprint import take_fingerprint
+from dseg.training.loop import Trainer
+from dseg.training.resume import resume_run
+from dseg.training.run_dir import RunDir
+from dseg.training.state import has_state
 
 
 def run_training(

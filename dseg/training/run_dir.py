@@ -20,19 +20,19 @@ from dseg.errors import DsegError
 from dseg.files import unwritable_error
 from dseg.labels import LabelSpace
 from dseg.locks import LockedError, locked
-from dseg.train.callbacks import Display, Intervals
-from dseg.train.figures import (
+from dseg.training.callbacks import Display, Intervals
+from dseg.training.figures import (
     write_confusion_plot,
     write_loss_plot,
     write_miou_plot,
     write_predictions,
 )
-from dseg.train.fingerprint import Fingerprint
-from dseg.train.loop import Trainer
-from dseg.train.metrics import MetricsFile, TensorBoard
-from dseg.train.run_file import RUN_FILE, read_changes, write_config
-from dseg.train.state import StateWriter, has_state
-from dseg.train.validate import Validation
+from dseg.training.fingerprint import Fingerprint
+from dseg.training.loop import Trainer
+from dseg.training.metrics import MetricsFile, TensorBoard
+from dseg.training.run_file import RUN_FILE, read_changes, write_config
+from dseg.training.state import StateWriter, has_state
+from dseg.training.validate import Validation
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"

@@ -8,10 +8,10 @@ import numpy as np
 
 from dseg.datasets.mapping import TABLES
 from dseg.errors import DsegError
-from dseg.evaluate.cityscapes.labels import SCORED
-from dseg.evaluate.confusion import Counts
-from dseg.evaluate.reading import LAST_TRAIN_ID, train_id_hint
-from dseg.evaluate.results import CityscapesScores, ClassScores
+from dseg.evaluation.cityscapes.labels import SCORED
+from dseg.evaluation.confusion import Counts
+from dseg.evaluation.reading import LAST_TRAIN_ID, train_id_hint
+from dseg.evaluation.results import CityscapesScores, ClassScores
 from dseg.labels import IGNORE, LABEL_SPACES, LabelSpace, unnamed_label_space
 
 FIRST_SCORED = min(SCORED)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from dseg.train.validate import Validation
+from dseg.training.validate import Validation
 
 
 class Display(Protocol):

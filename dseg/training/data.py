@@ -20,7 +20,7 @@ from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.labels import find_label_space
 from dseg.parallel import Progress, count_cores
-from dseg.train.loop import Trainer
+from dseg.training.loop import Trainer
 
 LOG_CONSTANT = 1.10  # of class weights 1 / ln(c + p), as DABNet has it
 

@@ -1,11 +1,11 @@
 """Training: one run from its settings to its weights, resumable to the bit."""
 
 from dseg.config.train import RuntimeConfig, TrainConfig
-from dseg.train.callbacks import Outcome
-from dseg.train.run import run_training
-from dseg.train.run_dir import run_held
-from dseg.train.run_file import read_config
-from dseg.train.signals import Stop, stopping_on_signals
+from dseg.training.callbacks import Outcome
+from dseg.training.run import run_training
+from dseg.training.run_dir import run_held
+from dseg.training.run_file import read_config
+from dseg.training.signals import Stop, stopping_on_signals
 
 __all__ = [
     "Outcome",

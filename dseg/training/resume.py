@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from dseg.errors import EXIT_MISFIT, DsegError
-from dseg.train.fingerprint import find_changes, is_of_names
-from dseg.train.loop import Trainer
-from dseg.train.run_dir import RunDir
-from dseg.train.run_file import read_steps
-from dseg.train.state import STATE, check_state, load_state
+from dseg.training.fingerprint import find_changes, is_of_names
+from dseg.training.loop import Trainer
+from dseg.training.run_dir import RunDir
+from dseg.training.run_file import read_steps
+from dseg.training.state import STATE, check_state, load_state
 
 
 def resume_run(trainer: Trainer, folder: RunDir, *, accept_data: bool) -> list[str]:

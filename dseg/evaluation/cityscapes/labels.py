@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from cityscapesscripts.helpers.labels import labels as cityscapes_table
 
-from dseg.evaluate.confusion import IdMap
-from dseg.evaluate.reading import ValueTable, make_places
+from dseg.evaluation.confusion import IdMap
+from dseg.evaluation.reading import ValueTable, make_places
 from dseg.labels import IGNORE, LABEL_SPACES
 
 ROWS = tuple(row for row in cityscapes_table if row.id >= 0)  # the licence plate has no id

@@ -23,7 +23,7 @@ from dseg.errors import DsegError
 from dseg.losses import SegLoss
 from dseg.models import Normaliser, SegModel, SegOutput
 from dseg.recipes import Recipe
-from dseg.train.optim import EmaWeights, average_gradients, find_lr, make_optimizer, set_lr
+from dseg.training.optim import EmaWeights, average_gradients, find_lr, make_optimizer, set_lr
 
 # Statistics are alike in all processes already; torch 2.15 warns of the option's older name.
 BUFFERS = (

@@ -17,7 +17,7 @@ from dseg.datasets.base import Dataset, Pair
 from dseg.device import to_device
 from dseg.distributed import Group
 from dseg.errors import NotFiniteError
-from dseg.evaluate.confusion import class_iou, mean_of_present, pixel_accuracy
+from dseg.evaluation.confusion import class_iou, mean_of_present, pixel_accuracy
 from dseg.labels import IGNORE
 from dseg.models import SegModel
 from dseg.parallel import count_cores

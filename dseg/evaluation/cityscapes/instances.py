@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg.errors import DsegError
-from dseg.evaluate.cityscapes.labels import (
+from dseg.evaluation.cityscapes.labels import (
     GROUPS,
     INSTANCE_BASE,
     MEAN_PIXELS,
@@ -21,9 +21,9 @@ from dseg.evaluate.cityscapes.labels import (
     SCORED,
     WITH_INSTANCES,
 )
-from dseg.evaluate.confusion import Counts, IdMap, weighted_counts
-from dseg.evaluate.matching import first_of
-from dseg.evaluate.reading import ValueTable
+from dseg.evaluation.confusion import Counts, IdMap, weighted_counts
+from dseg.evaluation.matching import first_of
+from dseg.evaluation.reading import ValueTable
 from dseg.images import has_8_bits
 
 

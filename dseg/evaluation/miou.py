@@ -12,9 +12,9 @@ import numpy as np
 
 from dseg.datasets.base import Dataset, Encoding, read_train_ids
 from dseg.distributed import Group
-from dseg.evaluate.checks import _refuse_train_ids
-from dseg.evaluate.cityscapes.labels import PREDICTIONS
-from dseg.evaluate.confusion import (
+from dseg.evaluation.checks import _refuse_train_ids
+from dseg.evaluation.cityscapes.labels import PREDICTIONS
+from dseg.evaluation.confusion import (
     VALUES,
     Counts,
     IdMap,
@@ -27,7 +27,7 @@ from dseg.evaluate.confusion import (
     mean_of_present,
     pixel_accuracy,
 )
-from dseg.evaluate.reading import (
+from dseg.evaluation.reading import (
     Comparison,
     ValueTable,
     checked_counts,
@@ -37,7 +37,7 @@ from dseg.evaluate.reading import (
     read_masks,
     refuse_no_pairs,
 )
-from dseg.evaluate.results import ClassScores, ImageScores
+from dseg.evaluation.results import ClassScores, ImageScores
 from dseg.labels import IGNORE, LabelSpace
 from dseg.parallel import count_cores, map_in_order
 
