@@ -161,14 +161,14 @@ def take(kind: Any, value: Any, name: str) -> Any:
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a value is a finite number of at most 64 bits; a truth value is none."""
+    """Return True if a value is a finite number of at most 64 bits; a truth value is none."""
     if type(value) is float:
         return math.isfinite(value)
     return type(value) is int and abs(value) < 2**63
 
 
 def is_count(value: object) -> bool:
-    """Tell whether a value is a whole number from 0."""
+    """Return True if a value is a whole number from 0."""
     return type(value) is int and 0 <= value < 2**63
 
 

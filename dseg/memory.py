@@ -29,7 +29,7 @@ MEMINFO = Path("/proc/meminfo")
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
-    """Tell whether an error of a library or the system means that memory ran out.
+    """Return True if an error of a library or the system means that memory ran out.
 
     A ``DsegError`` never does: it has its own words.
     """

@@ -53,7 +53,7 @@ def prepare_threads() -> None:
 
 
 def is_choice_ours() -> bool:
-    """Tell whether ``prepare_threads`` has found that the user chose no number of threads."""
+    """Return True if ``prepare_threads`` has found that the user chose no number of threads."""
     return _ours
 
 

@@ -102,7 +102,7 @@ class Keys:
 
 
 def _is_large(key: tuple[object, ...]) -> bool:
-    """Tell whether a tuple has many parts at all its depths, without following all of them."""
+    """Return True if a tuple has many parts at all its depths, without following all of them."""
     waiting: list[object] = [key]
     parts = 0
     while waiting:

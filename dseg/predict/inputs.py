@@ -119,7 +119,7 @@ def _before_magic(parts: tuple[str, ...]) -> list[str]:
 
 
 def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
-    """Tell whether a file that a pattern matched below ``base`` was written by a run."""
+    """Return True if a file that a pattern matched below ``base`` was written by a run."""
     for folder in path.parents:
         if folder == base:
             return False

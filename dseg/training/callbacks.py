@@ -47,12 +47,12 @@ class Intervals:
     draw: int = 4
 
     def validates(self, step: int) -> bool:
-        """Tell whether a validation follows so many steps."""
+        """Return True if a validation follows so many steps."""
         regular = self.validate_every > 0 and step > 0 and step % self.validate_every == 0
         return regular or step == self.steps
 
     def logs(self, step: int) -> bool:
-        """Tell whether a row of metrics follows so many steps."""
+        """Return True if a row of metrics follows so many steps."""
         return step % self.log_every == 0 or step == self.steps
 
 

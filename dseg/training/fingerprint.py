@@ -115,6 +115,6 @@ def _read(then: Any) -> tuple[dict[str, str], list[str]]:
 
 
 def is_of_names(then: Any, train_set: Dataset) -> bool:
-    """Tell whether the names are those of a state of an older dseg, which noted nothing else."""
+    """Return True if the names are those of a state of an older dseg, which noted nothing else."""
     names = json.dumps([sample.name for sample in train_set.samples]).encode()
     return bool(then == [len(train_set), hashlib.sha256(names).hexdigest()])

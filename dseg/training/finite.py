@@ -18,7 +18,7 @@ FILE = "not-a-number.json"
 
 
 def has_finite_weights(model: nn.Module, group: Group) -> bool:
-    """Tell whether weights and statistics are numbers in all processes."""
+    """Return True if weights and statistics are numbers in all processes."""
     values = [value for value in model.state_dict().values() if value.is_floating_point()]
     largest = torch.stack(torch._foreach_norm(values, math.inf)).max()
     return math.isfinite(group.sum(largest).item())

@@ -138,7 +138,7 @@ class Trainer:
         self._pending.append((found, [name for batch in micro_batches for name in batch.names]))
 
     def _agree(self, save: bool) -> tuple[bool, bool]:
-        """Tell whether to stop, if any process was told to, and whether the state is to be saved.
+        """Return True if to stop, if any process was told to, and whether the state is to be saved.
 
         Clocks and signals differ between processes; all of them must do the same at one step.
         """

@@ -104,7 +104,7 @@ class MetricsFile:
 
 
 def _is_row(row: Row) -> bool:
-    """Tell whether a line's object is a row, each of its numbers a number or null."""
+    """Return True if a line's object is a row, each of its numbers a number or null."""
     names = NUMBERS.get(str(row.get("kind")))
     if names is None or not is_count(row.get("step")):
         return False
@@ -116,7 +116,7 @@ def _is_row(row: Row) -> bool:
 
 
 def _ends_a_line(file: FileIO, size: int) -> bool:
-    """Tell whether a row may follow at once; not so after a line that a kill has cut."""
+    """Return True if a row may follow at once; not so after a line that a kill has cut."""
     if size == 0:
         return True
     file.seek(size - 1)

@@ -93,7 +93,7 @@ class RunDir:
             (self.run / RUN_FILE).unlink(missing_ok=True)  # nothing was begun that could go on
 
     def _holds_work(self) -> bool:
-        """Tell whether steps were done, by this process or by the one whose state is there."""
+        """Return True if steps were done, by this process or by the one whose state is there."""
         return self.trainer.step > 0 or has_state(self.run)
 
     def begin(self, step: int, validated_at: int) -> None:

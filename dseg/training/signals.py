@@ -24,7 +24,7 @@ class Stop:
         self.signal = 0
 
     def __call__(self) -> bool:
-        """Tell whether to stop."""
+        """Return True if to stop."""
         return self.signal != 0
 
     @property

@@ -102,7 +102,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def has_state(run: Path) -> bool:
-    """Tell whether a folder holds a state to go on from."""
+    """Return True if a folder holds a state to go on from."""
     return (run / STATE).is_file() or (run / PREVIOUS).is_file()
 
 

@@ -95,7 +95,7 @@ def detect_ids(
     workers: int | None = None,
     read: Callable[[Path], MaskFile] = read_mask_file,
 ) -> Coding:
-    """Tell whether files of one channel hold train ids or label ids, from all their values.
+    """Return True if files of one channel hold train ids or label ids, from all their values.
 
     A value that only label ids can have settles it (19 to 33 in Cityscapes); else 255 does, which
     is no label id there. Without either, a set is taken for train ids if it has a value besides

@@ -58,7 +58,7 @@ def find_jobs(
 
 
 def is_official_name(path: Path) -> bool:
-    """Tell whether the official Cityscapes evaluator can find a prediction of that name."""
+    """Return True if the official Cityscapes evaluator can find a prediction of that name."""
     return FRAME.match(path.name) is not None
 
 
