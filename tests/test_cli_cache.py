@@ -97,7 +97,7 @@ def test_a_resumed_run_keeps_its_cache(camvid) -> None:
 
 
 def test_a_folder_without_its_cache_is_refused(camvid) -> None:
-    refused(train("run", "--cache", "ram", "--cache-dir", "c"), 2, "--cache-dir", "leave it out")
+    refused(train("run", "--cache", "ram", "--cache-dir", "c"), 2, "--cache-dir", "leave out")
     assert not Path("run").exists()
 
 

@@ -161,7 +161,7 @@ def test_a_run_begun_before_the_choice_of_in_place_norms_goes_on(camvid):
     told = json.loads(Path("run/run.json").read_text())
     assert told["settings"].pop("inplace_abn") is None
     Path("run/run.json").write_text(json.dumps(told))
-    assert "Nothing was left to do." in run("train", "--out", "run", "--resume", "-q").stderr
+    assert "Nothing left to do." in run("train", "--out", "run", "--resume", "-q").stderr
 
 
 def test_a_run_without_validation_has_the_last_weights_only_and_is_not_written_over(camvid):
@@ -170,7 +170,7 @@ def test_a_run_without_validation_has_the_last_weights_only_and_is_not_written_o
     left = ["last.safetensors", "loss.png", "metrics.jsonl", "run.json", "state.pt"]
     assert written("run") == left
     before = contents("run")
-    refused(train(*CAMVID), 2, "run holds a run already.", "--resume, or name another --out.")
+    refused(train(*CAMVID), 2, "run already contains a run.", "--resume, or name another --out.")
     assert contents("run") == before
 
 
@@ -187,8 +187,12 @@ def test_a_run_without_validation_has_the_last_weights_only_and_is_not_written_o
         (["--epochs", "nan"], "epochs=nan is out of range.", ""),
         (["--batch-size", 0], "batch=0 is out of range.", ""),
         (["--batch-size", 3, "--set", "accumulate=2"], "A batch of 3 cannot be", "batch=4"),
-        (["--validate-every", "nan"], "no validation every nan epochs", ""),
-        (["--validate-every", "inf"], "no validation every inf epochs", "0 for one at the end"),
+        (["--validate-every", "nan"], "Validation every nan epochs", ""),
+        (
+            ["--validate-every", "inf"],
+            "Validation every inf epochs",
+            "0 for one validation at the end",
+        ),
         (["--save-every", "nan"], "every nan seconds", ""),
         (["--dataset", "voc"], "2 data sets are named, and 1 folders.", "its --data-dir"),
         (["--data-dir", "more"], "1 data sets are named, and 2 folders.", "its --data-dir"),
@@ -198,9 +202,9 @@ def test_a_run_without_validation_has_the_last_weights_only_and_is_not_written_o
         (["--label-space", "citiscapes"], "No label space named 'citiscapes'.", "cityscapes"),
         (["--device", "cuda:99"], "This machine has no device 'cuda:99'.", "cpu"),
         (["--amp", "fp16"], "Precision 'fp16' cannot be used on cpu.", ""),
-        (["--reset-head"], "--reset-head leaves out", "--weights"),
-        (["--inplace-abn"], "--inplace-abn is about --weights", "--weights"),
-        (["--raw-weights"], "--raw-weights is about --weights", "--weights"),
+        (["--reset-head"], "--reset-head requires --weights", "--weights"),
+        (["--inplace-abn"], "--inplace-abn requires --weights", "--weights"),
+        (["--raw-weights"], "--raw-weights requires --weights", "--weights"),
         (["--backbone-weights", "imagenet"], "dabnet has no backbone", "denseaspp121"),
         (["--checkpoint-activations"], "dabnet has no dense blocks", ""),
         (["--recipe", "dabnet_camvid", "--label-space", "cityscapes"], "has 11 class weights", ""),

@@ -231,8 +231,8 @@ def test_a_damaged_run_file_is_told(place: Path, data: bytes, problem: str) -> N
         ("conditions", {"log_every": 0}, "log_every cannot be 0"),
         ("conditions", {"log_every": "1"}, "log_every cannot be '1'"),
         ("conditions", {"workers": -1}, "workers cannot be -1"),
-        ("conditions", {"cache": "tape"}, "There is no cache 'tape'"),
-        ("conditions", {"save_every": -1}, "The state cannot be saved every -1 seconds"),
+        ("conditions", {"cache": "tape"}, "Unknown cache 'tape'"),
+        ("conditions", {"save_every": -1}, "Saving every -1 seconds is not possible"),
         ("conditions", {"device": 0}, "device cannot be 0"),
     ],
 )
@@ -365,4 +365,4 @@ def test_a_damaged_state_is_told(
 
 
 def test_an_undamaged_state_is_gone_on_from(place: Path) -> None:
-    assert resume(place).stderr.splitlines()[0] == "Nothing was left to do."
+    assert resume(place).stderr.splitlines()[0] == "Nothing left to do."

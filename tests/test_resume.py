@@ -189,7 +189,7 @@ def test_a_run_told_to_stop_saves_and_goes_on_to_the_same_bytes(
         assert state["validated_at"] == validated_at
         assert done in ((step,) if step % 3 == 0 else (step, step + 1))
         last = child.text().splitlines()[-1]
-        assert last == f"Stopped after step {done}. Go on: dseg train --resume --out {run}"
+        assert last == f"Stopped after step {done}. Continue: dseg train --resume --out {run}"
     child = nursery.start("--resume", "--out", run)
     assert child.wait() == 0, child.text()
     assert "Trained 12 steps" in child.text() and "Nothing" not in child.text()

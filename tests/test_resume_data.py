@@ -86,7 +86,7 @@ def test_a_moved_data_set_of_the_same_content_is_gone_on_with(place: Path, begun
     assert "WARNING" not in result.stderr
     assert load(place / "run")["step"] == 6
     assert facts_of(place)["settings"]["datasets"] == [["camvid", str(place / "elsewhere")]]
-    assert resume(place).stderr.splitlines()[0] == "Nothing was left to do."
+    assert resume(place).stderr.splitlines()[0] == "Nothing left to do."
 
 
 @pytest.mark.parametrize("folder", ["train", "trainannot", "val", "valannot"])
@@ -128,7 +128,7 @@ def test_images_that_are_gone_and_new_are_named(place: Path) -> None:
 
 def test_accepting_data_needs_a_run_to_go_on_with(tmp_path: Path) -> None:
     result = run("train", "--accept-data", "--out", tmp_path)
-    refused(result, 2, "--accept-data is about --resume")
+    refused(result, 2, "--accept-data requires --resume")
 
 
 def rewrite_state(place: Path, **changes: Any) -> None:
@@ -209,7 +209,7 @@ def test_a_finished_run_is_given_more_epochs(place: Path) -> None:
     assert trained[3]["lr"] == pytest.approx(lr * (1 - 3 / 4) ** power)
     assert trained[4]["lr"] == pytest.approx(lr * (1 - 4 / 8) ** power)
     again = resume(place)
-    assert again.stderr.splitlines()[0] == "Nothing was left to do."
+    assert again.stderr.splitlines()[0] == "Nothing left to do."
     assert facts_of(place)["changes"] == [{"step": 4, "what": said}]
 
 
@@ -226,7 +226,7 @@ def test_fewer_epochs_than_are_done_are_refused(place: Path, words: list[object]
 
 def test_other_values_of_the_recipe_are_refused_with_more_epochs_too(begun: Path) -> None:
     result = resume(begun, "--epochs", 4, "--set", "lr=0.5")
-    refused(result, 2, "was begun otherwise: lr 0.045 -> 0.5.", "as it was begun")
+    refused(result, 2, "was started with other options: lr 0.045 -> 0.5.", "continue with its own")
 
 
 # Threads

@@ -60,7 +60,7 @@ def test_a_finished_run_is_left_as_it_is(begun: Path):
     before = contents(begun / "run")
     result = resume(begun)
     assert result.exit_code == 0
-    assert result.stderr.splitlines()[0] == "Nothing was left to do."
+    assert result.stderr.splitlines()[0] == "Nothing left to do."
     assert contents(begun / "run") == before
 
 
@@ -89,13 +89,18 @@ def test_what_is_not_named_is_as_the_run_has_it(begun: Path):
 )
 def test_other_settings_are_refused_and_named(begun: Path, words: list[object], difference: str):
     before = contents(begun / "run")
-    refused(resume(begun, *words), 2, f"was begun otherwise: {difference}", "as it was begun")
+    refused(
+        resume(begun, *words),
+        2,
+        f"was started with other options: {difference}",
+        "continue with its own",
+    )
     assert contents(begun / "run") == before
 
 
 def test_a_run_is_not_written_over(begun: Path):
     before = contents(begun / "run")
-    refused(train(begun), 2, "holds a run already", "--resume")
+    refused(train(begun), 2, "already contains a run", "--resume")
     assert contents(begun / "run") == before
 
 

@@ -199,7 +199,7 @@ def test_a_stopped_torchrun_leaves_a_run_to_go_on_with(camvid: Path) -> None:
     finally:
         process.kill()
     assert process.returncode != 0
-    assert f"Go on: dseg train --resume --out {out}" in stderr, stderr
+    assert f"Continue: dseg train --resume --out {out}" in stderr, stderr
     state, file = load_state(out)
     step = state["trainer"]["step"]
     assert (file.name, step >= 1) == ("state.pt", True)

@@ -1,4 +1,4 @@
-"""The ``dseg`` command: its subcommands, and how a fault is shown."""
+"""The ``dseg`` command: its subcommands, and how errors are shown."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ALIASES = {"transfer": "transfer-labels"}
 
 
 class DsegGroup(click.Group):
-    """A group that knows aliases, names the nearest command and shows a fault as two lines."""
+    """A command group with aliases that suggests the nearest command and reports errors."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
@@ -53,7 +53,7 @@ class DsegGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command; what of its result did not reach standard output is an error."""
+        """Run the command; a result that standard output does not accept is an error."""
         streams = Streams()
         try:
             return super().main(*args, **kwargs)
@@ -61,16 +61,18 @@ class DsegGroup(click.Group):
             fault = streams.lost_result
             if fault is None or end.code not in (None, 0):
                 raise
-            if fault.errno != errno.EPIPE:  # whose reader has seen enough
+            if fault.errno != errno.EPIPE:  # the reader of the pipe has closed it
                 say(f"Error: standard output cannot be written: {fault.strerror}.")
-                say("Hint: make room, or write to a file.")
+                say("Hint: free some space, or write to a file.")
             raise SystemExit(EXIT_FAILED_INPUTS) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except click.UsageError:
-            if os.environ.get("RANK", "0") != "0":  # the first process says it; torchrun ends all
+            if (
+                os.environ.get("RANK", "0") != "0"
+            ):  # the first process reports it; torchrun ends all
                 time.sleep(10)
                 ctx.exit(EXIT_USAGE)
             raise
@@ -80,21 +82,21 @@ class DsegGroup(click.Group):
             ctx.exit(fault.exit_code)
         except Exception as fault:
             if is_out_of_memory(fault):
-                _tell_memory(fault)
+                _report_memory(fault)
                 ctx.exit(EXIT_FAILED_INPUTS)
             if not isinstance(fault, OSError):
                 raise
             where = f"{fault.filename}: " if fault.filename else ""
             say(f"Error: {where}{fault.strerror or fault}.")
-            say("Hint: check the path, who owns it, and the room on its disk.")
+            say("Hint: check the path, its owner, and the free space on the disk.")
             ctx.exit(EXIT_USAGE)
         except KeyboardInterrupt:
-            say("Interrupted; what is written is whole. Run again to go on.")
+            say("Interrupted. All files that were written are complete. Run again to continue.")
             ctx.exit(EXIT_INTERRUPTED)
 
 
-def _tell_memory(fault: Exception) -> None:
-    """Say that memory ran out, once what the work held is let go."""
+def _report_memory(fault: Exception) -> None:
+    """Report that memory ran out, after the objects of the failed work are released."""
     traceback.clear_frames(fault.__traceback__)
     lines = str(fault).strip().splitlines()
     say(f"Error: Memory ran out{f': {lines[0][:200]}' if lines else ''}.")
@@ -116,11 +118,11 @@ def main() -> None:
     written, or memory ran out; 2 wrong usage or nothing to do; 3 checkpoint missing
     or not that of the network; 4 a verification failed; 130 interrupted.
     """
-    for stream in (sys.stdout, sys.stderr):  # a file's name is printed even in an ASCII locale
+    for stream in (sys.stdout, sys.stderr):  # file names are printed even in an ASCII locale
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
-    # Of a file's metadata, mostly; a file that cannot be read is told in our own words.
+    # Mostly about metadata of files; unreadable files are reported by our own messages.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     keep_freed_memory()
     prepare_threads()

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.console import say, show_table
-from dseg.cli.options.shared import device_option, json_option, quiet_option
-from dseg.cli.options.types import FILE, ModelName, TileSize
+from dseg.cli.options.build import options_of
+from dseg.cli.options.shared import json_option, quiet_option
+from dseg.cli.options.types import FILE, ImageSize, ModelName
 from dseg.cli.output import write_json
+from dseg.config import NetworkConfig
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.registry import MODELS
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from dseg.bench import BenchConfig, Report
 
 ALL = "all"
+DEVICE_OPTION = options_of(NetworkConfig)["device"]
 COLUMNS = (
     *("network", "what", "params (M)", "GMACs", "GFLOPs", "memory (MiB)"),
     *("median ms", "p95 ms", "frames/s", "samples"),
@@ -43,13 +46,13 @@ class ModelOrAll(ModelName):
     help="A checkpoint of the one --model; random weights, the default, take as long.",
 )  # fmt: skip
 @click.option(
-    "--size", type=TileSize(), default="1024x2048", show_default=True, help="Height x width."
+    "--size", type=ImageSize(), default="1024x2048", show_default=True, help="Height x width."
 )
 @click.option(
     "--batch", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
     help="Images in a forward.",
 )  # fmt: skip
-@device_option
+@DEVICE_OPTION
 @click.option(
     "--dtype", type=click.Choice(["fp32", "bf16", "fp16", "int8"]), default="fp32",
     show_default=True, help="Of weights and activations.",

@@ -85,14 +85,14 @@ def _plain_lines(what: str, total: int) -> Advance:
 
 
 class TrainingDisplay:
-    """A run's progress on stderr: a live line on a terminal, otherwise a plain line now and then.
+    """Progress of a run on stderr: a live line on a terminal, otherwise a plain line at times.
 
     Args:
-        steps: of the whole run.
-        first: steps done before this process began; they do not count for the speed.
-        bar: the live line, None for plain lines.
-        quiet: show nothing but what is said.
-        clock: seconds, for tests.
+        steps: number of steps of the whole run.
+        first: steps done before this process started, which do not count for the speed.
+        bar: the live line; None for plain lines.
+        quiet: show messages only.
+        clock: returns seconds; for tests.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class TrainingDisplay:
         losses = f"epoch {epoch:.1f}  loss {loss:.3f}"
         rates = f"lr {lr:.1e}  {images_per_s:.1f} images/s"
         if self._bar is not None and self._task is not None:
-            # a narrow terminal cuts what stands last
+            # a narrow terminal cuts off the end
             text = f"{left}  {losses}{self._scores}  {rates}"
             self._bar.update(self._task, completed=step, description=text)
         elif not self._quiet and (now - self._shown >= PLAIN_EVERY_S or step == self._steps):
@@ -142,7 +142,7 @@ class TrainingDisplay:
 
 @contextmanager
 def training_display(steps: int, first: int, *, quiet: bool = False) -> Iterator[TrainingDisplay]:
-    """Show the progress of a run of ``steps`` steps, ``first`` of which are done."""
+    """Show the progress of a run of ``steps`` steps, ``first`` of which are already done."""
     if quiet or not sys.stderr.isatty():
         yield TrainingDisplay(steps, first, quiet=quiet)
         return
@@ -151,26 +151,26 @@ def training_display(steps: int, first: int, *, quiet: bool = False) -> Iterator
 
 
 def _training_bar(console: Console) -> Progress:
-    """Make a line whose bar takes the room that the numbers leave; without room there is none."""
+    """Make a progress line whose bar fills the width that the numbers leave."""
     bar = BarColumn(bar_width=None, table_column=Column(ratio=1))
     numbers = "{task.completed}/{task.total}  {task.description}"
     return Progress(bar, TextColumn(numbers, justify="right"), console=console, expand=True)
 
 
-def _percent(share: float) -> str:
-    """Return a share in percent, a dash for one that is not known."""
-    return f"{100 * share:.1f}" if math.isfinite(share) else "-"
+def _percent(score: float) -> str:
+    """Return a score from 0 to 1 in percent, a dash for NaN."""
+    return f"{100 * score:.1f}" if math.isfinite(score) else "-"
 
 
 def say(line: str) -> None:
-    """Print a line for the person, on stderr: stdout is for what was asked."""
+    """Print a message on stderr; stdout carries results only."""
     click.echo(plain(line), err=True)
 
 
 def plain(value: object) -> str:
-    """Return text in which nothing that a file may hold can forge a line or steer a terminal.
+    """Return text in which no file content can start a new line or control the terminal.
 
-    Line breaks, control characters, marks of writing direction and the like are escaped.
+    Line breaks, control characters, direction marks and the like are escaped.
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
 
@@ -180,7 +180,7 @@ def show_table(
 ) -> None:
     """Print a table on stdout; the first column is text, the others are aligned right.
 
-    Off a terminal it is as wide as its contents, so that nothing is cut.
+    Outside a terminal it is as wide as its contents, so that nothing is cut off.
     """
     console = Console(width=None if sys.stdout.isatty() else 400, markup=False)
     table = Table(title=plain(title) or None, title_justify="left", caption=plain(footer) or None)

@@ -12,7 +12,7 @@ from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 def write_json(target: Path, value: object) -> None:
     """Write strict JSON (a NaN is an error) to a file or, for ``-``, to stdout.
 
-    Stdout may have any encoding, so what goes there is ASCII.
+    Stdout can have any encoding, so its JSON is ASCII.
     """
     import json
 
@@ -22,7 +22,7 @@ def write_json(target: Path, value: object) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a text to a file, to stdout for ``-``, or to a device or pipe that the path names.
+    """Write a text to a file, to stdout for ``-``, or to a device or pipe.
 
     Raises:
         DsegError: it cannot be written.
@@ -30,11 +30,11 @@ def write_text(target: Path, text: str) -> None:
     if str(target) == "-":
         click.echo(text, nl=False)
         return
-    # a name that is not UTF-8 has lone surrogates, whose backslash form is JSON too
+    # file names that are not UTF-8 contain lone surrogates; JSON can escape them
     data = text.encode(errors="backslashreplace")
     if target.exists() and not target.is_file() and not target.is_dir():
         try:
-            target.write_bytes(data)  # which is not to be replaced by a file
+            target.write_bytes(data)  # a device or pipe must not be replaced by a file
         except OSError as fault:
             raise DsegError(
                 f"{target} cannot be written: {fault.strerror}.",

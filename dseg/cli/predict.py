@@ -1,46 +1,42 @@
-"""What infer and multiscale-infer share: their options, and one run over images."""
+"""Shared by infer and multiscale-infer: their options, and a run over images."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from dseg.cli.console import say
-from dseg.cli.options.network import (
-    INPUT_OPTIONS,
-    NetworkOptions,
-    inplace_option,
-    model_option,
-    partial_option,
-    raw_option,
-    weights_option,
-)
-from dseg.cli.options.shared import amp_option, device_option, json_option, quiet_option
+from dseg.cli.options.build import options_of
+from dseg.cli.options.network import load_network
+from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER, Command, Kinds, Option
 from dseg.cli.output import write_json
 from dseg.cli.summary import make_facts, say_summary, sharded_progress
+from dseg.config import NetworkConfig
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 
 if TYPE_CHECKING:
     from dseg.predict import ImageFile
 
-PREDICT_OPTIONS: tuple[Option, ...] = (
+ONLY_MULTI_SCALE = ("scales", "flip", "fusion")
+INPUT_OPTIONS: tuple[Option, ...] = (
     click.argument("sources", metavar="[SOURCE]...", nargs=-1),
-    click.option("--img-dir", type=FILE, metavar="DIR", help="A folder of images, as a SOURCE."),
-    model_option,
-    weights_option,
+    click.option("--img-dir", type=FILE, metavar="DIR", help="Folder of images; same as a SOURCE."),
+)
+RESULT_OPTIONS: tuple[Option, ...] = (
     click.option(
         *("-o", "--out"),
         type=FOLDER,
         metavar="DIR",
         default=Path("dseg-out"),
         show_default=True,
-        help="Where results go, one sub-folder for each kind.",
+        help="Folder for the results, with a sub-folder for each kind.",
     ),
     click.option(
         "--save",
@@ -48,47 +44,45 @@ PREDICT_OPTIONS: tuple[Option, ...] = (
         type=Kinds(),
         default="label_ids,color,overlay",
         show_default=True,
-        help="Of label_ids, train_ids, color, overlay, confidence.",
+        help="Kinds of results: label_ids, train_ids, color, overlay, confidence.",
     ),
     click.option(
         "--overlay-format",
         type=click.Choice(["png", "jpg"]),
         default="png",
         show_default=True,
-        help="jpg is faster and smaller.",
+        help="Format of overlays; jpg is faster and smaller.",
     ),
-    *INPUT_OPTIONS,
-    device_option,
-    amp_option,
+    click.option("--overwrite", is_flag=True, help="Replace existing results."),
+)
+SPEED_OPTIONS: tuple[Option, ...] = (
     click.option(
         "--batch-size",
         type=click.IntRange(1, 256),
         metavar="N",
-        help="Images of one size that are labelled at once, unless in tiles.  [default: 1 on the "
-        "CPU, on CUDA as many as have 4 megapixels, at most 16]",
+        help="Number of images of one size to predict at once, unless in tiles.  [default: 1 on "
+        "the CPU; on CUDA as many as have 4 megapixels, at most 16]",
     ),
     click.option(
         "--compile",
         "compiled",
         is_flag=True,
-        help="Compile the network (torch.compile): worth its minutes for many images of one size.",
+        help="Compile the network with torch.compile: takes minutes, pays off for many images of "
+        "one size.",
     ),
-    click.option("--overwrite", is_flag=True, help="Make again what is there already."),
-    partial_option,
-    inplace_option,
-    raw_option,
     click.option(
         "--max-pixels",
         type=click.IntRange(min=1),
         metavar="N",
         default=200_000_000,
         show_default=True,
-        help="Refuse images of more pixels, before they are decoded.",
+        help="Refuse images with more pixels, before they are decoded.",
     ),
-    json_option("what was done"),
+    json_option("a summary"),
     quiet_option,
 )
-OPTION_ALIASES = {  # the authors' and other tools' spellings, so that old command lines work
+
+OPTION_ALIASES = {  # spellings of the authors and of other tools, so that their command lines work
     "--img_dir": "--img-dir",
     "--model_name": "--model",
     "--model-name": "--model",
@@ -101,7 +95,7 @@ OPTION_ALIASES = {  # the authors' and other tools' spellings, so that old comma
 
 
 class AliasCommand(click.Command):
-    """A command that understands other tools' spellings without showing them."""
+    """A command that accepts the spellings of other tools, without listing them."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
@@ -111,15 +105,25 @@ class AliasCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-def predict_options(command: Command) -> Command:
-    """Add the options that infer and multiscale-infer share."""
-    for option in reversed(PREDICT_OPTIONS):
-        command = option(command)
-    return command
+def predict_options(*, multi_scale: bool) -> Callable[[Command], Command]:
+    """Return what adds the options of infer, or those of multiscale-infer, to a command."""
+    words = {"scales": "0.5,0.75,1.0,1.25,1.5,1.8, or the authors'", "flip": "flip"}
+    network = options_of(NetworkConfig, words if multi_scale else {})
+    if not multi_scale:
+        network = {name: own for name, own in network.items() if name not in ONLY_MULTI_SCALE}
+    named = [network.pop(name) for name in ("model", "weights")]
+    options = [*INPUT_OPTIONS, *named, *RESULT_OPTIONS, *network.values(), *SPEED_OPTIONS]
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def run(
-    network: NetworkOptions,
+    network: NetworkConfig,
     *,
     sources: tuple[str, ...],
     img_dir: Path | None,
@@ -134,13 +138,13 @@ def run(
     compiled: bool,
     multi_scale: bool = False,
 ) -> None:
-    """Find the images, load the network, write the masks, and say what was done.
+    """Find the images, load the network, write the masks, and report the result.
 
-    Under torchrun each process labels its share of the images; the first does all the rest.
+    Under torchrun each process predicts a shard of the images; the first does everything else.
 
     Raises:
-        DsegError: nothing to do, no such network, weights or device, or results that stand in
-            the way.
+        DsegError: no images, an unknown network, checkpoint or device, or existing results of
+            another run.
     """
     from dseg.distributed import joined
     from dseg.predict import predict_images
@@ -149,7 +153,7 @@ def run(
     with joined("cpu") as group:
         network.check()
         images, unread = group.from_main(lambda: _find(sources, img_dir, out))
-        predictor, settings = network.load(group, multi_scale=multi_scale)
+        predictor, settings = load_network(network, group, multi_scale=multi_scale)
         if compiled:
             predictor.compile()
         with sharded_progress("labelled", images, group, quiet=quiet) as advance:
@@ -169,10 +173,10 @@ def run(
         if group.main:
             say_summary(summary, settings, predictor, out, kinds, group, network.protocol_name)
             if unread:
-                say(f"Not read, as their formats are others: {describe_unread(unread)}.")
+                say(f"Files of unsupported formats: {describe_unread(unread)}.")
             if json_file is not None:
                 write_json(json_file, make_facts(summary, settings, predictor, out, group, unread))
-        group.barrier()  # torchrun ends all with the first that exits with a failure
+        group.barrier()  # torchrun ends all processes with the first that fails
     if summary.failed:
         raise click.exceptions.Exit(EXIT_FAILED_INPUTS)
 
@@ -180,22 +184,22 @@ def run(
 def _find(
     sources: tuple[str, ...], img_dir: Path | None, out: Path
 ) -> tuple[list[ImageFile], Counter[str]]:
-    """Find the images that the user names, and count the files of formats that are not read."""
+    """Find the images, and count files of unsupported formats."""
     from dseg.predict import find_images
 
     named = [*_from_stdin(sources), *([img_dir] if img_dir is not None else [])]
     if not named:
-        raise DsegError("No image is named.", hint="name a folder: --img-dir DIR, or a SOURCE.")
+        raise DsegError("No images are named.", hint="name a folder: --img-dir DIR, or a SOURCE.")
     _keep_apart(named, out)
     unread: Counter[str] = Counter()
     return find_images(named, leave_out=out, unread=unread), unread
 
 
 def _from_stdin(sources: tuple[str, ...]) -> list[str | Path]:
-    """Replace ``-`` by the lines of standard input, or its parts between NULs (find -print0)."""
+    """Replace ``-`` by the lines of standard input, or its NUL-separated names (find -print0)."""
     named: list[str | Path] = []
     for source in sources:
-        if source == "-":  # bytes: a file's name need not be text
+        if source == "-":  # bytes: file names need not be valid text
             listed = _without_bom(sys.stdin.buffer.read())
             lines = listed.split(b"\0") if b"\0" in listed else listed.splitlines()
             named += [os.fsdecode(line) for line in lines if line]
@@ -205,14 +209,14 @@ def _from_stdin(sources: tuple[str, ...]) -> list[str | Path]:
 
 
 def _without_bom(listed: bytes) -> bytes:
-    """Return a list as UTF-8 without the mark that Windows programs begin it with."""
+    """Return a list as UTF-8, without the byte order mark that Windows programs write."""
     if listed.startswith((b"\xff\xfe", b"\xfe\xff")):
         return listed.decode("utf-16", "replace").encode()
     return listed.removeprefix(b"\xef\xbb\xbf")
 
 
 def _keep_apart(named: list[str | Path], out: Path) -> None:
-    """Refuse to write results over what is to be read."""
+    """Refuse to write results over the images."""
     from dseg.predict.inputs import RESULT_KINDS
 
     results = Path(os.path.realpath(out))
@@ -222,5 +226,6 @@ def _keep_apart(named: list[str | Path], out: Path) -> None:
             raise DsegError(f"{out} is the folder of the images.", hint="name another --out.")
         if any(place.is_relative_to(results / kind) for kind in RESULT_KINDS):
             raise DsegError(
-                f"{source} lies where results of {out} are written.", hint="name another --out."
+                f"{source} is in a folder to which results of {out} are written.",
+                hint="name another --out.",
             )

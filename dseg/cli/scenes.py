@@ -9,7 +9,7 @@ import click
 
 from dseg.cli.console import progress, say
 from dseg.cli.options.shared import quiet_option, workers_option
-from dseg.cli.options.types import FOLDER, TileSize
+from dseg.cli.options.types import FOLDER, ImageSize
 
 FIRST_VAL = 500_000  # the number of the first scene to validate on
 
@@ -25,7 +25,7 @@ FIRST_VAL = 500_000  # the number of the first scene to validate on
     help="Scenes to validate on, other ones; by default a fifth of -n.",
 )  # fmt: skip
 @click.option(
-    "--size", type=TileSize(), default="512x1024", show_default=True,
+    "--size", type=ImageSize(), default="512x1024", show_default=True,
     help="Height and width, 64 to 2048 each.",
 )  # fmt: skip
 @click.option(

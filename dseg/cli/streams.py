@@ -1,4 +1,4 @@
-"""Standard streams that never stop the work: a remark that cannot be written is left out."""
+"""Standard streams that never stop the work: messages that cannot be written are dropped."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ CLOSED = OSError(errno.EBADF, "it is closed")
 
 
 class _Stream(io.RawIOBase):
-    """Writes to a descriptor until that fails, then nowhere.
+    """Writes to a file descriptor until a write fails, then discards.
 
     Args:
         descriptor: 1 or 2.
-        fault: what keeps it from being written from the beginning.
+        fault: error that prevents writing from the start.
 
     Attributes:
-        fault: of the first write that failed, None while there was none.
-        lost: whether anything was left out.
+        fault: error of the first write that failed, or None.
+        lost: True if data were discarded.
     """
 
     def __init__(self, descriptor: int, fault: OSError | None = None):
@@ -33,7 +33,7 @@ class _Stream(io.RawIOBase):
         try:
             while rest and self.fault is None:
                 rest = rest[os.write(self._descriptor, rest) :]
-        except BlockingIOError:  # of a pipe that another program made so; what is left is dropped
+        except BlockingIOError:  # a non-blocking pipe of another program; the rest is dropped
             self.lost = True
         except OSError as fault:
             self.fault = fault
@@ -51,9 +51,9 @@ class _Stream(io.RawIOBase):
 
 
 class Streams:
-    """The process's own standard streams in a form that does not fail.
+    """The standard streams of the process in a form that does not fail.
 
-    Streams that something else has taken the place of, as in tests, are left alone.
+    Streams that were replaced, as in tests, are left alone.
     """
 
     def __init__(self) -> None:
@@ -69,14 +69,14 @@ class Streams:
 
     @property
     def lost_result(self) -> OSError | None:
-        """Why a part of the result is not on standard output; None if all of it is."""
+        """Error that kept a part of the result from standard output; None if all was written."""
         if self._stdout is None or not self._stdout.lost:
             return None
         return self._stdout.fault or OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
 def _open_closed() -> set[int]:
-    """Open the standard descriptors that are closed, lest a file of ours gets their number."""
+    """Open closed standard descriptors, so that no other file gets their numbers."""
     closed = set()
     for number in (0, 1, 2):
         try:
@@ -93,7 +93,7 @@ def _open_closed() -> set[int]:
 def _may_be_replaced(stream: Any, first: Any) -> bool:
     if stream is None:
         return first is None
-    # a terminal of Windows takes Unicode in a way of its own
+    # terminals on Windows handle Unicode differently
     return stream is first and not (os.name == "nt" and stream.isatty())
 
 

@@ -1,4 +1,4 @@
-"""What is shown of work that several processes may share: progress, and what was done."""
+"""Progress and summary of predictions, which several processes can share."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def sharded_progress(
     what: str, images: Sequence[object], group: Group, *, quiet: bool
 ) -> AbstractContextManager[Advance]:
     """Show progress as ``console.progress`` does; of several processes, that of the first."""
-    share = what if group.world_size == 1 else f"{what} by process 1 of {group.world_size}"
-    return progress(share, len(group.shard(images)), quiet=quiet or not group.main)
+    label = what if group.world_size == 1 else f"{what} by process 1 of {group.world_size}"
+    return progress(label, len(group.shard(images)), quiet=quiet or not group.main)
 
 
 def make_facts(
@@ -64,7 +64,7 @@ def say_summary(
     group: Group,
     protocol_name: str,
 ) -> None:
-    """Say what became of the images, and what can be done next."""
+    """Report the results of all images, and the next command."""
     for note in summary.notes:
         say(f"note: {note}")
     if summary.noted > len(summary.notes):
@@ -72,7 +72,7 @@ def say_summary(
     hints: set[str] = set()
     for path, problem, hint in summary.failed:
         say(f"failed: {path}: {problem}" if str(path) not in problem else f"failed: {problem}")
-        if hint not in hints:  # once for each kind
+        if hint not in hints:  # once for each hint
             say(f"Hint: {hint}")
             hints.add(hint)
     speed = f", {summary.done / summary.seconds:.3g} images/s" if summary.done else ""
@@ -84,6 +84,6 @@ def say_summary(
         f"Protocol: {protocol_name} ({settings.protocol.describe()}). Results: {out}"
     )
     if summary.tiled:
-        say(f"{summary.tiled} images were too large to be seen whole and were labelled in tiles.")
+        say(f"{summary.tiled} images were too large to be read whole and were predicted in tiles.")
     if "label_ids" in kinds and predictor.label_space.name == "cityscapes" and not summary.failed:
         say(f"Next: dseg eval --pred-dir {out / 'label_ids'} --gt-dir gtFine/val")

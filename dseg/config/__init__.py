@@ -1,5 +1,8 @@
-"""What a run is asked to do: its configuration, without torch, so that commands start at once."""
+"""What a command is asked to do, as dataclasses without torch, so that commands start at once."""
 
-from dseg.config.train import RuntimeConfig, TrainConfig
+from dseg.config.evaluation import EvalConfig
+from dseg.config.network import NetworkConfig
+from dseg.config.runtime import RuntimeConfig
+from dseg.config.train import TrainConfig, make_config
 
-__all__ = ["RuntimeConfig", "TrainConfig"]
+__all__ = ["EvalConfig", "NetworkConfig", "RuntimeConfig", "TrainConfig", "make_config"]

@@ -1,91 +1,210 @@
-"""Settings: all that decides what a training run computes, as written to the run's folder."""
+"""Configuration of a training run: the network, its data and how it is trained."""
 
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from dseg.config.options import (
+    AMP_CHOICES,
+    amp_field,
+    inplace_abn_field,
+    option,
+    raw_weights_field,
+)
 from dseg.errors import DsegError
-from dseg.jsonio import is_count, show
-from dseg.recipes import Recipe
+from dseg.jsonio import is_count, show, take_fields
+from dseg.recipes import Recipe, find_recipe
+from dseg.registry import MODELS, find_model
 
-CACHES = ("none", "ram", "disk", "device")
+BAD_DATA_CHOICES = ("stop", "skip")
+ADDED_LATER = ("inplace_abn", "raw_weights", "tf32")  # missing in run.json of older versions
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What decides the weights that a run ends with, besides the data.
+    """Everything but the data that determines the weights at the end of a run.
+
+    The order of the fields is that of the files which hold them. ``make_config`` fills in the
+    network's own recipe.
 
     Attributes:
-        model: the network's name in the table.
-        datasets: ``(name, folder)`` of each data set that is joined.
-        split, val_split: what is trained on, and what decides on the best weights; "" for none.
-        label_space: the classes; "" for the data set's own.
-        class_file: of a ``folder`` data set; "" for the one in it.
-        recipe_name: what ``--recipe`` named.
-        recipe: with all overrides.
-        weights: checkpoint that training starts from; "" for fresh weights.
-        reset_head: whether that checkpoint's classifier is left out.
-        inplace_abn: whether it was trained with in-place activated batch norm; None where its
-            keys decide.
-        raw_weights: whether, of a checkpoint with averaged weights, the others are taken.
-        backbone_weights: ``imagenet``, a file, or "".
-        seed: of weights, order and augmentation.
-        deterministic: whether only reproducible algorithms are used.
-        amp: precision, as ``--amp``.
-        tf32: whether float32 products are rounded to TensorFloat-32 on CUDA.
-        on_bad_data: ``stop`` or ``skip``.
-        world_size: processes.
+        model: name of the network.
+        datasets: ``(name, folder)`` of each data set; several are joined.
+        split, val_split: splits for training and validation; ``val_split`` is "" for none, or the
+            fraction of the training split to hold back, such as "0.05".
+        label_space: name of the classes onto which masks are mapped; "" for the data set's own.
+        class_file: class file of a ``folder`` data set; "" for the one in its folder.
+        recipe_name: name of the recipe before overrides.
+        recipe: the recipe, with all overrides.
+        weights: checkpoint to start from; "" for random weights.
+        reset_head: leave out the classifier of ``weights``.
+        backbone_weights: ``imagenet``, a file, or "" for none.
+        seed: seed of weights, order and augmentation, 0 to 2**63 - 1.
+        deterministic: use reproducible algorithms only.
+        amp: precision within the network: ``off``, ``auto``, ``bf16`` or ``fp16``.
+        on_bad_data: ``stop`` at a sample that cannot be read, or ``skip`` it.
+        world_size: number of processes.
+        inplace_abn: True if ``weights`` were trained with in-place activated batch norm; None to
+            decide by the network.
+        raw_weights: take the raw weights of a checkpoint that also has EMA weights.
+        tf32: round the factors of float32 products to TensorFloat-32 on CUDA.
+
+    Raises:
+        DsegError: a value is out of range.
     """
 
-    model: str
+    model: str = option("--model", kind="network", metavar="NAME", help="Network; see: dseg models")
     datasets: tuple[tuple[str, str], ...]
-    split: str
-    val_split: str
-    label_space: str
-    class_file: str
-    recipe_name: str
+    split: str = option(
+        "--split", default="train", help="Split to train on; join two with '+': train+val."
+    )
+    val_split: str = option(
+        "--val-split",
+        default="val",
+        help="Split to validate on, which selects the best weights; 'none', or the fraction of the "
+        "training split to hold back, such as 0.05.",
+    )
+    label_space: str = option(
+        "--label-space", default="", metavar="NAME", help="Map the masks onto other classes."
+    )
+    class_file: str = option(
+        "--classes",
+        default="",
+        kind="file",
+        metavar="FILE",
+        help="Class file of a 'folder' data set.",
+    )
+    recipe_name: str = option(
+        "--recipe",
+        default="",
+        metavar="NAME",
+        help="Training recipe (default: the network's own); see: dseg recipes",
+    )
     recipe: Recipe
-    weights: str
-    reset_head: bool
-    backbone_weights: str
-    seed: int
-    deterministic: bool
-    amp: str
-    on_bad_data: str
-    world_size: int
-    inplace_abn: bool | None = None
-    raw_weights: bool = False
-    tf32: bool = True
+    weights: str = option(
+        *("-w", "--weights"),
+        default="",
+        kind="file",
+        metavar="FILE",
+        help="Checkpoint to start from.",
+    )
+    reset_head: bool = option(
+        "--reset-head",
+        default=False,
+        help="Leave out the classifier of --weights, for other classes.",
+    )
+    backbone_weights: str = option(
+        "--backbone-weights",
+        default="",
+        metavar="imagenet|FILE",
+        help="Start from torchvision's classification weights.",
+    )
+    seed: int = option(
+        "--seed",
+        default=0,
+        low=0,
+        high=2**63 - 1,
+        help="Seed of weights, sample order and augmentation.",
+    )
+    deterministic: bool = option(
+        "--deterministic", default=False, help="Use only algorithms that reproduce the same bits."
+    )
+    amp: str = amp_field()
+    on_bad_data: str = option(
+        "--on-bad-data",
+        default="stop",
+        choices=BAD_DATA_CHOICES,
+        help="What to do with a sample that cannot be read.",
+    )
+    world_size: int = 1
+    inplace_abn: bool | None = inplace_abn_field()
+    raw_weights: bool = raw_weights_field()
+    tf32: bool = option(
+        "--tf32/--no-tf32",
+        default=True,
+        help="On CUDA, round factors of float32 products to TensorFloat-32, which is faster.",
+    )
 
     def __post_init__(self) -> None:
         wrong = {
             "seed": not is_count(self.seed),
             "world_size": self.world_size < 1,
-            "amp": self.amp not in ("off", "auto", "bf16", "fp16"),
-            "on_bad_data": self.on_bad_data not in ("stop", "skip"),
+            "amp": self.amp not in AMP_CHOICES,
+            "on_bad_data": self.on_bad_data not in BAD_DATA_CHOICES,
             "datasets": not self.datasets,
         }
         for name, is_wrong in wrong.items():
             if is_wrong:
                 raise DsegError(
                     f"{name} cannot be {show(getattr(self, name))}.",
-                    hint="see dseg train --help for what it can be.",
+                    hint="dseg train --help lists the accepted values.",
                 )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the settings as JSON has them: lists for tuples."""
+        """Return the configuration as plain JSON values: lists for tuples."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TrainConfig:
+        """Return the configuration that ``as_json`` gave.
+
+        Raises:
+            ValueError: a field is missing, unknown or of another type.
+            DsegError: a value is out of range, or the network is unknown.
+        """
+        for own in fields(cls):
+            if own.name not in data and own.name not in ADDED_LATER:
+                raise ValueError(f"settings have no {own.name}")
+        recipe = Recipe(**take_fields(Recipe, data["recipe"], "the recipe"))
+        config = cls(**take_fields(cls, {**data, "recipe": recipe}, "settings"))
+        find_model(config.model)
+        return config
+
+
+def make_config(
+    model: str,
+    datasets: Iterable[tuple[str, str]],
+    *,
+    recipe: str = "",
+    overrides: Iterable[str] = (),
+    **values: Any,
+) -> TrainConfig:
+    """Return the configuration of a run, by default with the network's own recipe.
+
+    Args:
+        model: name of the network, in any spelling that ``--model`` accepts.
+        datasets: ``(name, folder)`` of each data set.
+        recipe: name of the recipe.
+        overrides: values to replace in it, as ``field=value``.
+        values: further fields of ``TrainConfig``.
+
+    Raises:
+        DsegError: unknown network or recipe, or a value is out of range.
+
+    Example:
+        >>> make_config("DABNet", [("scenes", "scenes")], overrides=["epochs=2"]).split
+        'train'
+    """
+    network = find_model(model)
+    name = recipe or MODELS[network].recipe
+    return TrainConfig(
+        model=network,
+        datasets=tuple((kind.lower(), str(folder)) for kind, folder in datasets),
+        recipe_name=name,
+        recipe=find_recipe(name).override(overrides),
+        **values,
+    )
+
 
 def find_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """Return in words where two runs' settings differ."""
+    """Return in words in which fields two configurations differ."""
     found = []
-    for field in fields(TrainConfig):
-        before, after = getattr(old, field.name), getattr(new, field.name)
+    for own in fields(TrainConfig):
+        before, after = getattr(old, own.name), getattr(new, own.name)
         if before == after:
             continue
         if isinstance(before, Recipe):
@@ -93,62 +212,8 @@ def find_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
             found += [
                 f"{name} {was} -> {now}"
                 for (name, was), now in pairs
-                if was != now and name != "source"  # which is words
+                if was != now and name != "source"  # a description
             ]
         else:
-            found.append(f"{field.name} {before} -> {after}")
+            found.append(f"{own.name} {before} -> {after}")
     return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class RuntimeConfig:
-    """Under what conditions a run computes; none of them changes what it computes.
-
-    Attributes:
-        device: as ``--device``.
-        workers: processes that read ahead; None to choose by the cores and the shared memory.
-        cache: ``none``; ``ram`` to decode every image once and keep it in memory; ``disk`` to
-            keep it in a file that later runs use again; ``device`` to keep and augment them where
-            the network is.
-        cache_dir: the folder of that file; "" for ``cache`` in the run's folder.
-        validate_every: epochs from one validation to the next.
-        save_every: seconds from one saved state to the next.
-        log_every: steps from one row of metrics to the next.
-        draw: images drawn at each validation.
-        tensorboard: whether to write TensorBoard's files too.
-        compile: whether to compile the network.
-        checkpoint_activations: whether dense blocks compute activations twice, to save memory.
-        check_data: whether to read all masks first.
-    """
-
-    device: str = "auto"
-    workers: int | None = None
-    cache: str = "none"
-    cache_dir: str = ""
-    validate_every: float = 1.0
-    save_every: float = 60.0
-    log_every: int = 10
-    draw: int = 4
-    tensorboard: bool = False
-    compile: bool = False
-    checkpoint_activations: bool = False
-    check_data: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.validate_every < math.inf:
-            raise DsegError(
-                f"There is no validation every {self.validate_every:g} epochs.",
-                hint="name a number of epochs, or 0 for one at the end only.",
-            )
-        if not self.save_every >= 0:
-            raise DsegError(
-                f"The state cannot be saved every {self.save_every:g} seconds.",
-                hint="name a number.",
-            )
-        least = {"workers": 0, "log_every": 1, "draw": 0}
-        for name, lowest in least.items():
-            value = getattr(self, name)
-            if value is not None and not lowest <= value < 2**31:
-                raise DsegError(f"{name} cannot be {value}.", hint=f"use {lowest} or more.")
-        if self.cache not in CACHES:
-            raise DsegError(f"There is no cache {self.cache!r}.", hint=f"use {', '.join(CACHES)}.")

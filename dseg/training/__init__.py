@@ -1,6 +1,5 @@
 """Training: one run from its settings to its weights, resumable to the bit."""
 
-from dseg.config.train import RuntimeConfig, TrainConfig
 from dseg.training.callbacks import Outcome
 from dseg.training.run import run_training
 from dseg.training.run_dir import run_held
@@ -9,9 +8,7 @@ from dseg.training.signals import Stop, stopping_on_signals
 
 __all__ = [
     "Outcome",
-    "RuntimeConfig",
     "Stop",
-    "TrainConfig",
     "read_config",
     "run_held",
     "run_training",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dseg.config.train import RuntimeConfig, TrainConfig
+from dseg.config import RuntimeConfig, TrainConfig
 from dseg.data.cache.device import DeviceCache, load_device_batches
 from dseg.data.cache.file import CacheFile
 from dseg.data.cache.machine import Builder, open_cache

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from dseg.checkpoints import find_backbone_weights, load_backbone, load_model
-from dseg.config.train import RuntimeConfig, TrainConfig
+from dseg.config import RuntimeConfig, TrainConfig
 from dseg.data.sampler import StepSampler
 from dseg.datasets.base import Dataset
 from dseg.device import find_amp, find_device

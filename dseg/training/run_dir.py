@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dseg.checkpoints import save_model
-from dseg.config.train import RuntimeConfig, TrainConfig
+from dseg.config import RuntimeConfig, TrainConfig
 from dseg.data.stream import Batch
 from dseg.distributed import Group
 from dseg.errors import DsegError

@@ -12,12 +12,10 @@ import numpy as np
 import torch
 
 from dseg import __version__
-from dseg.config.train import RuntimeConfig, TrainConfig
+from dseg.config import RuntimeConfig, TrainConfig
 from dseg.errors import DsegError
 from dseg.files import written_whole
 from dseg.jsonio import is_count, read_object, show, take_fields
-from dseg.recipes import Recipe
-from dseg.registry import find_model
 
 RUN_FILE = "run.json"
 
@@ -29,11 +27,7 @@ def read_config(run: Path) -> TrainConfig:
         DsegError: there is none, or it is damaged or of another version.
     """
     with _faults_told(run) as file:
-        data = _read_part(file, "settings")
-        data["recipe"] = Recipe(**take_fields(Recipe, data.get("recipe"), "the recipe"))
-        settings = TrainConfig(**take_fields(TrainConfig, data, "settings"))
-        find_model(settings.model)
-        return settings
+        return TrainConfig.from_json(_read_part(file, "settings"))
 
 
 def read_runtime(run: Path) -> RuntimeConfig:

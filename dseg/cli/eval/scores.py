@@ -11,14 +11,14 @@ from dseg.cli.output import write_json, write_text
 from dseg.errors import EXIT_VERIFICATION, DsegError
 
 if TYPE_CHECKING:
-    from dseg.cli.eval.options import EvalOptions
+    from dseg.config import EvalConfig
     from dseg.datasets import Dataset
     from dseg.evaluation import CityscapesScores, ClassScores
     from dseg.predict import Manifest
 
 
 def show_scores(
-    options: EvalOptions,
+    config: EvalConfig,
     scores: CityscapesScores | ClassScores,
     *,
     dataset: Dataset | None,
@@ -29,7 +29,7 @@ def show_scores(
     """Write the files that were asked for, and the tables unless stdout is taken.
 
     Args:
-        options: say which.
+        config: names the files.
         scores: what was found.
         dataset: the split that was scored; None for Cityscapes' own rules, and for folders.
         settings: of the network that predicted, if one did.
@@ -38,16 +38,16 @@ def show_scores(
     """
     from dseg.evaluation import make_csv, make_json, make_tables
 
-    if options.csv_file is not None:
-        _write_csv(options.csv_file, make_csv(scores.images))
-    if options.json_file is not None:
+    if config.csv_file is not None:
+        _write_csv(config.csv_file, make_csv(scores.images))
+    if config.json_file is not None:
         result = make_json(scores, [path.name for path in missing])
-        write_json(options.json_file, _make_facts(dataset, settings, tiled) | result)
-    if "-" not in (str(options.json_file), str(options.csv_file)):
+        write_json(config.json_file, _make_facts(dataset, settings, tiled) | result)
+    if "-" not in (str(config.json_file), str(config.csv_file)):
         for table in make_tables(scores):
             show_table(_name(dataset) + table.title, table.columns, table.rows)
     left_out = _left_out(dataset)
-    if left_out and not options.quiet:
+    if left_out and not config.quiet:
         say(f"Left out of the mean, as no mask can hold them: {', '.join(left_out)}.")
     if tiled:
         say(f"{tiled} images were too large to be predicted whole, and were predicted in tiles.")
@@ -91,15 +91,15 @@ def _write_csv(target: Path, rows: list[list[str]]) -> None:
     write_text(target, text.getvalue())
 
 
-def verify(options: EvalOptions, mean_iou: float) -> None:
+def verify(config: EvalConfig, mean_iou: float) -> None:
     """Fail if the mean IoU, a number from 0 to 1 or NaN, is below what was asked for.
 
     Raises:
         DsegError: it is, with its own exit code.
     """
-    if options.fail_under is not None and not mean_iou >= options.fail_under / 100:
+    if config.fail_under is not None and not mean_iou >= config.fail_under / 100:
         raise DsegError(
-            f"Mean IoU {100 * mean_iou:.3f} % is below the {options.fail_under:g} % asked for.",
+            f"Mean IoU {100 * mean_iou:.3f} % is below the {config.fail_under:g} % asked for.",
             hint="the table names the classes that pull it down; or lower --fail-under.",
             exit_code=EXIT_VERIFICATION,
         )

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the types that read their values."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -19,28 +19,10 @@ def json_option(what: str) -> Option:
 
 
 def workers_option(what: str) -> Option:
-    """``--workers N``: processes or threads, by default one a core."""
+    """``--workers N``: number of processes or threads."""
     return click.option(
         "-j", "--workers", type=click.IntRange(min=1), default=None, metavar="N", help=what
     )
-
-
-device_option = click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda[:N]|mps",
-    help="Where the network is.",
-)
-
-
-amp_option = click.option(
-    "--amp",
-    type=click.Choice(["off", "auto", "bf16", "fp16"]),
-    default="off",
-    show_default=True,
-    help="Reduced precision within the network.",
-)
 
 
 accept_lossy_option = click.option(
@@ -50,4 +32,4 @@ accept_lossy_option = click.option(
 )
 
 
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, only the result.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show only the result.")

@@ -1,7 +1,8 @@
-"""Options that several commands share, and the types that read their values."""
+"""Types that read the values of options."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ KIND_NAMES = {
 
 
 class ModelName(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
-    """A network of the table, in any case and spelling of ``-`` and ``_``."""
+    """Name of a network, in any case and with ``-`` or ``_``."""
 
     name = "network"
 
@@ -49,7 +50,7 @@ class ModelName(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
 
 
 class Kinds(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
-    """Kinds of results, separated by commas."""
+    """Names of result folders, separated by commas."""
 
     name = "kinds"
 
@@ -61,11 +62,11 @@ class Kinds(click.ParamType):  # type: ignore[type-arg]  # not generic in older 
         words = [word.strip().lower().replace("-", "_") for word in str(value).split(",")]
         for word in words:
             if word not in KIND_NAMES:
-                self.fail(f"{word!r} is none of {', '.join(sorted(KIND_NAMES))}.", param, ctx)
+                self.fail(f"{word!r} is not one of {', '.join(sorted(KIND_NAMES))}.", param, ctx)
         return tuple(dict.fromkeys(KIND_NAMES[word] for word in words))
 
 
-class TileSize(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
+class ImageSize(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
     """``HxW``, or one number for a square."""
 
     name = "HxW"
@@ -97,9 +98,21 @@ class Fraction(click.ParamType):  # type: ignore[type-arg]  # not generic in old
 
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
-
-
 FILE = click.Path(path_type=Path)
+
+
+class PathText(click.Path):
+    """A path as text, as it is written to files; "" stays as it is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(Path(os.fsdecode(super().convert(value, param, ctx)))) if value else ""
+
+
+def file_type(*, folder: bool, as_text: bool) -> click.Path:
+    """Return the type of a path: a ``Path``, or its text."""
+    if as_text:
+        return PathText(file_okay=not folder)
+    return FOLDER if folder else FILE
 
 
 class Scales(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
@@ -119,7 +132,7 @@ class Scales(click.ParamType):  # type: ignore[type-arg]  # not generic in older
 
 
 class DatasetName(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
-    """A data set of the table, in any case."""
+    """Name of a data set, in any case."""
 
     name = "data set"
 

@@ -1,0 +1,83 @@
+"""Click options made from the fields of configuration dataclasses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from typing import Any, get_args, get_type_hints
+
+import click
+
+from dseg.cli.options.types import (
+    DatasetName,
+    Fraction,
+    ImageSize,
+    ModelName,
+    Option,
+    Scales,
+    file_type,
+)
+from dseg.config.options import OptionSpec, option_specs
+
+
+def options_of(
+    config: type[Any], shown_defaults: Mapping[str, str] | None = None
+) -> dict[str, Option]:
+    """Return the click options of a configuration dataclass by field name, in its order.
+
+    Each option sets the parameter of its field's name.
+
+    Args:
+        config: dataclass whose fields were made by ``dseg.config.options.option``.
+        shown_defaults: defaults in words, by field name, where a command has others.
+    """
+    hints = get_type_hints(config)
+    own = {field.name: field for field in fields(config)}
+    words = shown_defaults or {}
+    return {
+        name: _make_option(own[name], spec, hints[name], words.get(name, spec.shown_default))
+        for name, spec in option_specs(config).items()
+    }
+
+
+def _make_option(field: Field[Any], spec: OptionSpec, hint: Any, shown_default: str) -> Option:
+    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
+    attributes: dict[str, Any] = {"default": None if field.default is MISSING else field.default}
+    if bool in kinds:
+        if "/" not in spec.flags[-1]:
+            attributes["is_flag"] = True
+    else:
+        attributes |= {"type": _find_type(spec, kinds), "metavar": spec.metavar}
+        attributes["multiple"] = field.default == ()
+    default = attributes["default"]
+    if shown_default:
+        attributes["help"] = f"{spec.help}  [default: {shown_default}]"
+    elif default not in (None, "", ()) and default is not False:
+        attributes["show_default"] = True
+    return click.option(*spec.flags, field.name, **{"help": spec.help, **attributes})
+
+
+def _find_type(spec: OptionSpec, kinds: list[Any]) -> click.ParamType[Any] | type[Any]:
+    """Return the type that reads an option's value."""
+    if spec.choices:
+        return click.Choice(spec.choices)
+    if spec.kind in ("file", "folder"):
+        return file_type(folder=spec.kind == "folder", as_text=str in kinds)
+    by_kind: dict[str, click.ParamType[Any]] = {
+        "network": ModelName(),
+        "dataset": DatasetName(),
+        "size": ImageSize(),
+        "scales": Scales(),
+        "fraction": Fraction(),
+    }
+    if spec.kind:
+        return by_kind[spec.kind]
+    if int in kinds:
+        return click.IntRange(_whole(spec.low), _whole(spec.high))
+    if float in kinds:
+        return click.FloatRange(spec.low, spec.high)
+    return str
+
+
+def _whole(limit: float | None) -> int | None:
+    return None if limit is None else int(limit)

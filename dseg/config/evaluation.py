@@ -1,0 +1,162 @@
+"""Configuration of ``dseg eval``: what is scored against what, and by which rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dseg.config.network import NetworkConfig
+from dseg.config.options import option
+from dseg.labels import LABEL_SPACES
+
+CITYSCAPES = "cityscapes"
+OFFICIAL = (CITYSCAPES, "scenes")  # data sets in Cityscapes' layout, with instances
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """What ``dseg eval`` compares, and how.
+
+    Attributes:
+        network: network whose predictions are scored, if no masks are given.
+        pred_dir, gt_dir: folders of predictions and of ground truth.
+        dataset, data_dir, split, class_file: data set whose masks are the ground truth.
+        label_space, num_classes, ignore: the classes.
+        pred_ids: ids in the predictions, "label" or "train"; None for label ids that are checked.
+        official: use the engine of cityscapesscripts.
+        instances: compute iIoU too.
+        allow_missing: leave out ground truth without a prediction.
+        accept_lossy: read masks whose compression may have changed their ids.
+        per_image: keep the scores of each image.
+        csv_file, json_file: files for the scores.
+        fail_under: least mean IoU in percent.
+        workers: number of threads; None for one per core.
+        quiet: show no progress.
+    """
+
+    network: NetworkConfig
+    pred_dir: Path | None = option(
+        "--pred-dir",
+        default=None,
+        kind="folder",
+        metavar="DIR",
+        help="Predicted label ids, at any depth.",
+    )
+    gt_dir: Path | None = option(
+        "--gt-dir",
+        default=None,
+        kind="folder",
+        metavar="DIR",
+        help="Ground truth, at any depth, such as gtFine/val.",
+    )
+    dataset: str | None = option(
+        "--dataset",
+        default=None,
+        kind="dataset",
+        metavar="NAME",
+        help="Data set in --data-dir: cityscapes, camvid, voc, mapillary, folder or scenes.",
+    )
+    data_dir: Path | None = option(
+        "--data-dir",
+        default=None,
+        kind="folder",
+        metavar="DIR",
+        help="Folder of the data set; without --dataset, of Cityscapes: scores gtFine/<split>.",
+    )
+    split: str = option("--split", default="val", help="Split of --data-dir.")
+    class_file: Path | None = option(
+        "--classes",
+        default=None,
+        kind="file",
+        metavar="FILE",
+        help="Class file of a 'folder' data set.",
+    )
+    label_space: str | None = option(
+        "--label-space",
+        default=None,
+        choices=tuple(LABEL_SPACES),
+        shown_default=CITYSCAPES,
+        help="The classes. All but Cityscapes get plain IoU and accuracy. With --dataset: map its "
+        "masks onto these classes (default: its own), with plain scores.",
+    )
+    num_classes: int | None = option(
+        "--num-classes",
+        default=None,
+        low=1,
+        high=255,
+        metavar="N",
+        help="Unnamed classes 0 to N-1 in place of --label-space.",
+    )
+    ignore: tuple[int, ...] = option(
+        "--ignore",
+        default=(),
+        low=0,
+        high=255,
+        metavar="ID",
+        help="With --num-classes: id that is not scored; may be repeated. 255 is never scored.",
+    )
+    pred_ids: str | None = option(
+        "--pred-ids",
+        default=None,
+        choices=("label", "train"),
+        help="Ids in the predictions: label ids (assumed, and checked), or train ids to convert.",
+    )
+    official: bool = option(
+        "--official", default=False, help="Use the engine of cityscapesscripts, which is slow."
+    )
+    instances: bool = option(
+        "--instances/--no-instances", default=True, help="Compute iIoU as well."
+    )
+    allow_missing: bool = option(
+        "--allow-missing", default=False, help="Score only images that have a prediction."
+    )
+    accept_lossy: bool = option(
+        "--accept-lossy",
+        default=False,
+        help="Read masks that JPEG or another lossy compression may have changed.",
+    )
+    per_image: bool = option(
+        "--per-image", default=False, help="Scores of each image too, in --json and --csv."
+    )
+    csv_file: Path | None = option(
+        "--csv",
+        default=None,
+        kind="file",
+        metavar="FILE",
+        help="Write the scores of each image as CSV, '-' for stdout.",
+    )
+    json_file: Path | None = option(
+        "--json",
+        default=None,
+        kind="file",
+        metavar="FILE",
+        help="Write the scores as JSON, '-' for stdout.",
+    )
+    fail_under: float | None = option(
+        "--fail-under",
+        default=None,
+        low=0,
+        high=100,
+        metavar="PERCENT",
+        help="Exit with code 4 if the mean IoU is lower.",
+    )
+    workers: int | None = option(
+        *("-j", "--workers"),
+        default=None,
+        low=1,
+        metavar="N",
+        help="Number of threads (default: one per core); the scores do not depend on it.",
+    )
+    quiet: bool = option(*("-q", "--quiet"), default=False, help="Show only the result.")
+
+    @property
+    def cityscapes(self) -> bool:
+        """True if the official Cityscapes scores are computed."""
+        if self.dataset is not None:
+            return self.dataset in OFFICIAL and self.label_space is None
+        return self.num_classes is None and self.label_space in (None, CITYSCAPES)
+
+    @property
+    def wants_images(self) -> bool:
+        """True if the scores of each image are kept."""
+        return self.per_image or self.csv_file is not None

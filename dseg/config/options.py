@@ -1,0 +1,89 @@
+"""Command-line options described beside the dataclass fields that they set.
+
+A field made by ``option`` carries everything that its command-line option needs, so a new field
+is written once: ``dseg.cli.options.build`` turns the fields of a dataclass into click options.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Literal
+
+# How the value is read; "" for what the annotation says: a flag, a number or text.
+Kind = Literal["", "network", "dataset", "file", "folder", "size", "scales", "fraction"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionSpec:
+    """The command-line option of a field.
+
+    Attributes:
+        flags: spellings, such as ``("-w", "--weights")`` or ``("--flip/--no-flip",)``.
+        help: one or two sentences.
+        kind: how the value is read.
+        metavar: placeholder of the value in ``--help``.
+        choices: accepted values; empty for any.
+        low, high: smallest and largest number; None for no limit.
+        shown_default: default in words, where it is not the field's default.
+    """
+
+    flags: tuple[str, ...]
+    help: str
+    kind: Kind = ""
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    shown_default: str = ""
+
+
+def option(*flags: str, help: str, default: Any = MISSING, **spec: Any) -> Any:
+    """Return a dataclass field with the command-line option that sets it.
+
+    Args:
+        flags: spellings on the command line.
+        help: text for ``--help``.
+        default: value of the field and of the option; without it the field is required, and an
+            option that is not given is None.
+        spec: further attributes of ``OptionSpec``.
+    """
+    return field(default=default, metadata={"option": OptionSpec(flags=flags, help=help, **spec)})
+
+
+def option_specs(config: type[Any]) -> dict[str, OptionSpec]:
+    """Return the options of a configuration dataclass by field name, in the order of its fields."""
+    return {own.name: own.metadata["option"] for own in fields(config) if "option" in own.metadata}
+
+
+AMP_CHOICES = ("off", "auto", "bf16", "fp16")
+
+
+def device_field() -> Any:
+    """Return the field of ``--device``."""
+    return option(
+        "--device", default="auto", metavar="NAME", help="Device: auto, cpu, cuda, cuda:1, mps."
+    )
+
+
+def amp_field() -> Any:
+    """Return the field of ``--amp``."""
+    return option("--amp", default="off", choices=AMP_CHOICES, help="Precision within the network.")
+
+
+def inplace_abn_field() -> Any:
+    """Return the field of ``--inplace-abn``."""
+    return option(
+        "--inplace-abn/--no-inplace-abn",
+        default=None,
+        help="Whether the checkpoint was trained with in-place activated batch norm (default: yes "
+        "for the authors' files of CCNet and OCNet).",
+    )
+
+
+def raw_weights_field() -> Any:
+    """Return the field of ``--raw-weights``."""
+    return option(
+        "--raw-weights",
+        default=False,
+        help="Use the raw weights of a checkpoint that also has averaged (EMA) weights.",
+    )
