@@ -341,15 +341,16 @@ KILLED = """
 import sys, time
 from contextlib import nullcontext
 from pathlib import Path
-from dseg.datasets import load_dataset, machinecache
+from dseg.data.cache import machine
+from dseg.datasets import load_dataset
 
 def wait():
     print("begun", flush=True)
     time.sleep(60)
 
-machinecache.SHARED = Path("/there/is/none")
+machine.SHARED = Path("/there/is/none")
 dataset = load_dataset("camvid", Path(sys.argv[1]), "train")
-builder = machinecache.Builder(dataset, threads=1, progress=lambda *_: nullcontext(wait))
+builder = machine.Builder(dataset, threads=1, progress=lambda *_: nullcontext(wait))
 builder.write_temporary()
 """
 

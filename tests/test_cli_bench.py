@@ -106,7 +106,7 @@ def test_a_network_named_twice_is_measured_once() -> None:
         (("--size", "0x64"), 2, "An image of 0x64 cannot be measured"),
         (("--device", "cuda:7"), 2, "no device 'cuda:7'"),
         (("--plot", "zoo.gif"), 2, "its suffix names no format"),
-        (("--model", "all", "-w", "a.pth"), 2, "One checkpoint, a.pth, is named for"),
+        (("--model", "all", "-w", "a.pth"), 2, "One checkpoint, a.pth, is given for"),
     ],
     ids=str,
 )

@@ -219,10 +219,10 @@ def test_instance_files_of_8_bits_are_named(tree):
         values = np.asarray(image)
     Image.fromarray((values % 256).astype(np.uint8)).save(path)
     result = run_tree(tree)
-    assert "*_instanceIds.png have 8 bits, which cannot hold instances" in result.stderr
+    assert "*_instanceIds.png have 8 bits, which cannot represent instances" in result.stderr
     for path in tree.rglob("*_instanceIds.png"):
         Image.fromarray(np.zeros(values.shape, np.uint16)).save(path)
-    assert "There is no iIoU: no ground truth holds an instance" in run_tree(tree).stderr
+    assert "No iIoU: the ground truth contains no instances" in run_tree(tree).stderr
 
 
 def test_a_prediction_stored_as_jpeg_is_refused_unless_accepted(tree, monkeypatch):
@@ -308,21 +308,24 @@ def test_a_threshold_decides_the_exit_code(tree):
     result = run_tree(tree, "--fail-under", "83.4")
     assert result.exit_code == 4
     assert "road" in result.stdout
-    assert "Error: Mean IoU 83.333 % is below the 83.4 % asked for." in result.stderr
+    assert "Error: Mean IoU 83.333 % is below 83.4 %." in result.stderr
     assert result.stderr.splitlines()[-1].startswith("Hint: ")
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["--gt-dir", "a", "--data-dir", "b"], "it is named twice"),
-        ([], "no ground truth is named"),
+        (["--gt-dir", "a", "--data-dir", "b"], "Two ground truths are named"),
+        ([], "No ground truth is named"),
         (["--gt-dir", "a", "--label-space", "voc", "--official"], "--official is for Cityscapes"),
         (["--gt-dir", "a", "--num-classes", "3", "--pred-ids", "train"], "--pred-ids is for"),
-        (["--gt-dir", "a", "--ignore", "3"], "--ignore goes with --num-classes"),
-        (["--gt-dir", "a", "--official", "--pred-ids", "train"], "official engine reads label"),
-        (["--gt-dir", "a", "--per-image"], "--per-image has nowhere to go"),
-        (["--gt-dir", "a", "--json", "-", "--csv", "-"], "both want stdout"),
+        (["--gt-dir", "a", "--ignore", "3"], "--ignore requires --num-classes"),
+        (
+            ["--gt-dir", "a", "--official", "--pred-ids", "train"],
+            "official engine reads only label",
+        ),
+        (["--gt-dir", "a", "--per-image"], "--per-image requires --json or --csv"),
+        (["--gt-dir", "a", "--json", "-", "--csv", "-"], "cannot both go to stdout"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(arguments, problem):

@@ -160,7 +160,7 @@ def test_images_listed_on_standard_input(infer):
     result = infer("-", "-o", "two", input=b"img/a.png\0img/\xff\xfe.png\0")
     assert result.exit_code == 0, result.output
     assert len(written("two/label_ids")) == 2
-    refused(infer("-", input="\n"), 2, "No image is named.")
+    refused(infer("-", input="\n"), 2, "No images are named.")
 
 
 def test_two_folders_with_the_same_names_do_not_overwrite_each_other(infer):
@@ -295,7 +295,7 @@ def test_a_checkpoint_that_fits_in_part_is_used_with_consent_and_a_warning(here)
     result = run(*words, "--partial")
     assert result.exit_code == 0
     first = result.stderr.splitlines()[0]
-    assert first.startswith("WARNING: the checkpoint fits in part: ")
+    assert first.startswith("WARNING: the checkpoint fits only in part: ")
     assert "1 missing (first classifier.bias)" in first
 
 
@@ -387,7 +387,7 @@ def test_files_of_other_formats_are_counted_and_images_with_pages_named(infer):
     result = infer("img", "--json", "facts.json")
     assert result.exit_code == 0
     assert "note: img/sub/pages.tif has several pages or frames, of which" in result.stderr
-    assert "Not read, as their formats are others: 2 .gif, 1 .jp2, 1 .psd." in result.stderr
+    assert "Files of unsupported formats: 2 .gif, 1 .jp2, 1 .psd." in result.stderr
     facts = json.loads(Path("facts.json").read_text())
     assert facts["not_read"] == {".gif": 2, ".jp2": 1, ".psd": 1}
     Path("others").mkdir()

@@ -172,7 +172,10 @@ def test_ctrl_c_ends_with_130_and_a_line_that_says_so(infer, monkeypatch):
     monkeypatch.setattr("dseg.predict.Predictor.begin", stop)
     result = infer("img")
     assert (result.exit_code, result.stdout) == (130, "")
-    assert result.stderr == "Interrupted; what is written is whole. Run again to go on.\n"
+    assert (
+        result.stderr
+        == "Interrupted. All files that were written are complete. Run again to continue.\n"
+    )
     assert written() == ["dseg-run.json"]
 
 
@@ -229,7 +232,9 @@ def test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it(infer,
 def test_ctrl_c_of_a_process_ends_it_with_130_and_whole_files(here, checkpoint):
     code, stderr = start_and_stop(checkpoint, 200, signal.SIGINT)
     assert code == 130
-    assert stderr.splitlines()[-1].startswith("Interrupted; what is written is whole.")
+    assert stderr.splitlines()[-1].startswith(
+        "Interrupted. All files that were written are complete."
+    )
     assert "Traceback" not in stderr
     assert 10 <= check_whole() < 600
     assert not [name for name in written() if name.endswith(".dseg-part")]

@@ -116,7 +116,7 @@ def test_models_with_words_lists_those_that_have_all_of_them() -> None:
     assert listed("ADE20K", "PSA") == ["psanet_r50_ade20k", "psanet_r101_ade20k"]
     fault = CliRunner().invoke(main, ["models", "pspnet", "zzz"])
     assert fault.exit_code == 2
-    assert fault.stderr.startswith("Error: No network has pspnet and zzz.")
+    assert fault.stderr.startswith("Error: No network matches pspnet and zzz.")
 
 
 def test_inspect_prints_no_line_that_a_file_wrote(tmp_path: Path) -> None:

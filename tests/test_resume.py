@@ -220,7 +220,7 @@ def test_a_second_ctrl_c_interrupts_at_once_and_leaves_whole_files(
     child.signal(signal.SIGINT)
     assert child.wait() == 130
     error, hint = child.text().splitlines()[-2:]
-    assert error == "Error: Interrupted; what is written is whole."
+    assert error == "Error: Interrupted. All files that were written are complete."
     assert hint.startswith("Hint: ") and f"dseg train --resume --out {run}" in hint
     assert [file.name for file in run.glob(".*.dseg-part")] == []
     child = nursery.start(*go_on(reference, run))

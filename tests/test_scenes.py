@@ -219,7 +219,7 @@ def test_the_command_writes_two_splits_and_names_the_next_step(tmp_path: Path) -
     result = command("--out", out, "-n", 2, "--size", "64x96", "-j", 1)
     assert (result.exit_code, result.stdout) == (0, "")
     last = result.stderr.splitlines()[-1]
-    assert last.startswith(f"2 scenes to train on and 1 to validate on in {out}. Next: dseg train")
+    assert last.startswith(f"2 training scenes and 1 validation scenes in {out}. Next: dseg train")
     assert f"--data-dir '{out}'" in last
     train, val = (
         sorted((out / "leftImg8bit" / s / "dsegville").iterdir()) for s in ("train", "val")
@@ -227,7 +227,7 @@ def test_the_command_writes_two_splits_and_names_the_next_step(tmp_path: Path) -
     assert (len(train), len(val)) == (2, 1)
     assert not {path.name for path in train} & {path.name for path in val}
     again = command("--out", out, "-n", 3, "--val", 1, "--size", "64x96", "-j", 1, "-q")
-    assert "(3 of them were there)" in again.stderr
+    assert "(3 of them already existed)" in again.stderr
 
 
 def test_the_truth_scored_against_itself_is_perfect(tmp_path: Path) -> None:

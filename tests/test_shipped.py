@@ -43,7 +43,7 @@ def test_the_demo_segments_the_drawn_streets_without_naming_a_network(here: Path
     images = SAMPLES / "leftImg8bit"
     result = run("infer", "--img-dir", images, "--out", "out", "--device", "cpu")
     assert result.exit_code == 0
-    assert "No network is named: using the bundled dabnet.safetensors" in result.stderr
+    assert "Using the bundled demo network dabnet" in result.stderr
     truth = SAMPLES / "gtFine" / "demo"
     assert run("eval", "--pred-dir", "out", "--gt-dir", truth, "--json", "s.json").exit_code == 0
     found = json.loads(Path("s.json").read_text())["classScores"]

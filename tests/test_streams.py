@@ -40,7 +40,7 @@ def shell(command: str) -> tuple[list[int], str, str]:
         return [int(code) for code in codes.read().split()], err, out
 
 
-LOST = "Error: standard output cannot be written: {}.\nHint: make room, or write to a file.\n"
+LOST = "Error: standard output cannot be written: {}.\nHint: free some space, or write to a file.\n"
 
 
 @needs_full

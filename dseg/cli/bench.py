@@ -1,4 +1,4 @@
-"""``dseg bench``: how fast networks are on this machine, and what they cost."""
+"""``dseg bench``: speed and cost of networks on this machine."""
 
 from __future__ import annotations
 
@@ -39,27 +39,31 @@ class ModelOrAll(ModelName):
 @click.command("bench", short_help="Measure how fast networks are on this machine.")
 @click.option(
     "--model", "models", type=ModelOrAll(), multiple=True, required=True, metavar="NAME",
-    help="A network of dseg models; may be repeated. 'all' for every one.",
+    help="Network; may be repeated, or 'all'; see: dseg models",
 )  # fmt: skip
 @click.option(
     "-w", "--weights", type=FILE, metavar="FILE",
-    help="A checkpoint of the one --model; random weights, the default, take as long.",
+    help="Checkpoint of the only --model (default: random weights, which take as long).",
 )  # fmt: skip
 @click.option(
-    "--size", type=ImageSize(), default="1024x2048", show_default=True, help="Height x width."
+    "--size",
+    type=ImageSize(),
+    default="1024x2048",
+    show_default=True,
+    help="Image size, height x width.",
 )
 @click.option(
     "--batch", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-    help="Images in a forward.",
+    help="Images per forward pass.",
 )  # fmt: skip
 @DEVICE_OPTION
 @click.option(
     "--dtype", type=click.Choice(["fp32", "bf16", "fp16", "int8"]), default="fp32",
-    show_default=True, help="Of weights and activations.",
+    show_default=True, help="Data type of weights and activations.",
 )  # fmt: skip
 @click.option(
     "--compile/--no-compile", "compiled", default=False, show_default=True,
-    help="Pass the network through torch.compile.",
+    help="Compile the network with torch.compile.",
 )  # fmt: skip
 @click.option(
     "--deploy/--no-deploy", default=True, show_default=True,
@@ -67,24 +71,24 @@ class ModelOrAll(ModelName):
 )  # fmt: skip
 @click.option(
     "--warmup", type=click.IntRange(min=1), default=10, show_default=True, metavar="N",
-    help="Runs that are not timed, within --seconds.",
+    help="Number of runs before timing starts, within --seconds.",
 )  # fmt: skip
 @click.option(
     "--samples", type=click.IntRange(min=3), default=100, show_default=True, metavar="N",
-    help="Runs that are timed.",
+    help="Number of timed runs.",
 )  # fmt: skip
 @click.option(
     "--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
-    metavar="S", help="For the samples of a row, of which there are three at least.",
+    metavar="S", help="Time limit for the samples of a row, of which at least three are taken.",
 )  # fmt: skip
 @click.option(
     "--threads", type=click.IntRange(min=1), metavar="N",
-    help="Of the CPU, by default torch's choice.",
+    help="Number of CPU threads (default: chosen by torch).",
 )  # fmt: skip
 @json_option("all figures")
 @click.option(
     "--plot", "plot_file", type=FILE, metavar="FILE",
-    help="Draw published score over milliseconds: .png, .svg or .pdf.",
+    help="Plot the published score over milliseconds, as .png, .svg or .pdf.",
 )  # fmt: skip
 @quiet_option
 def bench(
@@ -113,8 +117,8 @@ def bench(
     names = list(MODELS) if ALL in models else list(dict.fromkeys(models))
     if weights is not None and len(names) > 1:
         raise DsegError(
-            f"One checkpoint, {weights.name}, is named for {len(names)} networks.",
-            hint="name one --model, or leave --weights away: random weights take as long.",
+            f"One checkpoint, {weights.name}, is given for {len(names)} networks.",
+            hint="name one --model, or leave out --weights: random weights take as long.",
         )
     if plot_file is not None:
         check_plot(plot_file)
@@ -134,7 +138,7 @@ def bench(
 def _measure(
     names: Sequence[str], plan: BenchConfig, weights: Path | None, quiet: bool
 ) -> list[Report]:
-    """Measure one network after another, saying how far it is."""
+    """Measure one network after another, with progress."""
     from dseg.bench import bench_network, write_street
 
     reports = []
@@ -152,7 +156,7 @@ def _measure(
 
 
 def _show(reports: Sequence[Report], plan: BenchConfig) -> None:
-    """Print what was measured, and the table."""
+    """Print the measuring conditions and the table."""
     from dseg.bench import TIMED_ROWS, describe_dtype, describe_machine, describe_memory
 
     machine = describe_machine(plan)
@@ -176,7 +180,7 @@ def _show(reports: Sequence[Report], plan: BenchConfig) -> None:
 
 
 def _lines(report: Report) -> list[list[str]]:
-    """Return a report's lines of the table; what holds for all rows stands in the first."""
+    """Return the table rows of a report; the first has what all rows have in common."""
     cost = report.cost
     costs = ["", "", ""]
     if cost is not None:
@@ -202,7 +206,7 @@ def _lines(report: Report) -> list[list[str]]:
 
 
 def _make_facts(reports: Sequence[Report], plan: BenchConfig) -> dict[str, Any]:
-    """Return everything that JSON says."""
+    """Return all figures for JSON."""
     from dataclasses import asdict
 
     from dseg.bench import TIMED_ROWS, describe_dtype, describe_machine, describe_memory

@@ -1,4 +1,4 @@
-"""``dseg cache``: decode a data set once, for trainings with ``--cache disk``."""
+"""``dseg cache``: decode a data set once, for ``dseg train --cache disk``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ from dseg.errors import EXIT_FAILED_INPUTS
     metavar="NAME",
     help="cityscapes, camvid, voc, mapillary, folder or scenes.",
 )
-@click.option("--data-dir", type=FOLDER, required=True, metavar="DIR", help="Where it is.")
-@click.option("--split", default="train", show_default=True, help="Decoded; join two by +.")
-@click.option("--out", "-o", type=FOLDER, required=True, metavar="DIR", help="Where the file goes.")
+@click.option(
+    "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
+)
+@click.option(
+    "--split", default="train", show_default=True, help="Split to decode; join two with '+'."
+)
+@click.option(
+    "--out", "-o", type=FOLDER, required=True, metavar="DIR", help="Folder for the cache file."
+)
 @click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set.")
 @click.option("--label-space", metavar="NAME", help="Map the masks onto other classes.")
-@workers_option("Threads, by default one a core; the file does not depend on it.")
+@workers_option("Number of threads (default: one per core); the file does not depend on it.")
 @quiet_option
 @click.pass_context
 def cache(
@@ -42,8 +48,8 @@ def cache(
 ) -> None:
     """Decode all images and masks of a split into one file, as dseg train --cache disk does.
 
-    Four bytes a pixel: 25 GB for Cityscapes' training split. A file that is there
-    already is checked, and made anew if it is damaged or images have changed since.
+    The file has four bytes per pixel: 25 GB for Cityscapes' training split. An existing
+    file is checked, and replaced if it is damaged or images have changed since.
 
     \b
     Example:
@@ -51,8 +57,8 @@ def cache(
       dseg train --cache disk --cache-dir caches --dataset cityscapes ...
 
     \b
-    Exit codes: 0 all decoded; 1 some cannot be read (the first is named), or there
-    is too little room; 2 the folder is of another kind.
+    Exit codes: 0 all decoded; 1 some images cannot be read (the first is named), or
+    the disk is full; 2 the folder has another layout.
     """
     from dseg.data.cache.file import CacheFile
     from dseg.data.cache.machine import Builder

@@ -1,4 +1,4 @@
-"""``dseg check-data``: what the masks of a data set hold, and what is wrong with them."""
+"""``dseg check-data``: statistics of a data set's masks, and their faults."""
 
 from __future__ import annotations
 
@@ -20,38 +20,41 @@ if TYPE_CHECKING:
 SIZES_AT_MOST = 3
 
 
-@click.command("check-data", short_help="Look for faults in a data set before training on it.")
+@click.command("check-data", short_help="Find faults in a data set before training.")
 @click.option(
     "--dataset",
     required=True,
     metavar="NAME",
     help="cityscapes, camvid, voc, mapillary, folder or scenes.",
 )
-@click.option("--data-dir", type=FOLDER, required=True, help="Where it is.")
+@click.option("--data-dir", type=FOLDER, required=True, help="Folder of the data set.")
 @click.option(
-    "--split", "splits", multiple=True, metavar="SPLIT", help="May be repeated; by default all."
+    "--split",
+    "splits",
+    multiple=True,
+    metavar="SPLIT",
+    help="Split; may be repeated (default: all).",
 )
 @click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set.")
 @click.option("--label-space", metavar="NAME", help="Map the masks onto other classes.")
 @click.option(
-    "--weights", type=click.Choice(["median", "log"]), help="Class weights for a loss, too."
+    "--weights", type=click.Choice(["median", "log"]), help="Also compute class weights for a loss."
 )
 @click.option(
     "--decode-images",
     is_flag=True,
-    help="Decode images too, not only their headers: finds cut-off files.",
+    help="Decode images instead of reading only their headers: finds truncated files.",
 )
-@json_option("all of it")
-@workers_option("Threads, by default one a core; the result does not depend on it.")
+@json_option("the report")
+@workers_option("Number of threads (default: one per core); the result does not depend on it.")
 @quiet_option
 @click.pass_context
 def check_data(ctx: click.Context, /, **given: Any) -> None:
-    """Read all masks of a data set: its classes, sizes and values, and what is wrong.
+    """Read all masks of a data set; report classes, sizes, values and faults.
 
     Finds images without mask and masks without image, unequal sizes, unreadable
-    files, values that mean nothing, colours in place of ids, masks of 0 and 255,
-    mixed-up label ids and train ids, and classes that never occur; says what to
-    do about each.
+    files, unknown values, colours in place of ids, masks of 0 and 255, mixed-up
+    label ids and train ids, and classes that never occur, with a hint for each.
 
     \b
     Example:
@@ -59,8 +62,8 @@ def check_data(ctx: click.Context, /, **given: Any) -> None:
       dseg check-data --dataset folder --data-dir roads --weights median
 
     \b
-    Exit codes: 0 no faults (there may be warnings); 1 faults; 2 the folder is
-    of another kind, or the class file is wrong.
+    Exit codes: 0 no faults (warnings are possible); 1 faults; 2 the folder has
+    another layout, or the class file is wrong.
     """
     to_stdout = str(given["json_file"]) == "-"
     reports = []
@@ -73,8 +76,8 @@ def check_data(ctx: click.Context, /, **given: Any) -> None:
     faulty = not all(report.clean for report in reports)
     if not given["quiet"]:
         masks = sum(report.pairs for report in reports)
-        said = "there are faults" if faulty else "no faults"
-        say(f"{masks} masks read: {said}.")
+        result = "faults found" if faulty else "no faults"
+        say(f"{masks} masks read: {result}.")
     if faulty:
         ctx.exit(EXIT_FAILED_INPUTS)
 
@@ -116,13 +119,13 @@ def _show(report: DataReport, weights: str | None) -> None:
         columns = (
             "class",
             "pixels",
-            "share (%)",
+            "fraction (%)",
             "masks",
             *([f"{weights} weight"] * bool(weights)),
         )
         show_table("", columns, _make_rows(report, weights))
     for fault in report.faults:
-        for line in _say_fault(fault):
+        for line in _describe_fault(fault):
             click.echo(plain(line))
 
 
@@ -140,14 +143,14 @@ def _make_facts(report: DataReport) -> list[tuple[str, str]]:
         "masks without image": f"{report.orphans:,}",
         "sizes (width x height)": ", ".join(sizes),
         "masks stored as": ", ".join(f"{kind} ({n})" for kind, n in report.kinds.most_common()),
-        "values of masks": _say_ranges([v for v, pixels in enumerate(report.values) if pixels]),
+        "values of masks": _format_ranges([v for v, pixels in enumerate(report.values) if pixels]),
         "ignored pixels": f"{ignored / report.pixels:.2%}" if report.pixels else "",
         "wrong pixels": f"{report.wrong / report.pixels:.2%}" if report.wrong else "",
     }
     return [(what, value) for what, value in facts.items() if value]
 
 
-def _say_ranges(values: list[int]) -> str:
+def _format_ranges(values: list[int]) -> str:
     """Return ``0-11, 255``."""
     spans: list[list[int]] = []
     for value in values:
@@ -177,7 +180,7 @@ def _weigh(report: DataReport, kind: str) -> tuple[float, ...]:
     return class_weights(report, "median" if kind == "median" else "log")
 
 
-def _say_fault(fault: Fault) -> list[str]:
+def _describe_fault(fault: Fault) -> list[str]:
     files = f" ({fault.count} files, this is the first)" if fault.count > 1 else ""
     return [f"{fault.level.upper()} {fault.kind}{files}: {fault.problem}", f"  Hint: {fault.hint}"]
 

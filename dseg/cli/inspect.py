@@ -1,4 +1,4 @@
-"""``dseg inspect``: what a checkpoint file holds."""
+"""``dseg inspect``: describe a checkpoint file."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from dseg.models import ModelCard
 
 
-@click.command(short_help="Say what a checkpoint file holds.")
+@click.command(short_help="Describe a checkpoint file.")
 @click.argument("file", type=FILE)
 @click.option("--keys", is_flag=True, help="List all keys with their shapes.")
-@json_option("all of it")
+@json_option("all facts")
 def inspect(file: Path, keys: bool, json_file: Path | None) -> None:
-    """Say what a checkpoint FILE holds: format, tensors, network, classes, scores.
+    """Describe a checkpoint FILE: format, tensors, network, classes, scores.
 
-    Files of dseg say it themselves; of others' files it is found out from the keys and shapes, and
-    the notes name what was assumed. No network is computed and no code in the file is run.
+    Files of dseg contain these facts; for other files they are derived from keys and shapes, and
+    the notes list the assumptions. The network is not run, and no code in the file is executed.
 
     \b
     Example:
@@ -71,7 +71,7 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _find(checkpoint: Checkpoint) -> tuple[dict[str, Any], ModelCard | None]:
-    """Return what another toolkit's or author's file is found to be, and its network's card."""
+    """Identify a file of another toolkit or author; return its facts and model card."""
     from dseg.checkpoints import find_networks, load_model
     from dseg.errors import CheckpointError
 
@@ -85,7 +85,7 @@ def _find(checkpoint: Checkpoint) -> tuple[dict[str, Any], ModelCard | None]:
 
 
 def _card_facts(card: ModelCard) -> dict[str, Any]:
-    """Return a network's card: how it reads images and what its outputs mean."""
+    """Return the facts of a model card: how images are read and what outputs mean."""
     scores = {name: score if isfinite(score) else None for name, score in card.scores.items()}
     void = [index for index, meaning in enumerate(card.outputs) if meaning == IGNORE]
     return {
@@ -106,7 +106,7 @@ def _card_facts(card: ModelCard) -> dict[str, Any]:
 
 
 def _in_words(protocol: dict[str, Any] | None) -> str:
-    """Return a protocol in a few words, for people."""
+    """Return a protocol in words."""
     from dseg.protocol import Protocol
 
     return Protocol(**protocol).describe() if protocol is not None else "the same"

@@ -1,4 +1,4 @@
-"""``dseg models``: the networks that there are."""
+"""``dseg models``: list the networks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dseg.registry import MODELS, plain_name
 def models(words: tuple[str, ...], as_json: bool) -> None:
     """List the networks with their parameters and operations at 1024x2048.
 
-    With words, those whose name, paper or label space has all of them. GMACs are
+    With words: those whose name, paper or label space contains all words. GMACs are
     multiply-accumulates, GFLOPs count each of them as two operations; both as
     torch.utils.flop_counter counts them.
 
@@ -32,9 +32,9 @@ def models(words: tuple[str, ...], as_json: bool) -> None:
     from dseg.cli.console import show_table
     from dseg.cli.output import write_json
 
-    rows = [_row(name) for name in MODELS if all(_tells(name, word) for word in words)]
+    rows = [_row(name) for name in MODELS if all(_matches(name, word) for word in words)]
     if not rows:
-        raise DsegError(f"No network has {' and '.join(words)}.", hint="list all: dseg models.")
+        raise DsegError(f"No network matches {' and '.join(words)}.", hint="list all: dseg models.")
     if as_json:
         write_json(Path("-"), rows)
         return
@@ -56,8 +56,8 @@ def models(words: tuple[str, ...], as_json: bool) -> None:
     )
 
 
-def _tells(name: str, word: str) -> bool:
-    """Whether a network's row has a word, in any case and spelling of ``-`` and ``_``."""
+def _matches(name: str, word: str) -> bool:
+    """Return True if a network's facts contain a word, in any case and with ``-`` or ``_``."""
     spec = MODELS[name]
     text = f"{name} {spec.title} {spec.paper} {spec.label_space}"
     return plain_name(word) in plain_name(text)

@@ -153,7 +153,7 @@ def run(
     with joined("cpu") as group:
         network.check()
         images, unread = group.from_main(lambda: _find(sources, img_dir, out))
-        predictor, settings = load_network(network, group, multi_scale=multi_scale)
+        predictor, manifest = load_network(network, group, multi_scale=multi_scale)
         if compiled:
             predictor.compile()
         with sharded_progress("labelled", images, group, quiet=quiet) as advance:
@@ -161,7 +161,7 @@ def run(
                 predictor,
                 images,
                 out,
-                settings,
+                manifest,
                 kinds=kinds,
                 overlay_format=overlay_format,
                 overwrite=overwrite,
@@ -171,11 +171,11 @@ def run(
                 group=group,
             )
         if group.main:
-            say_summary(summary, settings, predictor, out, kinds, group, network.protocol_name)
+            say_summary(summary, manifest, predictor, out, kinds, group, network.protocol_name)
             if unread:
                 say(f"Files of unsupported formats: {describe_unread(unread)}.")
             if json_file is not None:
-                write_json(json_file, make_facts(summary, settings, predictor, out, group, unread))
+                write_json(json_file, make_facts(summary, manifest, predictor, out, group, unread))
         group.barrier()  # torchrun ends all processes with the first that fails
     if summary.failed:
         raise click.exceptions.Exit(EXIT_FAILED_INPUTS)

@@ -1,4 +1,4 @@
-"""``dseg recipes``: how networks are trained, value by value."""
+"""``dseg recipes``: list the training recipes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dseg.recipes import RECIPES, find_recipe
 
 @click.command(short_help="List the training recipes.")
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def recipes(name: str | None, as_json: bool) -> None:
-    """List the training recipes, or all values of the one that is named.
+    """List the training recipes, or all values of recipe NAME.
 
     Any value can be replaced by dseg train --set KEY=VALUE.
 

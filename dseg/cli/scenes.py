@@ -1,4 +1,4 @@
-"""``dseg scenes``: a data set of drawn streets out of nothing."""
+"""``dseg scenes``: draw a data set of street scenes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from dseg.cli.console import progress, say
 from dseg.cli.options.shared import quiet_option, workers_option
 from dseg.cli.options.types import FOLDER, ImageSize
 
-FIRST_VAL = 500_000  # the number of the first scene to validate on
+FIRST_VAL = 500_000  # number of the first validation scene
 
 
 @click.command("scenes", short_help="Draw a data set of street scenes with exact labels.")
-@click.option("--out", "-o", type=FOLDER, metavar="DIR", required=True, help="Where they go.")
+@click.option(
+    "--out", "-o", type=FOLDER, metavar="DIR", required=True, help="Folder for the scenes."
+)
 @click.option(
     "-n", "--count", type=click.IntRange(1, FIRST_VAL), metavar="N", required=True,
-    help="Scenes to train on.",
+    help="Number of training scenes.",
 )  # fmt: skip
 @click.option(
     "--val", type=click.IntRange(0, FIRST_VAL), metavar="N",
-    help="Scenes to validate on, other ones; by default a fifth of -n.",
+    help="Number of validation scenes (default: a fifth of -n).",
 )  # fmt: skip
 @click.option(
     "--size", type=ImageSize(), default="512x1024", show_default=True,
@@ -30,9 +32,9 @@ FIRST_VAL = 500_000  # the number of the first scene to validate on
 )  # fmt: skip
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S",
-    help="Another number gives other scenes.",
+    help="Seed; other seeds give other scenes.",
 )  # fmt: skip
-@workers_option("Processes, by default one a core; the scenes do not depend on it.")
+@workers_option("Number of processes (default: one per core); the scenes do not depend on it.")
 @quiet_option
 def scenes(
     out: Path,
@@ -47,7 +49,7 @@ def scenes(
 
     All 19 classes occur. Images go to leftImg8bit/train and leftImg8bit/val,
     label ids, instance ids and colours to gtFine. The same seed and size give
-    the same scenes; those that are there already are not drawn again.
+    the same scenes; existing scenes are not drawn again.
 
     \b
     Example:
@@ -66,9 +68,9 @@ def scenes(
                     workers=workers, advance=advance,
                 )  # fmt: skip
     there = count + val - drawn
-    before = f" ({there} of them were there)" if there else ""
+    before = f" ({there} of them already existed)" if there else ""
     folder = shlex.quote(str(out))
     say(
-        f"{count} scenes to train on and {val} to validate on in {out}{before}. "
+        f"{count} training scenes and {val} validation scenes in {out}{before}. "
         f"Next: dseg train --dataset scenes --data-dir {folder} --model DABNet"
     )

@@ -24,7 +24,7 @@ def sharded_progress(
 
 def make_facts(
     summary: Summary,
-    settings: Manifest,
+    manifest: Manifest,
     predictor: Predictor,
     out: Path,
     group: Group,
@@ -51,13 +51,13 @@ def make_facts(
         "device": str(predictor.device),
         "precision": predictor.precision,
         "processes": group.world_size,
-        "settings": settings.record(),
+        "settings": manifest.record(),
     }
 
 
 def say_summary(
     summary: Summary,
-    settings: Manifest,
+    manifest: Manifest,
     predictor: Predictor,
     out: Path,
     kinds: tuple[str, ...],
@@ -81,7 +81,7 @@ def say_summary(
     say(
         f"{summary.done} labelled, {summary.skipped} already there, {len(summary.failed)} failed "
         f"in {summary.seconds:.1f} s{speed} on {where}. "
-        f"Protocol: {protocol_name} ({settings.protocol.describe()}). Results: {out}"
+        f"Protocol: {protocol_name} ({manifest.protocol.describe()}). Results: {out}"
     )
     if summary.tiled:
         say(f"{summary.tiled} images were too large to be read whole and were predicted in tiles.")

@@ -1,4 +1,4 @@
-"""``dseg transfer-labels``: colour, train-id and label-id masks into each other."""
+"""``dseg transfer-labels``: convert masks between colours, train ids and label ids."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from dseg.transfer import Coding, TransferJob, Transferred
 
 CODINGS: tuple[Coding, ...] = ("label-ids", "train-ids", "color")
-SHOWN = 20  # failed files that are named on the screen; --json has them all
+SHOWN = 20  # number of failed files to show; --json lists all of them
 
 
-@click.command("transfer-labels", short_help="Turn colour or train-id masks into label ids.")
+@click.command("transfer-labels", short_help="Convert colour or train-id masks to label ids.")
 @click.argument("sources", nargs=-1, type=FILE, metavar="SOURCE...")
 @click.option("--img-dir", "folders", type=FILE, multiple=True, hidden=True)
 @click.option(
-    "--out", "-o", type=FOLDER, metavar="DIR", help="Where masks go; see above for the default."
+    "--out", "-o", type=FOLDER, metavar="DIR", help="Folder for the masks (default: see above)."
 )
 @click.option(
     "--to",
@@ -34,7 +34,7 @@ SHOWN = 20  # failed files that are named on the screen; --json has them all
     type=click.Choice(CODINGS),
     default="label-ids",
     show_default=True,
-    help="What to write; color is a palette file of train ids.",
+    help="Coding to write; color is a palette PNG of train ids.",
 )
 @click.option(
     "--from",
@@ -42,13 +42,13 @@ SHOWN = 20  # failed files that are named on the screen; --json has them all
     type=click.Choice(("auto", *CODINGS)),
     default="auto",
     show_default=True,
-    help="What the masks hold; auto tells by the files' kind and all their values.",
+    help="Coding of the masks; auto decides by the file type and all values.",
 )
 @click.option(
     "--unknown",
     type=click.IntRange(0, 255),
     metavar="ID",
-    help="Label id of colours and ids that the label space does not have; else they are an error.",
+    help="Label id for unknown colours and ids, which are an error by default.",
 )
 @click.option(
     "--label-space",
@@ -56,13 +56,13 @@ SHOWN = 20  # failed files that are named on the screen; --json has them all
     type=click.Choice(tuple(LABEL_SPACES)),
     default="cityscapes",
     show_default=True,
-    help="Whose classes and colours.",
+    help="Classes and colours.",
 )
 @accept_lossy_option
-@click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
-@workers_option("Threads; by default one a core.")
+@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+@workers_option("Number of threads (default: one per core).")
 @quiet_option
-@json_option("what was written and what failed")
+@json_option("the lists of written and failed files")
 def transfer_labels(
     sources: tuple[Path, ...],
     folders: tuple[Path, ...],
@@ -77,10 +77,10 @@ def transfer_labels(
     quiet: bool,
     json_file: Path | None,
 ) -> None:
-    """Turn colour or train-id masks into label ids, as the official evaluator wants them.
+    """Convert colour or train-id masks to label ids, which the official evaluator reads.
 
     SOURCE is a folder (its PNG files at any depth), a file or a glob pattern in quotes.
-    Sub-folders and names are kept; only what stands before <city>_<seq>_<frame> is cut off.
+    Sub-folders and names are kept; only a prefix before <city>_<seq>_<frame> is cut off.
     Without --out, masks go to a folder beside SOURCE: label_ids, train_ids or color.
 
     \b
@@ -115,7 +115,7 @@ def transfer_labels(
 def _report(
     jobs: Sequence[TransferJob], done: Transferred, target: Coding, space_name: str
 ) -> dict[str, object]:
-    """Return what ``--json`` writes."""
+    """Return the JSON summary."""
     pairs = list(zip(jobs, done.faults, strict=True))
     return {
         "label_space": space_name,
@@ -135,7 +135,7 @@ def _report(
 
 
 def _close(jobs: Sequence[TransferJob], done: Transferred, target: Coding, space_name: str) -> None:
-    """Say what was written and what to do next; raise if a file failed."""
+    """Report what was written and the next command; raise if a file failed."""
     from dseg.cli.console import say
 
     written = [job.output for job, fault in zip(jobs, done.faults, strict=True) if fault is None]
@@ -146,7 +146,7 @@ def _close(jobs: Sequence[TransferJob], done: Transferred, target: Coding, space
         folder = _common_folder(written)
         masks = f"{len(written)} mask{'s' if len(written) > 1 else ''} of {target} in {folder}."
         if (space_name, target) == ("cityscapes", "label-ids"):
-            _say_odd_names(written)
+            _report_odd_names(written)
             masks += "" if faults else f" Next: dseg eval --pred-dir {folder} --gt-dir gtFine/val"
         say(masks)
     if len(faults) == 1 == len(jobs):
@@ -163,8 +163,8 @@ def _close(jobs: Sequence[TransferJob], done: Transferred, target: Coding, space
         )
 
 
-def _say_odd_names(outputs: Sequence[Path]) -> None:
-    """Say which label-id files the official evaluator would pass over, if any."""
+def _report_odd_names(outputs: Sequence[Path]) -> None:
+    """Report label-id files that the official evaluator would not find."""
     from dseg.cli.console import say
     from dseg.transfer import is_official_name
 
@@ -178,7 +178,7 @@ def _say_odd_names(outputs: Sequence[Path]) -> None:
 
 
 def _common_folder(outputs: Sequence[Path]) -> str:
-    """Return the folder that holds all outputs, relative where they all are."""
+    """Return the common folder of all outputs, relative if they all are."""
     folders = {path.parent for path in outputs}
     try:
         return os.path.commonpath(folders) or "."

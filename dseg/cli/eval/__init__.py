@@ -86,11 +86,11 @@ def _evaluate(config: EvalConfig, group: Group) -> None:
     check_options(config)
     task = group.from_main(lambda: _find(config))
     start = time.perf_counter()
-    settings, tiled = None, 0
+    manifest, tiled = None, 0
     if not config.network.named:
         scores = _score(config, task, group)
     else:
-        with _predicting(config, task, group) as (reading, settings, predictor):
+        with _predicting(config, task, group) as (reading, manifest, predictor):
             scores = _score(config, task, group, **reading)
             tiled = sum(group.gather(predictor.tiled))
     refuse_blank_truth(scores, task.gt_dir)
@@ -99,13 +99,13 @@ def _evaluate(config: EvalConfig, group: Group) -> None:
     if group.main:
         missing = task.pairs.missing
         show_scores(
-            config, scores, dataset=task.dataset, settings=settings, missing=missing, tiled=tiled
+            config, scores, dataset=task.dataset, manifest=manifest, missing=missing, tiled=tiled
         )
         _say_no_iiou(config, scores, task)
         if not config.quiet:
-            what = "Scored" if settings is None else "Predicted and scored"
+            what = "Scored" if manifest is None else "Predicted and scored"
             name = config.network.protocol_name
-            how = f" Protocol: {name} ({settings.protocol.describe()})." if settings else ""
+            how = f" Protocol: {name} ({manifest.protocol.describe()})." if manifest else ""
             say(f"{what} in {time.perf_counter() - start:.1f} s.{how}")
     group.barrier()  # torchrun ends all processes with the first that fails
     verify(config, scores.mean_iou)
@@ -207,13 +207,13 @@ def _predicting(
     from dseg.labels import find_label_space
     from dseg.parallel import count_cores
 
-    predictor, settings = load_network(config.network, group)
+    predictor, manifest = load_network(config.network, group)
     predictor.fall_back = False  # scores of other tiles are not comparable
     space = task.dataset.space if task.dataset is not None else find_label_space(CITYSCAPES)
     refuse_other_classes(predictor.label_space, space, str(config.dataset))
     workers = config.workers or min(AHEAD, group.share_of(count_cores()))
     with predictions_of(predictor) as read_prediction:
-        yield {"read_prediction": read_prediction, "workers": workers}, settings, predictor
+        yield {"read_prediction": read_prediction, "workers": workers}, manifest, predictor
 
 
 def _score(

@@ -31,32 +31,32 @@ def check_options(config: EvalConfig) -> None:
     _check_engine(config)
     if config.per_image and config.csv_file is None and config.json_file is None:
         raise DsegError(
-            "--per-image has nowhere to go.", hint="name a file with --json or --csv, or both."
+            "--per-image requires --json or --csv.", hint="name a file with one of them, or both."
         )
     if str(config.csv_file) == str(config.json_file) == "-":
-        raise DsegError("JSON and CSV both want stdout.", hint="give one of them a file.")
+        raise DsegError("JSON and CSV cannot both go to stdout.", hint="give one of them a file.")
     if config.network.named:
         config.network.check()
 
 
 def _check_predictions(config: EvalConfig) -> None:
-    """Refuse no predictions, or two kinds of them, and what goes with the other kind."""
+    """Refuse missing predictions, masks and a network at once, and options of the other kind."""
     if config.pred_dir is not None:
         for option in config.network.changed():
             raise DsegError(
-                f"{option} does not go with --pred-dir: its masks are there already.",
-                hint="score them, or leave --pred-dir away and let a network predict.",
+                f"{option} cannot be combined with --pred-dir, whose masks already exist.",
+                hint="leave out one of the two.",
             )
         return
     if not config.network.named:
         raise DsegError(
-            "There is nothing to score: neither predictions nor a network are named.",
-            hint="name masks with --pred-dir DIR, or what predicts them with --model or --weights.",
+            "Neither predictions nor a network are named.",
+            hint="name masks with --pred-dir DIR, or a network with --model or --weights.",
         )
     if config.dataset is None:
         raise DsegError(
-            "A network is to be scored, but no data set is named.",
-            hint="name one with --dataset and --data-dir; the images of --gt-dir are not known.",
+            "To score a network, a data set is needed.",
+            hint="name one with --dataset and --data-dir; --gt-dir does not name the images.",
         )
     for option, used in {
         "--pred-ids": config.pred_ids is not None,
@@ -65,27 +65,27 @@ def _check_predictions(config: EvalConfig) -> None:
     }.items():
         if used:
             raise DsegError(
-                f"{option} is for masks, but a network is to be scored.",
-                hint=f"leave {option} away, or write masks with dseg infer and name --pred-dir.",
+                f"{option} is for masks, but a network is scored.",
+                hint=f"leave out {option}, or write masks with dseg infer and name --pred-dir.",
             )
 
 
 def _check_truth(config: EvalConfig) -> None:
-    """Refuse no ground truth, or two, or a data set that is named in part."""
+    """Refuse missing or ambiguous ground truth, and a data set without its folder."""
     if config.dataset is not None:
         _check_dataset(config, config.dataset)
     elif config.class_file is not None:
-        raise DsegError("--classes goes with --dataset folder.", hint="give both, or neither.")
+        raise DsegError("--classes requires --dataset folder.", hint="give both, or neither.")
     if (config.gt_dir is None) == (config.data_dir is None):
-        what = "no ground truth is named" if config.gt_dir is None else "it is named twice"
+        what = "No ground truth is" if config.gt_dir is None else "Two ground truths are"
         raise DsegError(
-            f"There is nothing to compare with: {what}.",
+            f"{what} named.",
             hint="give one of --gt-dir gtFine/val and --data-dir cityscapes.",
         )
 
 
 def _check_dataset(config: EvalConfig, name: str) -> None:
-    """Refuse what does not go with ``--dataset``."""
+    """Refuse options that cannot be combined with ``--dataset``."""
     named = {
         "--gt-dir": config.gt_dir is not None,
         "--num-classes": config.num_classes is not None,
@@ -94,22 +94,22 @@ def _check_dataset(config: EvalConfig, name: str) -> None:
     for option, used in named.items():
         if used:
             raise DsegError(
-                f"{option} does not go with --dataset, which knows its masks and their classes.",
-                hint="leave one of the two away.",
+                f"{option} cannot be combined with --dataset, which defines masks and classes.",
+                hint="leave out one of the two.",
             )
     if config.data_dir is None:
         raise DsegError(
-            f"Where the data set {name} is, is not said.", hint="name its folder with --data-dir."
+            f"The folder of the data set {name} is missing.", hint="name it with --data-dir."
         )
     if config.class_file is not None and name != "folder":
         raise DsegError(
-            f"The classes of {name} are known, yet the class file {config.class_file} is named.",
-            hint="leave --classes away, or use --dataset folder.",
+            f"{name} has fixed classes, but the class file {config.class_file} is named.",
+            hint="leave out --classes, or use --dataset folder.",
         )
 
 
 def _check_engine(config: EvalConfig) -> None:
-    """Refuse what the engine cannot do."""
+    """Refuse options that the engine does not support."""
     for_cityscapes = {
         "--data-dir": config.data_dir is not None and config.dataset is None,
         "--official": config.official,
@@ -118,16 +118,16 @@ def _check_engine(config: EvalConfig) -> None:
     }
     wrong = [name for name, used in for_cityscapes.items() if used]
     if not config.cityscapes and wrong:
-        hint = "leave it away, or leave --label-space and --num-classes away."
+        hint = "leave it out, or leave out --label-space and --num-classes."
         if config.dataset is not None:
-            hint = "leave it away; it goes with cityscapes and scenes without --label-space."
+            hint = "leave it out; it requires cityscapes or scenes without --label-space."
         elif wrong[0] == "--data-dir":
-            hint = "say by --dataset which data set it holds, or name the masks with --gt-dir."
+            hint = "name its data set with --dataset, or the masks with --gt-dir."
         raise DsegError(f"{wrong[0]} is for Cityscapes only.", hint=hint)
     if config.ignore and config.num_classes is None:
-        raise DsegError("--ignore goes with --num-classes.", hint="give both, or neither.")
+        raise DsegError("--ignore requires --num-classes.", hint="give both, or neither.")
     if config.official and config.pred_ids == "train":
         raise DsegError(
-            "The official engine reads label ids only.",
-            hint="convert first with dseg transfer-labels, or leave --official away.",
+            "The official engine reads only label ids.",
+            hint="convert first with dseg transfer-labels, or leave out --official.",
         )

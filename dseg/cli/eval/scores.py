@@ -1,4 +1,4 @@
-"""What ``dseg eval`` shows and writes of scores."""
+"""How ``dseg eval`` shows and writes scores."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def show_scores(
     scores: CityscapesScores | ClassScores,
     *,
     dataset: Dataset | None,
-    settings: Manifest | None,
+    manifest: Manifest | None,
     missing: Sequence[Path],
     tiled: int,
 ) -> None:
-    """Write the files that were asked for, and the tables unless stdout is taken.
+    """Write the requested files, and the tables unless stdout is taken.
 
     Args:
         config: names the files.
-        scores: what was found.
-        dataset: the split that was scored; None for Cityscapes' own rules, and for folders.
-        settings: of the network that predicted, if one did.
-        missing: ground truth that was left out.
-        tiled: images that were predicted in tiles though the protocol has none.
+        scores: the scores.
+        dataset: the split; None for Cityscapes' rules, and for folders.
+        manifest: of the network that predicted; None for masks.
+        missing: ground truth without a prediction.
+        tiled: number of images predicted in tiles although the protocol has none.
     """
     from dseg.evaluation import make_csv, make_json, make_tables
 
@@ -42,21 +42,21 @@ def show_scores(
         _write_csv(config.csv_file, make_csv(scores.images))
     if config.json_file is not None:
         result = make_json(scores, [path.name for path in missing])
-        write_json(config.json_file, _make_facts(dataset, settings, tiled) | result)
+        write_json(config.json_file, _make_facts(dataset, manifest, tiled) | result)
     if "-" not in (str(config.json_file), str(config.csv_file)):
         for table in make_tables(scores):
             show_table(_name(dataset) + table.title, table.columns, table.rows)
     left_out = _left_out(dataset)
     if left_out and not config.quiet:
-        say(f"Left out of the mean, as no mask can hold them: {', '.join(left_out)}.")
+        say(f"Left out of the mean, as masks cannot contain them: {', '.join(left_out)}.")
     if tiled:
         say(f"{tiled} images were too large to be predicted whole, and were predicted in tiles.")
 
 
 def _make_facts(
-    dataset: Dataset | None, settings: Manifest | None, tiled: int
+    dataset: Dataset | None, manifest: Manifest | None, tiled: int
 ) -> dict[str, object]:
-    """Return what JSON says of a data set and of a network."""
+    """Return the JSON entries of a data set and of a network."""
     facts: dict[str, object] = {}
     if dataset is not None:
         facts |= {
@@ -64,18 +64,18 @@ def _make_facts(
             "split": dataset.split,
             "leftOutClasses": _left_out(dataset),
         }
-    if settings is not None:
-        facts |= {"settings": settings.record(), "tiled": tiled}
+    if manifest is not None:
+        facts |= {"settings": manifest.record(), "tiled": tiled}
     return facts
 
 
 def _name(dataset: Dataset | None) -> str:
-    """Return what stands before the name of the classes in a table's title."""
+    """Return the beginning of a table's title, before the name of the classes."""
     return "" if dataset is None else f"{dataset.name} {dataset.split}, classes of "
 
 
 def _left_out(dataset: Dataset | None) -> list[str]:
-    """Return the names of the classes that no mask of the data set can hold."""
+    """Return the names of classes that masks of the data set cannot contain."""
     if dataset is None:
         return []
     names = enumerate(dataset.space.names)
@@ -92,14 +92,14 @@ def _write_csv(target: Path, rows: list[list[str]]) -> None:
 
 
 def verify(config: EvalConfig, mean_iou: float) -> None:
-    """Fail if the mean IoU, a number from 0 to 1 or NaN, is below what was asked for.
+    """Fail if the mean IoU (0 to 1, or NaN) is below ``fail_under``.
 
     Raises:
-        DsegError: it is, with its own exit code.
+        DsegError: it is lower; exit code 4.
     """
     if config.fail_under is not None and not mean_iou >= config.fail_under / 100:
         raise DsegError(
-            f"Mean IoU {100 * mean_iou:.3f} % is below the {config.fail_under:g} % asked for.",
-            hint="the table names the classes that pull it down; or lower --fail-under.",
+            f"Mean IoU {100 * mean_iou:.3f} % is below {config.fail_under:g} %.",
+            hint="the table shows the IoU of each class; or lower --fail-under.",
             exit_code=EXIT_VERIFICATION,
         )

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 def load_network(
     config: NetworkConfig, group: Group, *, multi_scale: bool = False
 ) -> tuple[Predictor, Manifest]:
-    """Load the network, by default the bundled one, and return what its masks depend on.
+    """Load the network, by default the bundled one; return it with its manifest.
 
     Raises:
-        CheckpointError: no file, no checkpoint, or not this network's.
-        DsegError: no such network, device or precision.
+        CheckpointError: the file is missing, not a checkpoint, or of another network.
+        DsegError: unknown network, device or precision.
     """
     from dseg.checkpoints import find_file, find_shipped, find_weights, load_model, sha256
     from dseg.device import find_device
@@ -33,8 +33,8 @@ def load_network(
         file = find_file(config.weights) if config.weights is not None else find_shipped()
         if config.weights is None and group.main:
             say(
-                f"No network is named: using the bundled {file.name} (weak: see "
-                "weights/README.md). Choose another with --model or --weights."
+                f"Using the bundled demo network {file.stem} (weak: see weights/README.md). Choose "
+                "another with --model or --weights."
             )
     device = local_device(config.device, group)
     find_device(device)  # refused before a large file is read
@@ -49,16 +49,16 @@ def load_network(
         on_note=say if group.main else lambda note: None,
     )
     if group.main and not reports[0].complete:
-        say(f"WARNING: the checkpoint fits in part: {reports[0]}.")
+        say(f"WARNING: the checkpoint fits only in part: {reports[0]}.")
     if group.main and config.protocol_name == "authors" and model.card.authors is None:
-        say(f"No other protocol of {model.card.network}'s authors is known: plain it is.")
+        say(f"{model.card.network} has no other protocol of its authors: using plain.")
     protocol = config.make_protocol(model.card, multi_scale=multi_scale)
     predictor = Predictor(model, protocol=protocol, device=device, amp=config.amp)
-    settings = Manifest.of(
+    manifest = Manifest.of(
         predictor,
         file.name,
         sha256(file),
         inplace_abn=reports[0].inplace_norms,
         raw_weights=config.raw_weights,
     )
-    return predictor, settings
+    return predictor, manifest
