@@ -196,7 +196,7 @@ def test_quiet_json_csv_and_a_threshold_work_as_elsewhere(camvid: tuple[object, 
         (
             "--model dabnet --pred-dir p --data-dir d",
             "--model cannot be combined with --pred-dir",
-            "or",
+            "one of the two",
         ),
         (
             "--pred-dir p --data-dir d --input-size 8",
