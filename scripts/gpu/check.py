@@ -245,7 +245,7 @@ def infer(desk: Desk) -> dict[str, Any]:
             code, said = desk.dseg(
                 *("infer", folder / kind, "--model", "dabnet", "--save", "label_ids", "-o"),
                 *(folder / f"{kind}-{amp}", "--device", desk.device.type, "--amp", amp),
-                *("-w", ROOT / "weights" / "dabnet.safetensors", "-q", "--json", file),
+                *("-w", find_bundled(), "-q", "--json", file),
                 limit=60,
             )
             if code == 124 and not desk.left:
