@@ -20,6 +20,7 @@ from survey import fill_batch
 from timed_training import summarise
 from training import TINY_BATCH, TINY_CROP, Part, find_camvid
 
+from dseg.checkpoints import find_bundled
 from dseg.recipes import Recipe
 from dseg.registry import MODELS
 from dseg.training.metrics import MetricsFile
