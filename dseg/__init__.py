@@ -1,6 +1,6 @@
 """dseg: street-scene semantic segmentation from the command line and from Python.
 
-``import dseg`` is instant; torch is imported when one of the names below is first used.
+``import dseg`` is instant; torch is imported when a name that needs it is first used.
 """
 
 from __future__ import annotations
@@ -8,31 +8,59 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["MODELS", "DsegError", "Predictor", "build_model", "load_model"]
+__all__ = [
+    "LABEL_SPACES",
+    "MODELS",
+    "DsegError",
+    "Prediction",
+    "Predictor",
+    "Protocol",
+    "build_model",
+    "evaluate",
+    "load_dataset",
+    "load_model",
+    "read_image",
+    "save_model",
+    "train",
+]
 
 if TYPE_CHECKING:
-    from dseg.checkpoints import load_model
+    from dseg.checkpoints import load_model, save_model
+    from dseg.datasets import load_dataset
     from dseg.errors import DsegError
+    from dseg.evaluation import evaluate
+    from dseg.images import read_image
+    from dseg.labels import LABEL_SPACES
     from dseg.models import build_model
-    from dseg.predict import Predictor
+    from dseg.predict import Prediction, Predictor
+    from dseg.protocol import Protocol
     from dseg.registry import MODELS
+    from dseg.training import train
 
-_HOMES = {
+_MODULES = {
+    "LABEL_SPACES": "dseg.labels",
     "MODELS": "dseg.registry",
     "DsegError": "dseg.errors",
+    "Prediction": "dseg.predict",
     "Predictor": "dseg.predict",
+    "Protocol": "dseg.protocol",
     "build_model": "dseg.models",
+    "evaluate": "dseg.evaluation",
+    "load_dataset": "dseg.datasets",
     "load_model": "dseg.checkpoints",
+    "read_image": "dseg.images",
+    "save_model": "dseg.checkpoints",
+    "train": "dseg.training",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'dseg' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

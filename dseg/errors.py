@@ -10,7 +10,13 @@ EXIT_INTERRUPTED = 130  # Ctrl-C
 
 
 class DsegError(Exception):
-    """One fault that the user can mend, shown as two lines and never as a stack trace.
+    """An error that the user can correct: two lines on the command line, never a stack trace.
+
+    Example:
+        >>> try:
+        ...     model = dseg.load_model(weights="run/best.safetensors")
+        ... except dseg.DsegError as error:
+        ...     print(error.problem, error.hint)
 
     Args:
         problem: what is wrong, with the values.

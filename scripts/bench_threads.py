@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 import dseg
+from dseg.checkpoints import find_bundled
 from dseg.parallel import count_cores
 
 ROOT = Path(dseg.__file__).parent.parent
@@ -71,7 +72,7 @@ def infer(images: Path, out: Path, own: dict[str, str]) -> float:
     """Return the seconds from the first image to the last file written."""
     env = {name: value for name, value in os.environ.items() if name not in USERS_OWN} | own
     env["PYTHONPATH"] = str(ROOT)
-    weights = ROOT / "weights" / "dabnet.safetensors"
+    weights = find_bundled()
     words = ("infer", images, "-w", weights, "--save", "label_ids", "--device", "cpu", "-q")
     command = (sys.executable, "-m", "dseg", *words, "--overwrite", "-o", out, "--json", "-")
     done = subprocess.run(list(map(str, command)), env=env, capture_output=True, check=True)

@@ -54,7 +54,7 @@ def test_the_order_is_kept_in_our_own_files(tmp_path: Path) -> None:
 
 
 def test_a_file_written_before_there_was_another_order_is_rgb(tmp_path: Path) -> None:
-    file = Path(__file__).parent.parent / "weights" / "dabnet.safetensors"
+    file = Path(__file__).parents[1] / "dseg" / "weights" / "dabnet.safetensors"
     card = read_checkpoint(file).card
     assert card is not None and card.order == "RGB"
     assert np.isclose(card.std[0], 1 / 255)

@@ -18,7 +18,7 @@ from dseg.predict import Predictor
 
 ROOT = Path(__file__).parents[1]
 SCENES = ROOT / "dseg" / "samples" / "leftImg8bit" / "demo" / "dsegville"
-SHIPPED = ROOT / "weights" / "dabnet.safetensors"
+SHIPPED = ROOT / "dseg" / "weights" / "dabnet.safetensors"
 PALETTE = CITYSCAPES.palette()
 
 

@@ -1,7 +1,10 @@
-"""What ``import dseg`` offers to a program."""
+"""The public names of ``import dseg``."""
 
 from __future__ import annotations
 
+import ast
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 
 import dseg
 
+CONSTANTS = ("LABEL_SPACES", "MODELS")
 LAZY = "import sys, dseg; print(sorted({'torch', 'numpy', 'PIL'} & set(sys.modules)))"
 
 
@@ -20,10 +24,37 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("name", dseg.__all__)
-def test_every_public_name_is_there_and_documented(name: str) -> None:
+def test_every_public_name_is_listed_and_imported_on_first_use(name: str) -> None:
     assert name in dir(dseg)
-    value = getattr(dseg, name)
-    assert name == "MODELS" or value.__doc__
+    assert getattr(dseg, name) is not None
+
+
+def test_type_checkers_find_every_public_name() -> None:
+    tree = ast.parse(Path(dseg.__file__).read_text())
+    typed = {
+        f"{node.module}.{alias.name}"
+        for branch in tree.body
+        if isinstance(branch, ast.If)
+        for node in branch.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert typed == {f"{module}.{name}" for name, module in dseg._MODULES.items()}
+    assert set(dseg._MODULES) == set(dseg.__all__)
+
+
+@pytest.mark.parametrize("name", [name for name in dseg.__all__ if name not in CONSTANTS])
+def test_every_public_function_and_class_is_documented_by_an_example(name: str) -> None:
+    text = inspect.getdoc(getattr(dseg, name)) or ""
+    assert re.search(r"^( *>>> | {4}.*dseg\.)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [name for name in dseg.__all__ if name[0].islower()])
+def test_every_public_function_has_types(name: str) -> None:
+    signature = inspect.signature(getattr(dseg, name))
+    assert signature.return_annotation is not inspect.Signature.empty
+    for parameter in signature.parameters.values():
+        assert parameter.annotation is not inspect.Parameter.empty, parameter.name
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
-import sysconfig
+import shutil
+import tempfile
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 from dseg.errors import CheckpointError
@@ -20,38 +24,47 @@ CHECKPOINT_SUFFIXES = (
     ".params",
     ".pdparams",
 )
-SHIPPED = "dabnet.safetensors"  # what is used where no network is named
+BUNDLED = "dabnet.safetensors"  # what is used where no network is named
 
 
 def weights_folders() -> list[Path]:
     """Return the folders that are searched, in order.
 
-    They are ``weights/``, $DSEG_WEIGHTS, the cache, and what is installed with dseg.
+    They are ``weights/``, $DSEG_WEIGHTS, the cache, and that of the bundled weights.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     named = os.environ.get("DSEG_WEIGHTS")
     chosen = [Path(named).expanduser()] if named else []
-    return [Path("weights"), *chosen, cache / "dseg", shipped_folder()]
+    return [Path("weights"), *chosen, cache / "dseg", bundled_folder()]
 
 
-def shipped_folder() -> Path:
-    """Return where dseg's own weights are: in its source tree, or where pip puts data files."""
-    tree = Path(__file__).resolve().parents[2]
-    if (tree / "setup.cfg").is_file():
-        return tree / "weights"
-    return Path(sysconfig.get_path("data")) / "share" / "dseg" / "weights"
+@cache
+def bundled_folder() -> Path:
+    """Return the folder of the bundled weights, copied out first if dseg runs from a zip file.
+
+    ``importlib.resources.as_file`` would copy a file under a random name, and a run of ``dseg
+    infer`` is recognised by the name of its checkpoint.
+    """
+    source = files("dseg") / "weights"
+    if isinstance(source, Path):
+        return source
+    folder = Path(tempfile.mkdtemp(prefix="dseg-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if (source / BUNDLED).is_file():
+        (folder / BUNDLED).write_bytes((source / BUNDLED).read_bytes())
+    return folder
 
 
-def find_shipped() -> Path:
+def find_bundled() -> Path:
     """Return the checkpoint that is used where no network is named.
 
     Raises:
         CheckpointError: this installation lacks it.
     """
-    file = shipped_folder() / SHIPPED
+    file = bundled_folder() / BUNDLED
     if not file.is_file():
         raise CheckpointError(
-            f"No network is named, and {file}, which ships with dseg, is not there.",
+            f"No network is named, and the bundled {BUNDLED} is not at {file}.",
             hint="name a network by --model, for example DenseASPP161 (dseg models), or install "
             "dseg again.",
         )

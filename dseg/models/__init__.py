@@ -25,6 +25,11 @@ __all__ = [
 def build_model(name: str, num_classes: int | None = None, **kwargs: Any) -> SegModel:
     """Build a network with fresh weights, in training mode.
 
+    Example:
+        >>> model = dseg.build_model("bisenetv2", num_classes=11)
+        >>> model.card.network
+        'bisenetv2'
+
     Args:
         name: a network of ``dseg models``, in any case and spelling of ``-`` and ``_``.
         num_classes: outputs; by default those of the published network (19 for Cityscapes).

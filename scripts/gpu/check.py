@@ -20,6 +20,7 @@ from survey import fill_batch
 from timed_training import summarise
 from training import TINY_BATCH, TINY_CROP, Part, find_camvid
 
+from dseg.checkpoints import find_bundled
 from dseg.recipes import Recipe
 from dseg.registry import MODELS
 from dseg.training.metrics import MetricsFile
@@ -245,7 +246,7 @@ def infer(desk: Desk) -> dict[str, Any]:
             code, said = desk.dseg(
                 *("infer", folder / kind, "--model", "dabnet", "--save", "label_ids", "-o"),
                 *(folder / f"{kind}-{amp}", "--device", desk.device.type, "--amp", amp),
-                *("-w", ROOT / "weights" / "dabnet.safetensors", "-q", "--json", file),
+                *("-w", find_bundled(), "-q", "--json", file),
                 limit=60,
             )
             if code == 124 and not desk.left:

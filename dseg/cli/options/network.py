@@ -22,7 +22,7 @@ def load_network(
         CheckpointError: the file is missing, not a checkpoint, or of another network.
         DsegError: unknown network, device or precision.
     """
-    from dseg.checkpoints import find_file, find_shipped, find_weights, load_model, sha256
+    from dseg.checkpoints import find_bundled, find_file, find_weights, load_model, sha256
     from dseg.device import find_device
     from dseg.distributed import local_device
     from dseg.predict import Manifest, Predictor
@@ -30,7 +30,7 @@ def load_network(
     if config.model is not None:
         file = find_weights(config.model, config.weights)
     else:
-        file = find_file(config.weights) if config.weights is not None else find_shipped()
+        file = find_file(config.weights) if config.weights is not None else find_bundled()
         if config.weights is None and group.main:
             say(
                 f"Using the bundled demo network {file.stem} (weak: see weights/README.md). Choose "
