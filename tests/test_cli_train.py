@@ -195,7 +195,7 @@ def test_a_run_without_validation_has_the_last_weights_only_and_is_not_written_o
         (["--split", "trian"], "no split 'trian'.", "there are: train, val."),
         (["--val-split", "test"], "no split 'test'.", "there are: train, val."),
         (["--val-split", "0.9"], "0.9 of the training split", "up to 0.5"),
-        (["--label-space", "citiscapes"], "No label space named 'citiscapes'.", "cityscapes"),
+        (["--label-space", "citiscapes"], "Unknown label space 'citiscapes'.", "cityscapes"),
         (["--device", "cuda:99"], "This machine has no device 'cuda:99'.", "cpu"),
         (["--amp", "fp16"], "Precision 'fp16' cannot be used on cpu.", ""),
         (["--reset-head"], "--reset-head leaves out", "--weights"),

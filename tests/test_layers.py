@@ -87,6 +87,24 @@ def test_only_images_opens_pixels() -> None:
     assert openers == {"images/opening.py", "images/reading.py"}
 
 
+def test_only_the_official_engine_imports_cityscapesscripts() -> None:
+    package = "cityscapesscripts"
+    trees = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in FILES}
+    by_statement = {
+        name
+        for name, tree in trees.items()
+        if any(module.split(".")[0] == package for module in imported(tree))
+    }
+    by_name = {
+        name
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and str(node.value).startswith(f"{package}.")
+    }
+    assert by_statement == set()
+    assert by_name == {"evaluation/cityscapes/official.py"}  # imported when it is asked for
+
+
 def test_no_file_outgrows_its_plan() -> None:
     lengths = {str(path): len(path.read_text().splitlines()) for path in FILES}
     assert {name: length for name, length in lengths.items() if length > 300} == {}
