@@ -9,7 +9,7 @@ from typing import Any
 
 from dseg.errors import DsegError
 from dseg.jsonio import is_count, show
-from dseg.recipes import Recipe
+from dseg.recipes import STORED_AS, Recipe
 
 CACHES = ("none", "ram", "disk", "device")
 
@@ -76,8 +76,10 @@ class TrainConfig:
                 )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the settings as JSON has them: lists for tuples."""
+        """Return the settings as JSON has them: lists for tuples, stored names for fields."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        recipe = plain["recipe"].items()
+        plain["recipe"] = {STORED_AS.get(name, name): value for name, value in recipe}
         return plain
 
 

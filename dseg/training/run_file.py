@@ -16,7 +16,7 @@ from dseg.config.train import RuntimeConfig, TrainConfig
 from dseg.errors import DsegError
 from dseg.files import written_whole
 from dseg.jsonio import is_count, read_object, show, take_fields
-from dseg.recipes import Recipe
+from dseg.recipes import LOADED_AS, Recipe
 from dseg.registry import find_model
 
 RUN_FILE = "run.json"
@@ -30,7 +30,10 @@ def read_config(run: Path) -> TrainConfig:
     """
     with _faults_told(run) as file:
         data = _read_part(file, "settings")
-        data["recipe"] = Recipe(**take_fields(Recipe, data.get("recipe"), "the recipe"))
+        recipe = data.get("recipe")
+        if isinstance(recipe, dict):
+            recipe = {LOADED_AS.get(name, name): value for name, value in recipe.items()}
+        data["recipe"] = Recipe(**take_fields(Recipe, recipe, "the recipe"))
         settings = TrainConfig(**take_fields(TrainConfig, data, "settings"))
         find_model(settings.model)
         return settings

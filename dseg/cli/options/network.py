@@ -224,7 +224,7 @@ class NetworkOptions:
             self.model,
             file,
             partial=self.partial,
-            inplace_norms=self.inplace_abn,
+            inplace_abn=self.inplace_abn,
             raw_weights=self.raw_weights,
             on_report=reports.append,
             on_note=say if group.main else lambda note: None,
@@ -239,7 +239,7 @@ class NetworkOptions:
             predictor,
             file.name,
             sha256(file),
-            inplace_abn=reports[0].inplace_norms,
+            inplace_abn=reports[0].inplace_abn,
             raw_weights=self.raw_weights,
         )
         return predictor, settings
