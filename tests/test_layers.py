@@ -18,7 +18,7 @@ LEVELS = {
 NOT_AT_IMPORT = {"torch", "torchvision", "numpy", "PIL"}  # dseg --help answers without them
 ONLY_IN_CONSOLE = {"rich"}
 AT_IMPORT = {
-    *("cli", "allocator", "parallel", "memory", "errors", "protocol", "registry", "recipes"),
+    *("cli", "parallel", "memory", "errors", "protocol", "registry", "recipes"),
     "labels",
     "config",
     "__version__",

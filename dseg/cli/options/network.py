@@ -203,6 +203,7 @@ class NetworkOptions:
             CheckpointError: no file, no checkpoint, or not this network's.
             DsegError: no such network, device or precision.
         """
+        from dseg.allocator import keep_freed_memory
         from dseg.checkpoints import find_file, find_shipped, find_weights, load_model, sha256
         from dseg.device import find_device
         from dseg.distributed import local_device
@@ -218,7 +219,8 @@ class NetworkOptions:
                     "weights/README.md). Choose another with --model or --weights."
                 )
         device = local_device(self.device, group)
-        find_device(device)  # refused before a large file is read
+        if find_device(device).type == "cpu":  # a wrong device is refused before a file is read
+            keep_freed_memory()
         reports: list[LoadReport] = []
         model = load_model(
             self.model,
