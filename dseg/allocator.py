@@ -1,4 +1,4 @@
-"""How the C library hands out memory to this process."""
+"""Memory that glibc keeps for CPU inference, instead of returning it to the kernel."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ NAMED_BY_USER = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRE
 
 
 def keep_freed_memory() -> bool:
-    """Let the main thread keep the memory that it frees, for what it allocates next.
+    """Let the main thread reuse the memory that it frees; for inference on the CPU.
 
-    Otherwise glibc maps every block above 32 MiB anew and unmaps it when it is freed, so that the
-    kernel clears the pages of every large feature map again, image after image. The process then
-    holds its peak until it ends; with images of many sizes the peak itself grows somewhat, because
-    blocks do not fit each other (``scripts/bench_allocator.py`` measures both).
+    By default glibc maps every block above 32 MiB anew and unmaps it when it is freed, so that the
+    kernel clears the pages of every large feature map again for each image. With this call the
+    process keeps its peak until it ends; with images of many sizes the peak itself grows somewhat,
+    because blocks do not fit each other (``scripts/bench_allocator.py`` measures both). It is not
+    for training, which gains next to nothing by it.
 
-    Changes nothing where another C library allocates, or where the user has set glibc's
-    environment variables for this (mallopt(3)).
+    It does nothing with another C library, or where the user has set glibc's environment variables
+    for this (mallopt(3)).
 
     Returns:
-        Whether it is so now.
+        True if freed memory is kept now.
     """
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in NAMED_BY_USER):
         return False

@@ -104,7 +104,7 @@ def make_cache(dataset: Dataset) -> Callable[[int], Pair]:
 def make_stream(recipe: Recipe, cached: bool) -> Stream:
     dataset = load_dataset("scenes", SAMPLES, "demo")
     augmentation = Augmentation(
-        crop=recipe.crop, scales=(0.5, 2.0), continuous=True, mirror=0.5, jitter=0.3
+        crop=recipe.crop, scales=(0.5, 2.0), continuous=True, flip=0.5, jitter=0.3
     )
     read = make_cache(dataset) if cached else None
     return Stream(dataset, augmentation, seed=0, fill=(0, 0, 0), read=read)
@@ -150,7 +150,7 @@ def time_input(folder: Path, images: int, turns: int, crop: tuple[int, int]) -> 
     (folder / "small").mkdir()
     photos = draw_photos(folder, images, 1024, 2048)
     small = draw_photos(folder / "small", 2, 512, 1024)
-    some = Augmentation(crop=crop, scales=(0.5, 2.0), continuous=True, mirror=0.5)
+    some = Augmentation(crop=crop, scales=(0.5, 2.0), continuous=True, flip=0.5)
     pairs = [photos.read(index) for index in range(images)]
     cached, model, threads = make_cache(photos), dseg.build_model("dabnet"), torch.get_num_threads()
 

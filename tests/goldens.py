@@ -73,7 +73,7 @@ def save_as_the_authors_do(contract: dict[str, Any], path: Path) -> None:
 
 def load_golden(golden: str, file: Path) -> SegModel:
     """Load a golden's checkpoint, norms as they were recorded: plain, for want of in-place ones."""
-    return load_model(OF_GOLDEN[golden], weights=file, inplace_norms=False)
+    return load_model(OF_GOLDEN[golden], weights=file, inplace_abn=False)
 
 
 def compare_cases(model: SegModel, folder: Path, golden: str) -> Iterator[Difference]:

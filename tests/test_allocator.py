@@ -1,4 +1,4 @@
-"""What a process keeps of the memory that it frees."""
+"""Memory that a process keeps for CPU inference."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from cli_runs import run, save_noise
 
-from dseg import allocator, cli
+from dseg import allocator
 
 KEPT = """
 import os
@@ -20,29 +21,29 @@ def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
-told = keep_freed_memory() if {called} else None
+kept = keep_freed_memory() if {called} else None
 before = resident()
 block = bytearray(b"x" * 1000) * (100 << 10)
 del block
-print(told, resident() - before)
+print(kept, resident() - before)
 """
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 
 
 def kept(*, called: bool, **environment: str) -> tuple[str, int]:
-    """Return what the function says, and the MiB kept of a freed block of nearly 100 MiB."""
+    """Return the function's result, and the MiB kept of a freed block of nearly 100 MiB."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    said = subprocess.run(
+    words = subprocess.run(
         [sys.executable, "-c", KEPT.format(called=called)],
         env=clean | environment, capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
-    return said[0], int(said[1])
+    return words[0], int(words[1])
 
 
 @needs_glibc
 def test_a_large_block_is_kept_when_it_is_freed() -> None:
-    told, mib = kept(called=True)
-    assert told == "True"
+    result, mib = kept(called=True)
+    assert result == "True"
     assert mib > 90
     assert kept(called=False)[1] < 10
 
@@ -50,8 +51,8 @@ def test_a_large_block_is_kept_when_it_is_freed() -> None:
 @needs_glibc
 @pytest.mark.parametrize("name", ["MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"])
 def test_what_the_user_set_stays(name: str) -> None:
-    told, mib = kept(called=True, **{name: "65536"})
-    assert told == "False"
+    result, mib = kept(called=True, **{name: "65536"})
+    assert result == "False"
     assert mib < 10
 
 
@@ -61,8 +62,27 @@ def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
     assert allocator.keep_freed_memory() is False
 
 
-def test_every_command_keeps_what_it_frees(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_inference_and_bench_keep_what_they_free() -> None:
+    package = Path(allocator.__file__).parent
+    users = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "keep_freed_memory()" in path.read_text()
+    }
+    assert users - {"allocator.py"} == {"cli/options/network.py", "cli/bench.py", "bench/memory.py"}
+
+
+@pytest.mark.parametrize("command", ["infer", "bench", "recipes"])
+def test_a_command_that_infers_on_the_cpu_keeps_what_it_frees(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[bool] = []
-    monkeypatch.setattr(cli, "keep_freed_memory", lambda: asked.append(True))
-    assert CliRunner().invoke(cli.main, ["recipes"]).exit_code == 0
-    assert asked == [True]
+    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: asked.append(True))
+    save_noise(tmp_path / "image.png", 16, 16)
+    words = {
+        "infer": (tmp_path / "image.png", "--device", "cpu", "--out", tmp_path / "out"),
+        "bench": ("--model", "dabnet", "--size", "32x32", "--device", "cpu", "--seconds", 0.01),
+        "recipes": (),
+    }[command]
+    assert run(command, *words).exit_code == 0
+    assert asked == ([] if command == "recipes" else [True])

@@ -230,7 +230,7 @@ def test_memory_is_what_a_fresh_process_gains() -> None:
     assert model_bytes < growth < 2**30
 
 
-def test_that_process_keeps_freed_memory_as_the_commands_do(
+def test_that_process_keeps_freed_memory_as_inference_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[bool] = []

@@ -100,7 +100,7 @@ def in_memory(dataset: Dataset) -> CacheFile:
 
 
 def run(dataset: Dataset, workers: int = 0, **options: Any) -> list[Batch]:
-    some = Augmentation(crop=(16, 24), scales=(0.5, 2.0), continuous=True, mirror=0.5, jitter=0.3)
+    some = Augmentation(crop=(16, 24), scales=(0.5, 2.0), continuous=True, flip=0.5, jitter=0.3)
     stream = Stream(dataset, some, seed=0, fill=(1, 2, 3), **options)
     return list(load_batches(stream, StepSampler(batch=4, last=4), workers=workers))
 

@@ -260,12 +260,12 @@ def test_norms_of_in_place_training_scale_by_the_size_of_their_weights(
 ) -> None:
     name = next(key for key in state if key.endswith("norm2.weight"))
     turned = {**state, name: -state[name]}
-    model = load_model(NAME, write(turned, tmp_path / "theirs.pth"), inplace_norms=True)
+    model = load_model(NAME, write(turned, tmp_path / "theirs.pth"), inplace_abn=True)
     assert torch.equal(model.state_dict()[name], state[name].abs() + 1e-5)
     assert torch.equal(model.classifier.weight, state["classifier.weight"])
     ours = tmp_path / "ours.safetensors"
     save_model(model, ours)
-    assert "is dseg's own" in refused(lambda: load_model(NAME, ours, inplace_norms=True)).problem
+    assert "is dseg's own" in refused(lambda: load_model(NAME, ours, inplace_abn=True)).problem
 
 
 @pytest.mark.parametrize(

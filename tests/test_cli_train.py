@@ -180,9 +180,9 @@ def test_a_run_without_validation_has_the_last_weights_only_and_is_not_written_o
 @pytest.mark.parametrize(
     ("words", "problem", "hint"),
     [
-        (["--recipe", "dabnet_camvit"], "No recipe named 'dabnet_camvit'.", "dabnet_camvid"),
-        (["--set", "miror=1"], "'miror=1' sets no field", "did you mean mirror"),
-        (["--set", "lr=fast"], "lr=fast cannot be used.", "lr is a number"),
+        (["--recipe", "dabnet_camvit"], "Unknown recipe 'dabnet_camvit'.", "dabnet_camvid"),
+        (["--set", "flipp=1"], "'flipp=1' does not set a field", "did you mean flip"),
+        (["--set", "lr=fast"], "lr=fast is invalid.", "lr is a number"),
         (["--set", "crop=8"], "crop=8 is out of range.", "16 to 8192"),
         (["--epochs", "nan"], "epochs=nan is out of range.", ""),
         (["--batch-size", 0], "batch=0 is out of range.", ""),
@@ -199,7 +199,7 @@ def test_a_run_without_validation_has_the_last_weights_only_and_is_not_written_o
         (["--split", "trian"], "no split 'trian'.", "there are: train, val."),
         (["--val-split", "test"], "no split 'test'.", "there are: train, val."),
         (["--val-split", "0.9"], "0.9 of the training split", "up to 0.5"),
-        (["--label-space", "citiscapes"], "No label space named 'citiscapes'.", "cityscapes"),
+        (["--label-space", "citiscapes"], "Unknown label space 'citiscapes'.", "cityscapes"),
         (["--device", "cuda:99"], "This machine has no device 'cuda:99'.", "cpu"),
         (["--amp", "fp16"], "Precision 'fp16' cannot be used on cpu.", ""),
         (["--reset-head"], "--reset-head requires --weights", "--weights"),

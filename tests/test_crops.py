@@ -100,7 +100,7 @@ def reference(image: Array, train_ids: Array, view: View) -> tuple[Array, Array,
 
 
 def draw_views(kind: str, count: int) -> list[View]:
-    some = Augmentation(crop=CROP, continuous=True, mirror=0.5, **KINDS[kind])
+    some = Augmentation(crop=CROP, continuous=True, flip=0.5, **KINDS[kind])
     return [draw_view(some, *SIZE, make_generator(1, 2, index)) for index in range(count)]
 
 

@@ -168,7 +168,7 @@ def test_prefetched_batches_are_those_read(pinned: bool) -> None:
 @pytest.mark.parametrize("rotate", [0.0, 20.0])
 def test_crops_on_the_gpu_wait_for_nothing(rotate: float) -> None:
     some = Augmentation(
-        crop=(96, 128), scales=(0.5, 2.0), continuous=True, mirror=0.5, jitter=0.4, blur=0.5,
+        crop=(96, 128), scales=(0.5, 2.0), continuous=True, flip=0.5, jitter=0.4, blur=0.5,
         rotate=rotate,
     )  # fmt: skip
     views = [draw_view(some, 150, 200, make_generator(0, 0, index)) for index in range(8)]

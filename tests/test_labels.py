@@ -10,6 +10,7 @@ from cityscapesscripts.helpers.labels import labels as official
 
 from dseg.errors import DsegError
 from dseg.labels import (
+    CITYSCAPES_LABELS,
     IGNORE,
     LABEL_SPACES,
     find_label_space,
@@ -39,6 +40,13 @@ def test_every_row_agrees_with_cityscapesscripts(row: object) -> None:
         assert CITYSCAPES.names[row.trainId] == row.name
         assert CITYSCAPES.colors[row.trainId] == row.color
         assert CITYSCAPES.label_ids[row.trainId] == row.id
+
+
+def test_the_table_is_that_of_cityscapesscripts_without_the_licence_plate() -> None:
+    assert [
+        (*row[:4], row.hasInstances, row.ignoreInEval, row.color) for row in official if row.id >= 0
+    ] == list(CITYSCAPES_LABELS)
+    assert [row.id for row in CITYSCAPES_LABELS] == list(range(34))
 
 
 def test_no_row_is_invented() -> None:
@@ -209,7 +217,7 @@ def test_every_space_is_consistent(space: object) -> None:
 def test_an_unknown_space_lists_the_known_ones() -> None:
     with pytest.raises(DsegError) as fault:
         find_label_space("kitti")
-    assert fault.value.problem == "No label space named 'kitti'."
+    assert fault.value.problem == "Unknown label space 'kitti'."
     assert "cityscapes, camvid, voc, ade20k, cocostuff" in fault.value.hint
 
 

@@ -18,7 +18,7 @@ LEVELS = {
 NOT_AT_IMPORT = {"torch", "torchvision", "numpy", "PIL"}  # dseg --help answers without them
 ONLY_IN_CONSOLE = {"rich"}
 AT_IMPORT = {
-    *("cli", "allocator", "parallel", "memory", "errors", "protocol", "registry", "recipes"),
+    *("cli", "parallel", "memory", "errors", "protocol", "registry", "recipes"),
     "labels",
     "config",
     "__version__",
@@ -85,6 +85,24 @@ def test_only_images_opens_pixels() -> None:
         if "Image.open(" in path.read_text() or "decode_png" in path.read_text()
     }
     assert openers == {"images/opening.py", "images/reading.py"}
+
+
+def test_only_the_official_engine_imports_cityscapesscripts() -> None:
+    package = "cityscapesscripts"
+    trees = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in FILES}
+    by_statement = {
+        name
+        for name, tree in trees.items()
+        if any(module.split(".")[0] == package for module in imported(tree))
+    }
+    by_name = {
+        name
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and str(node.value).startswith(f"{package}.")
+    }
+    assert by_statement == set()
+    assert by_name == {"evaluation/cityscapes/official.py"}  # imported when it is asked for
 
 
 def test_no_file_outgrows_its_plan() -> None:

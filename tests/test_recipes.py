@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from cli_runs import run
 
 from dseg import MODELS
+from dseg.config.train import TrainConfig, find_differences
 from dseg.errors import DsegError
 from dseg.recipes import RECIPES, Recipe, find_recipe
 
@@ -55,6 +57,8 @@ def test_the_published_values_of_the_accurate_networks() -> None:
         ("batch = 4", "batch", 4),
         ("weight-decay=0", "weight_decay", 0.0),
         ("class_weights=log", "class_weights", "log"),
+        ("flip=0.25", "flip", 0.25),
+        ("mirror=0.25", "flip", 0.25),  # its stored name
     ],
 )
 def test_a_setting_replaces_one_field(setting: str, field: str, value: object) -> None:
@@ -62,6 +66,32 @@ def test_a_setting_replaces_one_field(setting: str, field: str, value: object) -
     new = old.override([setting])
     assert getattr(new, field) == value
     assert type(getattr(new, field)) is type(getattr(old, field))
+
+
+def make_config(recipe: Recipe) -> TrainConfig:
+    return TrainConfig(
+        **{"model": "dabnet_camvid", "datasets": (("camvid", "data"),), "split": "train"},
+        **{"val_split": "", "label_space": "", "class_file": "", "recipe_name": ""},
+        **{"weights": "", "reset_head": False, "backbone_weights": "", "amp": "off"},
+        **{"on_bad_data": "stop", "world_size": 1, "seed": 0, "deterministic": False},
+        recipe=recipe,
+    )
+
+
+def test_files_of_a_run_keep_the_stored_name_of_flip(tmp_path: Path) -> None:
+    from dseg.training.run_file import read_config, write_config
+
+    config = make_config(Recipe(source="x", flip=0.25))
+    write_config(tmp_path, config, {})
+    stored = json.loads((tmp_path / "run.json").read_text())["settings"]["recipe"]
+    assert list(stored)[8:11] == ["continuous", "mirror", "jitter"]
+    assert stored["mirror"] == 0.25
+    assert read_config(tmp_path) == config
+
+
+def test_differences_name_fields_as_set_reads_them() -> None:
+    configs = [make_config(Recipe(source="x", flip=flip)) for flip in (0.5, 0.0)]
+    assert find_differences(*configs) == ["flip 0.5 -> 0.0"]
 
 
 def test_a_part_of_an_epoch_counts_even_where_the_recipe_has_a_whole_number() -> None:

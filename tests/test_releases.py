@@ -87,7 +87,7 @@ def test_an_older_version_is_named(tmp_path: Path) -> None:
     assert "an older version of BiSeNetV2" in refused(lambda: load_model("bisenetv2", file)).hint
 
 
-def test_inplace_norms_are_read_so_from_their_authors_files_alone(tmp_path: Path) -> None:
+def test_inplace_abn_are_read_so_from_their_authors_files_alone(tmp_path: Path) -> None:
     """Files with our keys are of batch norm itself; a negative weight there is told."""
     ours = build_model("ccnet_r50")
     ours.backbone.conv1[1].weight.data[0] = -0.5

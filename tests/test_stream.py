@@ -21,9 +21,7 @@ from dseg.labels import LABEL_SPACES
 
 SPACE = LABEL_SPACES["camvid"]
 ENCODING = Encoding(train_ids={value: value for value in range(11)}, allowed="0 to 10")
-AUGMENTATION = Augmentation(
-    crop=(16, 24), scales=(0.5, 2.0), continuous=True, mirror=0.5, jitter=0.3
-)
+AUGMENTATION = Augmentation(crop=(16, 24), scales=(0.5, 2.0), continuous=True, flip=0.5, jitter=0.3)
 
 
 @pytest.fixture

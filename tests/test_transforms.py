@@ -113,7 +113,7 @@ def test_blurring_spreads_a_point_and_leaves_the_mask() -> None:
 
 
 AUGMENTATION = Augmentation(
-    crop=(32, 48), scales=(0.5, 2.0), continuous=True, mirror=0.5, jitter=0.4, blur=0.5
+    crop=(32, 48), scales=(0.5, 2.0), continuous=True, flip=0.5, jitter=0.4, blur=0.5
 )
 
 

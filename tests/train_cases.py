@@ -28,7 +28,7 @@ from dseg.training.state import has_state
 VOID = 11
 START = "start.safetensors"
 ONE_STEP: dict[str, Any] = {"steps": 1, "lr": 0.5, "momentum": 0.0, "weight_decay": 0.0}
-ONE_VIEW: dict[str, Any] = {**ONE_STEP, "scales": (1.0,), "mirror": 0.0}
+ONE_VIEW: dict[str, Any] = {**ONE_STEP, "scales": (1.0,), "flip": 0.0}
 
 # The data set and the fields of the recipe.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {

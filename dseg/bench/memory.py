@@ -44,7 +44,7 @@ def measure_growth(name: str, plan: BenchConfig, weights: Path | None) -> int | 
 
 
 def _grow(name: str, plan: BenchConfig, weights: Path | None) -> int | None:
-    keep_freed_memory()  # as every command does, which a spawned process has not run
+    keep_freed_memory()  # as dseg infer does on the CPU, where alone this is measured
     plan.use_threads()
     before = resident("VmRSS")
     runner = Runner(name, replace(plan, compiled=False), weights)  # not the compiler's memory

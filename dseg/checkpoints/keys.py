@@ -28,7 +28,7 @@ class LoadReport:
         unexpected: keys of the file that the network lacks.
         misshapen: keys of another shape, as ``(key, shape in the file, shape in the network)``.
         reset: keys of the head that were left fresh on request.
-        inplace_norms: norms were read as in-place activated batch norm's.
+        inplace_abn: norms were read as in-place activated batch norm's.
     """
 
     matched: tuple[str, ...]
@@ -36,7 +36,7 @@ class LoadReport:
     unexpected: tuple[str, ...] = ()
     misshapen: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
     reset: tuple[str, ...] = ()
-    inplace_norms: bool = False
+    inplace_abn: bool = False
 
     @property
     def complete(self) -> bool:

@@ -78,7 +78,7 @@ def load_model(
     *,
     partial: bool = False,
     reset_head: bool = False,
-    inplace_norms: bool | None = None,
+    inplace_abn: bool | None = None,
     raw_weights: bool = False,
     on_report: Callable[[LoadReport], None] = lambda report: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -94,8 +94,8 @@ def load_model(
         num_classes: outputs; by default those of the file.
         partial: accept a checkpoint that fits in part.
         reset_head: leave the head fresh where the file has another number of classes.
-        inplace_norms: the file was trained with in-place activated batch norm; see
-            ``read_inplace_norms``. By default so are files with the keys of authors who did.
+        inplace_abn: the file was trained with in-place activated batch norm; see
+            ``convert_inplace_abn``. By default so are files with the keys of authors who did.
         raw_weights: of a file with averaged weights too, take the others.
         on_report: called with how the file's keys met the network's.
         on_note: called with each sentence about what was assumed.
@@ -121,8 +121,8 @@ def load_model(
         notes += more
     model, more = _build_for(key, checkpoint, num_classes)
     report = load_weights(model, checkpoint, partial=partial, reset_head=reset_head)
-    inplace, remarks = _settle_norms(model, checkpoint, inplace_norms)
-    on_report(replace(report, inplace_norms=inplace))
+    inplace, remarks = _settle_norms(model, checkpoint, inplace_abn)
+    on_report(replace(report, inplace_abn=inplace))
     for note in (*notes, *more, *remarks):
         on_note(note)
     return model.eval()
@@ -222,7 +222,7 @@ def _assumed(name: str, release: str, outputs: int, statistics: bool) -> Iterato
 
 
 def _settle_norms(
-    model: SegModel, checkpoint: Checkpoint, inplace_norms: bool | None
+    model: SegModel, checkpoint: Checkpoint, inplace_abn: bool | None
 ) -> tuple[bool, list[str]]:
     """Read norms as in-place activated ones if the file has them, or is said to.
 
@@ -230,14 +230,14 @@ def _settle_norms(
         Whether they were, and what is to be said of it.
     """
     spec = MODELS[model.card.network]
-    if inplace_norms is None and spec.inplace_abn and _has_authors_keys(model, checkpoint):
-        read_inplace_norms(model, checkpoint)
+    if inplace_abn is None and spec.inplace_abn and _has_authors_keys(model, checkpoint):
+        convert_inplace_abn(model, checkpoint)
         return True, [
             "Norms are read as in-place activated batch norm's (|weight| + 1e-5), with which its "
             "authors trained; --no-inplace-abn reads them as they are."
         ]
-    if inplace_norms:
-        read_inplace_norms(model, checkpoint)
+    if inplace_abn:
+        convert_inplace_abn(model, checkpoint)
         unusual = f"WARNING: no published file of {model.card.network} was trained with "
         unusual += "in-place activated batch norm, but its norms are read so (--inplace-abn)."
         return True, [] if spec.inplace_abn else [unusual]
@@ -264,7 +264,7 @@ def _has_negative_norms(model: SegModel) -> bool:
 
 
 @torch.no_grad()
-def read_inplace_norms(model: SegModel, checkpoint: Checkpoint) -> None:
+def convert_inplace_abn(model: SegModel, checkpoint: Checkpoint) -> None:
     """Read the weights of norms as in-place activated batch norm does: ``|weight| + 1e-5``.
 
     Its kernels scale so (Rota Bulo et al., CVPR 2018, section 3.1, which inverts the norm), those

@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from dseg import __version__
-from dseg.allocator import keep_freed_memory
 from dseg.cli.bench import bench
 from dseg.cli.cache import cache
 from dseg.cli.check_data import check_data
@@ -124,7 +123,6 @@ def main() -> None:
             reconfigure(errors="backslashreplace")
     # Mostly about metadata of files; unreadable files are reported by our own messages.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-    keep_freed_memory()
     prepare_threads()
 
 

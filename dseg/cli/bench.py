@@ -112,6 +112,7 @@ def bench(
       dseg bench --model DABNet --model BiSeNetV2 --size 512x1024
       dseg bench --model all --device cuda --dtype bf16 --json zoo.json --plot zoo.png
     """
+    from dseg.allocator import keep_freed_memory
     from dseg.bench import BenchConfig, check_plot, write_plot
 
     names = list(MODELS) if ALL in models else list(dict.fromkeys(models))
@@ -123,6 +124,8 @@ def bench(
     if plot_file is not None:
         check_plot(plot_file)
     chosen = BenchConfig(**plan)
+    if chosen.torch_device.type == "cpu":  # as dseg infer does
+        keep_freed_memory()
     chosen.use_threads()
     reports = _measure(names, chosen, weights, quiet)
     if str(json_file) != "-":

@@ -16,7 +16,7 @@ from dseg.config.options import (
 )
 from dseg.errors import DsegError
 from dseg.jsonio import is_count, show, take_fields
-from dseg.recipes import Recipe, find_recipe
+from dseg.recipes import LOADED_AS, STORED_AS, Recipe, find_recipe
 from dseg.registry import MODELS, find_model
 
 BAD_DATA_CHOICES = ("stop", "skip")
@@ -144,8 +144,10 @@ class TrainConfig:
                 )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the configuration as plain JSON values: lists for tuples."""
+        """Return the configuration as plain JSON values, with the stored names of recipe fields."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        recipe = plain["recipe"].items()
+        plain["recipe"] = {STORED_AS.get(name, name): value for name, value in recipe}
         return plain
 
     @classmethod
@@ -159,7 +161,10 @@ class TrainConfig:
         for own in fields(cls):
             if own.name not in data and own.name not in ADDED_LATER:
                 raise ValueError(f"settings have no {own.name}")
-        recipe = Recipe(**take_fields(Recipe, data["recipe"], "the recipe"))
+        stored = data["recipe"]
+        if isinstance(stored, dict):
+            stored = {LOADED_AS.get(name, name): value for name, value in stored.items()}
+        recipe = Recipe(**take_fields(Recipe, stored, "the recipe"))
         config = cls(**take_fields(cls, {**data, "recipe": recipe}, "settings"))
         find_model(config.model)
         return config

@@ -9,15 +9,17 @@ from __future__ import annotations
 from dseg.errors import DsegError
 from dseg.labels.ade20k import ADE20K
 from dseg.labels.camvid import CAMVID
-from dseg.labels.cityscapes import CITYSCAPES
+from dseg.labels.cityscapes import CITYSCAPES, CITYSCAPES_LABELS, CityscapesLabel
 from dseg.labels.cocostuff import COCOSTUFF
 from dseg.labels.space import IGNORE, Color, LabelSpace, make_lookup
 from dseg.labels.unnamed import unnamed_label_space
 from dseg.labels.voc import VOC, voc_color
 
 __all__ = [
+    "CITYSCAPES_LABELS",
     "IGNORE",
     "LABEL_SPACES",
+    "CityscapesLabel",
     "Color",
     "LabelSpace",
     "find_label_space",
@@ -32,15 +34,13 @@ LABEL_SPACES: dict[str, LabelSpace] = {
 
 
 def find_label_space(name: str) -> LabelSpace:
-    """Return the label space of that name.
+    """Return the label space called ``name``, in upper or lower case.
 
     Raises:
-        DsegError: there is none; the hint lists them.
+        DsegError: unknown name; the hint lists the known ones.
     """
     try:
         return LABEL_SPACES[name.lower()]
     except KeyError:
         known = ", ".join(LABEL_SPACES)
-        raise DsegError(
-            f"No label space named {name!r}.", hint=f"choose one of: {known}."
-        ) from None
+        raise DsegError(f"Unknown label space {name!r}.", hint=f"choose one of: {known}.") from None

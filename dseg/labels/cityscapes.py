@@ -1,17 +1,82 @@
-"""Cityscapes: the 19 evaluated classes, from the table that cityscapesscripts contains."""
+"""Cityscapes: the benchmark's label table, and its 19 evaluated classes as a label space."""
 
 from __future__ import annotations
 
-from cityscapesscripts.helpers.labels import labels as cityscapes_table
+from typing import NamedTuple
 
-from dseg.labels.space import LabelSpace
+from dseg.labels.space import IGNORE, Color, LabelSpace
 
 
-def _build() -> LabelSpace:
-    """Sort the table's rows into evaluated and ignored ones; the first ignored is unlabeled, 0."""
-    known = [row for row in cityscapes_table if row.id >= 0]  # -1: the licence plate has no id
-    scored = sorted((row for row in known if not row.ignoreInEval), key=lambda row: row.trainId)
-    ignored = [row for row in known if row.ignoreInEval]
+class CityscapesLabel(NamedTuple):
+    """A row of the benchmark's label table.
+
+    Attributes:
+        name: class name.
+        id: label id, 0 to 33, which is also the position in ``CITYSCAPES_LABELS``.
+        train_id: train id of an evaluated class, otherwise ``IGNORE``.
+        category: name of the category, which groups classes.
+        has_instances: True if single objects are annotated.
+        ignored: True if the class is not evaluated.
+        color: RGB colour of the class in drawn masks.
+    """
+
+    name: str
+    id: int
+    train_id: int
+    category: str
+    has_instances: bool
+    ignored: bool
+    color: Color
+
+
+# The licence plate is left out: its label id is -1, which no mask holds.
+CITYSCAPES_LABELS: tuple[CityscapesLabel, ...] = tuple(
+    CityscapesLabel(*row)
+    for row in (
+        ("unlabeled", 0, IGNORE, "void", False, True, (0, 0, 0)),
+        ("ego vehicle", 1, IGNORE, "void", False, True, (0, 0, 0)),
+        ("rectification border", 2, IGNORE, "void", False, True, (0, 0, 0)),
+        ("out of roi", 3, IGNORE, "void", False, True, (0, 0, 0)),
+        ("static", 4, IGNORE, "void", False, True, (0, 0, 0)),
+        ("dynamic", 5, IGNORE, "void", False, True, (111, 74, 0)),
+        ("ground", 6, IGNORE, "void", False, True, (81, 0, 81)),
+        ("road", 7, 0, "flat", False, False, (128, 64, 128)),
+        ("sidewalk", 8, 1, "flat", False, False, (244, 35, 232)),
+        ("parking", 9, IGNORE, "flat", False, True, (250, 170, 160)),
+        ("rail track", 10, IGNORE, "flat", False, True, (230, 150, 140)),
+        ("building", 11, 2, "construction", False, False, (70, 70, 70)),
+        ("wall", 12, 3, "construction", False, False, (102, 102, 156)),
+        ("fence", 13, 4, "construction", False, False, (190, 153, 153)),
+        ("guard rail", 14, IGNORE, "construction", False, True, (180, 165, 180)),
+        ("bridge", 15, IGNORE, "construction", False, True, (150, 100, 100)),
+        ("tunnel", 16, IGNORE, "construction", False, True, (150, 120, 90)),
+        ("pole", 17, 5, "object", False, False, (153, 153, 153)),
+        ("polegroup", 18, IGNORE, "object", False, True, (153, 153, 153)),
+        ("traffic light", 19, 6, "object", False, False, (250, 170, 30)),
+        ("traffic sign", 20, 7, "object", False, False, (220, 220, 0)),
+        ("vegetation", 21, 8, "nature", False, False, (107, 142, 35)),
+        ("terrain", 22, 9, "nature", False, False, (152, 251, 152)),
+        ("sky", 23, 10, "sky", False, False, (70, 130, 180)),
+        ("person", 24, 11, "human", True, False, (220, 20, 60)),
+        ("rider", 25, 12, "human", True, False, (255, 0, 0)),
+        ("car", 26, 13, "vehicle", True, False, (0, 0, 142)),
+        ("truck", 27, 14, "vehicle", True, False, (0, 0, 70)),
+        ("bus", 28, 15, "vehicle", True, False, (0, 60, 100)),
+        ("caravan", 29, IGNORE, "vehicle", True, True, (0, 0, 90)),
+        ("trailer", 30, IGNORE, "vehicle", True, True, (0, 0, 110)),
+        ("train", 31, 16, "vehicle", True, False, (0, 80, 100)),
+        ("motorcycle", 32, 17, "vehicle", True, False, (0, 0, 230)),
+        ("bicycle", 33, 18, "vehicle", True, False, (119, 11, 32)),
+    )
+)
+
+
+def _build_label_space() -> LabelSpace:
+    """Sort rows into evaluated and ignored ones; the first ignored row is unlabeled, 0."""
+    scored = sorted(
+        (row for row in CITYSCAPES_LABELS if not row.ignored), key=lambda row: row.train_id
+    )
+    ignored = [row for row in CITYSCAPES_LABELS if row.ignored]
     return LabelSpace(
         name="cityscapes",
         names=tuple(row.name for row in scored),
@@ -22,4 +87,4 @@ def _build() -> LabelSpace:
     )
 
 
-CITYSCAPES = _build()
+CITYSCAPES = _build_label_space()

@@ -1,4 +1,4 @@
-"""Training recipes: one frozen dataclass each, with the published protocol it follows."""
+"""Training recipes: named sets of hyper-parameters, each with its source."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from dseg.errors import DsegError
 from dseg.recipes.accurate import ACCURATE
 from dseg.recipes.denseaspp import DENSEASPP
 from dseg.recipes.realtime import REALTIME
-from dseg.recipes.recipe import AuxLossName, LossName, Optimizer, Recipe, Schedule, Weighting
+from dseg.recipes.recipe import (
+    LOADED_AS,
+    STORED_AS,
+    AuxLossName,
+    LossName,
+    Optimizer,
+    Recipe,
+    Schedule,
+    Weighting,
+)
 
 __all__ = [
+    "LOADED_AS",
     "RECIPES",
+    "STORED_AS",
     "AuxLossName",
     "LossName",
     "Optimizer",
@@ -25,16 +36,16 @@ RECIPES: dict[str, Recipe] = {**REALTIME, **DENSEASPP, **ACCURATE}
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return a recipe by its name, in any case and with ``-`` for ``_``.
+    """Return the recipe called ``name``; case does not matter, and ``-`` stands for ``_``.
 
     Raises:
-        DsegError: there is none; the hint lists them.
+        DsegError: unknown name; the hint lists the known ones.
     """
     key = name.lower().replace("-", "_")
     if key not in RECIPES:
         near = get_close_matches(key, RECIPES, n=2, cutoff=0.5)
         guess = f"did you mean {' or '.join(near)}? " if near else ""
         raise DsegError(
-            f"No recipe named {name!r}.", hint=f"{guess}There are: {', '.join(RECIPES)}."
+            f"Unknown recipe {name!r}.", hint=f"{guess}Choose one of: {', '.join(RECIPES)}."
         )
     return RECIPES[key]

@@ -1,4 +1,4 @@
-"""Recipe: how a network is trained, and how ``--set`` replaces its values."""
+"""The hyper-parameters of training, and how ``--set`` replaces them."""
 
 from __future__ import annotations
 
@@ -18,55 +18,57 @@ Weighting = Literal["none", "log", "median", "published"]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained; every field can be replaced by ``--set field=value``.
+    """The hyper-parameters of training; ``--set field=value`` replaces any of them.
 
     Attributes:
-        source: where the values come from, and which are ours.
-        epochs: passes over the training split; fractions count.
-        steps: optimizer steps; above 0 it replaces ``epochs``.
-        batch: images a step, over all processes and accumulated parts together.
-        accumulate: parts that a process's share of the batch is computed in.
+        source: publication or release that the values follow, and which values are ours.
+        epochs: passes over the training split; can be fractional.
+        steps: optimizer steps; replaces ``epochs`` if above 0.
+        batch: images per optimizer step, over all processes and micro-batches.
+        accumulate: gradient-accumulation steps: micro-batches per process and optimizer step.
         crop: (height, width) of the training crops.
-        short_side: first resize images so that the shorter side has so many pixels; 0 for not.
-        scales: sizes to draw from; two values with ``continuous`` are a range.
-        continuous: draw any scale between the first and the last of ``scales``.
-        mirror: probability of mirroring.
-        jitter: brightness, contrast and saturation change by factors of up to 1 +- this.
-        rotate: half of the crops are turned by up to so many degrees, either way.
-        blur: probability of a Gaussian blur of radius 0 to 1 pixel.
+        short_side: length in pixels that the shorter image side is first resized to; 0 for none.
+        scales: random scales; the first and last bound a range if ``continuous``.
+        continuous: draw any scale between the smallest and the largest of ``scales``.
+        flip: probability of a horizontal flip.
+        jitter: change brightness, contrast and saturation by factors within 1 +- this value.
+        rotate: rotate by up to +- this many degrees with probability 0.5.
+        blur: probability of a Gaussian blur with a radius of 0 to 1 pixel.
         optimizer: ``sgd``, ``adam`` or ``adamw``.
-        lr: learning rate after the warm-up.
-        head_lr: factor of the learning rate of all that is not the backbone.
-        momentum: SGD's momentum, Adam's first beta.
-        beta2: Adam's second beta.
-        weight_decay: of all parameters.
-        backbone_decay: factor of the weight decay of the backbone.
-        decay_norms: whether norms and biases decay too.
-        schedule: ``poly`` (1 - t)^power, ``cosine`` to ``lr_end``, both per step; ``halving``,
-            ``halvings`` times at even distances; ``constant``.
-        lr_end: learning rate that ``cosine`` ends at.
-        power: of ``poly``.
-        halvings: of the learning rate, by ``halving``.
-        warmup: steps of rising learning rate.
-        warmup_from: factor of the learning rate at the first of them.
+        lr: learning rate after warm-up.
+        head_lr: factor of the learning rate outside the backbone.
+        momentum: momentum of SGD, first beta of Adam.
+        beta2: second beta of Adam.
+        weight_decay: weight decay of all parameters.
+        backbone_decay: factor of the backbone's weight decay.
+        decay_norms: whether weight decay applies to norms and biases too.
+        schedule: ``poly``, (1 - t)^power; ``cosine`` down to ``lr_end``; ``halving``, halved
+            ``halvings`` times at equal distances; or ``constant``.
+        lr_end: final learning rate of ``cosine``.
+        power: exponent of ``poly``.
+        halvings: number of times that ``halving`` halves the learning rate.
+        warmup: number of warm-up steps.
+        warmup_from: factor of the learning rate at the first warm-up step.
         warmup_shape: ``linear`` or ``exponential``.
         loss: ``ce``, cross-entropy; ``ohem``, cross-entropy of the hard pixels; or ``boundary``,
             focal loss with more weight near the borders between classes.
-        ohem_threshold: pixels are hard below this probability of their class.
-        ohem_keep: pixels kept at least: a count a part, or below 1 a share of its pixels.
-        class_weights: ``none``, ``log`` (1 / ln(1.10 + p)), ``median`` (median frequency), or
-            ``published``, the numbers of ``published_weights``.
-        published_weights: one a class, in the data set's order.
-        aux_weight: of each auxiliary output's loss.
-        aux_loss: ``ce`` or ``ohem``, of the auxiliary outputs.
-        aux_border: they learn only within so many pixels of a border; 0 for everywhere.
-        edge_weight: of the loss of each output of borders, which few networks have.
-        affinity_weight: of the loss of adaptive affinity fields (Ke et al., ECCV 2018); 0 for
-            none.
-        affinity_margin: their margin.
-        affinity_stride: of the pixels between which they are formed.
-        ema: decay of a running mean of the weights, which is then validated and kept; 0 for none.
-        clip: largest norm of the gradient; 0 for any.
+        ohem_threshold: a pixel is hard if the probability of its class is below this value.
+        ohem_keep: least number of hard pixels per micro-batch; below 1, a fraction of its pixels.
+        class_weights: ``none``; ``log``, 1 / ln(1.10 + p); ``median``, median frequency; or
+            ``published``, the values in ``published_weights``.
+        published_weights: one weight per class, in order of train ids.
+        aux_weight: weight of the loss of each auxiliary output.
+        aux_loss: loss of the auxiliary outputs, ``ce`` or ``ohem``.
+        aux_border: largest distance in pixels from a class border at which auxiliary outputs are
+            trained; 0 for everywhere.
+        edge_weight: weight of the loss of each border output, which few networks have.
+        affinity_weight: weight of the adaptive affinity field loss (Ke et al., ECCV 2018), which
+            is experimental; 0 for none.
+        affinity_margin: margin of that loss.
+        affinity_stride: distance in pixels between the positions that it reads.
+        ema: decay of the exponential moving average of the weights; validation and the best
+            checkpoint use the averaged weights; 0 for none.
+        clip: largest gradient norm; 0 for no clipping.
     """
 
     source: str
@@ -78,7 +80,7 @@ class Recipe:
     short_side: int = 0
     scales: tuple[float, ...] = (0.5, 2.0)
     continuous: bool = True
-    mirror: float = 0.5
+    flip: float = 0.5
     jitter: float = 0.0
     rotate: float = 0.0
     blur: float = 0.0
@@ -121,31 +123,38 @@ class Recipe:
                         f"{name}={number:g} is out of range.", hint=f"use {low:g} to {high:g}."
                     )
         if not self.steps and not self.epochs:
-            raise DsegError("Nothing is to be trained: 0 epochs.", hint="set epochs or steps.")
+            raise DsegError("There is nothing to train: 0 epochs.", hint="set epochs or steps.")
         if not self.scales:
-            raise DsegError("No scale is named.", hint="set scales, for example scales=0.5,2.")
+            raise DsegError("The list of scales is empty.", hint="set scales=0.5,2, for example.")
 
     def override(self, settings: Iterable[str]) -> Recipe:
-        """Return the recipe with some ``field=value`` replaced.
+        """Return a copy of the recipe with the fields in ``settings`` replaced.
+
+        Args:
+            settings: ``field=value`` each.
 
         Raises:
-            DsegError: no such field, or not such a value.
+            DsegError: unknown field, or invalid value.
         """
         changes: dict[str, Any] = {}
         for setting in settings:
             name, equals, text = setting.partition("=")
             name = name.strip().replace("-", "_")
+            name = LOADED_AS.get(name, name)
             if not equals or name not in FIELDS or name == "source":
                 near = get_close_matches(name, FIELDS, n=2, cutoff=0.5)
                 guess = f"did you mean {' or '.join(near)}? " if near else ""
                 raise DsegError(
-                    f"{setting!r} sets no field of a recipe.",
+                    f"{setting!r} does not set a field of a recipe.",
                     hint=f"{guess}Write field=value, with one of: {', '.join(FIELDS[1:])}.",
                 )
             changes[name] = _parse(name, text.strip(), getattr(self, name))
         return replace(self, **changes)
 
 
+# The name of a field in run.json, states and checkpoints, where it differs; --set accepts both.
+STORED_AS = {"flip": "mirror"}
+LOADED_AS = {stored: name for name, stored in STORED_AS.items()}
 RANGES: tuple[tuple[str, float, float], ...] = (
     ("epochs", 0, 1e6),
     ("steps", 0, 1e9),
@@ -154,7 +163,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("crop", 16, 8192),
     ("short_side", 0, 8192),
     ("scales", 0.05, 20),
-    ("mirror", 0, 1),
+    ("flip", 0, 1),
     ("jitter", 0, 1),
     ("rotate", 0, 180),
     ("blur", 0, 1),
@@ -194,7 +203,7 @@ RECIPE_CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def _parse(name: str, text: str, old: Any) -> Any:
-    """Read a field's value in the form that the old one has."""
+    """Convert ``text`` to the type of the field's value ``old``."""
     try:
         if name in RECIPE_CHOICES:
             if text not in RECIPE_CHOICES[name]:
@@ -226,5 +235,5 @@ def _parse(name: str, text: str, old: Any) -> Any:
             else "a number"
         )
         raise DsegError(
-            f"{name}={text} cannot be used.", hint=f"{name} is {wanted}, now {old}."
+            f"{name}={text} is invalid.", hint=f"{name} is {wanted}, now {old}."
         ) from None

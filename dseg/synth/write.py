@@ -12,12 +12,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from cityscapesscripts.helpers.labels import labels as cityscapes_table
 from PIL import Image
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.files import written_whole
 from dseg.images import Pixels, write_png
+from dseg.labels import CITYSCAPES_LABELS
 from dseg.parallel import count_cores
 from dseg.synth.compose import check_numbers, draw_scene
 
@@ -181,7 +181,6 @@ def write_scene(out: Path, split: str, seed: int, index: int, size: tuple[int, i
 def _colors() -> Pixels:
     """Return (256, 3): the colour of each label id, black for what has none."""
     table = np.zeros((256, 3), np.uint8)
-    for row in cityscapes_table:
-        if row.id >= 0:
-            table[row.id] = row.color
+    for row in CITYSCAPES_LABELS:
+        table[row.id] = row.color
     return table

@@ -153,7 +153,7 @@ def make_batches(
         short_side=recipe.short_side,
         scales=recipe.scales,
         continuous=recipe.continuous,
-        mirror=recipe.mirror,
+        flip=recipe.flip,
         jitter=recipe.jitter,
         rotate=recipe.rotate,
         blur=recipe.blur,

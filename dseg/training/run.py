@@ -165,7 +165,7 @@ def make_model(
             Path(settings.weights),
             num_classes=outputs,
             reset_head=settings.reset_head,
-            inplace_norms=settings.inplace_abn,
+            inplace_abn=settings.inplace_abn,
             raw_weights=settings.raw_weights,
             on_note=remarks.append,
         )

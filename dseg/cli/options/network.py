@@ -22,6 +22,7 @@ def load_network(
         CheckpointError: the file is missing, not a checkpoint, or of another network.
         DsegError: unknown network, device or precision.
     """
+    from dseg.allocator import keep_freed_memory
     from dseg.checkpoints import find_bundled, find_file, find_weights, load_model, sha256
     from dseg.device import find_device
     from dseg.distributed import local_device
@@ -37,13 +38,14 @@ def load_network(
                 "another with --model or --weights."
             )
     device = local_device(config.device, group)
-    find_device(device)  # refused before a large file is read
+    if find_device(device).type == "cpu":  # an unknown device is refused before a file is read
+        keep_freed_memory()
     reports: list[LoadReport] = []
     model = load_model(
         config.model,
         file,
         partial=config.partial,
-        inplace_norms=config.inplace_abn,
+        inplace_abn=config.inplace_abn,
         raw_weights=config.raw_weights,
         on_report=reports.append,
         on_note=say if group.main else lambda note: None,
@@ -58,7 +60,7 @@ def load_network(
         predictor,
         file.name,
         sha256(file),
-        inplace_abn=reports[0].inplace_norms,
+        inplace_abn=reports[0].inplace_abn,
         raw_weights=config.raw_weights,
     )
     return predictor, manifest

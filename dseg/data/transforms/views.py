@@ -15,7 +15,7 @@ class Augmentation:
     short_side: int = 0
     scales: tuple[float, ...] = (1.0,)
     continuous: bool = False
-    mirror: float = 0.0
+    flip: float = 0.0
     jitter: float = 0.0
     rotate: float = 0.0
     blur: float = 0.0
@@ -63,7 +63,7 @@ def draw_view(
         scale *= augmentation.short_side / min(height, width)
     top = _draw_start(height * scale, augmentation.crop[0], generator)
     left = _draw_start(width * scale, augmentation.crop[1], generator)
-    mirrored = bool(generator.random() < augmentation.mirror)
+    mirrored = bool(generator.random() < augmentation.flip)
     jitter = generator.uniform(1 - augmentation.jitter, 1 + augmentation.jitter, 3)
     blurred = generator.random() < augmentation.blur
     radius = float(generator.random())

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from cityscapesscripts.helpers.labels import labels as cityscapes_table
 
 from dseg.evaluation.confusion import IdMap
 from dseg.evaluation.reading import ValueTable, make_places
-from dseg.labels import IGNORE, LABEL_SPACES
+from dseg.labels import CITYSCAPES_LABELS, IGNORE, LABEL_SPACES
 
-ROWS = tuple(row for row in cityscapes_table if row.id >= 0)  # the licence plate has no id
+ROWS = CITYSCAPES_LABELS
 NAMES = tuple(row.name for row in ROWS)
 CATEGORIES = tuple(dict.fromkeys(row.category for row in ROWS))
 NUM_LABELS = len(ROWS)
-SCORED = tuple(row.id for row in ROWS if not row.ignoreInEval)
-WITH_INSTANCES = tuple(row.id for row in ROWS if row.hasInstances and not row.ignoreInEval)
+SCORED = tuple(row.id for row in ROWS if not row.ignored)
+WITH_INSTANCES = tuple(row.id for row in ROWS if row.has_instances and not row.ignored)
 INSTANCE_BASE = 1000  # an instance's value is label_id * 1000 + number; smaller ones are groups
 # Mean size of an instance in pixels, over the training set: a fact of the benchmark.
 MEAN_PIXELS = {
@@ -52,7 +51,7 @@ def _make_groups() -> IdMap:
     groups = np.zeros(256, np.uint8)
     for number, category in enumerate(CATEGORIES, start=1):
         members = [row for row in ROWS if row.category == category]
-        if all(row.hasInstances for row in members):
+        if all(row.has_instances for row in members):
             groups[[row.id for row in members]] = number
     return groups
 
