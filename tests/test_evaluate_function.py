@@ -130,8 +130,9 @@ def test_arguments_that_do_not_fit_are_refused(named: dict[str, Any], problem: s
 
 
 def test_train_ids_read_as_label_ids_are_refused(cityscapes: Path) -> None:
-    with pytest.raises(DsegError, match="train ids"):
-        evaluate(cityscapes / "out/train_ids", cityscapes / "data/gtFine/val")
+    save(cityscapes / f"ids/{FRAME}.png", [[0, 0, 1, 2, 10, 1], [13, 13, 13, 13, 11, 1]])
+    with pytest.raises(DsegError, match="look like train ids"):
+        evaluate(cityscapes / "ids", cityscapes / "data/gtFine/val")
 
 
 def test_the_same_data_sets_have_official_scores_as_in_the_command() -> None:
