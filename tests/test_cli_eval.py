@@ -281,7 +281,7 @@ def test_train_ids_are_recognised_over_the_whole_set(tree, engine):
         change_prediction(tree, train_ids, frame)
     result = run_tree(tree, *engine)
     refused(result, 2, "The predictions look like train ids", "--to label-ids")
-    assert "100.0% of the pixels are right as train ids, 0.0% as label ids" in result.stderr
+    assert "100.0% of the pixels are correct as train ids, 0.0% as label ids" in result.stderr
     assert run_tree(tree, "--pred-ids", "label").exit_code == 0
 
 

@@ -258,7 +258,7 @@ def test_the_official_scores_want_label_ids(here: Path) -> None:
         path.rename(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
     words = ("-w", save_network(LABEL_SPACES["cityscapes"]), "--dataset", "cityscapes")
     result = evaluate(*words, "--data-dir", root)
-    refused(result, 2, "1 of 1 masks are no *_labelIds.png", "--label-space cityscapes")
+    refused(result, 2, "1 of 1 masks are not *_labelIds.png", "--label-space cityscapes")
     assert "ulm_000002_000019_gtFine_labelTrainIds.png" in result.stderr
 
 

@@ -217,7 +217,7 @@ def _without_bom(listed: bytes) -> bytes:
 
 def _keep_apart(named: list[str | Path], out: Path) -> None:
     """Refuse to write results over the images."""
-    from dseg.predict.inputs import RESULT_KINDS
+    from dseg.images import RESULT_KINDS
 
     results = Path(os.path.realpath(out))
     for source in named:

@@ -1,4 +1,4 @@
-"""Scores of predictions: the official Cityscapes ones, exact and fast, and plain ones."""
+"""Evaluation: the official Cityscapes scores, exact and fast, and plain IoU and accuracy."""
 
 from dseg.evaluation.checks import refuse_blank_truth, refuse_other_classes, refuse_train_ids
 from dseg.evaluation.cityscapes.instances import find_shallow_instances
@@ -16,12 +16,14 @@ from dseg.evaluation.miou import evaluate_dataset, evaluate_pairs
 from dseg.evaluation.reading import predictions_of
 from dseg.evaluation.report import make_csv, make_json, make_tables
 from dseg.evaluation.results import CityscapesScores, ClassScores, ImageScores
+from dseg.evaluation.run import evaluate
 
 __all__ = [
     "CityscapesScores",
     "ClassScores",
     "ImageScores",
     "Pairs",
+    "evaluate",
     "evaluate_cityscapes",
     "evaluate_dataset",
     "evaluate_official",

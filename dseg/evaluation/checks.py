@@ -1,4 +1,4 @@
-"""Predictions that are scored as a network makes them, without files in between."""
+"""Checks that predictions and ground truth fit together, before and after they are scored."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ import numpy as np
 from dseg.datasets.mapping import TABLES
 from dseg.errors import DsegError
 from dseg.evaluation.cityscapes.labels import SCORED
-from dseg.evaluation.confusion import Counts
-from dseg.evaluation.reading import LAST_TRAIN_ID, train_id_hint
 from dseg.evaluation.results import CityscapesScores, ClassScores
+from dseg.evaluation.values import LAST_TRAIN_ID, Counts, train_id_hint
 from dseg.labels import IGNORE, LABEL_SPACES, LabelSpace, unnamed_label_space
 
 FIRST_SCORED = min(SCORED)
 
 
 def refuse_other_classes(network: LabelSpace, masks: LabelSpace, dataset: str) -> None:
-    """Raise a DsegError unless a network's classes are those that masks are read as.
+    """Raise a DsegError unless a network has the classes that masks are read as.
 
-    Classes that nobody has named are taken for those of the masks if there are as many.
+    Unnamed classes are assumed to be those of the masks if there are as many.
 
     Args:
-        network: its classes.
-        masks: those of the masks.
-        dataset: its name, for the message.
+        network: the network's classes.
+        masks: the classes that the masks are read as.
+        dataset: name of the data set, for the message.
     """
     size = masks.num_classes
     if network.names in (masks.names, unnamed_label_space(size).names):
@@ -41,15 +40,16 @@ def refuse_other_classes(network: LabelSpace, masks: LabelSpace, dataset: str) -
     )
 
 
-def _refuse_train_ids(values: Counts, space: LabelSpace) -> None:
-    """Raise a DsegError if predictions taken for label ids are train ids.
+def refuse_dataset_train_ids(values: Counts, space: LabelSpace) -> None:
+    """Raise a DsegError if a data set's predictions, read as label ids, are train ids.
 
-    All values are train ids, and read as train ids more pixels are right. If all are label ids,
-    too, most pixels are, and twice as many: a class that is not predicted leaves such a set.
+    They are if all values are train ids and more pixels are correct when read as train ids. If all
+    values are label ids as well, most pixels must be correct as train ids, and twice as many as
+    label ids: label ids without a class that is never predicted can look like train ids.
 
     Args:
         values: (K, 256) counts of the predictions' values in each class.
-        space: its label ids.
+        space: the label space, with its label ids.
     """
     size = space.num_classes
     label_ids, train_ids = set(space.label_ids), set(range(size))
@@ -66,24 +66,25 @@ def _refuse_train_ids(values: Counts, space: LabelSpace) -> None:
     if as_train_ids > needed:
         raise DsegError(
             f"The predictions look like train ids, not label ids: none is above {size - 1}, "
-            f"and {as_train_ids / total:.1%} of the pixels are right as train ids, "
+            f"and {as_train_ids / total:.1%} of the pixels are correct as train ids, "
             f"{as_labels / total:.1%} as label ids.",
-            hint="score them as they are with --pred-ids train, or insist with --pred-ids label.",
+            hint="score them as they are with --pred-ids train, or skip this check with --pred-ids "
+            "label.",
         )
 
 
 def refuse_train_ids(confusion: Counts, folder: Path) -> None:
-    """Raise a DsegError if predictions taken for label ids are train ids.
+    """Raise a DsegError if Cityscapes predictions, read as label ids, are train ids.
 
-    The rule needs all of these, over the whole set: no prediction above 18, the last train id;
-    some prediction in 0..6, which are scored train ids but ignored label ids; and more pixels
-    right when the predictions are read as train ids than as label ids. Label ids that happen to
+    All of these must hold over the whole set: no prediction is above 18, the last train id; some
+    prediction is in 0..6, which are scored train ids but ignored label ids; and more pixels are
+    correct when the predictions are read as train ids than as label ids. Label ids that happen to
     end at 18, or that mark pixels as ignored, fail the last test, so they are not refused. (A
-    train id of 255 is caught earlier: it is no label id.)
+    train id of 255 is found earlier: it is not a label id.)
 
     Args:
         confusion: (34, 34) counts of the whole set.
-        folder: the predictions, for the hint.
+        folder: folder of the predictions, for the hint.
     """
     predicted = np.flatnonzero(confusion.sum(0))
     if not predicted.size or predicted[-1] > LAST_TRAIN_ID or predicted[0] >= FIRST_SCORED:
@@ -94,9 +95,9 @@ def refuse_train_ids(confusion: Counts, folder: Path) -> None:
     if as_train_ids > as_labels:
         raise DsegError(
             f"The predictions look like train ids, not label ids: none is above {LAST_TRAIN_ID}, "
-            f"and {as_train_ids / scored:.1%} of the pixels are right as train ids, "
+            f"and {as_train_ids / scored:.1%} of the pixels are correct as train ids, "
             f"{as_labels / scored:.1%} as label ids.",
-            hint=train_id_hint(folder) + " (--pred-ids label insists.)",
+            hint=train_id_hint(folder) + " (--pred-ids label skips this check.)",
         )
 
 

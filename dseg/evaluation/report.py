@@ -15,7 +15,7 @@ MEAN = "mean"
 
 
 class Table(NamedTuple):
-    """One table of texts, ready to be printed."""
+    """A table of strings to print."""
 
     title: str
     columns: tuple[str, ...]
@@ -24,7 +24,7 @@ class Table(NamedTuple):
 
 
 def make_tables(scores: CityscapesScores | ClassScores) -> list[Table]:
-    """Return the tables that show the scores, in percent; ``-`` where there is no score."""
+    """Return the scores as tables, in percent; ``-`` where there is no score."""
     if isinstance(scores, ClassScores):
         return [_plain_table(scores)]
     scored = [NAMES[label_id] for label_id in SCORED]
@@ -63,11 +63,11 @@ def _texts(*values: float) -> list[str]:
 
 
 def make_json(scores: CityscapesScores | ClassScores, missing: Sequence[str] = ()) -> Any:
-    """Return what ``--json`` writes: the official keys and ours, None for NaN.
+    """Return the content of ``--json``: the official keys and dseg's own, None for NaN.
 
     Args:
-        scores: any result of this package.
-        missing: ground truth that was left out because it has no prediction.
+        scores: the result of any of the engines.
+        missing: names of ground-truth files left out because they have no prediction.
     """
     if isinstance(scores, CityscapesScores):
         result = {
@@ -128,7 +128,7 @@ def strict(value: Any) -> Any:
 
 
 def make_csv(images: Iterable[ImageScores]) -> list[list[str]]:
-    """Return a header and one row an image, scores from 0 to 1, empty where there is none."""
+    """Return a header and one row for each image, scores 0 to 1, empty where there is none."""
     rows: list[list[str]] = []
     for image in images:
         if not rows:

@@ -1,4 +1,4 @@
-"""What an evaluation returns."""
+"""The scores that an evaluation returns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dseg.evaluation.confusion import Counts
+from dseg.evaluation.values import Counts
 from dseg.labels import LabelSpace
 
 Scores = Mapping[str, float]
@@ -17,15 +17,15 @@ class ImageScores:
     """Scores of one image; 0 to 1, NaN where there is nothing to score.
 
     Attributes:
-        ground_truth: its mask file.
-        prediction: the file scored against it.
-        scored_pixels: pixels whose ground truth is a scored class.
-        ignored_pixels: all others.
-        ignored_unequal: of those, the pixels where the two files hold different ids; the
+        ground_truth: path of the ground-truth mask.
+        prediction: path of the predicted mask, or of the image that a network predicted.
+        scored_pixels: number of pixels whose ground truth is a scored class.
+        ignored_pixels: number of all other pixels.
+        ignored_unequal: number of ignored pixels where the two files hold different ids; the
             official script counts them (Cityscapes only, else 0).
-        pixel_accuracy: share of the scored pixels that is right.
-        mean_iou: mean over the classes present in the image.
-        class_iou: of each scored class.
+        pixel_accuracy: fraction of the scored pixels that is correct.
+        mean_iou: mean IoU over the classes present in the image.
+        class_iou: IoU of each scored class, by name.
     """
 
     ground_truth: Path
@@ -40,20 +40,21 @@ class ImageScores:
 
 @dataclass(frozen=True, kw_only=True)
 class CityscapesScores:
-    """The official scores, 0 to 1; NaN for what is ignored, absent or was not asked for.
+    """The official scores, 0 to 1; NaN for ignored or absent classes and scores not computed.
 
     Attributes:
         engine: "dseg" or "cityscapesscripts".
-        num_images: how many pairs were scored.
+        num_images: number of pairs scored.
         instances: whether iIoU was computed; if not, every iIoU is NaN.
         confusion: (34, 34) int64, ground truth by prediction, ignored labels included.
-        class_iou: of the 34 labels.
-        class_iiou: of the 34 labels; only the 8 scored ones with instances have one.
-        category_iou: of the 8 categories; void has none.
-        category_iiou: of the 8 categories; only human and vehicle have one.
-        priors: share of each label in the ground truth.
-        mean_iou: over the scored classes, and so on for the other three.
-        images: one entry an image, if asked for.
+        class_iou: IoU of the 34 labels, by name.
+        class_iiou: iIoU of the 34 labels; only the 8 scored labels with instances have one.
+        category_iou: IoU of the 8 categories; void has none.
+        category_iiou: iIoU of the 8 categories; only human and vehicle have one.
+        priors: fraction of each label in the ground truth.
+        mean_iou, mean_iiou: means over the scored classes.
+        mean_category_iou, mean_category_iiou: means over the categories.
+        images: one entry for each image with ``per_image``, else empty.
     """
 
     engine: str
@@ -74,8 +75,8 @@ class CityscapesScores:
     def official_dict(self) -> dict[str, object]:
         """Return the scores under the keys of the official result file; NaN stays NaN.
 
-        ``perImageScores`` has the official names too, which say the opposite of what is counted:
-        ``nbNotIgnoredPixels`` are the ignored ones, ``nbCorrectPixels`` the unequal ones of them.
+        ``perImageScores`` has the official names too, which mean the opposite of what is counted:
+        ``nbNotIgnoredPixels`` is ``ignored_pixels``, ``nbCorrectPixels`` is ``ignored_unequal``.
         """
         result: dict[str, object] = {
             "confMatrix": self.confusion.tolist(),
@@ -107,15 +108,15 @@ class ClassScores:
 
     Attributes:
         space: the classes.
-        num_images: how many pairs were scored.
+        num_images: number of pairs scored.
         confusion: (K, K + 1) int64; the last column counts predictions of no class.
-        ignored_pixels: pixels whose ground truth is no scored class.
-        class_iou: by class name.
-        class_accuracy: the share of each class's pixels that is right, by class name.
-        mean_iou: over the classes that occur.
-        mean_accuracy: over the classes that occur in the ground truth.
-        pixel_accuracy: over all scored pixels.
-        images: one entry an image, if asked for.
+        ignored_pixels: number of pixels whose ground truth is not a scored class.
+        class_iou: IoU of each class, by name.
+        class_accuracy: fraction of each class's pixels that is correct, by name.
+        mean_iou: mean IoU over the classes that occur.
+        mean_accuracy: mean accuracy over the classes that occur in the ground truth.
+        pixel_accuracy: fraction of all scored pixels that is correct.
+        images: one entry for each image with ``per_image``, else empty.
     """
 
     space: LabelSpace

@@ -1,4 +1,4 @@
-"""Images and masks: safe decoding, what a file says of itself, writing. Nothing else opens one."""
+"""Images and masks: safe decoding, metadata, writing. No other folder opens image files."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from dseg.images.reading import (
     read_mask_file,
     read_size,
 )
-from dseg.images.writing import JPEG_SIDE, write_jpeg, write_png
+from dseg.images.writing import JPEG_SIDE, RESULT_KINDS, write_jpeg, write_png
 
 __all__ = [
     "FORMATS",
     "IMAGE_SUFFIXES",
     "JPEG_SIDE",
     "MAX_PIXELS",
+    "RESULT_KINDS",
     "UNREAD",
     "Ids",
     "MaskFile",

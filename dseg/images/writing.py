@@ -1,4 +1,4 @@
-"""Writing images and label maps, each whole or not at all."""
+"""Write images and label maps atomically."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from dseg.files import written_whole
 from dseg.images.png import encode_png
 from dseg.images.reading import Pixels
 
+RESULT_KINDS = ("label_ids", "train_ids", "color", "overlay", "confidence")  # folders of results
 JPEG_QUALITY = 90
-JPEG_SIDE = 65_500  # the coder's own limit
+JPEG_SIDE = 65_500  # limit of the encoder
 
 
 def write_png(path: Path, pixels: Pixels, palette: list[int] | None = None) -> None:
-    """Write a PNG whole or not at all, making its folder.
+    """Write a PNG atomically, creating its folder.
 
     Args:
         pixels: (H, W) ids or (H, W, 3) RGB, uint8.
-        palette: 768 numbers, the colours of the ids.
+        palette: 768 values, the RGB colours of the ids.
 
     Raises:
-        DsegError: the folder cannot be written or the disk is full; no part of the file is left.
+        DsegError: the folder cannot be written or the disk is full; no partial file is left.
     """
     with written_whole(path) as part, part.open("wb") as file:
         file.writelines(encode_png(pixels, palette))
 
 
 def write_jpeg(path: Path, pixels: Pixels) -> None:
-    """Write a JPEG whole or not at all, making its folder: for people, not for ids.
+    """Write a JPEG atomically, creating its folder; not for ids, which it would change.
 
     Args:
         pixels: (H, W, 3) RGB, uint8.

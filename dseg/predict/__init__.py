@@ -1,6 +1,7 @@
-"""From images to masks: one image by ``Predictor``, folders of them by ``predict_folder``."""
+"""From images to masks: one image by ``Predictor``, many of them by ``predict_images``."""
 
-from dseg.predict.inputs import RESULT_KINDS, ImageFile, find_images
+from dseg.images import RESULT_KINDS
+from dseg.predict.inputs import ImageFile, find_images
 from dseg.predict.manifest import Manifest
 from dseg.predict.pipeline import predict_images
 from dseg.predict.prediction import Pending, Prediction

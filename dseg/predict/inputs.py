@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dseg.errors import DsegError
-from dseg.images import IMAGE_SUFFIXES, UNREAD
+from dseg.images import IMAGE_SUFFIXES, RESULT_KINDS, UNREAD
 
-RESULT_KINDS = ("label_ids", "train_ids", "color", "overlay", "confidence")
 MANIFEST = "dseg-run.json"  # in the folder of results: how they were made
 
 

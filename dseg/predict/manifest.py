@@ -13,9 +13,10 @@ from typing import Any
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.files import written_whole
+from dseg.images import RESULT_KINDS
 from dseg.jsonio import SHOWN, read_object, show
 from dseg.locks import LockedError, locked
-from dseg.predict.inputs import MANIFEST, RESULT_KINDS, ImageFile
+from dseg.predict.inputs import MANIFEST, ImageFile
 from dseg.predict.predictor import Predictor
 from dseg.protocol import PLAIN, Protocol
 

@@ -18,13 +18,13 @@ from dseg.device import to_device
 from dseg.distributed import Group
 from dseg.errors import NotFiniteError
 from dseg.evaluation.confusion import class_iou, mean_of_present, pixel_accuracy
+from dseg.evaluation.values import Counts
 from dseg.labels import IGNORE
 from dseg.models import SegModel
 from dseg.parallel import count_cores
 from dseg.predict import Pending, Predictor
 
 AMP = {None: "off", torch.bfloat16: "bf16", torch.float16: "fp16"}
-Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

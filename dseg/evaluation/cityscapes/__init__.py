@@ -1,4 +1,4 @@
-"""The official Cityscapes scores: our exact engine, and the authors' own."""
+"""The official Cityscapes scores: dseg's exact engine, and the official script."""
 
 from dseg.evaluation.cityscapes.official import evaluate_official
 from dseg.evaluation.cityscapes.scores import evaluate_cityscapes

@@ -1,4 +1,4 @@
-"""Finding the prediction that belongs to each ground-truth file."""
+"""Instances of Cityscapes: finding their files, counting their pixels, summing for iIoU."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from dseg.evaluation.cityscapes.labels import (
     SCORED,
     WITH_INSTANCES,
 )
-from dseg.evaluation.confusion import Counts, IdMap, weighted_counts
+from dseg.evaluation.confusion import weighted_counts
 from dseg.evaluation.matching import first_of
-from dseg.evaluation.reading import ValueTable
+from dseg.evaluation.values import Counts, IdMap, ValueTable
 from dseg.images import has_8_bits
 
 
 def instance_file_of(gt_file: Path) -> Path:
-    """Return the instance file that lies beside a ``*_labelIds.png``."""
+    """Return the path of the instance file beside a ``*_labelIds.png``."""
     return gt_file.with_name(gt_file.name.replace("labelIds", "instanceIds"))
 
 
@@ -44,12 +44,12 @@ def refuse_missing_instances(gt_files: Sequence[Path]) -> None:
         raise DsegError(
             f"{len(missing)} of {len(gt_files)} ground-truth files have no instance file, which "
             f"iIoU needs; not found: {first_of(missing)}.",
-            hint="copy *_gtFine_instanceIds.png beside them, or go without: --no-instances.",
+            hint="copy *_gtFine_instanceIds.png beside them, or go without iIoU: --no-instances.",
         )
 
 
 class InstanceCount(NamedTuple):
-    """Pixels of one instance: all, with its own label, with any label of its category."""
+    """Pixels of one instance: all, predicted as its label, predicted as its category."""
 
     label_id: int
     size: int
@@ -61,18 +61,18 @@ def count_instances(
     values: NDArray[Any],
     prediction: IdMap,
     lengths: Counts,
-    reading: ValueTable = PREDICTIONS["label"],
+    table: ValueTable = PREDICTIONS["label"],
 ) -> tuple[InstanceCount, ...]:
     """Count the pixels of each scored instance, in ascending order of its value.
 
     Args:
-        values: (R,) integers, runs of an instance file, of ``join_runs``.
-        prediction: (R,) uint8, of the prediction file.
+        values: (R,) integers, runs of an instance file, from ``join_runs``.
+        prediction: (R,) uint8, the same runs of the prediction file.
         lengths: (R,) pixels in each run.
-        reading: how the prediction's values are read.
+        table: the label id of each value of the prediction.
 
     Raises:
-        ValueError: a value that stands for no label with instances.
+        ValueError: a value that is not of a label with instances.
     """
     inside = np.flatnonzero(values > INSTANCE_BASE)
     if not inside.size:
@@ -82,7 +82,7 @@ def count_instances(
     if largest >= NUM_LABELS * INSTANCE_BASE:
         raise ValueError(f"instance {largest}, but label ids end at {NUM_LABELS - 1}")
     label_of = own // INSTANCE_BASE
-    predicted = reading.places[prediction[inside]]
+    predicted = table.lookup[prediction[inside]]
     same_group = GROUPS[predicted] == GROUPS[label_of]
     sizes = weighted_counts(own, pixels)
     hits = weighted_counts(own, pixels * (predicted == label_of))
@@ -106,13 +106,13 @@ class WeightedSums:
         self.categories = {ROWS[label_id].category: [0.0, 0.0] for label_id in WITH_INSTANCES}
 
     def add(self, instances: Sequence[InstanceCount]) -> None:
-        """Add one image; the order of images and instances decides the last bit of the sums."""
+        """Add one image; the last bit of the sums depends on the order of images and instances."""
         for label_id, size, hits, category_hits in instances:
             row = ROWS[label_id]
             weight = MEAN_PIXELS[row.name] / size
-            for sums, part in (
+            for sums, correct in (
                 (self.classes[label_id], hits),
                 (self.categories[row.category], category_hits),
             ):
-                sums[0] += part * weight
-                sums[1] += (size - part) * weight
+                sums[0] += correct * weight
+                sums[1] += (size - correct) * weight

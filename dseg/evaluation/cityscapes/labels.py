@@ -1,11 +1,10 @@
-"""Facts of the Cityscapes benchmark: labels, categories, and how its files are read."""
+"""Constants of the Cityscapes benchmark: labels, categories, and the values of its files."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from dseg.evaluation.confusion import IdMap
-from dseg.evaluation.reading import ValueTable, make_places
+from dseg.evaluation.values import IdMap, ValueTable, make_lookup
 from dseg.labels import CITYSCAPES_LABELS, IGNORE, LABEL_SPACES
 
 ROWS = CITYSCAPES_LABELS
@@ -15,7 +14,7 @@ NUM_LABELS = len(ROWS)
 SCORED = tuple(row.id for row in ROWS if not row.ignored)
 WITH_INSTANCES = tuple(row.id for row in ROWS if row.has_instances and not row.ignored)
 INSTANCE_BASE = 1000  # an instance's value is label_id * 1000 + number; smaller ones are groups
-# Mean size of an instance in pixels, over the training set: a fact of the benchmark.
+# Mean size of an instance in pixels, over the training set, as in the official script.
 MEAN_PIXELS = {
     "person": 3462.4756337644,
     "rider": 3930.4788056518,
@@ -27,19 +26,19 @@ MEAN_PIXELS = {
     "bicycle": 4672.3249222261,
 }
 TRUTH = ValueTable(
-    make_places({label_id: label_id for label_id in range(NUM_LABELS)}),
+    make_lookup({label_id: label_id for label_id in range(NUM_LABELS)}),
     "Cityscapes label ids are 0 to 33",
     "use the *_gtFine_labelIds.png files as they were downloaded.",
 )
 PREDICTIONS = {
     "label": ValueTable(
-        TRUTH.places,
+        TRUTH.lookup,
         TRUTH.allowed,
-        "the evaluation wants label ids (road is 7), not train ids and no 255.",
+        "the evaluation reads label ids (road is 7), not train ids, and no 255.",
         may_be_train_ids=True,
     ),
     "train": ValueTable(
-        make_places(dict(enumerate(LABEL_SPACES["cityscapes"].label_ids)) | {IGNORE: 0}),
+        make_lookup(dict(enumerate(LABEL_SPACES["cityscapes"].label_ids)) | {IGNORE: 0}),
         "train ids are 0 to 18 and 255",
         "if these are label ids, leave --pred-ids train away.",
     ),
@@ -47,7 +46,7 @@ PREDICTIONS = {
 
 
 def _make_groups() -> IdMap:
-    """Number the categories that consist of instances: (256,), 0 for every other label."""
+    """Return (256,): the number of each label's category if that has instances, else 0."""
     groups = np.zeros(256, np.uint8)
     for number, category in enumerate(CATEGORIES, start=1):
         members = [row for row in ROWS if row.category == category]

@@ -1,8 +1,8 @@
 """The engine of cityscapesscripts itself, run in this process without its side effects.
 
-It reads environment variables when imported, needs a function that NumPy 2.4 removed, prints to
-stdout and quits the process on a fault. Here it gets explicit lists, the function for as long as
-it runs, and a string to print to; a fault becomes a DsegError.
+The official script reads environment variables when imported, uses a function that NumPy 2.4
+removed, prints to stdout and exits the process on an error. Here it gets explicit lists, the
+function for as long as it runs, and a buffer to print to; an error becomes a DsegError.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dseg.evaluation.reading import refuse_no_pairs
 from dseg.evaluation.results import CityscapesScores, ImageScores
 
 MODULE = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
-_one_at_a_time = threading.Lock()  # the shim, the environment and stdout belong to the process
+_one_at_a_time = threading.Lock()  # the shim, the environment and stdout are process-wide
 
 
 def evaluate_official(
@@ -41,19 +41,19 @@ def evaluate_official(
     instances: bool = True,
     per_image: bool = False,
 ) -> CityscapesScores:
-    """Run the official script; its scores, not ours, are returned.
+    """Run the official script and return its scores.
 
-    Without instances the script would report an iIoU of 0 for classes with false alarms, because
-    it has counted none; such scores are NaN here.
+    Without instances the script would report an iIoU of 0 for classes with false positives,
+    because it has counted no instances; such scores are NaN here.
 
     Args:
-        gt_files: ground truth, ``*_labelIds.png``; for iIoU with ``*_instanceIds.png`` beside.
+        gt_files: ground truth, ``*_labelIds.png``; for iIoU with ``*_instanceIds.png`` beside it.
         pred_files: one prediction of label ids for each, in the same order.
         instances: whether to compute iIoU.
-        per_image: whether to run it for each image alone as well.
+        per_image: also run the script for each image alone.
 
     Raises:
-        DsegError: whatever made the script quit.
+        DsegError: the reason for which the script exited.
     """
     refuse_no_pairs(gt_files, pred_files)
     if instances:
@@ -67,14 +67,14 @@ def evaluate_official(
                 if per_image
             ]
         except (SystemExit, Exception) as fault:
-            said = fault.code if isinstance(fault, SystemExit) else fault
-            raise _explain(gt_files, pred_files, instances, said) from fault
+            reason = fault.code if isinstance(fault, SystemExit) else fault
+            raise _explain(gt_files, pred_files, instances, reason) from fault
     return _make_scores(result, images, instances, len(gt_files))
 
 
 @contextmanager
 def official_module() -> Iterator[Any]:
-    """Import the script, with all that it needs in place and out of the way afterwards."""
+    """Import the script with what it requires in place, and restore the process afterwards."""
     with _one_at_a_time, _plain_environment(), _in1d_present():
         known = sys.modules.get(MODULE)
         module: Any = known or importlib.import_module(MODULE)
@@ -84,7 +84,7 @@ def official_module() -> Iterator[Any]:
             yield module
         finally:
             module.CSUPPORT = compiled
-            if known is None:  # the next to import it shall see its own environment
+            if known is None:  # the next import reads its own environment
                 sys.modules.pop(MODULE, None)
 
 
@@ -95,7 +95,7 @@ def run_official(
     instances: bool = True,
     per_image: bool = False,
 ) -> dict[str, Any]:
-    """Call the script on two lists and return its result dictionary as it is.
+    """Call the script on two lists and return its result dictionary unchanged.
 
     Raises:
         SystemExit: with the script's last line as its code.
@@ -105,21 +105,21 @@ def run_official(
     options.JSONOutput = False
     options.evalInstLevelScore = instances
     options.evalPixelAccuracy = per_image
-    chatter = io.StringIO()
+    printed = io.StringIO()
     try:
-        with redirect_stdout(chatter):
+        with redirect_stdout(printed):
             result: dict[str, Any] = module.evaluateImgLists(
                 [str(path) for path in pred_files], [str(path) for path in gt_files], options
             )
     except SystemExit as fault:
-        lines = chatter.getvalue().strip().splitlines()
+        lines = printed.getvalue().strip().splitlines()
         raise SystemExit(lines[-1] if lines else "no reason given") from fault
     return result
 
 
 @contextmanager
 def _plain_environment() -> Iterator[None]:
-    """Hide the variables that the script looks for."""
+    """Hide the environment variables that the script reads."""
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if "CITYSCAPES_" in name}
     try:
         yield
@@ -129,8 +129,8 @@ def _plain_environment() -> Iterator[None]:
 
 @contextmanager
 def _in1d_present() -> Iterator[None]:
-    """Give NumPy 2.4 and later the ``in1d`` of before."""
-    numpy: Any = np  # what is missing is unknown to the type checker too
+    """Define ``numpy.in1d``, which NumPy 2.4 removed."""
+    numpy: Any = np  # the type checker does not find in1d either
     if hasattr(numpy, "in1d"):
         yield
         return
@@ -146,16 +146,16 @@ def _in1d_present() -> Iterator[None]:
 
 
 def _explain(
-    gt_files: Sequence[Path], pred_files: Sequence[Path], instances: bool, said: object
+    gt_files: Sequence[Path], pred_files: Sequence[Path], instances: bool, reason: object
 ) -> DsegError:
-    """Find the file that made the script quit; our own checks name it better than it does."""
+    """Return the error that made the script exit; dseg's own checks describe it better."""
     for pair in zip(gt_files, pred_files, strict=True):
         try:
             count_pair(pair, instances=instances)
         except DsegError as fault:
             return fault
     return DsegError(
-        f"The official evaluator stopped: {said}",
+        f"The official evaluator stopped: {reason}",
         hint="leave --official away; dseg's own engine gives the same scores.",
     )
 
@@ -163,7 +163,7 @@ def _explain(
 def _image_scores(
     module: Any, gt_file: Path, pred_file: Path, whole: Mapping[str, Any]
 ) -> ImageScores:
-    """Score one image with the script; the two numbers that it keeps an image come from it too."""
+    """Score one image with the script, with its two counts of ignored pixels."""
     alone = run_official(module, [gt_file], [pred_file], instances=False)
     confusion = np.asarray(alone["confMatrix"], np.int64)
     classes = alone["classScores"]
@@ -184,7 +184,7 @@ def _image_scores(
 def _make_scores(
     result: Mapping[str, Any], images: Sequence[ImageScores], instances: bool, count: int
 ) -> CityscapesScores:
-    """Give the script's result dictionary the form of ours."""
+    """Turn the script's result dictionary into CityscapesScores."""
 
     def floats(key: str, wanted: bool = True) -> dict[str, float]:
         return {name: float(score) if wanted else math.nan for name, score in result[key].items()}

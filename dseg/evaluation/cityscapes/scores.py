@@ -32,23 +32,29 @@ from dseg.evaluation.cityscapes.labels import (
     SCORED,
     TRUTH,
 )
-from dseg.evaluation.confusion import Counts, IdMap, join_runs, joint_counts, mean_of_present, ratio
-from dseg.evaluation.reading import (
-    ValueTable,
+from dseg.evaluation.confusion import (
     checked_counts,
+    join_runs,
+    joint_counts,
+    mean_of_present,
+    ratio,
+)
+from dseg.evaluation.reading import (
+    ReadIds,
     read_ids,
     read_masks,
     refuse_no_pairs,
     refuse_unequal_sizes,
 )
 from dseg.evaluation.results import CityscapesScores, ImageScores
+from dseg.evaluation.values import Counts, IdMap, ValueTable
 from dseg.images import read_mask
 from dseg.parallel import count_cores, map_in_order
 
 
 @dataclass(frozen=True)
 class PairCounts:
-    """What one image contributes: (34, 34) counts and its instances in ascending order."""
+    """Counts of one image: (34, 34) of labels, and its instances in ascending order."""
 
     confusion: Counts
     instances: tuple[InstanceCount, ...]
@@ -63,7 +69,7 @@ def evaluate_cityscapes(
     per_image: bool = False,
     advance: Callable[[], None] | None = None,
     pred_ids: str = "label",
-    read_prediction: Callable[[Path], IdMap] | None = None,
+    read_prediction: ReadIds | None = None,
     accept_lossy: bool = False,
     group: Group | None = None,
 ) -> CityscapesScores:
@@ -73,13 +79,13 @@ def evaluate_cityscapes(
         gt_files: ground truth; for iIoU each has its ``*_instanceIds.png`` beside it.
         pred_files: one prediction for each, in the same order and of the same size.
         instances: whether to compute iIoU.
-        workers: threads, by default one a core; the result does not depend on it.
-        per_image: whether to keep the scores of each image as well.
-        advance: called once for each image that this process has done.
-        pred_ids: what the predictions hold, "label" or "train" ids.
-        read_prediction: by default for masks; see ``predictions_of``.
+        workers: number of threads, by default one for each core; the result does not depend on it.
+        per_image: also keep the scores of each image.
+        advance: called once for each image that this process has finished.
+        pred_ids: ids in the predictions, "label" or "train".
+        read_prediction: reader of a prediction, by default of masks; see ``predictions_of``.
         accept_lossy: read masks whose compression may have changed their ids.
-        group: the processes that share the images out; all get the scores of the whole.
+        group: the processes that the images are sharded over; all return the scores of the whole.
 
     Raises:
         DsegError: a file is missing or unreadable, sizes differ, or an id is wrong.
@@ -106,7 +112,7 @@ def evaluate_cityscapes(
         total += counts.confusion
         if group.world_size == 1:
             sums.add(counts.instances)
-        else:  # the order of all images counts, not that of a share
+        else:  # sums are added in the order of all images, not of a shard
             found.append(counts.instances)
         if per_image:
             images.append(score_image(*pair, counts.confusion))
@@ -127,8 +133,8 @@ def count_pair(
     *,
     instances: bool = True,
     pred_ids: str = "label",
-    read_truth: Callable[[Path], IdMap] = read_ids,
-    read_prediction: Callable[[Path], IdMap] = read_ids,
+    read_truth: ReadIds = read_ids,
+    read_prediction: ReadIds = read_ids,
 ) -> PairCounts:
     """Read and count one pair of ground truth and prediction.
 
@@ -136,18 +142,18 @@ def count_pair(
         DsegError: as ``evaluate_cityscapes``.
     """
     gt_file, pred_file = pair
-    reading = PREDICTIONS[pred_ids]
+    table = PREDICTIONS[pred_ids]
     truth, prediction = read_masks(gt_file, pred_file, read_truth, read_prediction)
     if not instances:
         (truth, prediction), lengths = join_runs(truth, prediction)
-        return PairCounts(_count_labels(pair, reading, truth, prediction, lengths), ())
+        return PairCounts(_count_labels(pair, table, truth, prediction, lengths), ())
     instance_file = instance_file_of(gt_file)
     values = read_mask(instance_file)
     refuse_unequal_sizes(gt_file, truth, instance_file, values)
     (truth, prediction, values), lengths = join_runs(truth, prediction, values)
-    confusion = _count_labels(pair, reading, truth, prediction, lengths)
+    confusion = _count_labels(pair, table, truth, prediction, lengths)
     try:
-        return PairCounts(confusion, count_instances(values, prediction, lengths, reading))
+        return PairCounts(confusion, count_instances(values, prediction, lengths, table))
     except ValueError as fault:
         raise DsegError(
             f"{instance_file} holds {fault}.",
@@ -156,12 +162,12 @@ def count_pair(
 
 
 def _count_labels(
-    pair: tuple[Path, Path], reading: ValueTable, truth: IdMap, prediction: IdMap, lengths: Counts
+    pair: tuple[Path, Path], table: ValueTable, truth: IdMap, prediction: IdMap, lengths: Counts
 ) -> Counts:
-    """Count labels from the runs of a pair, whose files are named if an id is wrong."""
+    """Count labels from the runs of a pair; its files are named in errors."""
     joint = joint_counts(truth, prediction, lengths)
     shape = (NUM_LABELS, NUM_LABELS)
-    return checked_counts(joint, (pair[0], TRUTH), (pair[1], reading), shape)
+    return checked_counts(joint, (pair[0], TRUTH), (pair[1], table), shape)
 
 
 def score_image(gt_file: Path, pred_file: Path, confusion: Counts) -> ImageScores:
@@ -183,7 +189,7 @@ def score_image(gt_file: Path, pred_file: Path, confusion: Counts) -> ImageScore
 
 
 def _iou(confusion: Counts, members: Sequence[int]) -> float:
-    """Return the IoU of the labels taken as one; NaN for none, or none that occurs."""
+    """Return the IoU of the labels taken as one class; NaN if there are none or none occurs."""
     if not members:
         return math.nan
     hits = int(confusion[np.ix_(members, members)].sum())
@@ -219,7 +225,7 @@ def _make_scores(
         members = [label_id for label_id in SCORED if ROWS[label_id].category == category]
         category_iou[category] = _iou(confusion, members)
         if sums is not None and category in sums.categories:
-            columns = [row.id for row in ROWS if row.category == category]  # the ignored too
+            columns = [row.id for row in ROWS if row.category == category]  # with ignored labels
             weighted = sums.categories[category]
             category_iiou[category] = _iiou(confusion, weighted, members, columns)
     pixels = int(confusion.sum())
