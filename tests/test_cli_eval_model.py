@@ -20,7 +20,7 @@ from ranks import exit_code, own_words, torchrun
 from dseg.checkpoints import load_model, save_model
 from dseg.datasets import load_dataset
 from dseg.distributed import Group
-from dseg.evaluation import matching as predicted
+from dseg.evaluation import reading as predicted
 from dseg.labels import LABEL_SPACES, LabelSpace, unnamed_label_space
 from dseg.models import build_model
 from dseg.predict import Prediction

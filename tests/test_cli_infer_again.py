@@ -79,7 +79,7 @@ def test_the_checkpoint_counts_by_its_bytes_and_not_by_its_name(here, infer, che
 def test_results_without_a_record_are_not_taken_over(infer):
     infer("img")
     Path("dseg-out/dseg-run.json").unlink()
-    refused(infer("img"), 2, "results of another run (no dseg-run.json says which)")
+    refused(infer("img"), 2, "results of another run (it has no dseg-run.json)")
     assert infer("img", "--overwrite").exit_code == 0
 
 

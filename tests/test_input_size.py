@@ -20,7 +20,7 @@ from dseg.images import Pixels
 from dseg.predict import Protocol, resizing
 from dseg.predict import scorer as bands_file
 from dseg.predict.predictor import AUTO_TILES
-from dseg.predict.resizing import pieces_of, resize_bands
+from dseg.predict.resizing import crops_of, resize_bands
 
 SIZE = (57, 83)
 
@@ -191,7 +191,7 @@ def test_bands_are_resized_as_the_whole_is(
 def test_pieces_are_those_of_the_image_resized_whole(size: tuple[int, int]) -> None:
     image = draw(*SIZE)
     whole = bicubic(image, *size).astype(int)
-    cut = pieces_of(image, size)
+    cut = crops_of(image, size)
     for top, left, h, w in ((0, 0, *size), (3, 5, 20, 25), (size[0] - 9, size[1] - 11, 9, 11)):
         piece = cut(top, left, h, w)
         assert piece.shape == (h, w, 3)

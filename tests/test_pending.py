@@ -24,7 +24,7 @@ IMAGES = [draw(57, 83, seed) for seed in range(3)]
 
 
 class Poisoned(StandIn):
-    """Gives NaN for each image that has a white pixel at its upper left."""
+    """Returns NaN for each image that has a white pixel at its upper left."""
 
     def logits(self, image: Tensor) -> list[Tensor]:
         [scores] = super().logits(image)

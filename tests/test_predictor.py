@@ -166,10 +166,10 @@ def test_an_array_of_any_layout_and_the_callers_array_stays(view: Callable) -> N
     ],
     ids=lambda array: f"{array.shape}",
 )
-def test_what_is_no_image_is_refused(array: Pixels) -> None:
+def test_arrays_that_are_not_images_are_refused(array: Pixels) -> None:
     with pytest.raises(DsegError, match="is not an image") as caught:
         predictor(StandIn())(array)
-    assert "(H, W, 3) of uint8" in caught.value.hint
+    assert "(H, W, 3) uint8" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["cuda:7", "nonsense", "", "cuda:99999999999", "meta"])

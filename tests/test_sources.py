@@ -185,7 +185,7 @@ def test_folders_that_may_not_be_read_are_not_passed_over(here, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scan)
     assert found("d") == {"d/a.png": "a", "d/locked": "locked"}
-    with pytest.raises(DsegError, match="d/locked may not be read: Permission denied"):
+    with pytest.raises(DsegError, match="d/locked cannot be read: Permission denied"):
         find_images(["d/locked"])
 
 
@@ -194,5 +194,5 @@ def test_a_place_that_may_not_be_looked_into_is_told(here, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "is_dir", deny)
-    with pytest.raises(DsegError, match="secret/d may not be read: Permission denied"):
+    with pytest.raises(DsegError, match="secret/d cannot be read: Permission denied"):
         find_images(["secret/d"])

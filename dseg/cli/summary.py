@@ -51,7 +51,7 @@ def make_facts(
         "device": str(predictor.device),
         "precision": predictor.precision,
         "processes": group.world_size,
-        "settings": settings.record(),
+        "settings": settings.as_json(),
     }
 
 

@@ -128,7 +128,9 @@ def decoding_error(path: Path, fault: Exception) -> DsegError:
     if isinstance(fault, FileNotFoundError):
         return DsegError(f"{path} does not exist.", hint="check the spelling of the path.")
     if isinstance(fault, PermissionError):
-        return DsegError(f"{path} may not be read: permission denied.", hint="check who owns it.")
+        return DsegError(
+            f"{path} cannot be read: permission denied.", hint="check its permissions."
+        )
     if is_out_of_memory(fault):
         return memory_error(
             f"while {path} was decoded", "close other programs, or make it smaller."

@@ -65,7 +65,7 @@ def _make_facts(
             "leftOutClasses": _left_out(dataset),
         }
     if settings is not None:
-        facts |= {"settings": settings.record(), "tiled": tiled}
+        facts |= {"settings": settings.as_json(), "tiled": tiled}
     return facts
 
 
