@@ -85,7 +85,7 @@ def test_what_is_no_checkpoint_is_refused(here, checkpoint, name):
         (["img/color", "-o", "img"], "img/color lies where results of img are written.", "--out"),
         (["img", "--device", "cuda:99"], "no device 'cuda:99'", "choose auto or one of: cpu"),
         (["img", "--device", "gpu"], "no device 'gpu'", "choose auto or one of: cpu"),
-        (["img", "--tile", "8x8"], "A tile of 8x8 is too small.", "32 at least"),
+        (["img", "--tile", "8x8"], "A tile of 8x8 is too small.", "at least 32"),
         (["img", "--overlap", "1"], "An overlap of 1.0 is not a fraction", "0 to below 1"),
         (["img", "--overlap", "nan"], "An overlap of nan is not a fraction", "0 to below 1"),
     ],
@@ -151,7 +151,7 @@ def write_bad_images() -> dict[str, str]:
     )
     return {
         "truncated.png": "cannot be decoded: image file is truncated",
-        "text.png": "cannot be decoded: it is none of PNG",
+        "text.png": "cannot be decoded: it is not one of PNG",
         "empty.jpg": "cannot be decoded: the file is empty.",
         "two words.png": "cannot be decoded: the file is empty.",
         "Größe 車.png": "cannot be decoded: the file is empty.",

@@ -158,7 +158,7 @@ def test_a_truncated_file_is_refused(tmp_path, name):
 
 def test_text_with_an_images_name_is_refused(tmp_path):
     (tmp_path / "a.png").write_text("not an image")
-    refused(tmp_path / "a.png", "it is none of PNG, JPEG, WEBP, BMP, TIFF")
+    refused(tmp_path / "a.png", "it is not one of PNG, JPEG, WEBP, BMP, TIFF")
 
 
 def test_an_empty_file_is_refused(tmp_path):
@@ -171,7 +171,7 @@ def test_other_formats_are_refused_though_pil_could_read_them(tmp_path, kind):
     path = tmp_path / "a.png"
     Image.fromarray(np.repeat(np.repeat(PICTURE, 16, 0), 16, 1)).save(path, kind)
     Image.open(path).close()  # PIL knows it
-    refused(path, "it is none of PNG")
+    refused(path, "it is not one of PNG")
 
 
 def test_a_psd_is_refused(tmp_path):
@@ -179,7 +179,7 @@ def test_a_psd_is_refused(tmp_path):
     head = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, 2, 3, 8, 3)
     path.write_bytes(head + bytes(12) + struct.pack(">H", 0) + bytes(18))
     assert Image.open(path).format == "PSD"
-    refused(path, "it is none of PNG")
+    refused(path, "it is not one of PNG")
 
 
 def test_a_bomb_is_refused_from_its_header(tmp_path, monkeypatch):

@@ -119,7 +119,7 @@ def test_a_mask_of_several_pages_is_refused_and_an_image_is_said(name: str, tmp_
         read_mask_file(tmp_path / name)
     notes: list[str] = []
     assert read_image(tmp_path / name, on_note=notes.append)[0, 0, 0] == 7
-    assert notes == [f"{tmp_path / name} has several pages or frames, of which the first is read."]
+    assert notes == [f"{tmp_path / name} has several pages or frames; the first is read."]
 
 
 def test_smaller_copies_of_a_page_are_no_pages(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def tile_starts(length: int, tile: int, overlap: float, *, shift_last: bool = Tr
         shift_last: if False, all tiles start at equal steps, and the last can end beyond the side.
     """
     if not 0 <= overlap < 1:
-        raise DsegError(f"The overlap {overlap} is not a fraction.", hint="use 0 to below 1.")
+        raise DsegError(f"An overlap of {overlap} is not a fraction.", hint="use 0 to below 1.")
     if tile >= length:
         return [0]
     step = max(1, math.ceil(round(tile * (1 - overlap), 6)))  # 24 of 36 at 1/3, not 25
