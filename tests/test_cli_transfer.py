@@ -40,11 +40,11 @@ def load(path: Path) -> list[list[int]]:
         return values
 
 
-def test_ambiguous_ids_write_nothing_and_can_be_said(tmp_path: Path) -> None:
+def test_ambiguous_ids_write_nothing_and_can_be_named(tmp_path: Path) -> None:
     save(tmp_path / "in" / NAME, np.array([[7, 11]], np.uint8))
     result = run(tmp_path / "in")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"Error: 7, 11, the only values of {NAME}, may be train ids")
+    assert result.stderr.startswith(f"Error: 7, 11, the only values of {NAME}, can be train ids")
     assert not (tmp_path / "label_ids").exists()
     assert run(tmp_path / "in", "--from", "train-ids").exit_code == 0
     assert load(tmp_path / "label_ids" / NAME) == [[20, 24]]
@@ -169,7 +169,7 @@ def test_unknown_colours_can_be_accepted(tmp_path: Path) -> None:
     assert load(tmp_path / "train_ids/x.png") == [[13, 0]]
     result = run(tmp_path / "in", "--unknown", 77, "--overwrite")
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[0] == "Error: 77 is no label id of cityscapes."
+    assert result.stderr.splitlines()[0] == "Error: 77 is not a label id of cityscapes."
 
 
 def test_all_failed_is_still_exit_1(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_all_failed_is_still_exit_1(tmp_path: Path) -> None:
     assert result.stderr.splitlines() == [
         f"Error: {path}: 4 pixels of colour (9, 9, 9), unknown to cityscapes.",
         "Hint: JPEG and smooth resizing blend colours at edges: use masks made without them; "
-        "or accept all unknown colours as one label id with --unknown ID.",
+        "or map all unknown colours to one label id with --unknown ID.",
     ]
 
 
@@ -294,7 +294,7 @@ def test_instance_files_do_not_disturb_the_detection(tmp_path: Path) -> None:
     result = run(tmp_path / "in")
     assert result.exit_code == 1
     assert "Files of one channel were read as train-ids." in result.stderr
-    assert "such ids tell instances apart" in result.stderr
+    assert "such ids are of instances" in result.stderr
     assert load(tmp_path / "label_ids/a_trainIds.png") == [[7, 0]]
 
 

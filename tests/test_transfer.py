@@ -122,7 +122,7 @@ def test_other_label_spaces() -> None:
         ([{0}], None),
     ],
 )
-def test_ids_are_told_by_all_their_values(
+def test_ids_are_detected_from_all_values(
     tmp_path: Path, sets: list[set[int]], wanted: str | None
 ) -> None:
     files = [
@@ -132,7 +132,7 @@ def test_ids_are_told_by_all_their_values(
     if wanted:
         assert detect_ids(files, SPACE) == wanted
         return
-    with pytest.raises(DsegError, match="may be train ids as well as label ids") as fault:
+    with pytest.raises(DsegError, match="can be train ids or label ids") as fault:
         detect_ids(files, SPACE)
     assert "--from train-ids or --from label-ids" in fault.value.hint
     assert detect_ids(files, find_label_space("voc")) == "label-ids"  # where both are the same
