@@ -140,11 +140,11 @@ def test_images_that_fail_do_not_fail_their_batch(
     spoil(files[1], header=False)
     spoil(files[4], header=True)
     whiten(files[7])
-    seen: list[None] = []
-    summary = label("some", batch_size=4, advance=lambda: seen.append(None))
+    advanced: list[None] = []
+    summary = label("some", batch_size=4, advance=lambda: advanced.append(None))
     assert [failure.path for failure in summary.failed] == [files[1], files[4], files[7]]
     assert "NaN or infinite" in summary.failed[2].problem
-    assert (summary.done, len(seen)) == (6, 9)
+    assert (summary.done, len(advanced)) == (6, 9)
     left = {name: mask for name, mask in expected.items() if name[-6:-4] not in ("01", "04", "07")}
     assert_same(label.masks("some"), left)
 

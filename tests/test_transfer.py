@@ -1,4 +1,4 @@
-"""Label transfer: exact in every direction, never silent about what it does not know."""
+"""Label transfer: exact in every direction, with errors for unknown colours and ids."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_other_label_spaces() -> None:
         assert transfer_mask(ids, voc, "train-ids", target).tolist() == [[0, 20, 255]]
 
 
-# ---- which ids are they
+# ---- detection of the coding
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_ids_are_detected_from_all_values(
 # ---- files
 
 
-def test_two_inputs_never_share_an_output(tmp_path: Path) -> None:
+def test_two_inputs_never_have_the_same_output(tmp_path: Path) -> None:
     sources = [save(tmp_path / f"{n}/x.png", COLORS).parent for n in "ab"]
     with pytest.raises(DsegError, match="would both be written to"):
         find_jobs(sources, "label-ids", SPACE, out=tmp_path / "out")
