@@ -1,4 +1,4 @@
-"""The device and the precision that a user names."""
+"""Devices and precisions by name, and copies between host and device."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device of that name, the best there is for ``auto``.
+    """Return the device of that name, the best available one for ``auto``.
 
     Raises:
-        DsegError: this machine has no such device; the hint lists what it has.
+        DsegError: this machine has no such device; the hint lists those that it has.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
@@ -40,10 +40,10 @@ def find_device(name: str) -> torch.device:
 def find_amp(name: str, device: torch.device) -> torch.dtype | None:
     """Return the reduced precision of that name, None for float32.
 
-    ``auto`` is bf16 on a CUDA device that has it, else float32.
+    ``auto`` is bf16 on a CUDA device that supports it, else float32.
 
     Raises:
-        DsegError: no such precision, or not on that device.
+        DsegError: the precision does not exist, or not on that device.
     """
     if name == "off":
         return None
@@ -59,26 +59,26 @@ def find_amp(name: str, device: torch.device) -> torch.dtype | None:
 
 
 def describe_precision(amp: torch.dtype | None, device: torch.device) -> str:
-    """Return in which precision a network computes, in words, such as ``bf16``."""
+    """Describe the precision in which a network computes, such as ``bf16``."""
     if amp is not None:
         return next(name for name, dtype in AMP.items() if dtype == amp)
     tf32 = (
         device.type == "cuda"
         and torch.backends.cudnn.allow_tf32
-        and torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere, which brought it
+        and torch.cuda.get_device_capability(device) >= (8, 0)  # since Ampere
     )
     return "float32 (TF32 in convolutions)" if tf32 else "float32"
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Return a CPU tensor's values on a device.
+    """Return a tensor on a device; nothing is copied if it is there already.
 
-    A copy of pageable memory to a CUDA device waits until all of its work is done; from pinned
-    memory it takes its turn in the current stream. Nothing is copied where the values lie there.
+    A copy from pageable memory to a CUDA device waits until the device has finished all its work;
+    a copy from pinned memory is queued in the current stream.
 
     Args:
-        values: on the CPU, pinned or not.
-        device: where they are wanted.
+        values: tensor on the CPU, pinned or not.
+        device: target device.
     """
     if device.type != "cuda" or values.is_cuda:
         return values.to(device)
@@ -88,15 +88,15 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
 def stack_to_device(arrays: Sequence[NDArray[Any]], device: torch.device) -> Tensor:
     """Return N arrays of one shape as a tensor (N, ...) on a device.
 
-    On the CPU a single array shares its memory with the tensor if it can be written to. To CUDA
-    they go by way of pinned memory, so that nothing waits for them. That memory is used again only
-    when the copy is done, which torch's allocator sees to.
+    On the CPU a single writable array shares its memory with the tensor. To CUDA they are copied
+    through pinned memory, so that nothing waits for the device. torch's allocator reuses that
+    memory only when the copy is complete.
     """
     if device.type == "cuda":
         dtype = torch.from_numpy(np.empty(0, arrays[0].dtype)).dtype
         pinned = torch.empty((len(arrays), *arrays[0].shape), dtype=dtype, pin_memory=True)
-        for place, array in zip(pinned.numpy(), arrays, strict=True):
-            np.copyto(place, array)
+        for target, array in zip(pinned.numpy(), arrays, strict=True):
+            np.copyto(target, array)
         return pinned.to(device, non_blocking=True)
     if len(arrays) == 1:
         return torch.from_numpy(np.require(arrays[0], requirements=("C", "W")))[None].to(device)
@@ -104,9 +104,10 @@ def stack_to_device(arrays: Sequence[NDArray[Any]], device: torch.device) -> Ten
 
 
 def to_host(tensor: Tensor) -> Tensor:
-    """Return a tensor on the host, itself if it is there.
+    """Return a tensor on the host; the tensor itself if it is there already.
 
-    From CUDA it goes to pinned memory, and is there once an event says so that is recorded later.
+    From CUDA it is copied to pinned memory without waiting: it is complete once an event that is
+    recorded afterwards has completed.
     """
     if tensor.device.type != "cuda":
         return tensor.cpu()
@@ -115,9 +116,9 @@ def to_host(tensor: Tensor) -> Tensor:
 
 
 def record_event(device: torch.device) -> torch.cuda.Event | None:
-    """Return an event of all that CUDA was given so far; None on devices that are waited for.
+    """Return an event after all work submitted to CUDA so far; None on other devices.
 
-    A thread that waits for it gives up its core.
+    A thread that waits for it does not use its core.
     """
     if device.type != "cuda":
         return None

@@ -1,4 +1,4 @@
-"""Protocol: what is done around a network, from a decoded image to its labels."""
+"""Protocol: all steps of inference around a network, from a decoded image to its labels."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Fill = Literal["mean", "black", "mean-if-whole"]
 LastTile = Literal["shift", "pad"]
 Overlaps = Literal["mean", "sum"]
 
-MULTI_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.8)  # of DenseASPP's authors
-LARGEST_SIDE = 1 << 16
-LEAST_SCALE, MOST_SCALES = 1e-3, 100
+MULTI_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.8)  # as DenseASPP's authors
+MAX_SIDE = 1 << 16
+MIN_SCALE, MAX_SCALE, MAX_SCALES = 1e-3, 8, 100
 PROTOCOL_CHOICES: dict[str, tuple[str, ...]] = {
     "resample": get_args(Resample),
     "rescale": get_args(Resample),
@@ -37,47 +37,52 @@ PROTOCOL_CHOICES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How the labels of an image come about, besides normalisation and the network.
+    """The steps of inference, from an image to its labels, besides normalisation and the network.
 
-    A network of the table has two: the plain one, which is always applied and holds what the
-    network cannot do without, and its authors', which adds the crops, flips and scales by which
-    they published their score.
+    Each network of the registry has two protocols: the plain one, the default, with only the steps
+    that the network requires; and the authors', which adds the tiles, flips and scales with which
+    their score was published.
+
+    Example:
+        >>> protocol = dseg.Protocol(scales=(0.75, 1.0, 1.25), flip=True)
+        >>> predictor = dseg.Predictor(dseg.load_model("dabnet"), protocol=protocol)
 
     Attributes:
-        input_size: (height, width) to which every image is resized first; None for its own.
-        input_scale: resize images by this factor instead, to truncated sides.
-        short_side, long_side: resize images so that this side has so many pixels instead; the other
-            one is truncated, or with the long side rounded, as the releases do.
-        multiple: resize the input so that its sides are multiples of this, rounded up.
-        rescale: how the image at its input size is resized to multiples and ``scales``, as of
-            ``resample``; None where the image itself is resized to each of these sizes at once.
-        resample: how the image is resized: ``bicubic`` and ``bilinear-antialias`` are PIL's, in
+        input_size: (height, width) to which every image is resized first; None for the image size.
+        input_scale: factor by which images are resized instead, with sides truncated.
+        short_side, long_side: length to which that side is resized instead; the other side keeps
+            the aspect ratio and is truncated, or rounded for ``long_side``, as in the releases.
+        multiple: number of which the sides of the input are multiples; it is resized, rounding up.
+        rescale: interpolation, as in ``resample``, from the input size to multiples and ``scales``;
+            None to resize the image itself to each of these sizes in one step.
+        resample: interpolation of images: ``bicubic`` and ``bilinear-antialias`` are PIL's, in
             8 bits; ``bilinear`` is without antialiasing in float32, as OpenCV resizes floats;
-            ``bilinear-corners`` the same with the corner pixels aligned.
-        pad_multiple, pad_remainder: pad the normalised input at the bottom and on the right with
-            zeros until its sides leave this remainder; the scores of the padding are cut off.
+            ``bilinear-corners`` is ``bilinear`` with aligned corners.
+        pad_multiple, pad_remainder: divisor and remainder of the sides to which the normalised
+            input is padded at the bottom and right with zeros; scores of the padding are cut off.
         upsample: interpolation of the network's logits.
-        restore: how scores return to the image's size where the input has another: ``direct`` from
-            the network's logits in one step; ``bilinear`` (``bilinear-corners``) from logits at the
-            input's size, as of ``resample``; ``nearest`` repeats the labels of the input's pixels.
-        scales: sizes at which the image is read; 1.0 is the input's own.
-        flip: average with the horizontally flipped image.
-        fusion: the mean of the views' logits, which is that of their log-probabilities; the mean of
-            their probabilities; of sliding tiles also the exponential of a flipped pair's summed
-            logits, or the product of its probabilities.
-        tile: (height, width) of tiles of the resized image; None for the whole image, in tiles
+        restore: how scores are resized from input size to image size: ``direct`` from the network's
+            logits in one step; ``bilinear`` or ``bilinear-corners`` from logits at the input size,
+            as in ``resample``; ``nearest`` resizes the labels.
+        scales: input scales, relative to the input size.
+        flip: whether to average with the horizontally flipped image.
+        fusion: how views are fused: ``logprob`` is the mean of logits, equivalent to that of
+            log-probabilities; ``prob`` the mean of probabilities; with ``per_tile`` also ``exp``,
+            the exponential of a flipped pair's summed logits, or ``product`` of probabilities.
+        tile: (height, width) of tiles of the resized image; None for the whole image, with tiles
             only if it is too large.
-        overlap: fraction of a tile that its neighbour covers again.
-        sliding: the tile slides over each of ``scales``, see ``slide``; else each tile is read at
-            all of them, and its neighbours blend into it.
-        tile_grows: at scales above 1 a sliding tile grows by the scale.
-        per_tile: flip and fuse each sliding tile, not each view.
-        small: an image that is smaller than the sliding tile: the tile shrinks, or the image is
-            padded at the bottom and on the right, or on all sides.
-        fill: of padding: the mean colour, which is zero once normalised, or black; or the mean
-            where the whole image fits into a tile, else black.
-        last: the last sliding tile is shifted so that it ends with the image, or padded.
-        overlaps: of sliding tiles, averaged or summed.
+        overlap: fraction of a tile that its neighbour covers too.
+        sliding: whether the tile slides over the image at each of ``scales``, see ``slide``; if
+            not, each tile is predicted at all scales and blended with its neighbours.
+        tile_grows: whether a sliding tile grows with scales above 1.
+        per_tile: whether to flip and fuse each sliding tile instead of each view.
+        small: what to do with an image smaller than the sliding tile: ``shrink`` the tile, or pad
+            the image at the bottom and right (``corner``) or on all sides (``center``).
+        fill: colour of padding: ``mean``, which is zero once normalised, or ``black``;
+            ``mean-if-whole`` is mean if the whole image fits into a tile, else black.
+        last: whether the last sliding tile is shifted to end with the image (``shift``), or
+            padded (``pad``).
+        overlaps: whether the scores of overlapping sliding tiles are averaged or summed.
     """
 
     input_size: Size | None = None
@@ -121,23 +126,23 @@ class Protocol:
                 )
 
     def _check_views(self) -> None:
-        known = all(LEAST_SCALE <= scale <= 8 for scale in self.scales)
-        if not known or not 1 <= len(self.scales) <= MOST_SCALES:
+        valid = all(MIN_SCALE <= scale <= MAX_SCALE for scale in self.scales)
+        if not valid or not 1 <= len(self.scales) <= MAX_SCALES:
             raise DsegError(
                 f"Scales {list(self.scales[:9])} cannot be used.",
-                hint=f"name 1 to {MOST_SCALES} scales above {LEAST_SCALE:g}, to 8.",
+                hint=f"name 1 to {MAX_SCALES} scales from {MIN_SCALE:g} to {MAX_SCALE}.",
             )
         if self.fusion in ("exp", "product") and not (self.sliding and self.per_tile):
             raise DsegError(
-                f"The fusion {self.fusion} is of each sliding tile only.",
-                hint="choose the fusion logprob or prob.",
+                f"The fusion {self.fusion} is for flipped sliding tiles only.",
+                hint="use logprob or prob.",
             )
 
     def _check_tiles(self) -> None:
         if self.tile is not None and min(self.tile) < 32:
             raise DsegError(
                 f"A tile of {self.tile[0]}x{self.tile[1]} is too small.",
-                hint="use sides of 32 at least, better the crop that the network was trained on.",
+                hint="use sides of at least 32, better the crop size of the training.",
             )
         if not 0 <= self.overlap < 1:
             raise DsegError(
@@ -146,44 +151,44 @@ class Protocol:
             )
         if self.sliding and self.tile is None:
             raise DsegError(
-                "A tile is to slide over the image, but there is none.",
+                "The protocol has sliding tiles, but no tile size.",
                 hint="name one, such as --tile 832x832.",
             )
 
     def _check_input(self) -> None:
-        if not LEAST_SCALE <= self.input_scale <= 8:
+        if not MIN_SCALE <= self.input_scale <= MAX_SCALE:
             raise DsegError(
                 f"An input scale of {self.input_scale} cannot be used.",
-                hint="name a factor above 0, to 8.",
+                hint=f"name a factor from {MIN_SCALE:g} to {MAX_SCALE}.",
             )
-        if self.input_size is not None and max(self.input_size) > LARGEST_SIDE:
+        if self.input_size is not None and max(self.input_size) > MAX_SIDE:
             raise DsegError(
                 f"An input size of {self.input_size[0]}x{self.input_size[1]} is too large.",
-                hint=f"use sides of {LARGEST_SIDE} at most.",
+                hint=f"use at most {MAX_SIDE} pixels a side.",
             )
         if self.input_size is not None and min(self.input_size) < 1:
             height, width = self.input_size
             raise DsegError(
-                f"An input size of {height}x{width} has no pixels.", hint="use sides of 1 at least."
+                f"An input size of {height}x{width} has no pixels.", hint="use sides above 0."
             )
         sides = (self.short_side, self.long_side, self.multiple, self.pad_multiple)
-        if not all(1 <= side <= LARGEST_SIDE for side in sides if side is not None):
+        if not all(1 <= side <= MAX_SIDE for side in sides if side is not None):
             raise DsegError(
                 f"An input of side {self.short_side or self.long_side}, multiple {self.multiple} "
-                f"and padding to {self.pad_multiple} cannot be made.",
-                hint=f"use 1 to {LARGEST_SIDE}.",
+                f"and padding to {self.pad_multiple} is not possible.",
+                hint=f"use 1 to {MAX_SIDE}.",
             )
         if not 0 <= self.pad_remainder < self.pad_multiple:
             raise DsegError(
-                f"No side leaves {self.pad_remainder} when divided by {self.pad_multiple}.",
-                hint="name a remainder below the divisor.",
+                f"A remainder of {self.pad_remainder} is impossible modulo {self.pad_multiple}.",
+                hint="use a remainder below the divisor.",
             )
         if self.input_size is not None and self.input_scale != 1:
             height, width = self.input_size
             raise DsegError(
                 f"Both an input size ({height}x{width}) and an input scale ({self.input_scale:g}) "
                 "are named.",
-                hint="name one of them: one size for all images, or a factor of each one's own.",
+                hint="name one of them: one size for all images, or a factor of each image's size.",
             )
         named = (self.input_size, self.short_side, self.long_side)
         if sum(value is not None for value in named) + (self.input_scale != 1) > 1:
@@ -207,7 +212,7 @@ class Protocol:
         return ", ".join(parts)
 
     def input_of(self, size: Size, scale: float = 1.0) -> Size:
-        """Return the (height, width) at which an image of that size is read.
+        """Return the (height, width) of the network's input for an image of that size.
 
         Args:
             size: (height, width) of the image.
@@ -218,7 +223,7 @@ class Protocol:
         return self.rounded(scaled(self.first_size(size), scale))
 
     def first_size(self, size: Size) -> Size:
-        """Return the (height, width) of an image's input before multiples and ``scales``."""
+        """Return the (height, width) of an image's input before ``multiple`` and ``scales``."""
         if self.long_side is not None:
             return _by_side(size, self.long_side, max(size), round)
         if self.short_side is not None:
@@ -226,26 +231,26 @@ class Protocol:
         return self.input_size or scaled(size, self.input_scale)
 
     def rounded(self, size: Size) -> Size:
-        """Return sides rounded up to multiples of ``multiple``."""
+        """Round sides up to multiples of ``multiple``."""
         height, width = (math.ceil(side / self.multiple) * self.multiple for side in size)
         return height, width
 
     def tile_at(self, scale: float) -> Size:
-        """Return the sides of the sliding tile at one of ``scales``."""
+        """Return the (height, width) of the sliding tile at one of ``scales``."""
         assert self.tile is not None
         return scaled(self.tile, max(1.0, scale)) if self.tile_grows else self.tile
 
     def at_own_size(self) -> Protocol:
-        """Return the protocol for images at their own size, at which networks are trained here."""
+        """Return the protocol without an input size: dseg trains networks at the image size."""
         return replace(self, input_size=None, input_scale=1.0, short_side=None, long_side=None)
 
     def changes(self) -> dict[str, Any]:
-        """Return the attributes that differ from the default, as JSON has them."""
+        """Return the attributes that differ from the default, by name."""
         plain = asdict(PLAIN)
         return {name: value for name, value in asdict(self).items() if value != plain[name]}
 
     def describe(self) -> str:
-        """Return the protocol in a few words, such as ``input 512x1024, flip``."""
+        """Describe the protocol in a few words, such as ``input 512x1024, flip``."""
         words = [self._describe_input()]
         if self.multiple > 1:
             words.append(f"sides to multiples of {self.multiple}")
@@ -266,12 +271,12 @@ PLAIN = Protocol()  # the whole image once
 
 
 def scaled(size: Size, scale: float) -> Size:
-    """Return a size times a factor: sides truncated to integers, 1 at least."""
+    """Scale a size; sides are truncated to integers, at least 1."""
     height, width = (max(1, math.trunc(side * scale)) for side in size)
     return height, width
 
 
 def _by_side(size: Size, wanted: int, side: int, rounding: Callable[[float], int]) -> Size:
-    """Return a size of the same shape at which the given side has the wanted pixels."""
+    """Resize a size in its aspect ratio so that the given side has the wanted length."""
     height, width = (max(1, rounding(wanted * length / side)) for length in size)
     return height, width

@@ -1,32 +1,31 @@
-"""Overlays: an image tinted with the colours of its classes, and a legend drawn into it."""
+"""Overlays: an image tinted with the colours of its classes, with a legend; look-ups of ids."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dseg.errors import DsegError
+from dseg.images import Pixels
 from dseg.labels import Color, LabelSpace
 
-Pixels = NDArray[np.uint8]
-
-ROWS_AT_ONCE = 32  # a band that stays in the processor's cache: 10 ms instead of 26 ms at 2048x1024
-MIN_SHARE = 0.001  # of the image; a class with less is left out of the legend
-MIN_SIDE = 120  # pixels; a smaller image has no room for readable text
+ROWS_AT_ONCE = 32  # so that a band stays in the processor's cache: 10 ms, not 26, at 2048x1024
+LOOKUP_PIXELS = 1 << 16  # pixels looked up at once, so that they stay in the processor's cache
+MIN_FRACTION = 0.001  # of the image; a class that covers less is left out of the legend
+MIN_SIDE = 120  # pixels; a smaller image has no legend, as text would not be readable
 FONT_SIZES = (9, 72)  # pixels, smallest and largest
 TEXT_COLOR = (255, 255, 255)
-BOX_OPACITY = 176  # of 256; black, so that white text stands out from any image
+BOX_OPACITY = 176  # of 256; of the black box behind white text
 
 
 class LegendBox(NamedTuple):
-    """The measures of a legend, in pixels."""
+    """The dimensions of a legend, in pixels."""
 
     font_size: int
-    line: int  # from one row of the legend to the next
-    pad: int  # inside the box, and from the box to the image's edge
+    line: int  # distance between rows
+    pad: int  # margin inside the box, and between the box and the edge of the image
     width: int
     height: int
 
@@ -43,24 +42,25 @@ def render_overlay(
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        train_ids: (H, W) uint8; what is not below ``space.num_classes`` counts as no class.
-        opacity: of the colours, 0 to 1.
-        legend: name the classes that are present in the top left corner, the largest first;
-            left out where the image is too small for it.
+        train_ids: (H, W) uint8; a value that is not below ``space.num_classes`` is no class.
+        space: the classes, with their colours and names.
+        opacity: opacity of the colours, 0 to 1.
+        legend: draw a legend into the top left corner, the classes with the most pixels first;
+            omitted if the image is too small for it.
 
     Returns:
         (H, W, 3) uint8, RGB; a new array.
 
     Raises:
-        DsegError: image and mask differ in size, or ``opacity`` lies outside 0 to 1.
+        DsegError: image and mask differ in size, or ``opacity`` is outside 0 to 1.
     """
     if image.shape != (*train_ids.shape, 3):
         raise DsegError(
             f"An image of shape {image.shape} and a mask of shape {train_ids.shape} do not match.",
-            hint="use the mask that was made from this image.",
+            hint="use the mask of this image.",
         )
     if not 0 <= opacity <= 1:
-        raise DsegError(f"An opacity of {opacity} is no share.", hint="use a value from 0 to 1.")
+        raise DsegError(f"The opacity {opacity} is not a fraction.", hint="use 0 to 1.")
     blended = _blend(image, train_ids, space, round(opacity * 256))
     if legend:
         _draw_legend(blended, find_present(train_ids, space), space)
@@ -68,23 +68,23 @@ def render_overlay(
 
 
 def find_present(train_ids: Pixels, space: LabelSpace) -> list[int]:
-    """Return the train ids that cover at least 0.1 % of the mask, the largest area first.
+    """Return the train ids that cover at least 0.1 % of the mask, by decreasing area.
 
     Args:
         train_ids: (H, W) uint8.
     """
     counts = Image.fromarray(train_ids).histogram()[: space.num_classes]
-    least = max(1.0, MIN_SHARE * train_ids.size)
+    least = max(1.0, MIN_FRACTION * train_ids.size)
     present = [index for index, count in enumerate(counts) if count >= least]
     return sorted(present, key=lambda index: -counts[index])
 
 
 def _blend(image: Pixels, train_ids: Pixels, space: LabelSpace, opacity: int) -> Pixels:
-    """Blend with ``opacity`` of 256 by two look-ups a pixel, in integers."""
+    """Blend with ``opacity`` of 256, in integers, by two look-ups for each pixel."""
     tint = np.zeros(256, np.uint16)
     tint[: space.num_classes] = opacity
     colors = np.array(space.palette(), np.uint16).reshape(256, 3)
-    weighted_color = colors * tint[:, None] + 128  # 128 rounds to the nearest
+    weighted_color = colors * tint[:, None] + 128  # + 128 to round to nearest
     image_weight = np.repeat(256 - tint[:, None], 3, axis=1)
     blended = np.empty_like(image, order="C")
     for top in range(0, image.shape[0], ROWS_AT_ONCE):
@@ -98,7 +98,7 @@ def _blend(image: Pixels, train_ids: Pixels, space: LabelSpace, opacity: int) ->
 
 
 def _draw_legend(pixels: Pixels, present: list[int], space: LabelSpace) -> None:
-    """Draw squares and names into the top left corner of (H, W, 3) uint8, in place."""
+    """Draw coloured squares and class names into the top left corner, in place."""
     height, width = pixels.shape[:2]
     if not present or min(height, width) < MIN_SIDE:
         return
@@ -125,7 +125,7 @@ def _draw_row(
     name: str,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> None:
-    """Draw one square and its name, centred on the line ``middle``."""
+    """Draw one square and its name, vertically centred on row ``middle``."""
     side = box.font_size
     top = middle - side // 2
     edge = max(1, side // 12)
@@ -135,7 +135,7 @@ def _draw_row(
 
 
 def _measure(names: list[str], height: int, width: int) -> tuple[LegendBox, int]:
-    """Return the legend's measures and how many of the names fit; none if it is too wide."""
+    """Return the dimensions of the legend and how many names fit; none if it is too wide."""
     smallest, largest = FONT_SIZES
     font_size = min(max(min(height // 40, width // 52), smallest), largest)
     line = round(font_size * 1.45)
@@ -147,3 +147,13 @@ def _measure(names: list[str], height: int, width: int) -> tuple[LegendBox, int]
     if box_width > width * 2 // 3:
         rows = 0
     return LegendBox(font_size, line, pad, box_width, 2 * pad + rows * line), rows
+
+
+def look_up(table: Pixels, ids: Pixels) -> Pixels:
+    """Map ids of any shape through a table of 256 entries; both uint8."""
+    flat = ids.reshape(-1)
+    found = np.empty_like(flat)
+    for start in range(0, flat.size, LOOKUP_PIXELS):
+        block = slice(start, start + LOOKUP_PIXELS)
+        table.take(flat[block], out=found[block], mode="clip")  # no temporary buffer in this mode
+    return found.reshape(ids.shape)

@@ -35,7 +35,7 @@ class StandIn(SegModel):
     """Three classes whose scores are a strided convolution of the image, upsampled fourfold.
 
     Attributes:
-        sizes: of every image that it, or a copy of it, has seen.
+        sizes: (height, width) of every input of this network or a copy of it.
     """
 
     def __init__(self, classes: int = 3, stride: int = 4):
@@ -52,7 +52,7 @@ class StandIn(SegModel):
 
 
 class Constant(StandIn):
-    """Gives class k the score k / 2 everywhere."""
+    """Returns the score k / 2 for class k everywhere."""
 
     def logits(self, image: Tensor) -> list[Tensor]:
         self.sizes.append((image.shape[2], image.shape[3]))
@@ -61,7 +61,7 @@ class Constant(StandIn):
 
 
 class Hungry(StandIn):
-    """Runs out of memory above so many pixels."""
+    """Runs out of memory above ``most`` pixels."""
 
     def __init__(self, most: int, fault: Callable[[], Exception]):
         super().__init__()

@@ -23,13 +23,13 @@ from dseg.predict import (
     pipeline,
     predict_images,
 )
-from dseg.predict.pipeline import look_up
+from dseg.render import look_up
 
 A, B = (40, 60), (50, 30)
 
 
 class Poisoned(StandIn):
-    """Gives NaN for images with a white pixel at their upper left, and remembers its batches."""
+    """Returns NaN for images with a white pixel at their upper left, and remembers its batches."""
 
     def __init__(self, most: int = 99) -> None:
         super().__init__()
@@ -140,11 +140,11 @@ def test_images_that_fail_do_not_fail_their_batch(
     spoil(files[1], header=False)
     spoil(files[4], header=True)
     whiten(files[7])
-    seen: list[None] = []
-    summary = label("some", batch_size=4, advance=lambda: seen.append(None))
+    advanced: list[None] = []
+    summary = label("some", batch_size=4, advance=lambda: advanced.append(None))
     assert [failure.path for failure in summary.failed] == [files[1], files[4], files[7]]
     assert "NaN or infinite" in summary.failed[2].problem
-    assert (summary.done, len(seen)) == (6, 9)
+    assert (summary.done, len(advanced)) == (6, 9)
     left = {name: mask for name, mask in expected.items() if name[-6:-4] not in ("01", "04", "07")}
     assert_same(label.masks("some"), left)
 
@@ -177,9 +177,9 @@ def test_as_many_threads_as_cores_and_a_budget_that_grows_with_them(
 ) -> None:
     label.add(A)
     budgets, threads = [], []
-    room: Callable[[int], Any] = pipeline.PixelBudget
+    budget: Callable[[int], Any] = pipeline.PixelBudget
     pool: Callable[[int], Any] = pipeline.Threads
-    monkeypatch.setattr(pipeline, "PixelBudget", lambda most: budgets.append(most) or room(most))
+    monkeypatch.setattr(pipeline, "PixelBudget", lambda most: budgets.append(most) or budget(most))
     monkeypatch.setattr(pipeline, "Threads", lambda most: threads.append(most) or pool(most))
     for cores in (2, 8, 16, 24, 96):
         monkeypatch.setattr(pipeline, "count_cores", lambda cores=cores: cores)

@@ -23,7 +23,7 @@ from dseg.training.validate import count_pixels, score, validate
 CITYSCAPES = find_label_space("cityscapes")
 OFFICIAL = ("cityscapes", "scenes")
 ONTO = ("--label-space", "cityscapes")
-# Sky twice, road twice, pole twice, ignored, and a bicyclist, whom Cityscapes does not know.
+# Sky twice, road twice, pole twice, ignored, and a bicyclist, which Cityscapes does not have.
 MASK = [[0, 0, 3, 3, 2, 2, 11, 10]]
 # One sky is called building; one road wall, which no mask of CamVid can hold.
 PREDICTION = [[23, 11, 7, 12, 17, 17, 12, 7]]
@@ -219,7 +219,7 @@ def test_predictions_of_a_folder_above_the_split_are_those_of_their_own_images(t
     ]
 
 
-def test_namesakes_are_told_apart_by_their_folders_only(tmp_path) -> None:
+def test_equal_names_are_distinguished_by_their_folders_only(tmp_path) -> None:
     root = make_folder(tmp_path / "data")
     save_image(root / "images/val/deep/c.jpg")
     save(root / "masks/val/deep/c.png", [[1] * 8] * 6)
@@ -322,7 +322,7 @@ def test_masks_that_are_all_ignored_are_refused(camvid) -> None:
     refused(evaluate(*camvid, *ONTO, "-q"), 2, "All pixels of the 1 ground-truth files", "")
 
 
-def test_a_class_file_may_lie_anywhere(tmp_path) -> None:
+def test_a_class_file_can_be_anywhere(tmp_path) -> None:
     root = make_folder(tmp_path / "data")
     said = tmp_path / "roads.json"
     (root / "classes.json").rename(said)

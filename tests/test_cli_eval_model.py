@@ -1,4 +1,4 @@
-"""``dseg eval --model``: what infer and eval say, in one go and without masks."""
+"""``dseg eval --model``: the scores of infer and eval in one command, without masks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def save(path: Path, values: Any) -> None:
 
 
 def save_network(space: LabelSpace, path: Path = Path("net.safetensors")) -> Path:
-    """Write a DABNet of random weights for the classes of a label space."""
+    """Write a DABNet with random weights for the classes of a label space."""
     torch.manual_seed(space.num_classes)
     model = build_model("dabnet", space.num_classes)
     model.card = replace(model.card, label_space=space)
@@ -69,7 +69,7 @@ def camvid(here: Path) -> tuple[object, ...]:
 def check_that_it_is_infer_and_eval(
     words: tuple[object, ...], images: str, how: tuple[object, ...] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Compare what is written and shown; return the scores and the network's settings."""
+    """Compare the output of both; return the scores and the manifest."""
     weights, split = words[:2], words[2:]
     command = "multiscale-infer" if "--scales" in how else "infer"
     out = ("-o", "results", "--save", "label_ids", "--device", "cpu", "-q")

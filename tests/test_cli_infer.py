@@ -1,4 +1,4 @@
-"""``dseg infer`` and ``dseg multiscale-infer``: what they write and say of good images."""
+"""``dseg infer`` and ``dseg multiscale-infer``: their files and messages for good images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ COLOR_OF = {  # of label ids, from the Cityscapes paper's table
 }
 
 
-# What is written
+# Files
 
 
 def test_every_kind_is_written_at_the_images_size_in_the_images_tree(infer):
@@ -189,18 +189,18 @@ def test_extreme_sizes_are_labelled(infer):
         assert pixels(f"dseg-out/label_ids/{name}.png").shape == size
 
 
-def test_an_image_turned_by_exif_gives_an_upright_mask(infer):
+def test_an_image_rotated_by_exif_gives_an_upright_mask(infer):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.new("RGB", (64, 48), (90, 90, 90)).save("turned.jpg", exif=exif)
-    assert infer("turned.jpg").exit_code == 0
-    assert pixels("dseg-out/label_ids/turned.png").shape == (64, 48)
+    Image.new("RGB", (64, 48), (90, 90, 90)).save("rotated.jpg", exif=exif)
+    assert infer("rotated.jpg").exit_code == 0
+    assert pixels("dseg-out/label_ids/rotated.png").shape == (64, 48)
 
 
-# What is said
+# Messages
 
 
-def test_the_summary_is_on_stderr_and_says_what_comes_next(infer):
+def test_the_summary_is_on_stderr_with_the_next_command(infer):
     result = infer("img")
     assert result.stdout == ""
     first, second = result.stderr.splitlines()
@@ -268,7 +268,7 @@ def test_help_needs_no_torch():
     assert done.stdout.endswith("heavy: []\n")
 
 
-# How it runs
+# Order and threads
 
 
 def test_overlays_are_jpegs_on_request_and_nothing_else_is(infer):
@@ -354,7 +354,7 @@ def test_several_scales_and_fusion(infer):
     assert len(set(maps)) == 3
 
 
-def test_one_scale_without_mirror_is_what_infer_does(infer):
+def test_one_scale_without_flip_equals_infer(infer):
     infer("img", "-o", "ms", "--scales", "1", "--no-flip", command="multiscale-infer")
     infer("img", "-o", "one")
     assert contents("ms") == contents("one")

@@ -1,4 +1,4 @@
-"""``dseg infer`` that is run again, stopped, or out of room."""
+"""``dseg infer`` that is run again, stopped, or without disk space."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_second_run_touches_nothing_and_makes_again_what_was_deleted(infer):
     assert Path("dseg-out/color/a.png").stat().st_mtime == 1.0
 
 
-def test_other_settings_do_not_mix_with_results_that_are_there(infer):
+def test_results_of_different_options_do_not_mix(infer):
     infer("img")
     before = contents("dseg-out")
     problem = "dseg-out holds results of another run (tile: None, now [32, 32])."
@@ -61,7 +61,7 @@ def test_an_overwrite_of_some_images_does_not_mix_with_the_others_results(infer)
     problem = "is a result of another run (tile: None, now [32, 32])"
     refused(infer("img/a.png", "--tile", "32", "--overwrite"), 2, problem, "another --out")
     assert contents("dseg-out") == before
-    assert infer("img/a.png", "--overwrite").exit_code == 0  # the same settings may
+    assert infer("img/a.png", "--overwrite").exit_code == 0  # the same options can
     assert contents("dseg-out") == before
 
 
@@ -76,14 +76,14 @@ def test_the_checkpoint_counts_by_its_bytes_and_not_by_its_name(here, infer, che
     refused(result, 2, "results of another run (sha256: ")
 
 
-def test_results_without_a_record_are_not_taken_over(infer):
+def test_results_without_a_manifest_are_not_continued(infer):
     infer("img")
     Path("dseg-out/dseg-run.json").unlink()
-    refused(infer("img"), 2, "results of another run (no dseg-run.json says which)")
+    refused(infer("img"), 2, "results of another run (it has no dseg-run.json)")
     assert infer("img", "--overwrite").exit_code == 0
 
 
-def test_an_overwrite_that_is_stopped_leaves_no_results_of_the_old_settings(infer, monkeypatch):
+def test_an_overwrite_that_is_stopped_leaves_no_old_results(infer, monkeypatch):
     infer("img", "--save", "label_ids,confidence")
 
     def stop(*_):
@@ -96,7 +96,7 @@ def test_an_overwrite_that_is_stopped_leaves_no_results_of_the_old_settings(infe
     assert "2 labelled, 0 already there" in infer("img", "--tile", "32").stderr
 
 
-def test_results_within_the_images_are_no_images(infer):
+def test_results_within_the_images_are_not_inputs(infer):
     for out in ("img/out", "img/out", "img/other"):
         result = infer("img", "-o", out)
         assert result.exit_code == 0
@@ -110,7 +110,7 @@ def test_results_within_the_images_are_no_images(infer):
 
 @pytest.mark.parametrize("out", ["/proc/dseg-out", "file/below"])
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
-def test_a_place_that_cannot_be_written_is_told(infer, out, overwrite):
+def test_an_output_that_cannot_be_written_is_refused(infer, out, overwrite):
     Path("file").write_text("a regular file")
     refused(infer("img", "-o", out, *overwrite), 1, "cannot be written: ", "name a place")
 
@@ -165,7 +165,7 @@ def test_a_fault_of_the_system_is_two_lines_too(infer, monkeypatch):
     refused(infer("img"), 2, "img/a.png: Input/output error.")
 
 
-def test_ctrl_c_ends_with_130_and_a_line_that_says_so(infer, monkeypatch):
+def test_ctrl_c_ends_with_130_and_one_line(infer, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""``dseg infer`` and what it cannot do: wrong options, wrong weights, broken images."""
+"""Errors of ``dseg infer``: wrong options, wrong weights, broken images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from cli_runs import NOT_UTF8, contents, misused, refused, run, save_noise, written
 from PIL import Image
 
-# What is refused before the run
+# Errors before the run
 
 
 def test_a_wrong_networks_name_brings_the_nearest(here):
@@ -54,7 +54,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("name", ["truncated", "empty", "text", "code", "folder"])
-def test_what_is_no_checkpoint_is_refused(here, checkpoint, name):
+def test_files_that_are_not_checkpoints_are_refused(here, checkpoint, name):
     broken = Path(f"{name}.pth")
     if name == "truncated":
         broken.write_bytes(checkpoint.read_bytes()[:100_000])
@@ -89,12 +89,12 @@ def test_what_is_no_checkpoint_is_refused(here, checkpoint, name):
         ),
         (["img", "--device", "cuda:99"], "no device 'cuda:99'", "choose auto or one of: cpu"),
         (["img", "--device", "gpu"], "no device 'gpu'", "choose auto or one of: cpu"),
-        (["img", "--tile", "8x8"], "A tile of 8x8 is too small.", "32 at least"),
+        (["img", "--tile", "8x8"], "A tile of 8x8 is too small.", "at least 32"),
         (["img", "--overlap", "1"], "An overlap of 1.0 is not a fraction", "0 to below 1"),
         (["img", "--overlap", "nan"], "An overlap of nan is not a fraction", "0 to below 1"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_two_lines(infer, words, problem, hint):
+def test_wrong_options_are_refused_in_two_lines(infer, words, problem, hint):
     Path("empty").mkdir()
     Path("link").symlink_to("img")
     save_noise("img/color/c.png", 16, 16)
@@ -138,7 +138,7 @@ def test_scales_out_of_range_are_refused(infer, scales):
 
 
 def write_bad_images() -> dict[str, str]:
-    """Write files that no one can label; return what is said of each."""
+    """Write files that cannot be labelled; return the message for each."""
     folder = Path("img")
     whole = (folder / "a.png").read_bytes()
     (folder / "truncated.png").write_bytes(whole[:4000])
@@ -155,7 +155,7 @@ def write_bad_images() -> dict[str, str]:
     )
     return {
         "truncated.png": "cannot be decoded: image file is truncated",
-        "text.png": "cannot be decoded: it is none of PNG",
+        "text.png": "cannot be decoded: it is not one of PNG",
         "empty.jpg": "cannot be decoded: the file is empty.",
         "two words.png": "cannot be decoded: the file is empty.",
         "Größe 車.png": "cannot be decoded: the file is empty.",

@@ -40,11 +40,11 @@ def load(path: Path) -> list[list[int]]:
         return values
 
 
-def test_ambiguous_ids_write_nothing_and_can_be_said(tmp_path: Path) -> None:
+def test_ambiguous_ids_write_nothing_and_can_be_named(tmp_path: Path) -> None:
     save(tmp_path / "in" / NAME, np.array([[7, 11]], np.uint8))
     result = run(tmp_path / "in")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"Error: 7, 11, the only values of {NAME}, may be train ids")
+    assert result.stderr.startswith(f"Error: 7, 11, the only values of {NAME}, can be train ids")
     assert not (tmp_path / "label_ids").exists()
     assert run(tmp_path / "in", "--from", "train-ids").exit_code == 0
     assert load(tmp_path / "label_ids" / NAME) == [[20, 24]]
@@ -67,7 +67,7 @@ def test_rgb_rgba_and_palette_files_alike(tmp_path: Path) -> None:
         assert written.values.tolist() == WANTED.tolist()
 
 
-def test_said_ids_of_a_palette_file_are_its_indices(tmp_path: Path) -> None:
+def test_ids_of_a_palette_file_are_its_indices_if_named(tmp_path: Path) -> None:
     save(tmp_path / "in/x.png", np.array([[7, 255]], np.uint8), SPACE.palette())
     assert run(tmp_path / "in", "--from", "train-ids").exit_code == 0
     assert load(tmp_path / "label_ids/x.png") == [[20, 0]]
@@ -135,7 +135,7 @@ def test_an_output_folder_inside_the_source_is_not_read_again(tmp_path: Path) ->
         assert len(json.loads(result.stdout)["written"]) == 1
 
 
-# ---- what goes wrong
+# ---- errors
 
 
 def test_unknown_colours_are_named_and_the_rest_is_done(tmp_path: Path) -> None:
@@ -155,10 +155,13 @@ def test_unknown_colours_are_named_and_the_rest_is_done(tmp_path: Path) -> None:
     problem += "and 1 other unknown colour."
     assert f"Failed: {problem}" in lines
     assert [p.name for p in (tmp_path / "label_ids").iterdir()] == ["good.png"]
-    told = json.loads(report.read_text())
-    assert [Path(entry["source"]).name for entry in told["failed"]] == ["bad.png", "broken.png"]
-    assert told["failed"][0]["problem"] == problem
-    assert len(told["written"]) == 1
+    report_json = json.loads(report.read_text())
+    assert [Path(entry["source"]).name for entry in report_json["failed"]] == [
+        "bad.png",
+        "broken.png",
+    ]
+    assert report_json["failed"][0]["problem"] == problem
+    assert len(report_json["written"]) == 1
 
 
 def test_unknown_colours_can_be_accepted(tmp_path: Path) -> None:
@@ -169,7 +172,7 @@ def test_unknown_colours_can_be_accepted(tmp_path: Path) -> None:
     assert load(tmp_path / "train_ids/x.png") == [[13, 0]]
     result = run(tmp_path / "in", "--unknown", 77, "--overwrite")
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[0] == "Error: 77 is no label id of cityscapes."
+    assert result.stderr.splitlines()[0] == "Error: 77 is not a label id of cityscapes."
 
 
 def test_all_failed_is_still_exit_1(tmp_path: Path) -> None:
@@ -179,7 +182,7 @@ def test_all_failed_is_still_exit_1(tmp_path: Path) -> None:
     assert result.stderr.splitlines() == [
         f"Error: {path}: 4 pixels of colour (9, 9, 9), unknown to cityscapes.",
         "Hint: JPEG and smooth resizing blend colours at edges: use masks made without them; "
-        "or accept all unknown colours as one label id with --unknown ID.",
+        "or map all unknown colours to one label id with --unknown ID.",
     ]
 
 
@@ -255,7 +258,7 @@ def test_an_output_folder_that_cannot_be_made_is_exit_1(tmp_path: Path) -> None:
     assert "cannot be written" in result.stderr
 
 
-# ---- how it is run
+# ---- options
 
 
 def test_any_number_of_threads_gives_the_same_in_order(tmp_path: Path) -> None:
@@ -294,7 +297,7 @@ def test_instance_files_do_not_disturb_the_detection(tmp_path: Path) -> None:
     result = run(tmp_path / "in")
     assert result.exit_code == 1
     assert "Files of one channel were read as train-ids." in result.stderr
-    assert "such ids tell instances apart" in result.stderr
+    assert "such ids are of instances" in result.stderr
     assert load(tmp_path / "label_ids/a_trainIds.png") == [[7, 0]]
 
 

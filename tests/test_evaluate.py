@@ -1,4 +1,4 @@
-"""The scores themselves: literal ones, and equality with the official engine."""
+"""The scores: literal ones, and equality with the official engine."""
 
 from __future__ import annotations
 

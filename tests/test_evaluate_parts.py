@@ -1,4 +1,4 @@
-"""What evaluation is made of: counts, plain scores, pairs of files, and work in order."""
+"""The parts of evaluation: counts, plain scores, pairs of files, and work in order."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_class_without_a_hit_lowers_the_mean(tmp_path):
     assert scores.mean_iou == 0.25
 
 
-def test_255_classes_leave_room_for_what_is_ignored(tmp_path):
+def test_255_classes_fit_beside_ignored_pixels(tmp_path):
     write_masks(tmp_path / "gt", a=[[0, 254, 255]])
     write_masks(tmp_path / "pred", a=[[255, 254, 1]])
     files = [tmp_path / "gt" / "a.png"], [tmp_path / "pred" / "a.png"]

@@ -1,4 +1,4 @@
-"""Image files as users have them: every kind that is read, every fault that is told."""
+"""Image files as users have them: every format that is read, every error that is reported."""
 
 from __future__ import annotations
 
@@ -119,9 +119,9 @@ def test_sixteen_bits_are_cut_to_the_upper_eight(tmp_path, name):
     ("orientation", "expected"),
     [
         (1, [[RED, GREEN, BLUE]]),
-        (2, [[BLUE, GREEN, RED]]),  # mirrored
+        (2, [[BLUE, GREEN, RED]]),  # flipped horizontally
         (3, [[BLUE, GREEN, RED]]),  # upside down
-        (6, [[RED], [GREEN], [BLUE]]),  # held on its side
+        (6, [[RED], [GREEN], [BLUE]]),  # rotated by 90 degrees
         (8, [[BLUE], [GREEN], [RED]]),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_truncated_file_is_refused(tmp_path, name):
 
 def test_text_with_an_images_name_is_refused(tmp_path):
     (tmp_path / "a.png").write_text("not an image")
-    refused(tmp_path / "a.png", "it is none of PNG, JPEG, WEBP, BMP, TIFF")
+    refused(tmp_path / "a.png", "it is not one of PNG, JPEG, WEBP, BMP, TIFF")
 
 
 def test_an_empty_file_is_refused(tmp_path):
@@ -171,7 +171,7 @@ def test_other_formats_are_refused_though_pil_could_read_them(tmp_path, kind):
     path = tmp_path / "a.png"
     Image.fromarray(np.repeat(np.repeat(PICTURE, 16, 0), 16, 1)).save(path, kind)
     Image.open(path).close()  # PIL knows it
-    refused(path, "it is none of PNG")
+    refused(path, "it is not one of PNG")
 
 
 def test_a_psd_is_refused(tmp_path):
@@ -179,7 +179,7 @@ def test_a_psd_is_refused(tmp_path):
     head = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, 2, 3, 8, 3)
     path.write_bytes(head + bytes(12) + struct.pack(">H", 0) + bytes(18))
     assert Image.open(path).format == "PSD"
-    refused(path, "it is none of PNG")
+    refused(path, "it is not one of PNG")
 
 
 def test_a_bomb_is_refused_from_its_header(tmp_path, monkeypatch):
@@ -199,7 +199,7 @@ def test_max_pixels_decides_and_not_pils_own_limit(tmp_path, monkeypatch):
     assert Image.MAX_IMAGE_PIXELS == 1
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_pipes_and_folders_are_refused(tmp_path):
     (tmp_path / "a.png").mkdir()
     refused(tmp_path / "a.png", "cannot be decoded: Is a directory.")
     refused(tmp_path / "b.png", "does not exist.")
@@ -225,7 +225,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
         monkeypatch.setattr(Image, "open", deny)
-    refused(path, "may not be read: permission denied.")
+    refused(path, "cannot be read: permission denied.")
 
 
 @pytest.mark.parametrize(
@@ -306,18 +306,18 @@ def test_ctrl_c_while_writing_leaves_no_part(tmp_path, monkeypatch):
     assert names_in(tmp_path) == []
 
 
-def test_a_target_is_never_seen_half_written(tmp_path, monkeypatch):
+def test_a_target_is_never_half_written(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
-    seen = []
+    during = []
     encode = writing.encode_png
 
     def look(*given):
         yield from encode(*given)
-        seen.append((*names_in(tmp_path), path.exists()))
+        during.append((*names_in(tmp_path), path.exists()))
 
     monkeypatch.setattr(writing, "encode_png", look)
     write_png(path, PICTURE)
-    [(part, existed)] = seen
+    [(part, existed)] = during
     assert part.startswith(".") and part.endswith(".dseg-part")  # no image to a later run
     assert not existed and path.exists()
 
@@ -330,7 +330,7 @@ def test_a_target_is_never_seen_half_written(tmp_path, monkeypatch):
         ("/proc/dseg-out", "No such file or directory."),
     ],
 )
-def test_a_folder_that_cannot_be_made_is_told(tmp_path, folder, reason):
+def test_a_folder_that_cannot_be_created_is_refused(tmp_path, folder, reason):
     (tmp_path / "file").write_text("a regular file")
     path = tmp_path / folder / "a.png"  # an absolute folder stays as it is
     with pytest.raises(DsegError, match=f"cannot be written: {reason}") as caught:

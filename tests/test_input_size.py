@@ -1,4 +1,4 @@
-"""Prediction at another size than the image's: resized in, and the scores resized out."""
+"""Prediction at an input size other than the image size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dseg.images import Pixels
 from dseg.predict import Protocol, resizing
 from dseg.predict import scorer as bands_file
 from dseg.predict.predictor import AUTO_TILES
-from dseg.predict.resizing import pieces_of, resize_bands
+from dseg.predict.resizing import crops_of, resize_bands
 
 SIZE = (57, 83)
 
@@ -32,7 +32,7 @@ def no_gradients() -> Iterator[None]:
 
 
 class Pointwise(StandIn):
-    """Scores each pixel by itself, so that tiles see as much as the whole image."""
+    """Scores each pixel by itself, so that tiles give the scores of the whole image."""
 
     def __init__(self) -> None:
         super().__init__(stride=1)
@@ -50,7 +50,7 @@ def bicubic(image: Pixels, height: int, width: int) -> Pixels:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "seen"),
+    ("protocol", "input_size"),
     [
         ({"input_size": (40, 100)}, (40, 100)),
         ({"input_size": (17, 16)}, (17, 16)),
@@ -61,13 +61,13 @@ def bicubic(image: Pixels, height: int, width: int) -> Pixels:
 )
 @pytest.mark.parametrize("kind", [StandIn, HalfPixels])
 def test_it_is_resize_in_logits_resize_out(
-    kind: type[StandIn], protocol: dict[str, object], seen: tuple[int, int]
+    kind: type[StandIn], protocol: dict[str, object], input_size: tuple[int, int]
 ) -> None:
     model, image = kind(), draw(*SIZE)
     found = predictor(model, **protocol)
     scores = found.scores(image)
-    assert model.sizes == [seen]
-    logits = model.logits(normalise(bicubic(image, *seen)))[0]
+    assert model.sizes == [input_size]
+    logits = model.logits(normalise(bicubic(image, *input_size)))[0]
     expected = F.interpolate(logits, SIZE, mode="bilinear", align_corners=kind is not HalfPixels)
     torch.testing.assert_close(scores, expected[0], rtol=1e-4, atol=1e-4)
     done = found.predict(image, confidence=True)
@@ -177,7 +177,7 @@ def test_bands_are_resized_as_the_whole_is(
         for top in range(0, size[0], rows):
             band = scores[:, top : top + rows].clone()
             yield top, band
-            band.fill_(torch.nan)  # a band is the giver's again
+            band.fill_(torch.nan)  # a band is valid until the next one
 
     for rows in (1, 4, size[0]):
         parts = list(resize_bands(bands(rows), size, out, align_corners=align_corners))
@@ -188,14 +188,14 @@ def test_bands_are_resized_as_the_whole_is(
 
 
 @pytest.mark.parametrize("size", [(114, 166), (40, 100), (57, 30), (171, 83)], ids=str)
-def test_pieces_are_those_of_the_image_resized_whole(size: tuple[int, int]) -> None:
+def test_crops_are_those_of_the_whole_resized_image(size: tuple[int, int]) -> None:
     image = draw(*SIZE)
     whole = bicubic(image, *size).astype(int)
-    cut = pieces_of(image, size)
+    cut = crops_of(image, size)
     for top, left, h, w in ((0, 0, *size), (3, 5, 20, 25), (size[0] - 9, size[1] - 11, 9, 11)):
         piece = cut(top, left, h, w)
         assert piece.shape == (h, w, 3)
-        # the box of a piece is rounded to 32 bits
+        # the box of a crop is rounded to 32 bits
         assert np.abs(piece - whole[top : top + h, left : left + w]).max() <= 1
 
 
@@ -220,7 +220,7 @@ def test_the_pixels_of_the_resized_view_decide_about_tiles(
     assert list(predictor(StandIn(), **protocol)._attempts(image)) == attempts
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_a_run_of_an_older_version_was_not_resized_and_goes_on(infer) -> None:
     refused(infer("img", "--input-scale", "0.5"), 2, problem)
 
 
-def test_wrong_sizes_are_told(infer) -> None:
+def test_wrong_sizes_are_refused(infer) -> None:
     misused(infer("img", "--input-size", "big"), "'big' is not a size like 1024x2048")
     misused(infer("img", "--input-scale", "half"), "'half' is not a fraction like 0.25 or 1/3")
     both = infer("img", "--input-size", "64x96", "--input-scale", "0.5")

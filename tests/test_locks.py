@@ -169,7 +169,7 @@ def test_results_are_not_removed_while_others_write_them(infer: Callable[..., Re
     before = contents("dseg-out")
     with holding(Path("dseg-out/.dseg-run-7-abc.lock")) as process:
         result = infer("img", "--tile", "32", "--overwrite")
-        problem = f"A run of other settings writes to dseg-out at present (process {process.pid} on"
+        problem = f"Another run with other options is writing to dseg-out (process {process.pid} on"
         refused(result, 2, problem, "wait until it has ended, or name another --out.")
         assert {k: v for k, v in contents("dseg-out").items() if "lock" not in k} == before
         assert infer("img", "--overwrite").exit_code == 0  # the same settings may
@@ -182,9 +182,9 @@ def test_results_are_not_removed_while_others_write_them(infer: Callable[..., Re
 def test_a_record_is_compared_and_written_by_one_run_at_a_time(
     infer: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dseg.predict.manifest.PATIENCE_S", 0.0)
+    monkeypatch.setattr("dseg.predict.manifest.TIMEOUT_S", 0.0)
     with holding(Path("dseg-out/.dseg-run.lock")):
-        refused(infer("img"), 2, "A run of other settings writes to dseg-out at present")
+        refused(infer("img"), 2, "Another run with other options is writing to dseg-out")
         assert written() == [".dseg-run.lock"]
     assert infer("img").exit_code == 0
 

@@ -253,7 +253,7 @@ def test_the_sizes_of_images_bound_what_is_held(infer, monkeypatch):
     assert max(value for value in most if value != 10_000) <= 4000
 
 
-def test_a_broken_image_gives_its_room_back(infer, monkeypatch):
+def test_a_broken_image_releases_its_pixels(infer, monkeypatch):
     monkeypatch.setattr(pipeline, "PIXELS_AHEAD", 400)
     for number in range(6):
         save_noise(f"cut/{number}.png", 20, 20)
@@ -265,25 +265,25 @@ def test_a_broken_image_gives_its_room_back(infer, monkeypatch):
     assert result.stderr.count("Hint: ") == 1
 
 
-def test_room_is_given_in_turn() -> None:
-    room, served = PixelBudget(10), []
+def test_the_budget_is_given_in_turn() -> None:
+    budget, served = PixelBudget(10), []
 
-    def take(turn: int, amount: int) -> None:
-        room.take(turn, amount)
+    def acquire(turn: int, amount: int) -> None:
+        budget.acquire(turn, amount)
         served.append(turn)
 
     threads = [
-        threading.Thread(target=take, args=(turn, amount))
+        threading.Thread(target=acquire, args=(turn, amount))
         for turn, amount in ((3, 1), (2, 4), (1, 20), (0, 8))
     ]
     for thread in threads:
         thread.start()
     threads[3].join()
     assert served == [0]
-    room.give(8)
+    budget.release(8)
     threads[2].join()
     assert served == [0, 1]
-    room.give(20)
+    budget.release(20)
     for thread in threads:
         thread.join()
     assert served == [0, 1, 2, 3]

@@ -1,4 +1,4 @@
-"""Labels that are begun and fetched later, batches of images, and what a GPU is asked to do."""
+"""Labels fetched later, batches of images, and the settings of cuDNN and the compiler."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGES = [draw(57, 83, seed) for seed in range(3)]
 
 
 class Poisoned(StandIn):
-    """Gives NaN for each image that has a white pixel at its upper left."""
+    """Returns NaN for each image that has a white pixel at its upper left."""
 
     def logits(self, image: Tensor) -> list[Tensor]:
         [scores] = super().logits(image)
@@ -33,7 +33,7 @@ class Poisoned(StandIn):
 
 
 class BatchHungry(StandIn):
-    """Runs out of memory for more images at once than so many."""
+    """Runs out of memory for batches of more than ``most`` images."""
 
     def __init__(self, most: int):
         super().__init__()
@@ -92,7 +92,7 @@ def test_outputs_are_train_ids_on_the_device_too() -> None:
     assert pending.train_ids.unique().tolist() == [0]  # the last output is the best
 
 
-def test_scores_that_are_not_finite_are_told_by_the_result() -> None:
+def test_scores_that_are_not_finite_are_reported_by_the_result() -> None:
     image = IMAGES[0].copy()
     image[0, 0] = 255
     pending = predictor(Poisoned()).begin(image)
@@ -196,7 +196,7 @@ def test_how_many_images_make_a_batch(
     assert machine.batch_at(size, wanted) == batch
 
 
-# What cuDNN and the compiler are asked
+# Settings of cuDNN and the compiler
 
 
 @pytest.fixture

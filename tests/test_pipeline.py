@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cli_runs import save_noise
 from click.testing import CliRunner, Result
 from PIL import Image
+from stand_ins import StandIn, predictor
 from torch import nn
 
 from dseg.cli import main
 from dseg.models import SegModel, build_model
+from dseg.predict import Manifest, find_images, pipeline, predict_images, readahead
 
 HEIGHT, WIDTH = 64, 128
 ROAD, SKY, CAR = 7, 23, 26  # label ids
@@ -137,3 +143,40 @@ def test_multiscale_infer_gives_the_known_score(cityscapes: Path, tmp_path: Path
     assert scores["classScores"]["sky"] == 64 / 70
     record = json.loads((tmp_path / "out" / "dseg-run.json").read_text())
     assert (record["scales"], record["flip"]) == ([1.0, 1.5], True)
+
+
+def test_decoding_waits_while_earlier_images_are_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        save_noise(tmp_path / f"images/{number:02}.png", 20, 20, number)
+    decoded, changed, may_write = [], threading.Condition(), threading.Event()
+    read, write = readahead.read_image, pipeline.write_png
+
+    def counted_read(path: Path, *others: Any) -> Any:
+        with changed:
+            decoded.append(path.name)
+            changed.notify_all()
+        return read(path, *others)
+
+    def blocked_write(*words: Any) -> None:
+        assert may_write.wait(60)
+        write(*words)
+
+    monkeypatch.setattr(readahead, "read_image", counted_read)
+    monkeypatch.setattr(pipeline, "write_png", blocked_write)
+    monkeypatch.setattr(pipeline, "count_cores", lambda: 8)  # threads that read
+    monkeypatch.setattr(pipeline, "PIXELS_AHEAD", 3 * 400 + 399)  # three images and a part
+    network = predictor(StandIn())
+    images = find_images([tmp_path / "images"])
+    words = (network, images, tmp_path / "out", Manifest.of(network, "weights", ""))
+    with ThreadPoolExecutor(1) as pool:
+        summary = pool.submit(predict_images, *words, kinds=("train_ids",))
+        try:
+            with changed:
+                assert changed.wait_for(lambda: len(decoded) >= 3, 60)
+                assert not changed.wait_for(lambda: len(decoded) > 3, 0.5)
+        finally:
+            may_write.set()
+        assert summary.result(60).done == 12
+    assert len(decoded) == 12

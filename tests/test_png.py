@@ -52,7 +52,7 @@ def by_pillow(pixels: Pixels, palette: list[int] | None = None) -> int:
 
 
 def labelled(number: int) -> Pixels:
-    """Return the train ids of a scene that ships, as its network finds them at 1024x2048."""
+    """Return the train ids of a bundled scene, as its network finds them at 1024x2048."""
     file = sorted(SCENES.iterdir())[number]
     image = Image.open(file).convert("RGB").resize((2048, 1024), Image.Resampling.BICUBIC)
     return Predictor.load(None, SHIPPED, device="cpu")(np.asarray(image))

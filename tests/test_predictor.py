@@ -34,16 +34,16 @@ def no_gradients() -> Iterator[None]:
 
 
 def authors_scores(model: SegModel, image: Pixels, scales: tuple[float, ...], prob: bool) -> Tensor:
-    """Return the mean (log-)probabilities of all views, mirrored ones too."""
+    """Return the mean (log-)probabilities of all views, flipped ones too."""
     height, width = image.shape[:2]
     views = []
     for scale in scales:
         size = (int(width * scale), int(height * scale))
-        seen = np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-        for mirror in (False, True):
-            view = normalise(seen[:, ::-1].copy() if mirror else seen)
+        resized = np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+        for flipped in (False, True):
+            view = normalise(resized[:, ::-1].copy() if flipped else resized)
             scores = model.logits(view)[0]
-            scores = resize(scores.flip(3) if mirror else scores, height, width)
+            scores = resize(scores.flip(3) if flipped else scores, height, width)
             views.append(scores.softmax(1) if prob else scores.log_softmax(1))
     return torch.stack(views).mean(0)[0]
 
@@ -87,7 +87,7 @@ def test_many_scales_are_the_authors_protocol(fusion: str) -> None:
     assert_same_labels(many(image), expected)
 
 
-def test_fusions_differ_and_so_does_a_mirror() -> None:
+def test_fusions_differ_and_so_does_a_flip() -> None:
     model, image = StandIn(), draw(57, 83)
     log = predictor(model, scales=(0.5, 1.5), flip=True).scores(image).softmax(0)
     prob = predictor(model, scales=(0.5, 1.5), flip=True, fusion="prob").scores(image)
@@ -144,7 +144,7 @@ def test_a_small_image_is_padded_by_its_border_and_cut_again() -> None:
 @pytest.mark.parametrize(
     "view",
     [lambda i: i[:, ::-1], lambda i: i[::2, ::2], np.asfortranarray],
-    ids=["mirrored", "every second", "by columns"],
+    ids=["flipped", "every second", "by columns"],
 )
 def test_an_array_of_any_layout_and_the_callers_array_stays(view: Callable) -> None:
     image = view(draw(40, 50))
@@ -166,21 +166,21 @@ def test_an_array_of_any_layout_and_the_callers_array_stays(view: Callable) -> N
     ],
     ids=lambda array: f"{array.shape}",
 )
-def test_what_is_no_image_is_refused(array: Pixels) -> None:
+def test_arrays_that_are_not_images_are_refused(array: Pixels) -> None:
     with pytest.raises(DsegError, match="is not an image") as caught:
         predictor(StandIn())(array)
-    assert "(H, W, 3) of uint8" in caught.value.hint
+    assert "(H, W, 3) uint8" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["cuda:7", "nonsense", "", "cuda:99999999999", "meta"])
-def test_a_device_that_is_not_there_is_told_what_is(name: str) -> None:
+def test_a_missing_device_is_refused_with_those_that_exist(name: str) -> None:
     with pytest.raises(DsegError) as caught:
         Predictor(StandIn(), device=name)
     assert caught.value.problem == f"This machine has no device {name!r}."
     assert caught.value.hint.startswith("choose auto or one of: cpu")
 
 
-def test_a_wrong_device_is_told_before_a_file_is_read() -> None:
+def test_a_wrong_device_is_refused_before_a_file_is_read() -> None:
     with pytest.raises(DsegError, match="no device 'cuda:7'"):
         Predictor.load("denseaspp161", "no such file", device="cuda:7")
 

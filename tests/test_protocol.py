@@ -1,4 +1,4 @@
-"""The protocol of a network: what it says, how it is kept, and which options override it."""
+"""The protocol of a network: input sizes, storage in checkpoints, and overriding options."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ def test_authors_protocols_keep_what_the_network_cannot_do_without(name: str) ->
     ("protocol", "problem"),
     [
         ({"resample": "magic"}, "resample of a protocol cannot be 'magic'"),
-        ({"fusion": "exp"}, "The fusion exp is of each sliding tile only"),
-        ({"short_side": 0}, "cannot be made"),
-        ({"multiple": 0}, "cannot be made"),
-        ({"pad_multiple": 8, "pad_remainder": 8}, "No side leaves 8 when divided by 8"),
+        ({"fusion": "exp"}, "The fusion exp is for flipped sliding tiles only"),
+        ({"short_side": 0}, "is not possible"),
+        ({"multiple": 0}, "is not possible"),
+        ({"pad_multiple": 8, "pad_remainder": 8}, "A remainder of 8 is impossible"),
         ({"short_side": 5, "long_side": 5}, "More than one input size is named (short side 5"),
     ],
     ids=str,
@@ -142,7 +142,7 @@ def test_labels_are_repeated_on_a_device_as_on_the_host(
     assert torch.equal(pick_labels(labels, out), repeat_labels(labels, out))
 
 
-# Scores that are no numbers, and outputs that are no classes
+# Scores that are NaN or infinite, and outputs that are not classes
 
 
 def test_an_image_with_scores_that_are_not_finite_is_refused() -> None:
@@ -187,7 +187,7 @@ def test_an_output_of_no_class_is_void_and_not_drawn(name: str, void: int, here:
     assert np.array_equal(found["overlay"], np.asarray(Image.open("img/a.png").convert("RGB")))
 
 
-# Cards of our own files
+# Model cards of dseg's own files
 
 
 def test_our_own_file_keeps_protocol_and_outputs(tmp_path: Path) -> None:
@@ -251,12 +251,12 @@ def test_the_closing_line_names_the_protocol(here: Path) -> None:
     save_model(build_model("bisenetv2"), Path("w.safetensors"))
     words = ("img", "-w", "w.safetensors", "--device", "cpu", "--overwrite", "-q")
     assert "Protocol: plain (sides to multiples of 32)." in run("infer", *words).stderr
-    told = run("infer", *words, "--protocol", "authors").stderr
-    assert "Protocol: authors (sides to multiples of 32, prob fusion)." in told
-    told = run("multiscale-infer", *words, "--protocol", "authors", "--scales", "1").stderr
-    assert "Protocol: authors (sides to multiples of 32, flip, prob fusion)." in told
-    told = run("multiscale-infer", *words).stderr
-    assert "scales 0.5,0.75,1,1.25,1.5,1.8, flip)." in told
+    stderr = run("infer", *words, "--protocol", "authors").stderr
+    assert "Protocol: authors (sides to multiples of 32, prob fusion)." in stderr
+    stderr = run("multiscale-infer", *words, "--protocol", "authors", "--scales", "1").stderr
+    assert "Protocol: authors (sides to multiples of 32, flip, prob fusion)." in stderr
+    stderr = run("multiscale-infer", *words).stderr
+    assert "scales 0.5,0.75,1,1.25,1.5,1.8, flip)." in stderr
 
 
 def test_an_unknown_protocol_is_refused(here: Path) -> None:

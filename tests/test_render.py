@@ -101,5 +101,5 @@ def test_a_mask_of_another_size_is_refused() -> None:
     image, mask = street(20, 20)
     with pytest.raises(DsegError, match="do not match"):
         render_overlay(image, mask[:10], SPACE)
-    with pytest.raises(DsegError, match=r"opacity of 1\.5"):
+    with pytest.raises(DsegError, match=r"opacity 1\.5"):
         render_overlay(image, mask, SPACE, opacity=1.5)

@@ -27,7 +27,7 @@ def no_gradients() -> Iterator[None]:
 
 
 def starts(length: int, tile: int) -> list[int]:
-    """Every third of a tile is seen twice; the last tile ends with the image."""
+    """Every third of a tile is covered twice; the last tile ends with the image."""
     step = -(-tile * 2 // 3)
     found = list(range(0, max(length - tile, 0), step))
     return [*found, max(length - tile, 0)]
@@ -53,11 +53,11 @@ def at_all_sizes(model: StandIn, image: Pixels, scales: tuple[float, ...], flip:
     views = []
     for scale in scales:
         size = (int(width * scale), int(height * scale))
-        seen = np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-        views.append(resize(slid(model, seen)[None], height, width))
+        resized = np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+        views.append(resize(slid(model, resized)[None], height, width))
         if flip:
-            mirrored = slid(model, np.ascontiguousarray(seen[:, ::-1])).flip(-1)
-            views.append(resize(mirrored[None], height, width))
+            flipped = slid(model, np.ascontiguousarray(resized[:, ::-1])).flip(-1)
+            views.append(resize(flipped[None], height, width))
     return torch.stack(views).mean(0)[0]
 
 
@@ -66,10 +66,10 @@ def at_all_sizes(model: StandIn, image: Pixels, scales: tuple[float, ...], flip:
 )
 def test_the_tile_slides_over_each_size_of_the_image(scales: tuple[float, ...], flip: bool) -> None:
     model, image = StandIn().eval(), draw(72, 100)
-    sees = predictor(model, tile=TILE, sliding=True, scales=scales, flip=flip)
+    machine = predictor(model, tile=TILE, sliding=True, scales=scales, flip=flip)
     expected = at_all_sizes(model, image, scales, flip)
-    torch.testing.assert_close(sees.scores(image), expected, rtol=1e-4, atol=1e-4)
-    assert_same_labels(sees(image), expected)
+    torch.testing.assert_close(machine.scores(image), expected, rtol=1e-4, atol=1e-4)
+    assert_same_labels(machine(image), expected)
 
 
 def test_every_tile_of_a_larger_view_has_the_tiles_size() -> None:
@@ -87,10 +87,10 @@ def test_832_pixels_slide_by_555_over_cityscapes() -> None:
 
 def test_probabilities_are_fused_on_request() -> None:
     model, image = StandIn().eval(), draw(50, 60)
-    sees = predictor(model, tile=TILE, sliding=True, scales=(1.0, 1.2), fusion="prob")
-    found = sees.scores(image)
+    machine = predictor(model, tile=TILE, sliding=True, scales=(1.0, 1.2), fusion="prob")
+    found = machine.scores(image)
     torch.testing.assert_close(found.sum(0), torch.ones(50, 60))
-    prediction = sees.predict(image, confidence=True)
+    prediction = machine.predict(image, confidence=True)
     assert prediction.tile == TILE
     assert prediction.confidence is not None
 

@@ -1,4 +1,4 @@
-"""What a user may name as input, and the names that results get."""
+"""Sources of images, and the names of their results."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_loops_of_links_are_not_walked_again(here, monkeypatch):
     assert looked_into == ["d", "d/e", "d/e/up"]
 
 
-def test_a_dangling_link_is_kept_so_that_it_is_told_later(here):
+def test_a_dangling_link_is_kept_so_that_it_is_reported_later(here):
     touch("d/a.png")
     Path("d/gone.png").symlink_to(here / "nowhere.png")
     assert list(found("d")) == ["d/a.png", "d/gone.png"]
@@ -131,7 +131,7 @@ def test_the_same_stem_keeps_the_suffix_and_the_tree(here):
     assert found("d") == {"d/e/a.jpg": "e/a_jpg", "d/e/a.png": "e/a_png", "d/e/b.png": "e/b"}
 
 
-def test_no_two_images_share_a_name_even_if_one_looks_like_anothers_result(here):
+def test_no_two_images_have_the_same_name_even_if_one_looks_like_anothers_result(here):
     touch("d/a.jpg", "d/a.png", "d/a_jpg.png", "d/a.JPG", "d/a_jpg_png.png")
     names = list(found("d").values())
     assert names == ["a_JPG", "a_jpg", "a_png", "a_jpg_png", "a_jpg_png_png"]
@@ -151,7 +151,7 @@ def test_results_of_earlier_runs_are_left_out_by_their_record(here):
     assert list(found("d/old/color")) == ["d/old/color/a.png"]  # asked for
 
 
-def test_images_may_lie_beside_the_results(here):
+def test_images_can_be_beside_the_results(here):
     touch("d/a.png", "color/a.png")
     assert list(found("d", leave_out=Path())) == ["d/a.png"]
 
@@ -167,14 +167,14 @@ def test_nothing_found_names_what_was_looked_for(here, source):
     assert caught.value.exit_code == 2
 
 
-def test_what_does_not_exist_is_told(here):
+def test_a_missing_source_is_refused(here):
     touch("a.png")
     with pytest.raises(DsegError) as caught:
         find_images(["a.png", "nowhere"])
     assert caught.value.problem == "nowhere does not exist."
 
 
-def test_folders_that_may_not_be_read_are_not_passed_over(here, monkeypatch):
+def test_folders_that_cannot_be_read_are_not_skipped(here, monkeypatch):
     touch("d/a.png", "d/locked/b.png")
     scandir = os.scandir
 
@@ -185,14 +185,14 @@ def test_folders_that_may_not_be_read_are_not_passed_over(here, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scan)
     assert found("d") == {"d/a.png": "a", "d/locked": "locked"}
-    with pytest.raises(DsegError, match="d/locked may not be read: Permission denied"):
+    with pytest.raises(DsegError, match="d/locked cannot be read: Permission denied"):
         find_images(["d/locked"])
 
 
-def test_a_place_that_may_not_be_looked_into_is_told(here, monkeypatch):
+def test_a_folder_without_permission_is_refused(here, monkeypatch):
     def deny(_):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "is_dir", deny)
-    with pytest.raises(DsegError, match="secret/d may not be read: Permission denied"):
+    with pytest.raises(DsegError, match="secret/d cannot be read: Permission denied"):
         find_images(["secret/d"])

@@ -1,4 +1,4 @@
-"""Tiles: where they lie, how they are blended, and when memory makes them necessary."""
+"""Tiles: their positions, blending, and their use when there is too little memory."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_where_tiles_start(length: int, tile: int, overlap: float, starts: list[
     assert tile_starts(length, tile, overlap) == starts
 
 
-def test_an_overlap_that_is_no_share_is_refused() -> None:
+def test_an_overlap_that_is_not_a_fraction_is_refused() -> None:
     for overlap in (1.0, -0.1, float("nan")):
         with pytest.raises(DsegError):
             tile_starts(10, 5, overlap)
@@ -137,17 +137,17 @@ def test_no_more_than_one_band_is_held(height: int, monkeypatch: pytest.MonkeyPa
         return new_zeros(tensor, size)
 
     monkeypatch.setattr(Tensor, "new_zeros", note)
-    ends, seen, score = 0, [], torch.ones(1)
+    ends, sizes, score = 0, [], torch.ones(1)
     for top, band in blend_rows(
         (height, 48), (32, 32), 0.5, lambda t, x, h, w: score.new_ones(3, h, w)
     ):
-        assert top == ends  # given away as soon as it is final, each row once
+        assert top == ends  # yielded as soon as it is complete, each row once
         ends = top + band.shape[1]
         assert band.shape[1] <= 32
-        seen.append(band.untyped_storage().nbytes())
+        sizes.append(band.untyped_storage().nbytes())
     assert ends == height
     assert held == [(3, 32, 48)]  # whatever the image's height
-    assert max(seen) == 3 * 32 * 48 * 4
+    assert max(sizes) == 3 * 32 * 48 * 4
 
 
 def test_tiles_that_see_the_same_context_label_as_the_whole_image() -> None:
@@ -210,13 +210,11 @@ def test_images_in_tiles_of_nobodys_choice_are_counted(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("tile", [None, (32, 32)])
-def test_a_tile_that_does_not_fit_either_is_told(tile: tuple[int, int] | None) -> None:
+def test_a_tile_that_does_not_fit_either_is_reported(tile: tuple[int, int] | None) -> None:
     with pytest.raises(DsegError) as caught:
         predictor(Hungry(0, MemoryError), tile=tile)(draw(300, 600))
-    assert (
-        caught.value.problem
-        == "Not even a tile of this 300x600 image fits into memory; it is read at 300x600."
-    )
+    assert "tile of this 300x600 image" in caught.value.problem
+    assert "input size 300x600" in caught.value.problem
     assert "--tile" in caught.value.hint
 
 

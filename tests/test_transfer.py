@@ -1,4 +1,4 @@
-"""Label transfer: exact in every direction, never silent about what it does not know."""
+"""Label transfer: exact in every direction, with errors for unknown colours and ids."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_other_label_spaces() -> None:
         assert transfer_mask(ids, voc, "train-ids", target).tolist() == [[0, 20, 255]]
 
 
-# ---- which ids are they
+# ---- detection of the coding
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_other_label_spaces() -> None:
         ([{0}], None),
     ],
 )
-def test_ids_are_told_by_all_their_values(
+def test_ids_are_detected_from_all_values(
     tmp_path: Path, sets: list[set[int]], wanted: str | None
 ) -> None:
     files = [
@@ -132,7 +132,7 @@ def test_ids_are_told_by_all_their_values(
     if wanted:
         assert detect_ids(files, SPACE) == wanted
         return
-    with pytest.raises(DsegError, match="may be train ids as well as label ids") as fault:
+    with pytest.raises(DsegError, match="can be train ids or label ids") as fault:
         detect_ids(files, SPACE)
     assert "--from train-ids or --from label-ids" in fault.value.hint
     assert detect_ids(files, find_label_space("voc")) == "label-ids"  # where both are the same
@@ -141,7 +141,7 @@ def test_ids_are_told_by_all_their_values(
 # ---- files
 
 
-def test_two_inputs_never_share_an_output(tmp_path: Path) -> None:
+def test_two_inputs_never_have_the_same_output(tmp_path: Path) -> None:
     sources = [save(tmp_path / f"{n}/x.png", COLORS).parent for n in "ab"]
     with pytest.raises(DsegError, match="would both be written to"):
         find_jobs(sources, "label-ids", SPACE, out=tmp_path / "out")

@@ -51,7 +51,7 @@ def make_facts(
         "device": str(predictor.device),
         "precision": predictor.precision,
         "processes": group.world_size,
-        "settings": manifest.record(),
+        "settings": manifest.as_json(),
     }
 
 

@@ -1,4 +1,4 @@
-"""Opening image files: which formats are read, which limits hold, and what goes wrong."""
+"""Open image files: the formats that are read, limits, and errors."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dseg.memory import is_out_of_memory, memory_error
 HAS_AVIF = bool(features.check("avif"))
 HAS_HEIF = find_spec("pi_heif") is not None
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
-# no other decoder ever reads a user's file
+# no other decoder reads a user's file
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", *(["AVIF"] if HAS_AVIF else []))
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"),
     *([".avif"] if HAS_AVIF else []),
     *(HEIF_SUFFIXES if HAS_HEIF else []),
 )
-# other image and video formats: counted and named where they lie among images
+# other image and video formats: counted and reported where they occur among images
 UNREAD = frozenset(
     {
         *(".avif", *HEIF_SUFFIXES, ".gif", ".jp2", ".j2k", ".jpx", ".jpf", ".jxl", ".jfif", ".jpe"),
@@ -35,20 +35,21 @@ UNREAD = frozenset(
     }
 ) - frozenset(IMAGE_SUFFIXES)
 MAX_PIXELS = 200_000_000
-MAX_RUN_LENGTH_PIXELS = 20_000_000  # of a BMP in run lengths, which PIL decodes slowly
+MAX_RUN_LENGTH_PIXELS = 20_000_000  # of a run-length encoded BMP, which PIL decodes slowly
 MAX_RUN_LENGTH_BYTES = 6_000_000
 
-_OPENING = Lock()  # the warning filters belong to all threads
+_OPENING = Lock()  # warning filters are process-wide
 
 
-class _PillowsLimit:
-    """Set PIL's own limit of pixels aside while any thread decodes; ours is applied instead."""
+class _PillowLimit:
+    """Lifts PIL's own limit of pixels while any thread decodes; dseg applies its own."""
 
     def __init__(self) -> None:
         self._lock, self._users, self._limit = Lock(), 0, Image.MAX_IMAGE_PIXELS
 
     @contextmanager
     def lifted(self) -> Iterator[None]:
+        """Lift PIL's limit during the body."""
         with self._lock:
             if not self._users:
                 self._limit = Image.MAX_IMAGE_PIXELS
@@ -63,18 +64,18 @@ class _PillowsLimit:
                     Image.MAX_IMAGE_PIXELS = self._limit
 
 
-_PILLOWS_LIMIT = _PillowsLimit()
+_PILLOW_LIMIT = _PillowLimit()
 
 
 @contextmanager
 def opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    """Open an image file whose pixels may be decoded in the body: it has ``max_pixels`` at most.
+    """Open an image file of at most ``max_pixels`` pixels, to decode it in the body.
 
     Raises:
-        DsegError: whatever a decoder may raise, in the body too, or there are too many pixels.
+        DsegError: too many pixels, or any error of a decoder, also within the body.
     """
     try:
-        with _PILLOWS_LIMIT.lifted(), open_header(path) as image:
+        with _PILLOW_LIMIT.lifted(), open_header(path) as image:
             refuse_large(path, image, max_pixels)
             yield image
     except DsegError:
@@ -84,9 +85,9 @@ def opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
 
 
 def open_header(path: Path) -> Image.Image:
-    """Read what a file says of itself, without its pixels."""
+    """Open an image file and read its header, without decoding pixels."""
     mode = path.stat().st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would wait for ever
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would block for ever
         raise OSError("it is a pipe or a device, not a file")
     formats = list(FORMATS)
     if HAS_HEIF and path.suffix.lower() in HEIF_SUFFIXES:
@@ -94,29 +95,29 @@ def open_header(path: Path) -> Image.Image:
 
         pi_heif.register_heif_opener()
         formats.append("HEIF")
-    with _OPENING, _PILLOWS_LIMIT.lifted(), warnings.catch_warnings():
+    with _OPENING, _PILLOW_LIMIT.lifted(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = Image.open(path, formats=formats)
-    # Without a name PIL does not map the file into memory, which mixes up the pixels of a TIFF
-    # that lies on its side.
+    # Without a name PIL does not map the file into memory, which mixes up the pixels of a rotated
+    # TIFF.
     image.filename = ""
     return image
 
 
 def refuse_large(path: Path, image: Image.Image, max_pixels: int) -> None:
-    """Raise a DsegError for more pixels than are allowed, before any is decoded."""
+    """Raise a DsegError for an image with too many pixels, before it is decoded."""
     width, height = image.size
     pixels = width * height
     if pixels > max_pixels:
         raise DsegError(
             f"{path} has {width}x{height} pixels, more than {max_pixels:,}.",
-            hint="if the file is to be trusted, raise --max-pixels.",
+            hint="if you trust the file, raise --max-pixels.",
         )
     if "bmp_rle" in str(getattr(image, "tile", "")) and (
         pixels > MAX_RUN_LENGTH_PIXELS or path.stat().st_size > MAX_RUN_LENGTH_BYTES
     ):
         raise DsegError(
-            f"{path} is a BMP in run lengths, of {width}x{height} pixels and "
+            f"{path} is a run-length encoded BMP of {width}x{height} pixels and "
             f"{path.stat().st_size:,} bytes: more than {MAX_RUN_LENGTH_PIXELS:,} pixels or "
             f"{MAX_RUN_LENGTH_BYTES:,} bytes take too long to decode.",
             hint="save it as PNG.",
@@ -128,7 +129,9 @@ def decoding_error(path: Path, fault: Exception) -> DsegError:
     if isinstance(fault, FileNotFoundError):
         return DsegError(f"{path} does not exist.", hint="check the spelling of the path.")
     if isinstance(fault, PermissionError):
-        return DsegError(f"{path} may not be read: permission denied.", hint="check who owns it.")
+        return DsegError(
+            f"{path} cannot be read: permission denied.", hint="check its permissions."
+        )
     if is_out_of_memory(fault):
         return memory_error(
             f"while {path} was decoded", "close other programs, or make it smaller."
@@ -136,7 +139,7 @@ def decoding_error(path: Path, fault: Exception) -> DsegError:
     if path.is_file() and path.stat().st_size == 0:
         reason = "the file is empty"
     elif isinstance(fault, UnidentifiedImageError):
-        reason = f"it is none of {', '.join(FORMATS)}, whatever its name says"
+        reason = f"it is not one of {', '.join(FORMATS)}, whatever its name"
     else:
         reason = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
     return DsegError(

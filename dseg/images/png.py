@@ -1,8 +1,8 @@
-"""PNG files of 8 bits: encoded fast, to be read by everything that reads PNG.
+"""A fast encoder of 8-bit PNG files.
 
-Each row is stored as its difference from the row above (filter "Up"), which numpy computes at once
-and which leaves a label map nearly all zeros. ISA-L compresses that several times faster than
-zlib; where it is not installed, zlib counts run lengths. Both release the interpreter's lock.
+Each row is stored as its difference from the row above (filter "Up"), which numpy computes in one
+operation and which turns a label map into mostly zeros. ISA-L compresses that several times faster
+than zlib; where it is not installed, zlib encodes run lengths. Both release the GIL.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ GREY, RGB, PALETTE = 0, 2, 3  # colour types
 UP = 2  # filter type
 ISAL_LEVEL = 2  # a label map of 2048x1024: 1.3 ms and 60 kB; level 3 takes 5 ms for 61 kB
 ZLIB_LEVEL = 1  # with run lengths: 8 ms and 42 kB
-STRIP_BYTES = 1 << 19  # that are filtered at once: they stay in the processor's cache
+STRIP_BYTES = 1 << 19  # filtered at once, so that they stay in the processor's cache
 
 
 def encode_png(pixels: Pixels, palette: list[int] | None = None) -> Iterator[bytes]:
-    """Yield the parts of a PNG file; memory beside the pixels is that of a strip of rows.
+    """Yield a PNG file piece by piece, with extra memory for one strip of rows only.
 
     Args:
         pixels: (H, W) ids or (H, W, 3) RGB, uint8.
-        palette: 768 numbers, the colours of the ids.
+        palette: 768 values, the RGB colours of the ids.
     """
     height, width = pixels.shape[:2]
     kind = RGB if pixels.ndim == 3 else GREY if palette is None else PALETTE
@@ -50,14 +50,14 @@ def encode_png(pixels: Pixels, palette: list[int] | None = None) -> Iterator[byt
 
 
 def _compressor() -> Any:
-    """Return an object with the methods of ``zlib.compressobj``."""
+    """Return an object with the interface of ``zlib.compressobj``."""
     if isal is not None:
         return isal.compressobj(ISAL_LEVEL)
     return zlib.compressobj(ZLIB_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
 
 
 def _differences(rows: Pixels) -> Iterator[Pixels]:
-    """Yield filtered rows, strip by strip: a strip is valid until the next is asked for.
+    """Yield filtered rows, strip by strip; a strip is valid until the next one is requested.
 
     Args:
         rows: (H, bytes of a row).
@@ -69,7 +69,7 @@ def _differences(rows: Pixels) -> Iterator[Pixels]:
     for top in range(0, height, most):
         end = min(top + most, height)
         strip = buffer[: end - top]
-        if top == 0:  # above the first row lies a row of zeros
+        if top == 0:  # the row above the first one counts as zeros
             strip[0, 1:] = rows[0]
             np.subtract(rows[1:end], rows[: end - 1], out=strip[1:, 1:])
         else:

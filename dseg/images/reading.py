@@ -1,4 +1,4 @@
-"""Reading images as RGB and masks as they are, upright."""
+"""Read images as RGB and masks as stored values, both upright."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dseg.images.facts import (
     find_orientation,
     has_16_bit_colors,
     has_late_text,
-    turn,
+    make_upright,
 )
 from dseg.images.opening import (
     MAX_PIXELS,
@@ -33,17 +33,17 @@ Pixels = NDArray[np.uint8]
 Ids = NDArray[np.integer[Any]]
 
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
-BITS = (8, 10, 12, 14, 16)  # of cameras, in files of 16
+BITS = (8, 10, 12, 14, 16)  # of camera sensors, in 16-bit files
 STRIP = 1 << 22  # pixels that are converted at once
 
 
 class MaskFile(NamedTuple):
-    """What a mask file holds, upright.
+    """The content of a mask file, upright.
 
     Attributes:
-        values: (H, W) of uint8, uint16 or int32, or (H, W, 3) uint8 for a colour file.
+        values: (H, W) uint8, uint16 or int32; or (H, W, 3) uint8 for a colour file.
         palette: (256, 3) uint8, the colour of each value of a palette file, else None.
-        loss: the compression that may have changed the values, in words, else "".
+        loss: name of a lossy compression that may have changed the values, else "".
     """
 
     values: Ids
@@ -51,7 +51,7 @@ class MaskFile(NamedTuple):
     loss: str = ""
 
     def colors(self) -> Ids:
-        """Return (H, W, 3): colours, a palette's, or shades of grey of one bare channel."""
+        """Return colours (H, W, 3): stored ones, the palette's, or shades of grey."""
         if self.values.ndim == 3:
             return self.values
         if self.palette is None:
@@ -60,39 +60,45 @@ class MaskFile(NamedTuple):
 
 
 def read_image(
-    path: Path, max_pixels: int = MAX_PIXELS, on_note: Callable[[str], None] | None = None
+    path: Path | str, max_pixels: int = MAX_PIXELS, on_note: Callable[[str], None] | None = None
 ) -> Pixels:
-    """Read any image upright (EXIF) and in colour.
+    """Read an image file as RGB, upright (EXIF).
 
-    Grey, palette, alpha, CMYK and 16-bit files are converted; alpha is dropped. 16 bits are cut to
-    the upper 8 of those that the image uses (8, 10, 12, 14 or 16), so that a camera's 12 bits do
-    not become black. Of several pages the first is read.
+    Grey, palette, CMYK and 16-bit files are converted, alpha is dropped. 16 bits are reduced to the
+    upper 8 of those that the image uses (8, 10, 12, 14 or 16), so that a camera's 12 bits do not
+    become black. The first of several pages is read.
+
+    Example:
+        >>> image = dseg.read_image("street.jpg")
+        >>> image.shape, image.dtype
+        ((1024, 2048, 3), dtype('uint8'))
 
     Args:
         path: the file.
-        max_pixels: that it may have.
-        on_note: called with what a person should know of the file, such as that it has pages.
+        max_pixels: maximum number of pixels.
+        on_note: called with a remark on the file for the user, such as that it has several pages.
 
     Returns:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        DsegError: missing, unreadable, broken, no known format, larger than ``max_pixels``, or of
-            32-bit integers or floating point, whose range is unknown.
+        DsegError: the file is missing, unreadable, damaged, of an unknown format, larger than
+            ``max_pixels``, or of 32-bit integers or floating point, whose range is unknown.
     """
+    path = Path(path)
     with opened(path, max_pixels) as image:
         pages = count_pages(image)
         if pages > 1 and on_note is not None:
-            on_note(f"{path} has several pages or frames, of which the first is read.")
+            on_note(f"{path} has several pages or frames; the first is read.")
         _refuse_unknown_range(path, image)
         deep = has_16_bit_colors(image)
         image.load()
-        upright = turn(image, find_orientation(image))
+        upright = make_upright(image, find_orientation(image))
         if upright.mode in SIXTEEN_BITS:
             grey = _upper_bits(np.asarray(upright), path, on_note)
             return np.repeat(grey[..., None], 3, axis=2)
         if deep and (dark := _read_dark(path, image, on_note)) is not None:
-            return np.asarray(turn(Image.fromarray(dark), find_orientation(image)))
+            return np.asarray(make_upright(Image.fromarray(dark), find_orientation(image)))
         return _to_rgb(upright)
 
 
@@ -100,7 +106,7 @@ def read_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Return the (height, width) of an upright image without decoding its pixels.
 
     Raises:
-        DsegError: missing, no image, or larger than ``max_pixels``.
+        DsegError: the file is missing, not an image, or larger than ``max_pixels``.
     """
     try:
         with open_header(path) as image:
@@ -112,7 +118,7 @@ def read_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         raise
     except Exception as fault:
         raise decoding_error(path, fault) from fault
-    if late:  # rare: only behind the pixels may stand how they are turned
+    if late:  # rare: the orientation can be stored behind the pixels
         with opened(path, max_pixels) as image:
             image.load()
             orientation = find_orientation(image)
@@ -120,10 +126,10 @@ def read_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 
 
 def has_orientation(path: Path) -> bool:
-    """Return True if a file's EXIF says that it is to be turned or flipped.
+    """Return True if a file's EXIF orientation rotates or flips it.
 
     Raises:
-        DsegError: missing, or no image.
+        DsegError: the file is missing or not an image.
     """
     with opened(path, MAX_PIXELS) as image:
         if image.format == "TIFF":
@@ -134,20 +140,20 @@ def has_orientation(path: Path) -> bool:
 
 
 def read_loss(path: Path) -> str:
-    """Return the lossy compression of a file, in words; "" if there is none.
+    """Name the lossy compression of a file; "" if there is none.
 
     Raises:
-        DsegError: missing, or no image.
+        DsegError: the file is missing or not an image.
     """
     with opened(path, MAX_PIXELS) as image:
         return find_loss(image, path)
 
 
 def has_8_bits(path: Path) -> bool:
-    """Return True if a mask file cannot hold a value above 255.
+    """Return True if a mask file's format cannot hold a value above 255.
 
     Raises:
-        DsegError: missing, or no image.
+        DsegError: the file is missing or not an image.
     """
     with opened(path, MAX_PIXELS) as image:
         return image.mode not in ("I", *SIXTEEN_BITS)
@@ -160,8 +166,8 @@ def read_mask_file(
 
     Args:
         path: the file.
-        max_pixels: that it may have.
-        accept_lossy: read a file whose compression may have changed its values.
+        max_pixels: maximum number of pixels.
+        accept_lossy: also read a file whose compression may have changed its values.
 
     Raises:
         DsegError: as ``read_image``; the file has several pages; or its compression is lossy.
@@ -173,12 +179,12 @@ def read_mask_file(
         if count_pages(image) > 1:
             raise DsegError(
                 f"{path} has several pages or frames; a mask has one.",
-                hint="save the page that is the mask in a file of its own.",
+                hint="save the page with the mask as a separate file.",
             )
         if image.mode == "F":
             _refuse_unknown_range(path, image)
         image.load()
-        upright = turn(image, find_orientation(image))
+        upright = make_upright(image, find_orientation(image))
         if upright.mode == "P":
             flat = np.zeros(768, np.uint8)
             colors = np.asarray(upright.getpalette("RGB") or [], np.uint8)[:768]
@@ -194,13 +200,13 @@ def read_mask_file(
 def lossy_error(path: Path, loss: str) -> DsegError:
     """Return the error for a mask whose compression may have changed its values."""
     return DsegError(
-        f"{path} is {loss}, which changes values: a mask of it has classes that nobody drew.",
-        hint="make it again as PNG, or accept it as it is with --accept-lossy.",
+        f"{path} is {loss}, which changes values: it can hold classes that nobody annotated.",
+        hint="save the mask as PNG again, or accept the file with --accept-lossy.",
     )
 
 
 def read_mask(path: Path, max_pixels: int = MAX_PIXELS, *, accept_lossy: bool = False) -> Ids:
-    """Read a mask of ids: (H, W) uint8, uint16 or int32; a palette file gives its indices.
+    """Read a mask of ids: (H, W) uint8, uint16 or int32; of a palette file, the indices.
 
     Three equal channels are read as one.
 
@@ -214,7 +220,7 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS, *, accept_lossy: bool = 
         return values[..., 0]
     raise DsegError(
         f"{path} holds colours, not ids.",
-        hint="turn colours into ids first: dseg transfer-labels --help",
+        hint="convert colours to ids first: dseg transfer-labels --help",
     )
 
 
@@ -228,12 +234,12 @@ def _refuse_unknown_range(path: Path, image: Image.Image) -> None:
     if image.mode in kinds:
         raise DsegError(
             f"{path} holds {kinds[image.mode]}, whose range is unknown.",
-            hint="save it with 8 or 16 bits a channel.",
+            hint="save it with 8 or 16 bits per channel.",
         )
 
 
 def _to_rgb(image: Image.Image) -> Pixels:
-    """Return (H, W, 3) uint8; large images strip by strip, to hold no second copy of all."""
+    """Return (H, W, 3) uint8; convert large images in strips, without a second copy of all."""
     width, height = image.size
     if width * height <= STRIP:
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
@@ -252,14 +258,14 @@ def _upper_bits(
     most = int(values.max(initial=0))
     bits = next(bits for bits in BITS if most < 1 << bits)
     if most and bits < 16 and on_note is not None:
-        on_note(f"{path} uses {bits} of its 16 bits, and is read as an image of {bits}.")
+        on_note(f"{path} uses {bits} of its 16 bits, and is read as a {bits}-bit image.")
     return (values >> (bits - 8)).astype(np.uint8)
 
 
 def _read_dark(
     path: Path, image: Image.Image, on_note: Callable[[str], None] | None
 ) -> Pixels | None:
-    """Read 16-bit colours that leave the upper bits unused; None if they use them all.
+    """Read 16-bit colours that leave the upper bits unused; None if all bits are used.
 
     Raises:
         DsegError: at most 12 bits are used in a file whose lower bits cannot be read here.
@@ -273,15 +279,15 @@ def _read_dark(
         return _upper_bits(deep, path, on_note)
     if most < 1 << 4:
         raise DsegError(
-            f"{path} has 16 bits a channel, but uses 12 at most: it would be read as black.",
+            f"{path} has 16 bits per channel, but uses at most 12: it would be read as black.",
             hint="save it with 8 bits, or with values up to 65535.",
         )
     return None
 
 
 def _read_deep_png(path: Path) -> NDArray[np.uint16] | None:
-    """Return (H, W, 3) uint16 of a PNG of 16 bits a channel; None if torchvision reads none."""
-    try:  # torchvision 0.29 announces that it will give its decoders up
+    """Read a PNG of 16 bits per channel: (H, W, 3) uint16; None if torchvision cannot."""
+    try:  # torchvision 0.29 warns that it will drop its decoders
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from torchvision.io import ImageReadMode, decode_png, read_file

@@ -1,4 +1,4 @@
-"""What a user names as input, files, folders and patterns, turned into a list of images."""
+"""Find the images that a user names by files, folders and patterns."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import NamedTuple
 from dseg.errors import DsegError
 from dseg.images import IMAGE_SUFFIXES, RESULT_KINDS, UNREAD
 
-MANIFEST = "dseg-run.json"  # in the folder of results: how they were made
+MANIFEST = "dseg-run.json"  # in the folder of results: see Manifest
 
 
 class ImageFile(NamedTuple):
-    """An image to read, and the path of its results below each folder of results, no suffix."""
+    """An image file, and the path of its results below each folder of results, without suffix."""
 
     path: Path
     name: Path
@@ -31,19 +31,19 @@ def find_images(
 ) -> list[ImageFile]:
     """Find all images of folders (any depth, links followed), files and patterns, sorted.
 
-    Results keep the tree below the folder that was named. Where two images would write the same
-    result, the tree below the folder that all sources share is kept instead, and a suffix is kept
-    where only that tells them apart (``a.jpg`` and ``a.png`` become ``a_jpg`` and ``a_png``).
+    Results keep the tree below the folder that was named. If two images would write the same
+    result, the tree below the common folder of all sources is kept instead. Images that differ in
+    their suffix only keep it: ``a.jpg`` and ``a.png`` become ``a_jpg`` and ``a_png``.
 
     Args:
         sources: folders, files, or patterns such as ``frames/**/*.png``.
-        leave_out: the folder of the results, which are no images to label; neither are those
-            of other runs, known by their record.
-        unread: takes the number of files of each suffix, such as ``{".gif": 2}``, that are images
-            or videos of a format that is not read.
+        leave_out: output folder, whose results are not inputs. Results of other runs are left out
+            too; they are recognised by their manifest.
+        unread: updated with the number of image and video files of unsupported formats by suffix,
+            such as ``{".gif": 2}``.
 
     Raises:
-        DsegError: a source does not exist, or there is no image in all of them.
+        DsegError: a source does not exist, or there is no image in any of them.
     """
     sources, unread = list(sources), Counter() if unread is None else unread
     skip = (
@@ -52,16 +52,16 @@ def find_images(
         else set()
     )
     real = cache(os.path.realpath)
-    found: dict[Path, tuple[Path, Path]] = {}  # each file once, with the folder of its name
+    found: dict[Path, tuple[Path, Path]] = {}  # each file once, with its base folder
     for source in sources:
         for path, base in _expand(source, skip, unread):
             found.setdefault(Path(real(path.parent), path.name), (path, base))
     if not found:
-        looked = " ".join(repr(str(source)) for source in sources)
+        searched = " ".join(repr(str(source)) for source in sources)
         others = describe_unread(unread)
         raise DsegError(
-            f"No image in {looked}{f'; not read: {others}' if others else ''}.",
-            hint="looked at any depth for: "
+            f"No image in {searched}{f'; not read: {others}' if others else ''}.",
+            hint="searched at any depth for: "
             f"{' '.join('*' + suffix for suffix in IMAGE_SUFFIXES)} (any case).",
         )
     names = _name_results(list(found.values()))
@@ -70,7 +70,7 @@ def find_images(
 
 
 def describe_unread(unread: Counter[str]) -> str:
-    """Return the files of formats that are not read, in words, and what helps; "" for none."""
+    """Describe the files of unsupported formats, with advice; "" if there are none."""
     shown = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common())
     if any(suffix in unread for suffix in (".heic", ".heif", ".hif")):
         shown += " (HEIC is read with: pip install 'dseg[heic]')"
@@ -80,13 +80,14 @@ def describe_unread(unread: Counter[str]) -> str:
 def _expand(
     source: str | Path, skip: set[str], unread: Counter[str]
 ) -> Iterator[tuple[Path, Path]]:
-    """Yield the files that a source stands for, each with the folder that its name starts from."""
+    """Yield the files of a source, each with the folder that its name is relative to."""
     path = Path(source)
     try:
         is_folder, is_file = path.is_dir(), path.is_file() or path.is_symlink()
     except OSError as fault:
         raise DsegError(
-            f"{source} may not be read: {fault.strerror}.", hint="check who owns its folder."
+            f"{source} cannot be read: {fault.strerror}.",
+            hint="check the permissions of its folder.",
         ) from fault
     if is_folder:
         yield from ((file, path) for file in _walk(path, skip, unread))
@@ -122,25 +123,25 @@ def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
     for folder in path.parents:
         if folder == base:
             return False
-        recorded = folder.name in RESULT_KINDS and (folder.parent / MANIFEST).exists()
-        if recorded or os.path.realpath(folder) in skip:
+        has_manifest = folder.name in RESULT_KINDS and (folder.parent / MANIFEST).exists()
+        if has_manifest or os.path.realpath(folder) in skip:
             return True
     return False
 
 
 def _walk(top: Path, skip: set[str], unread: Counter[str]) -> Iterator[Path]:
-    """Yield the images below a folder; hidden entries are not looked at, no folder twice.
+    """Yield the images below a folder, without hidden entries and each folder once.
 
-    A folder below it that may not be read is yielded too, so that it is listed among the failed.
+    A sub-folder that cannot be read is yielded too, so that it is listed among the failed.
     """
-    seen: set[str] = set()
+    visited: set[str] = set()
     blocked: list[OSError] = []
     for folder, subfolders, files in os.walk(top, followlinks=True, onerror=blocked.append):
         real = os.path.realpath(folder)
-        if real in seen or real in skip:
+        if real in visited or real in skip:
             subfolders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         results = RESULT_KINDS if MANIFEST in files else ()
         subfolders[:] = sorted(
             name for name in subfolders if not name.startswith(".") and name not in results
@@ -156,13 +157,14 @@ def _walk(top: Path, skip: set[str], unread: Counter[str]) -> Iterator[Path]:
     for fault in blocked:
         if Path(fault.filename) == top:
             raise DsegError(
-                f"{top} may not be read: {fault.strerror}.", hint="check who owns the folder."
+                f"{top} cannot be read: {fault.strerror}.",
+                hint="check the permissions of the folder.",
             )
         yield Path(fault.filename)
 
 
 def _name_results(found: list[tuple[Path, Path]]) -> list[Path]:
-    """Return a name for each (path, base), no two alike."""
+    """Return a unique name for each (path, base)."""
     full = [(_absolute(path), _absolute(base)) for path, base in found]
     bases = [base if path.is_relative_to(base) else path.parent for path, base in full]
     names = [path.relative_to(base) for (path, _), base in zip(full, bases, strict=True)]
@@ -171,11 +173,11 @@ def _name_results(found: list[tuple[Path, Path]]) -> list[Path]:
         names = [path.relative_to(shared) for path, _ in full]
     times = Counter(name.with_suffix("") for name in names)
     short = [
-        _with_suffix_kept(name) if times[name.with_suffix("")] > 1 else name.with_suffix("")
+        _with_suffix_in_stem(name) if times[name.with_suffix("")] > 1 else name.with_suffix("")
         for name in names
     ]
     if len(set(short)) < len(short):  # a.jpg and a.png beside a_jpg.png
-        return [_with_suffix_kept(name) for name in names]
+        return [_with_suffix_in_stem(name) for name in names]
     return short
 
 
@@ -183,5 +185,5 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 (resolves '..', keeps links)
 
 
-def _with_suffix_kept(name: Path) -> Path:
+def _with_suffix_in_stem(name: Path) -> Path:
     return name.with_name(f"{name.stem}_{name.suffix[1:]}")

@@ -1,4 +1,4 @@
-"""What made the results in a folder, so that those of two kinds of run do not mix."""
+"""Manifest: how the results in a folder were made, so that different runs do not mix."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from dseg.predict.predictor import Predictor
 from dseg.protocol import PLAIN, Protocol
 
 RESULT_SUFFIXES = ("png", "jpg")
-MANIFEST_LOCK = ".dseg-run.lock"  # held while the record is compared and written
-AT_WORK = ".dseg-run-{}.lock"  # held by each run as long as it writes results
-PATIENCE_S = 120.0  # for one that removes the results of many images
-# what older records do not have, and were made with
+MANIFEST_LOCK = ".dseg-run.lock"  # held while the manifest is compared and written
+RUN_LOCK = ".dseg-run-{}.lock"  # held by each run as long as it writes results
+TIMEOUT_S = 120.0  # for a run that removes the results of many images
+# keys that older manifests lack, with the values those runs had
 ADDED: dict[str, object] = {**asdict(PLAIN), "inplace_abn": False}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything that the masks of a folder depend on, besides the images.
+    """Everything that the masks of a folder depend on, besides the images: ``dseg-run.json``.
 
     Attributes:
-        network: its name in the table.
-        weights: the checkpoint file's name.
-        sha256: of that file.
+        network: name of the network in the registry.
+        weights: name of the checkpoint file.
+        sha256: digest of the checkpoint file.
         inplace_abn: whether it was read as trained with in-place activated batch norm.
-        raw_weights: not the averaged weights of a file that has both.
-        label_space: whose ids ``label_ids/`` holds.
+        raw_weights: whether the raw weights were used although the file has EMA weights.
+        label_space: name of the label space whose ids ``label_ids/`` holds.
         mean, std, order: normalisation of the image, as in ``ModelCard``.
-        outputs: the train id of each output where it is not its number.
-        protocol: how an image became labels.
-        amp: the precision within the network.
+        outputs: train id of each output of the network, as in ``ModelCard``.
+        protocol: the inference protocol.
+        amp: precision of the network, such as ``float32`` or ``bfloat16``.
     """
 
     network: str
@@ -68,7 +68,7 @@ class Manifest:
         inplace_abn: bool = False,
         raw_weights: bool = False,
     ) -> Manifest:
-        """Return the settings of a predictor whose checkpoint has that name and digest."""
+        """Return the manifest of a predictor whose checkpoint has that name and digest."""
         card = predictor.model.card
         return cls(
             network=card.network,
@@ -85,81 +85,81 @@ class Manifest:
             amp=str(predictor.amp or "float32").removeprefix("torch."),
         )
 
-    def record(self) -> dict[str, Any]:
-        """Return all of it as JSON has it, the protocol's attributes beside the others."""
-        facts = asdict(self)
-        amp, protocol = facts.pop("amp"), facts.pop("protocol")
-        result: dict[str, Any] = json.loads(json.dumps({**facts, **protocol, "amp": amp}))
+    def as_json(self) -> dict[str, Any]:
+        """Return the content of the file, with the protocol's attributes beside the others."""
+        values = asdict(self)
+        amp, protocol = values.pop("amp"), values.pop("protocol")
+        result: dict[str, Any] = json.loads(json.dumps({**values, **protocol, "amp": amp}))
         return result
 
 
 @contextmanager
 def claimed_folder(
-    out: Path, settings: Manifest, images: Iterable[ImageFile], *, overwrite: bool
+    out: Path, manifest: Manifest, images: Iterable[ImageFile], *, overwrite: bool
 ) -> Iterator[None]:
-    """Claim a folder by ``claim_folder`` and keep it from runs of other settings meanwhile.
+    """Claim a folder by ``claim_folder``, and lock it against runs with another manifest.
 
-    Any number of runs of the same settings may write to it at once. Where the file system knows no
-    locks, they are only told apart by the record.
+    Any number of runs with the same manifest can write to it at once. On a file system without
+    locks only the manifest file protects the results.
 
     Raises:
-        DsegError: as ``claim_folder``, or runs of other settings write to it at present.
+        DsegError: as ``claim_folder``, or a run with another manifest is writing to the folder.
     """
-    with ExitStack() as at_work:
+    with ExitStack() as running:
         with ExitStack() as comparing:
             try:
-                with suppress(OSError):  # what follows says it, if it has to write
-                    comparing.enter_context(locked(out / MANIFEST_LOCK, wait_s=PATIENCE_S))
+                with suppress(OSError):  # claim_folder raises it if it has to write
+                    comparing.enter_context(locked(out / MANIFEST_LOCK, wait_s=TIMEOUT_S))
             except LockedError as fault:
                 raise _busy(out, fault.holder) from None
-            claim_folder(out, settings, images, overwrite=overwrite)
-            own = AT_WORK.format(f"{os.getpid()}-{secrets.token_hex(4)}")
+            claim_folder(out, manifest, images, overwrite=overwrite)
+            own = RUN_LOCK.format(f"{os.getpid()}-{secrets.token_hex(4)}")
             with suppress(OSError):
-                at_work.enter_context(locked(out / own))
+                running.enter_context(locked(out / own))
         yield
 
 
 def claim_folder(
-    out: Path, settings: Manifest, images: Iterable[ImageFile], *, overwrite: bool
+    out: Path, manifest: Manifest, images: Iterable[ImageFile], *, overwrite: bool
 ) -> None:
-    """Write down how the results in a folder are made, or see that they were made the same way.
+    """Write the manifest of a folder, or check that the one that it has is equal.
 
     With ``overwrite`` the results of these images are removed first, so that a run stopped
-    half-way leaves no old ones among the new.
+    half-way leaves no old results among the new.
 
     Args:
-        images: those of this run.
+        images: images of this run.
 
     Raises:
-        DsegError: it holds results that were made in another way, or cannot be written.
+        DsegError: the folder holds results of another manifest, or cannot be written.
     """
-    record = out / MANIFEST
-    ours = settings.record()
-    theirs, difference = None, f"no {MANIFEST} says which"
+    file = out / MANIFEST
+    ours = manifest.as_json()
+    theirs, difference = None, f"it has no {MANIFEST}"
     try:
-        theirs = _read_record(record)
+        theirs = _read_manifest(file)
     except ValueError as fault:
         difference = f"{MANIFEST} is damaged: {fault}"
     if theirs is not None:
         difference = _difference(theirs, ours)
     if overwrite:
         if difference:
-            _refuse_others_at_work(out)
-        _make_way(out, images, difference)
+            _refuse_running(out)
+        _remove_results(out, images, difference)
     elif theirs is not None and not difference:
         return
-    elif record.exists() or any((out / kind).exists() for kind in RESULT_KINDS):
+    elif file.exists() or any((out / kind).exists() for kind in RESULT_KINDS):
         raise DsegError(
             f"{out} holds results of another run ({difference}).",
-            hint="name another --out, or --overwrite to make them again.",
+            hint="name another --out, or replace them with --overwrite.",
         )
-    with written_whole(record) as part:
-        part.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+    with written_whole(file) as partial:
+        partial.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
 
 
-def _refuse_others_at_work(out: Path) -> None:
-    """Refuse to remove results while others write them; locks of killed runs are removed."""
-    for file in out.glob(AT_WORK.format("*")):
+def _refuse_running(out: Path) -> None:
+    """Raise a DsegError while other runs write results; locks of killed runs are removed."""
+    for file in out.glob(RUN_LOCK.format("*")):
         try:
             with suppress(OSError), locked(file):
                 pass
@@ -169,15 +169,19 @@ def _refuse_others_at_work(out: Path) -> None:
 
 def _busy(out: Path, holder: str) -> DsegError:
     return DsegError(
-        f"A run of other settings writes to {out} at present{f' ({holder})' if holder else ''}.",
+        f"Another run with other options is writing to {out}{f' ({holder})' if holder else ''}.",
         hint="wait until it has ended, or name another --out.",
     )
 
 
-def _read_record(record: Path) -> dict[str, Any] | None:
-    """Return what a record says, None without one; a damaged one is a ValueError."""
+def _read_manifest(file: Path) -> dict[str, Any] | None:
+    """Return a manifest's content, None if there is no file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     try:
-        content = read_object(record)
+        content = read_object(file)
     except FileNotFoundError:
         return None
     except OSError as fault:
@@ -187,20 +191,25 @@ def _read_record(record: Path) -> dict[str, Any] | None:
 
 
 def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
-    """Return which setting differs; the file's name may change, its SHA-256 may not.
+    """Describe the first difference, "" if there is none; the checkpoint's name can differ.
 
-    What an older record does not have and cannot be known follows from the checkpoint.
+    Keys that an older manifest lacks and that are not in ``ADDED`` follow from the checkpoint.
     """
     for key in ours:
         if key != "weights" and theirs.get(key, ours[key]) != ours[key]:
-            was = theirs[key]
-            shown = f"{was}" if isinstance(was, list) and len(was) < 9 else show(was)
+            old = theirs[key]
+            shown = f"{old}" if isinstance(old, list) and len(old) < 9 else show(old)
             return f"{key}: {shown[:SHOWN]}, now {ours[key]!r}"
-    return "" if theirs.keys() <= ours.keys() else "its record has another format"
+    return "" if theirs.keys() <= ours.keys() else "its manifest has another format"
 
 
-def _make_way(out: Path, images: Iterable[ImageFile], difference: str) -> None:
-    """Remove the results of images, unless others of another run would stay beside the new."""
+def _remove_results(out: Path, images: Iterable[ImageFile], difference: str) -> None:
+    """Remove the results of images.
+
+    Raises:
+        DsegError: results of another run, for other images, would remain; or a file cannot be
+            removed.
+    """
     ours = {target for image in images for target in _targets(out, image)}
     if difference:
         for kind in RESULT_KINDS:
@@ -224,11 +233,11 @@ def _targets(out: Path, image: ImageFile) -> Iterator[Path]:
 def _remove(target: Path) -> None:
     try:
         target.unlink(missing_ok=True)
-    except NotADirectoryError:  # so it is not there
+    except NotADirectoryError:  # the file cannot exist
         return
     except OSError as fault:
         raise DsegError(
             f"{target} cannot be replaced: {fault.strerror}.",
-            hint="name a folder that you may write to with --out.",
+            hint="name a writable folder with --out.",
             exit_code=EXIT_FAILED_INPUTS,
         ) from fault

@@ -1,4 +1,4 @@
-"""Many images: reading, forward and writing overlap, and memory does not grow with their number."""
+"""Label many images: reading, forward and writing overlap, within bounded memory."""
 
 from __future__ import annotations
 
@@ -31,24 +31,25 @@ from dseg.predict.readahead import (
     find_threads,
     use_threads,
 )
-from dseg.predict.summary import Failure, Summary, join
+from dseg.predict.summary import Failure, Summary, join_summaries
 from dseg.protocol import Size
-from dseg.render import render_overlay
+from dseg.render import look_up, render_overlay
 
-# Pixels from being decoded to being written, for 8 threads that read and 8 that write: 12 bytes
-# each at most. With 16 threads twice as many, with 32 or more four times.
+# Pixels held from decoding to the end of writing, at most 12 bytes each, for 8 reading and 8
+# writing threads. With 16 threads twice as many, with 32 or more four times.
 PIXELS_AHEAD = 64_000_000
-IN_FLIGHT = {"cuda": 2}  # batches that a GPU computes while the next one is made ready
-LOOKED_UP = 1 << 16  # pixels that are looked up at once, in the processor's cache
-LESS = "close other programs, name a smaller --tile or --input-size, or save fewer kinds (--save)."
-Begun = list[tuple[ImageFile, DecodedImage, Pending]]
+IN_FLIGHT = {"cuda": 2}  # batches that a GPU computes while the next one is prepared
+LOW_MEMORY_HINT = (
+    "close other programs, name a smaller --tile or --input-size, or save fewer kinds (--save)."
+)
+StartedBatch = list[tuple[ImageFile, DecodedImage, Pending]]
 
 
 def predict_images(
     predictor: Predictor,
     images: Sequence[ImageFile],
     out: Path,
-    settings: Manifest,
+    manifest: Manifest,
     *,
     kinds: Sequence[str] = ("label_ids", "color", "overlay"),
     overwrite: bool = False,
@@ -58,26 +59,31 @@ def predict_images(
     advance: Callable[[], None] = lambda: None,
     group: Group | None = None,
 ) -> Summary:
-    """Label images and write ``<out>/<kind>/<name>.png`` for each kind (an overlay may be a jpg).
+    """Label images and write ``<out>/<kind>/<name>.png`` for each kind (overlays also as jpg).
 
-    An image whose results of all kinds exist is skipped, so that a run goes on where it was
-    stopped; one that cannot be read or labelled is listed and does not stop the run.
+    An image whose results of all kinds exist is skipped, so that a run continues where it was
+    stopped. An image that cannot be read or labelled is listed and does not stop the run.
 
     Args:
-        kinds: any of ``KINDS``.
-        overlay_format: ``png``, or ``jpg``, which is written faster and is smaller.
+        predictor: the network.
+        images: the images, from ``find_images``.
+        out: output folder.
+        manifest: how the results are made, written into the folder.
+        kinds: kinds of results, from ``RESULT_KINDS``.
         overwrite: make all results of these images again, whatever made them before.
-        batch_size: images of one size, in a row, that are labelled at once where they are read
-            whole; by default chosen for the device.
+        overlay_format: ``png``, or ``jpg``, which is written faster and is smaller.
+        max_pixels: maximum number of pixels of an image.
+        batch_size: number of consecutive images of one size that are labelled at once, where they
+            are not read in tiles; by default chosen for the device.
         advance: called once for each image of this process.
-        group: the processes that share the images out; all get the summary of the whole.
+        group: the processes that the images are sharded over; all return the summary of the whole.
 
     Raises:
-        DsegError: the folder holds results of other settings, or cannot be written.
+        DsegError: the folder holds results of another manifest, or cannot be written.
     """
     group = group or Group()
     with ExitStack() as claim:
-        claimed = claimed_folder(out, settings, images, overwrite=overwrite)
+        claimed = claimed_folder(out, manifest, images, overwrite=overwrite)
         group.from_main(lambda: claim.enter_context(claimed))
         threads = group.share_of(count_cores())
         run = _Run(predictor, out, kinds, overlay_format, threads, batch_size)
@@ -91,15 +97,15 @@ def predict_images(
                 todo.append(image)
         run.label(todo, max_pixels, advance)
         run.summary.seconds = time.perf_counter() - start
-        return join(group.gather(run.summary), images)
+        return join_summaries(group.gather(run.summary), images)
 
 
 class _Run:
-    """One pass over images: threads read ahead and write behind, the caller's computes.
+    """One pass over images: threads read and write, the calling thread computes.
 
     Args:
-        threads: that read, and as many that write.
-        batch_size: as of ``predict_images``.
+        threads: number of reading threads, and of writing threads.
+        predictor, out, kinds, overlay_format, batch_size: as of ``predict_images``.
     """
 
     def __init__(
@@ -118,13 +124,13 @@ class _Run:
         self.threads = threads
         self.batch_size = batch_size
         self.in_flight = IN_FLIGHT.get(predictor.device.type, 0)
-        self.computing = torch.get_num_threads()
-        self.room = PixelBudget(PIXELS_AHEAD * max(1, min(threads, 32) // 8))
+        self.compute_threads = torch.get_num_threads()
+        self.budget = PixelBudget(PIXELS_AHEAD * max(1, min(threads, 32) // 8))
         self.summary = Summary()
-        self._noting = Lock()
+        self._note_lock = Lock()
         self._advance: Callable[[], None] = lambda: None
         self._batch: list[tuple[ImageFile, DecodedImage]] = []  # images of one size
-        self._pending: deque[Begun] = deque()
+        self._pending: deque[StartedBatch] = deque()
         self._writing: deque[tuple[ImageFile, Future[float]]] = deque()
         self._writers = Threads(threads)
         space = predictor.label_space
@@ -138,115 +144,115 @@ class _Run:
     def label(
         self, images: Iterable[ImageFile], max_pixels: int, advance: Callable[[], None]
     ) -> None:
-        """Read, label and write; a fault of writing ends the run after what is under way."""
+        """Read, label and write; an error in writing ends the run after the images in flight."""
         self._advance = advance
-        reader = Reader(self.room, max_pixels, self._note)
+        reader = Reader(self.budget, max_pixels, self._note)
         with Threads(self.threads) as readers, self._writers:
             try:
-                for reading in reader.read_all(readers, self.threads, images):
-                    self._take(reading)
-                self._begin()
+                for task in reader.read_all(readers, self.threads, images):
+                    self._add_to_batch(task)
+                self._start_batch()
                 self._finish(0)
                 self._wait_for_writing(0)
             finally:
-                use_threads(self.computing)
-                self.room.close()
+                use_threads(self.compute_threads)
+                self.budget.close()
                 readers.shutdown(cancel_futures=True)
 
     def _note(self, note: str) -> None:
-        with self._noting:
+        with self._note_lock:
             self.summary.note(note)
 
-    def _take(self, reading: ImageTask) -> None:
-        """Add an image to the batch, and begin the batch when it is full or of another size.
+    def _add_to_batch(self, task: ImageTask) -> None:
+        """Add an image to the batch, and start the batch when it is full or of another size.
 
-        Nothing that waits for room waits for what is held here: an image that joins the batch has
-        room beside it, and results are fetched before an image is waited for.
+        This cannot deadlock on the budget: all images of a batch fit the budget together, and
+        results in flight are finished before an image is waited for.
         """
-        size = reading.size.result()
+        size = task.size.result()
         if self._batch and size != self._batch[0][1].pixels.shape[:2]:
-            self._begin()
-        if not reading.read.done():
+            self._start_batch()
+        if not task.decoded.done():
             self._finish(0)
         try:
-            read = reading.read.result()
+            decoded = task.decoded.result()
         except Exception as fault:
-            self._drop(reading.image, 0, fault)
+            self._drop(task.image, 0, fault)
             return
-        self.summary.read_s += read.seconds
-        self._batch.append((reading.image, read))
-        height, width = read.pixels.shape[:2]
-        if size != (height, width) or len(self._batch) >= self._batch_at((height, width)):
-            self._begin()
+        self.summary.read_s += decoded.seconds
+        self._batch.append((task.image, decoded))
+        height, width = decoded.pixels.shape[:2]
+        if size != (height, width) or len(self._batch) >= self._batch_size_at((height, width)):
+            self._start_batch()
 
-    def _batch_at(self, size: Size) -> int:
-        """Return how many images of a (height, width) make a batch."""
-        fitting = max(1, self.room.budget // (size[0] * size[1]))
+    def _batch_size_at(self, size: Size) -> int:
+        """Return the number of images of that (height, width) in a batch."""
+        fitting = max(1, self.budget.budget // (size[0] * size[1]))
         return min(self.predictor.batch_at(size, self.batch_size), fitting)
 
-    def _begin(self) -> None:
-        """Begin to label the batch: at once, or where memory is too short one by one."""
+    def _start_batch(self) -> None:
+        """Start to label the batch: at once, or one by one if memory is too short."""
         batch, self._batch = self._batch, []
         if not batch:
             return
         start = time.perf_counter()
-        images = [read.pixels for _, read in batch]
+        images = [decoded.pixels for _, decoded in batch]
         height, width = images[0].shape[:2]
-        use_threads(find_threads((height, width), self.predictor.protocol, self.computing))
+        use_threads(find_threads((height, width), self.predictor.protocol, self.compute_threads))
         confidence = "confidence" in self.kinds
         at_once: list[Pending] | None = None
         if len(batch) > 1:
             at_once = self.predictor.begin_batch(images, confidence=confidence)
-        begun: Begun = []
-        for place, (image, read) in enumerate(batch):
+        started: StartedBatch = []
+        for index, (image, decoded) in enumerate(batch):
             try:
                 if at_once is not None:
-                    pending = at_once[place]
+                    pending = at_once[index]
                 else:
-                    pending = self.predictor.begin(read.pixels, confidence=confidence)
-                begun.append((image, read, pending))
+                    pending = self.predictor.begin(decoded.pixels, confidence=confidence)
+                started.append((image, decoded, pending))
             except Exception as fault:
-                self._drop(image, read.room, fault)
+                self._drop(image, decoded.held, fault)
         self.summary.forward_s += time.perf_counter() - start
-        self._pending.append(begun)
+        self._pending.append(started)
         self._finish(self.in_flight)
 
     def _finish(self, in_flight: int) -> None:
-        """Fetch results and let them be written, until at most so many batches are in flight."""
+        """Fetch results and submit them for writing; leave at most ``in_flight`` batches."""
         while len(self._pending) > in_flight:
-            for image, read, pending in self._pending.popleft():
+            for image, decoded, pending in self._pending.popleft():
                 start = time.perf_counter()
                 try:
                     prediction = pending.result()
                 except Exception as fault:
-                    self._drop(image, read.room, fault)
+                    self._drop(image, decoded.held, fault)
                     continue
                 finally:
                     self.summary.forward_s += time.perf_counter() - start
                 if prediction.tile is not None and self.predictor.protocol.tile is None:
                     self.summary.tiled += 1
-                writing = self._writers.submit(self._write, image, read, prediction)
+                writing = self._writers.submit(self._write, image, decoded, prediction)
                 self._writing.append((image, writing))
                 self._advance()
             self._wait_for_writing(self.threads)
 
-    def _drop(self, image: ImageFile, room: int, fault: Exception) -> None:
-        """Give an image up that could not be read or labelled."""
-        self.room.give(room)
+    def _drop(self, image: ImageFile, held: int, fault: Exception) -> None:
+        """List an image that could not be read or labelled, and release its pixels."""
+        self.budget.release(held)
         self._fail(image, fault)
         self._advance()
 
     def _fail(self, image: ImageFile, fault: Exception) -> None:
-        """List an image that failed; raise what is no fault of the image or of memory."""
+        """List an image that failed; raise any error not caused by the image or low memory."""
         if is_out_of_memory(fault):
-            fault = memory_error(f"on {image.path}", LESS)
+            fault = memory_error(f"on {image.path}", LOW_MEMORY_HINT)
         elif not isinstance(fault, DsegError) or isinstance(fault, CompileError):
             raise fault
         self.summary.failed.append(Failure(image.path, fault.problem, fault.hint))
 
-    def _wait_for_writing(self, most: int) -> None:
-        """Wait until no more than so many images are being written."""
-        while len(self._writing) > most:
+    def _wait_for_writing(self, limit: int) -> None:
+        """Wait until at most ``limit`` images are being written."""
+        while len(self._writing) > limit:
             image, writing = self._writing.popleft()
             try:
                 self.summary.write_s += writing.result()
@@ -256,23 +262,25 @@ class _Run:
                     raise
                 self._fail(image, fault)
 
-    def _write(self, image: ImageFile, read: DecodedImage, prediction: Prediction) -> float:
+    def _write(self, image: ImageFile, decoded: DecodedImage, prediction: Prediction) -> float:
+        """Write all kinds of results, release the pixels, and return the seconds."""
         start = time.perf_counter()
         try:
             for kind in self.kinds:
-                shown, palette = self._render(kind, read.pixels, prediction)
+                rendered, palette = self._render(kind, decoded.pixels, prediction)
                 target = self.target(kind, image)
                 if target.suffix == ".jpg":
-                    write_jpeg(target, shown)
+                    write_jpeg(target, rendered)
                 else:
-                    write_png(target, shown, palette)
+                    write_png(target, rendered, palette)
         finally:
-            self.room.give(read.room)
+            self.budget.release(decoded.held)
         return time.perf_counter() - start
 
     def _render(
         self, kind: str, pixels: Pixels, prediction: Prediction
     ) -> tuple[Pixels, list[int] | None]:
+        """Return the pixels of a kind of result, and their palette if they are ids in colour."""
         space: LabelSpace = self.predictor.label_space
         if kind == "color":
             return prediction.train_ids, space.palette()
@@ -284,13 +292,3 @@ class _Run:
         if kind == "label_ids":
             return look_up(self.label_ids, prediction.train_ids), None
         return prediction.train_ids, None
-
-
-def look_up(table: Pixels, ids: Pixels) -> Pixels:
-    """Return the entry of a table of 256 for each of the ids, which may have any shape."""
-    flat = ids.reshape(-1)
-    found = np.empty_like(flat)
-    for start in range(0, flat.size, LOOKED_UP):
-        piece = slice(start, start + LOOKED_UP)
-        table.take(flat[piece], out=found[piece], mode="clip")  # which needs no buffer
-    return found.reshape(ids.shape)

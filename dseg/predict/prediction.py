@@ -1,4 +1,4 @@
-"""Pending: the labels of an image that the device may still be computing."""
+"""Prediction, Pending: the labels of an image, and those that a device still computes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ from dseg.labels import IGNORE
 from dseg.memory import is_out_of_memory
 from dseg.protocol import Size
 
-REASON_AT_MOST = 200  # characters of a compiler's message
+MAX_REASON = 200  # characters of a compiler's message
 
 
 class Prediction(NamedTuple):
-    """The result of ``Predictor.predict``.
+    """The result of ``Predictor.predict``: the labels of an image.
+
+    Example:
+        >>> prediction = predictor.predict(dseg.read_image("street.jpg"), confidence=True)
+        >>> prediction.train_ids.shape, prediction.confidence.max()
 
     Attributes:
-        train_ids: (H, W) uint8, 255 where the network finds none of the classes.
-        confidence: (H, W) uint8, 255 for certain; None unless asked for.
+        train_ids: (H, W) uint8, at the image's size; 255 for outputs that are not a class.
+        confidence: (H, W) uint8, the probability of each pixel's class, 255 for 1.0; None unless
+            requested.
         tile: (height, width) of the tiles that were used, None for the whole image.
     """
 
@@ -34,17 +39,18 @@ class Prediction(NamedTuple):
 
 
 class Labels:
-    """The labels of an image as its bands of scores come, on the scores' device.
+    """The labels of an image, filled band by band on the device of the scores.
 
     Args:
         size: (height, width) of all bands together.
-        certainty: returns the (rows, W) uint8 confidence of scores (K, rows, W) and their best;
-            None if nobody asks for it.
+        device: device of the scores.
+        certainty: returns the (rows, W) uint8 confidence of scores (K, rows, W) and their maximum;
+            None without confidence.
 
     Attributes:
-        train_ids: (H, W) uint8, the number of each pixel's best output.
-        confidence: (H, W) uint8, None if nobody asks for it.
-        finite: () bool, False once a best score is NaN or infinite.
+        train_ids: (H, W) uint8, the index of the output with the highest score.
+        confidence: (H, W) uint8, or None.
+        finite: () bool, False if a highest score is NaN or infinite.
     """
 
     def __init__(
@@ -61,7 +67,7 @@ class Labels:
     def add(self, top: int, scores: Tensor) -> None:
         """Label the rows from ``top`` on by their scores (K, rows, W)."""
         rows = slice(top, top + scores.shape[1])
-        # max, not argmax: the same answer sooner, on the CPU 38 ms for 64 at 1024x2048
+        # max, not argmax: the same result faster, on the CPU 38 ms instead of 64 at 1024x2048
         best, outputs = scores.max(0)
         self.finite &= best.isfinite().all()
         self.train_ids[rows] = outputs.to(torch.uint8)
@@ -70,18 +76,18 @@ class Labels:
 
 
 class Pending:
-    """The labels of an image, on their way from the device; by ``Predictor.begin``.
+    """The labels of an image while the device computes them, from ``Predictor.begin``.
 
     Args:
-        labels: as the device will have them, with train ids and at the image's size.
-        tile: that was used.
-        refuse: returns the error of scores that are NaN or infinite.
-        again: labels the image in another way, where memory was too short for this one.
+        labels: the labels on the device, with train ids and at the image's size.
+        tile: (height, width) of the tiles that are used, None for the whole image.
+        refuse: returns the error for scores that are NaN or infinite.
+        again: labels the image with less memory, if there is too little for this way.
 
     Attributes:
-        train_ids: (H, W) uint8 on the device, as in the result. What is computed of it there comes
-            after it; that the scores are finite is known by ``result`` only.
-        tile: (height, width) of the tiles that were used, None for the whole image.
+        train_ids: (H, W) uint8 on the device, as in the result; later work on the device can use
+            it. Only ``result`` checks that the scores are finite.
+        tile: (height, width) of the tiles that are used, None for the whole image.
     """
 
     def __init__(
@@ -103,7 +109,7 @@ class Pending:
 
         Raises:
             NotFiniteError: the network's scores are NaN or infinite.
-            DsegError: not enough memory.
+            DsegError: too little memory.
         """
         try:
             if self._done is not None:
@@ -118,45 +124,45 @@ class Pending:
         return Prediction(self._unpinned(self._train_ids), confidence, self.tile)
 
     def _unpinned(self, values: Tensor) -> Pixels:
-        """Return an array that may be kept: pinned memory cannot be swapped out."""
+        """Return an array outside pinned memory, which cannot be swapped out."""
         array: Pixels = values.numpy()
         return array if self._done is None else array.copy()
 
 
-def find_meanings(outputs: tuple[int, ...], device: torch.device) -> Tensor | None:
-    """Return the train id of each output, (256,) uint8, 255 for none; None where they are equal."""
+def find_output_ids(outputs: tuple[int, ...], device: torch.device) -> Tensor | None:
+    """Return the train id of each output, (256,) uint8, 255 for no class; None for the identity."""
     if outputs == tuple(range(len(outputs))):
         return None
-    meanings = torch.full((256,), IGNORE, dtype=torch.uint8)
-    meanings[: len(outputs)] = torch.tensor(outputs, dtype=torch.uint8)
-    return meanings.to(device)
+    train_ids = torch.full((256,), IGNORE, dtype=torch.uint8)
+    train_ids[: len(outputs)] = torch.tensor(outputs, dtype=torch.uint8)
+    return train_ids.to(device)
 
 
 class CompileError(DsegError):
-    """A network that ``torch.compile`` does not compile on this machine."""
+    """A network that ``torch.compile`` cannot compile on this machine."""
 
 
 def check_image(image: Pixels) -> None:
     """Raise a DsegError for an array that is not (H, W, 3) uint8."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DsegError(
-            f"An array of {image.dtype}, {list(image.shape)}, is not an image.",
-            hint="give (H, W, 3) of uint8, RGB, as read_image does.",
+            f"An array of {image.dtype} and shape {list(image.shape)} is not an image.",
+            hint="give (H, W, 3) uint8, RGB, as read_image returns.",
         )
 
 
 def compile_error(network: str, fault: Exception) -> CompileError:
-    """Return the error of a network that cannot be compiled."""
+    """Return the error for a network that cannot be compiled."""
     lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
-    reason = lines[0][:REASON_AT_MOST].rstrip(".") if lines else type(fault).__name__
+    reason = lines[0][:MAX_REASON].rstrip(".") if lines else type(fault).__name__
     return CompileError(
         f"{network} cannot be compiled by torch.compile here: {reason}.",
-        hint="leave --compile away: masks are the same without, up to rounding.",
+        hint="leave --compile away: masks are the same without it, up to rounding.",
     )
 
 
 def not_finite_error(network: str, amp: torch.dtype | None) -> NotFiniteError:
-    """Return the error of scores that are NaN or infinite, whose labels would mean nothing."""
+    """Return the error for scores that are NaN or infinite, which have no valid labels."""
     hint = "check the weights: dseg inspect."
     if amp == torch.float16:
         hint = "use --amp bf16 or --amp off: 16-bit floats end at 65504."
@@ -164,24 +170,24 @@ def not_finite_error(network: str, amp: torch.dtype | None) -> NotFiniteError:
 
 
 def no_room_error(size: Size, tile: Size | None) -> DsegError:
-    """Return the error of a shortage of memory where other tiles are not to be tried."""
+    """Return the error for too little memory where other tiles are not tried."""
     what = "whole" if tile is None else f"in tiles of {tile[0]}x{tile[1]}"
     return DsegError(
         f"An image of {size[0]}x{size[1]} does not fit into memory {what}; "
-        "scores of other tiles could not be compared.",
-        hint="name a --tile or --input-size, which scores record, or another --device.",
+        "other tiles would give a different score.",
+        hint="name a --tile or --input-size, which the scores record, or another --device.",
     )
 
 
-def no_tile_error(size: Size, seen: Size) -> DsegError:
-    """Return the error of an image of which no tile fits into memory.
+def no_tile_error(size: Size, input_size: Size) -> DsegError:
+    """Return the error for an image of which no tile fits into memory.
 
     Args:
         size: (height, width) of the image.
-        seen: (height, width) at which it is read.
+        input_size: (height, width) to which it is resized.
     """
     return DsegError(
-        f"Not even a tile of this {size[0]}x{size[1]} image fits into memory; it "
-        f"is read at {seen[0]}x{seen[1]}.",
+        f"Not even a tile of this {size[0]}x{size[1]} image fits into memory at the input size "
+        f"{input_size[0]}x{input_size[1]}.",
         hint="name a smaller --tile or --input-size, fewer --scales or another --device.",
     )

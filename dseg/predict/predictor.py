@@ -1,4 +1,4 @@
-"""Predictor: one image to train ids, whole or in tiles, at one scale or many."""
+"""Predictor: one image to train ids, whole or in tiles, at one scale or several."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dseg.predict.prediction import (
     Pending,
     Prediction,
     check_image,
-    find_meanings,
+    find_output_ids,
     no_room_error,
     no_tile_error,
     not_finite_error,
@@ -30,33 +30,37 @@ from dseg.predict.resizing import repeat_labels
 from dseg.predict.scorer import WHOLE_PIXELS, Bands, Scorer, Tuning, size_of
 from dseg.protocol import Protocol, Size
 
-BATCH_PIXELS, BATCH_AT_MOST = 4_200_000, 16  # that CUDA is given at once: two of Cityscapes' images
+BATCH_PIXELS, MAX_BATCH = 4_200_000, 16  # of a batch on CUDA: two images of Cityscapes
 AUTO_TILES: tuple[Size, ...] = ((1024, 2048), (512, 1024), (256, 512))
 
 
 class Predictor:
-    """A network ready to label images of any size.
+    """A network that labels images of any size.
 
-    The network's own plain protocol by default: for most, normalise, resize the logits bilinearly
-    to the image's size, argmax.
+    By default it applies the network's plain protocol: for most networks, normalise, resize the
+    logits bilinearly to the image's size, argmax.
 
-    The scales multiply an input size or an input scale. Tiles are tiles of the resized image,
-    which is never made whole: their scores are blended at the input size, then resized to the
-    image's size a few rows at a time, as are those of an image of more than ``WHOLE_PIXELS``
-    pixels that is small when resized. So memory depends on the input size, not on the image's.
+    Scales multiply an input size or an input scale. Tiles are cut from the resized image, which is
+    never built as a whole: their scores are blended at the input size, then resized to the image's
+    size a few rows at a time, as are those of images of more than ``WHOLE_PIXELS`` pixels with a
+    smaller input size. So memory for scores depends on the input size, not on the image size.
+
+    Example:
+        >>> predictor = dseg.Predictor.load("pspnet_r50", "weights/pspnet_r50.pth", device="cpu")
+        >>> train_ids = predictor(dseg.read_image("street.jpg"))  # (H, W) uint8
 
     Args:
-        model: made by ``load_model`` or ``build_model``; put into evaluation mode and copied.
-        protocol: how an image becomes labels; by default that of the network's card.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        amp: ``off``, ``auto``, ``bf16`` or ``fp16``: the precision within the network.
-        fall_back: predict in tiles, or smaller ones, where memory is too short.
+        model: network from ``load_model`` or ``build_model``; set to evaluation mode and copied.
+        protocol: inference protocol; by default the plain one of the model card.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        amp: precision of the network: ``off``, ``auto``, ``bf16`` or ``fp16``.
+        fall_back: predict in tiles, or in smaller ones, if there is too little memory.
 
     Attributes:
-        tiled: images predicted in tiles though the protocol has none.
+        tiled: number of images predicted in tiles although the protocol has none.
 
     Raises:
-        DsegError: no such device, or not that precision there.
+        DsegError: the device does not exist, or does not have that precision.
     """
 
     def __init__(
@@ -78,9 +82,9 @@ class Predictor:
         self._scorer = Scorer(self.model, self.protocol, self.amp, self.device)
         self._bands = Bands(self._scorer)
         self._tuning = Tuning(self.device)
-        self._meanings = find_meanings(model.card.outputs, self.device)
+        self._output_ids = find_output_ids(model.card.outputs, self.device)
         self._tiles: tuple[Size, ...] = AUTO_TILES
-        self._too_much = math.inf  # numbers of a batch for which memory was too short
+        self._failed_batch = math.inf  # values of a batch for which there was too little memory
 
     @classmethod
     def load(
@@ -100,10 +104,10 @@ class Predictor:
         """Load a network by name and checkpoint; see ``load_model`` and ``Predictor``.
 
         Raises:
-            CheckpointError: no file, no checkpoint, or not this network's.
-            DsegError: no such network or device.
+            CheckpointError: the file is missing, not a checkpoint, or not one of this network.
+            DsegError: the network or the device does not exist.
         """
-        find_device(device)  # told before a large file is read
+        find_device(device)  # refuse it before a large file is read
         model = load_model(
             name,
             weights,
@@ -117,13 +121,13 @@ class Predictor:
 
     @property
     def precision(self) -> str:
-        """In which precision the network computes, in words, such as ``bf16``."""
+        """The precision of the network in words, such as ``bf16``."""
         return describe_precision(self.amp, self.device)
 
     def compile(self) -> None:
-        """Let ``torch.compile`` compile the network, for each size when it is first seen.
+        """Compile the network with ``torch.compile``, once for each input size on first use.
 
-        An image then raises a ``CompileError`` where that fails.
+        If that fails, ``predict`` raises a ``CompileError``.
         """
         self._scorer.compile()
 
@@ -132,7 +136,7 @@ class Predictor:
         return self.predict(image).train_ids
 
     def predict(self, image: Pixels, *, confidence: bool = False) -> Prediction:
-        """Label an image, in tiles if the protocol says so or the image does not fit.
+        """Label an image, in tiles if the protocol has tiles or the image does not fit.
 
         Args:
             image: (H, W, 3) uint8, RGB.
@@ -140,17 +144,17 @@ class Predictor:
 
         Raises:
             NotFiniteError: the network's scores are NaN or infinite.
-            DsegError: not enough memory (see ``fall_back``), or the array is not an image.
+            DsegError: too little memory (see ``fall_back``), or the array is not an image.
         """
         return self.begin(image, confidence=confidence).result()
 
     def begin(self, image: Pixels, *, confidence: bool = False) -> Pending:
-        """Begin to label an image as ``predict`` does; on CUDA without waiting for it.
+        """Begin to label an image as ``predict`` does; on CUDA without waiting for the device.
 
-        The image must stay as it is until the result is there.
+        The image must not change before the result is fetched.
 
         Raises:
-            DsegError: as ``predict``; that scores are not finite is found by the result.
+            DsegError: as ``predict``; scores that are NaN or infinite are reported by ``result``.
         """
         check_image(image)
         return self._begin(image, confidence, list(self._attempts(image)))
@@ -161,14 +165,14 @@ class Predictor:
         """Begin to label images of one size at once.
 
         Returns:
-            As ``begin`` for each; None where they are to go one by one: memory is too short for so
-            many, they differ in size, or they are not read whole.
+            The pending labels of each; None if the images must be labelled one by one: there is
+            too little memory, they differ in size, or they are read in tiles.
         """
         attempts = [list(self._attempts(image)) for image in images]
         work = sum(image.size for image in images)
         height, width = size_of(images[0])
         whole = height * width <= WHOLE_PIXELS and all(tried[:1] == [None] for tried in attempts)
-        if work >= self._too_much or not whole or len({image.shape for image in images}) > 1:
+        if work >= self._failed_batch or not whole or len({image.shape for image in images}) > 1:
             return None
         again = [
             partial(self._begin, image, confidence, tried[1:])
@@ -179,29 +183,30 @@ class Predictor:
         except (RuntimeError, MemoryError) as fault:
             if not is_out_of_memory(fault):
                 raise
-        self._too_much = work
+        self._failed_batch = work
         self._free()
         return None
 
     def batch_at(self, size: Size, wanted: int | None = None) -> int:
-        """Return how many images of that (height, width) are to be labelled at once.
+        """Return how many images of that (height, width) can be labelled at once.
 
         Args:
-            wanted: so many, if they can be; None for a number that fits the device.
+            size: (height, width) of the images.
+            wanted: the requested batch size; None for one that suits the device.
         """
-        seen = [self.protocol.input_of(size, scale) for scale in self.protocol.scales]
-        largest = max(height * width for height, width in (size, *seen))
+        inputs = [self.protocol.input_of(size, scale) for scale in self.protocol.scales]
+        largest = max(height * width for height, width in (size, *inputs))
         if self.protocol.sliding or self.protocol.tile is not None or largest > WHOLE_PIXELS:
             return 1
         if wanted is None:
-            fitting = max(1, min(BATCH_AT_MOST, BATCH_PIXELS // largest))
+            fitting = max(1, min(MAX_BATCH, BATCH_PIXELS // largest))
             return fitting if self.device.type == "cuda" else 1
         return wanted
 
     def _begin(self, image: Pixels, confidence: bool, attempts: Sequence[Size | None]) -> Pending:
-        """Begin to label an image in the first of several ways for which memory suffices."""
-        for place, tile in enumerate(attempts):
-            left = attempts[place + 1 :] if self.fall_back else ()
+        """Begin to label an image with the first of these tiles that fit into memory."""
+        for index, tile in enumerate(attempts):
+            left = attempts[index + 1 :] if self.fall_back else ()
             again = partial(self._begin, image, confidence, left)
             try:
                 [found] = self._labels([image], tile, confidence, [again])
@@ -217,11 +222,12 @@ class Predictor:
         raise no_tile_error(size, self.protocol.input_of(size))
 
     def _free(self) -> None:
-        """Give the memory back that torch keeps of a device."""
+        """Release the device memory that torch caches."""
         if self.device.type != "cpu":
             torch.accelerator.empty_cache()
 
     def _attempts(self, image: Pixels) -> Iterator[Size | None]:
+        """Yield the tiles to try in turn, None for the whole image."""
         height, width = self.protocol.input_of(size_of(image))
         if self.protocol.sliding:
             yield self.protocol.tile
@@ -246,7 +252,7 @@ class Predictor:
         confidence: bool,
         again: Sequence[Callable[[], Pending]],
     ) -> list[Pending]:
-        """Label images of one size, more than one of them only whole."""
+        """Label images of one size; only one if it is in tiles."""
         size = size_of(images[0])
         scored = self._bands.scored_size(size)
         certainty = self._certainty if confidence else None
@@ -256,8 +262,8 @@ class Predictor:
                 for labels, own in zip(found, scores, strict=True):
                     labels.add(top, own)
         for labels in found:
-            if self._meanings is not None:
-                labels.train_ids = self._meanings[labels.train_ids.int()]
+            if self._output_ids is not None:
+                labels.train_ids = self._output_ids[labels.train_ids.int()]
             if size != scored:
                 labels.train_ids = repeat_labels(labels.train_ids, size)
                 if labels.confidence is not None:
@@ -269,7 +275,7 @@ class Predictor:
         ]
 
     def _certainty(self, scores: Tensor, best: Tensor) -> Tensor:
-        """Return the probability of the best class of scores (K, rows, W), 255 for certain."""
+        """Return the probability of the best class of scores (K, rows, W), 255 for 1.0."""
         if self.protocol.fusion == "logprob":
             best = scores.softmax(0).amax(0)
         elif self.protocol.fusion in ("exp", "product"):
@@ -278,17 +284,16 @@ class Predictor:
 
     @torch.inference_mode()
     def scores(self, image: Pixels) -> Tensor:
-        """Return the fused scores of all views of an image, whole, on the predictor's device.
+        """Return the fused scores of all views of an image, without tiles, on the device.
 
-        The mean of log-softmax differs from the mean of the logits, which is what ``logprob``
-        returns, by one number a pixel: the same argmax, and the same probabilities after a
-        softmax, without a softmax for each view.
+        With ``logprob`` they are mean logits. These differ from the mean of log-softmax by one
+        constant for each pixel, so argmax and softmax are the same, without a softmax per view.
 
         Args:
             image: (H, W, 3) uint8, RGB.
 
         Returns:
-            (K, H, W) float32: mean logits, or with ``prob`` mean probabilities. Where the protocol
-            repeats labels, H and W are the input's.
+            (K, H, W) float32: mean logits, or with ``prob`` mean probabilities. H and W are those
+            of the input where the protocol restores labels by ``nearest``.
         """
         return self._bands.whole([image])[0]

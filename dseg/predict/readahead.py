@@ -1,4 +1,4 @@
-"""Room: how much may be held at once, asked for in turn."""
+"""Reading images ahead, within a budget of pixels that are held at once."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from dseg.parallel import Threads, is_choice_ours
 from dseg.predict.inputs import ImageFile
 from dseg.protocol import Protocol, Size
 
-SMALL = 32_768  # pixels of the largest view; more are computed by all threads
+SMALL = 32_768  # pixels of the largest view; a larger one is computed by all threads
 
 
 class PixelBudget:
-    """A budget that threads take from in order, and give back to.
+    """A budget that threads acquire from in a fixed order, and release to.
 
-    More than the budget is granted only to one who is alone. So no more is ever held than the
-    budget or the largest single amount, and whoever comes next is served as soon as there is room.
+    More than the budget is granted only while nothing else is held. So no more is ever held than
+    the budget or the largest single amount, and the next in order is served as soon as it fits.
 
     Args:
-        budget: what all may hold together, in any unit.
+        budget: amount that can be held at once, in any unit.
     """
 
     def __init__(self, budget: int) -> None:
@@ -35,32 +35,32 @@ class PixelBudget:
         self._closed = False
         self._changed = Condition()
 
-    def take(self, turn: int, amount: int) -> None:
-        """Wait until all earlier turns were served and there is room.
+    def acquire(self, turn: int, amount: int) -> None:
+        """Wait until all earlier turns were served and the amount fits.
 
         Args:
-            turn: 0, 1, 2, ...; each must be taken.
-            amount: to be given back by ``give``.
+            turn: position in the order: 0, 1, 2, ..., without gaps.
+            amount: amount to hold until ``release``.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._may_take(turn, amount))
+            self._changed.wait_for(lambda: self._closed or self._fits(turn, amount))
             self._held += amount
             self._turn += 1
             self._changed.notify_all()
 
-    def give(self, amount: int) -> None:
-        """Give back what was taken."""
+    def release(self, amount: int) -> None:
+        """Give back an amount that was acquired."""
         with self._changed:
             self._held -= amount
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let all who wait go on, as nothing will be given back any more."""
+        """Let all waiting threads go on, as nothing will be released any more."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
-    def _may_take(self, turn: int, amount: int) -> bool:
+    def _fits(self, turn: int, amount: int) -> bool:
         return turn == self._turn and (self._held == 0 or self._held + amount <= self.budget)
 
 
@@ -69,12 +69,12 @@ class DecodedImage(NamedTuple):
 
     Attributes:
         pixels: (H, W, 3) uint8, RGB.
-        room: pixels that it takes of the budget, to be given back.
-        seconds: that decoding it took.
+        held: number of pixels acquired from the budget, to be released.
+        seconds: time that decoding took.
     """
 
     pixels: Pixels
-    room: int
+    held: int
     seconds: float
 
 
@@ -82,32 +82,32 @@ class ImageTask(NamedTuple):
     """An image that is being read.
 
     Attributes:
-        size: (height, width) by its header, None where it is unknown. It is there without waiting
-            for room.
-        read: its pixels, once there is room for them.
+        image: the file.
+        size: (height, width) from the header, None if unknown; does not wait for the budget.
+        decoded: the pixels, once they fit the budget.
     """
 
     image: ImageFile
     size: Future[Size | None]
-    read: Future[DecodedImage]
+    decoded: Future[DecodedImage]
 
 
 class Reader:
-    """Reads images ahead of whoever asks for them.
+    """Reads images ahead of the consumer.
 
     Args:
-        room: what the pixels take of, in the order of the images.
-        max_pixels: that an image may have.
-        on_note: called, by any thread, with what a person should know of a file.
+        budget: the budget that pixels are acquired from, in the order of the images.
+        max_pixels: maximum number of pixels of an image.
+        on_note: called, by any thread, with a remark on a file for the user.
     """
 
-    def __init__(self, room: PixelBudget, max_pixels: int, on_note: Callable[[str], None]):
-        self._room, self._max_pixels, self._on_note = room, max_pixels, on_note
+    def __init__(self, budget: PixelBudget, max_pixels: int, on_note: Callable[[str], None]):
+        self._budget, self._max_pixels, self._on_note = budget, max_pixels, on_note
 
     def read_all(
         self, threads: Threads, count: int, images: Iterable[ImageFile]
     ) -> Iterator[ImageTask]:
-        """Yield images in order, while the next ``count`` of them are read by ``threads``."""
+        """Yield images in order, while ``threads`` read the next ``count`` of them."""
         ahead: deque[ImageTask] = deque()
         for turn, image in enumerate(images):
             size: Future[Size | None] = Future()
@@ -121,35 +121,35 @@ class Reader:
         start = time.perf_counter()
         found = self._find_size(image)
         size.set_result(found)
-        room = found[0] * found[1] if found is not None else 0
+        held = found[0] * found[1] if found is not None else 0
         asked = time.perf_counter()
-        self._room.take(turn, room)
+        self._budget.acquire(turn, held)
         waited = time.perf_counter() - asked
         try:
             pixels = read_image(image.path, self._max_pixels, self._on_note)
         except BaseException:
-            self._room.give(room)
+            self._budget.release(held)
             raise
-        return DecodedImage(pixels, room, time.perf_counter() - start - waited)
+        return DecodedImage(pixels, held, time.perf_counter() - start - waited)
 
     def _find_size(self, image: ImageFile) -> Size | None:
-        """Return the (height, width) of an image by its header alone."""
+        """Return the (height, width) from an image's header, None if it cannot be read."""
         try:
             return read_size(image.path, self._max_pixels)
-        except Exception:  # which reading it tells
+        except Exception:  # read_image raises it again
             return None
 
 
 def find_threads(size: Size, protocol: Protocol, most: int) -> int:
-    """Return the threads for an image of that (height, width), at most ``most``.
+    """Return the number of threads for an image of that (height, width), at most ``most``.
 
-    Beside other work, threads wait longer for each other than a small image takes.
+    On a busy machine, threads wait longer for each other than computing a small image takes.
     """
     height, width = protocol.input_of(size)
     return 1 if height * width * max(protocol.scales) ** 2 <= SMALL else most
 
 
 def use_threads(count: int) -> None:
-    """Compute with that many threads from here on, unless the user has chosen."""
+    """Compute with that many threads from now on, unless the user has set their number."""
     if is_choice_ours() and torch.get_num_threads() != count:
         torch.set_num_threads(count)

@@ -1,4 +1,4 @@
-"""What became of many images."""
+"""Summary: the outcome of a run over many images."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from dseg.predict.inputs import ImageFile
 
-NOTES_AT_MOST = 3
+MAX_NOTES = 3
 
 
 class Failure(NamedTuple):
-    """An image that could not be read, labelled or written, why, and what to do."""
+    """An image that could not be read, labelled or written, with the error and its hint."""
 
     path: Path
     problem: str
@@ -22,19 +22,18 @@ class Failure(NamedTuple):
 
 @dataclass
 class Summary:
-    """What became of the images.
+    """The outcome of a run over many images.
 
     Attributes:
-        done: images labelled in this run.
-        skipped: images whose results were there already.
-        failed: the images that could not be read or labelled.
-        tiled: images predicted in tiles because they are large.
-        seconds: from the first image to the last file written.
-        notes: what is to be known of images that were read, such as that they have pages; the
-            first of them.
-        noted: how many such notes there are.
-        read_s, forward_s, write_s: seconds within each stage, summed over images; on a GPU
-            forward is what the program waits for.
+        done: number of images labelled in this run.
+        skipped: number of images whose results existed already.
+        failed: the images that could not be read, labelled or written.
+        tiled: number of images predicted in tiles because they are large.
+        notes: the first remarks on files that were read, such as that a file has several pages.
+        noted: number of all such remarks.
+        seconds: time from the first image to the last file written.
+        read_s, forward_s, write_s: time within each stage, summed over images; on a GPU the
+            forward stage is the time for which the program waits.
     """
 
     done: int = 0
@@ -49,27 +48,27 @@ class Summary:
     write_s: float = 0.0
 
     def note(self, note: str) -> None:
-        """Count what is to be known of an image, and keep it if it is among the first."""
+        """Count a remark on a file, and keep it if it is among the first."""
         self.noted += 1
-        if len(self.notes) < NOTES_AT_MOST:
+        if len(self.notes) < MAX_NOTES:
             self.notes.append(note)
 
 
-def join(parts: list[Summary], images: Sequence[ImageFile]) -> Summary:
-    """Return one summary of all processes' parts; its failures are in the order of the images."""
-    places = {image.path: place for place, image in enumerate(images)}
+def join_summaries(summaries: list[Summary], images: Sequence[ImageFile]) -> Summary:
+    """Join the summaries of all processes; failures are in the order of the images."""
+    order = {image.path: index for index, image in enumerate(images)}
     return Summary(
-        done=sum(part.done for part in parts),
-        skipped=sum(part.skipped for part in parts),
+        done=sum(one.done for one in summaries),
+        skipped=sum(one.skipped for one in summaries),
         failed=sorted(
-            (failure for part in parts for failure in part.failed),
-            key=lambda failure: places[failure.path],
+            (failure for one in summaries for failure in one.failed),
+            key=lambda failure: order[failure.path],
         ),
-        tiled=sum(part.tiled for part in parts),
-        notes=[note for part in parts for note in part.notes][:NOTES_AT_MOST],
-        noted=sum(part.noted for part in parts),
-        seconds=max(part.seconds for part in parts),
-        read_s=sum(part.read_s for part in parts),
-        forward_s=sum(part.forward_s for part in parts),
-        write_s=sum(part.write_s for part in parts),
+        tiled=sum(one.tiled for one in summaries),
+        notes=[note for one in summaries for note in one.notes][:MAX_NOTES],
+        noted=sum(one.noted for one in summaries),
+        seconds=max(one.seconds for one in summaries),
+        read_s=sum(one.read_s for one in summaries),
+        forward_s=sum(one.forward_s for one in summaries),
+        write_s=sum(one.write_s for one in summaries),
     )

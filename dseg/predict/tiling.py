@@ -1,4 +1,4 @@
-"""Tiles for images that do not fit: where they lie, and how they are blended row by row."""
+"""Tiles: their positions, blending row by row, and sliding tiles."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from dseg.device import to_device
 from dseg.errors import DsegError
 from dseg.protocol import Protocol, Size
 
-MOST, MOST_FLOAT32 = 700.0, 80.0  # of an exponent: its exponential is still a float
+MAX_EXPONENT, MAX_EXPONENT_FLOAT32 = 700.0, 80.0  # whose exponential is finite
 
 
 def tile_starts(length: int, tile: int, overlap: float, *, shift_last: bool = True) -> list[int]:
-    """Return where tiles of that length start so that they cover a side; the last ends with it.
+    """Return the start positions of tiles that cover a side; the last tile ends with the side.
 
     Args:
-        overlap: fraction of a tile that its neighbour covers again, at least; 0 to below 1.
-        shift_last: where False, the last tile starts a step after the one before it, and may end
-            beyond the side.
+        length: length of the side.
+        tile: length of a tile.
+        overlap: minimum fraction of a tile that its neighbour covers too; 0 to below 1.
+        shift_last: if False, all tiles start at equal steps, and the last can end beyond the side.
     """
     if not 0 <= overlap < 1:
         raise DsegError(f"An overlap of {overlap} is not a fraction.", hint="use 0 to below 1.")
@@ -35,7 +36,7 @@ def tile_starts(length: int, tile: int, overlap: float, *, shift_last: bool = Tr
 
 
 def ramp(length: int, overlap: float) -> Tensor:
-    """Return (length,) blending weights: 1 inside, falling linearly over the overlap, above 0."""
+    """Return (length,) blending weights above 0: 1 inside, linearly falling over the overlap."""
     margin = max(1, int(length * overlap))
     position = torch.arange(1, length + 1, dtype=torch.float32)
     return (torch.minimum(position, length + 1 - position) / margin).clamp(max=1)
@@ -49,13 +50,13 @@ def blend_rows(
 ) -> Iterator[tuple[int, Tensor]]:
     """Blend the scores of overlapping tiles; yield each band of rows as soon as it is complete.
 
-    Memory: one band of K x tile height x image width float32, whatever the image's height. A
-    band is valid until the caller asks for the next one.
+    Memory: one band of K x tile height x image width float32, for any image height. A band is
+    valid until the next one is requested.
 
     Args:
         size: (height, width) of the image.
         tile: (height, width) of a tile.
-        overlap: fraction of a tile that its neighbour covers again.
+        overlap: fraction of a tile that its neighbour covers too.
         scores_of: returns the (K, h, w) scores of the tile at (top, left, h, w).
 
     Yields:
@@ -80,22 +81,22 @@ def blend_rows(
             band[:, :, left : left + columns] += scores * window
         assert band is not None
         weight_down += down
-        final = below - top
-        weights = to_device(weight_down[:final, None] * weight_across, band.device)
-        yield top, band[:, :final].div_(weights)  # in place: these rows are yielded
-        _move_up(band, final)
-        _move_up(weight_down[None], final)
+        complete = below - top
+        weights = to_device(weight_down[:complete, None] * weight_across, band.device)
+        yield top, band[:, :complete].div_(weights)  # in place: these rows are yielded
+        _move_up(band, complete)
+        _move_up(weight_down[None], complete)
 
 
 def _move_up(band: Tensor, rows: int) -> None:
-    """Move (N, H, ...) up by so many rows of its second axis, in place, with zeros below."""
+    """Shift (N, H, ...) up by ``rows`` along its second axis, in place; fill with zeros."""
     kept = band.shape[1] - rows
     band[:, :kept] = band[:, rows:].clone()
     band[:, kept:] = 0
 
 
 class Window(NamedTuple):
-    """A view as the tile slides over it: padded where it is smaller, and where the image lies."""
+    """A view, padded to the tile size if it is smaller, and the offset of the image in it."""
 
     view: Tensor
     top: int
@@ -109,16 +110,16 @@ def slide(
     logits_of: Callable[[Tensor], Tensor],
     black: Tensor,
 ) -> Tensor:
-    """Return the scores of a view, (1, K, h, w): those of all tiles that cover a pixel, fused.
+    """Return the scores of a view, (1, K, h, w), fused over all tiles that cover a pixel.
 
-    So GALD-Net's, DGCNet's, CCNet's, DANet's, DFN's, PSPNet's and PSANet's releases evaluate; they
-    differ in what the protocol names. Tiles advance by what the overlap leaves of them, rounded up.
+    The releases of GALD-Net, DGCNet, CCNet, DANet, DFN, PSPNet and PSANet evaluate in this way,
+    with different options of the protocol. The stride is the tile without its overlap, rounded up.
     Memory: the view's scores, K x h x w float32 (float64 where exponentials are fused).
 
     Args:
         view: (1, 3, h, w), resized and normalised.
-        protocol: with a tile.
-        scale: at which the image is read, one of ``scales``.
+        protocol: a protocol with a sliding tile.
+        scale: scale of the view, one of ``scales``.
         logits_of: returns the logits (1, K, H, W) of a (1, 3, H, W) tile.
         black: (1, 3, 1, 1), a black pixel, normalised.
     """
@@ -133,10 +134,10 @@ def slide(
     )
     total: Tensor | None = None
     counts = view.new_zeros(window.view.shape[-2:])
-    for top, left in _places(window.view, (rows, columns), protocol):
-        piece = window.view[..., top : top + rows, left : left + columns]
-        h, w = piece.shape[-2:]
-        scores = _tile_scores(_fill_up(piece, (rows, columns), fill), protocol, logits_of)
+    for top, left in _tile_corners(window.view, (rows, columns), protocol):
+        crop = window.view[..., top : top + rows, left : left + columns]
+        h, w = crop.shape[-2:]
+        scores = _tile_scores(_pad_tile(crop, (rows, columns), fill), protocol, logits_of)
         if total is None:
             total = scores.new_zeros((1, scores.shape[1], *window.view.shape[-2:]))
         total[..., top : top + h, left : left + w] += scores[..., :h, :w]
@@ -148,7 +149,7 @@ def slide(
 
 
 def _pad_small(view: Tensor, tile: Size, protocol: Protocol, fill: Tensor) -> Window:
-    """Return a view that is as large as the tile at least, unless the tile is to shrink."""
+    """Pad a view that is smaller than the tile, unless the protocol shrinks the tile instead."""
     height, width = view.shape[-2:]
     down, right = max(0, tile[0] - height), max(0, tile[1] - width)
     if protocol.small == "shrink" or not (down or right):
@@ -159,7 +160,7 @@ def _pad_small(view: Tensor, tile: Size, protocol: Protocol, fill: Tensor) -> Wi
     return Window(padded, top, left)
 
 
-def _places(view: Tensor, tile: Size, protocol: Protocol) -> Iterator[tuple[int, int]]:
+def _tile_corners(view: Tensor, tile: Size, protocol: Protocol) -> Iterator[tuple[int, int]]:
     """Yield the upper left corner of every tile, row by row."""
     shift = protocol.last == "shift"
     tops, lefts = (
@@ -169,16 +170,16 @@ def _places(view: Tensor, tile: Size, protocol: Protocol) -> Iterator[tuple[int,
     return ((top, left) for top in tops for left in lefts)
 
 
-def _fill_up(piece: Tensor, tile: Size, fill: Tensor) -> Tensor:
-    """Return a tile that ends beyond its view with its rest filled."""
-    down, right = tile[0] - piece.shape[-2], tile[1] - piece.shape[-1]
+def _pad_tile(crop: Tensor, tile: Size, fill: Tensor) -> Tensor:
+    """Pad a tile that ends beyond its view."""
+    down, right = tile[0] - crop.shape[-2], tile[1] - crop.shape[-1]
     if not (down or right):
-        return piece
-    return F.pad(piece - fill, (0, right, 0, down)) + fill
+        return crop
+    return F.pad(crop - fill, (0, right, 0, down)) + fill
 
 
 def _tile_scores(tile: Tensor, protocol: Protocol, logits_of: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the scores of one tile: its logits, or fused with those of its flipped copy."""
+    """Return the scores of one tile: its logits, or with ``per_tile`` scores fused over flips."""
     scores = logits_of(tile)
     if not protocol.per_tile:
         return scores
@@ -187,9 +188,9 @@ def _tile_scores(tile: Tensor, protocol: Protocol, logits_of: Callable[[Tensor],
         both.append(logits_of(tile.flip(-1)).flip(-1))
     if protocol.fusion == "exp":
         total = torch.stack(both).sum(0)
-        if total.device.type == "mps":  # which has no float64
-            return total.clamp_(max=MOST_FLOAT32).exp_()
-        return total.double().clamp_(max=MOST).exp_()
+        if total.device.type == "mps":  # MPS has no float64
+            return total.clamp_(max=MAX_EXPONENT_FLOAT32).exp_()
+        return total.double().clamp_(max=MAX_EXPONENT).exp_()
     if protocol.fusion == "product":
         return torch.stack([scores.log_softmax(1) for scores in both]).sum(0).exp_()
     if protocol.fusion == "prob":

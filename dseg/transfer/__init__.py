@@ -1,4 +1,4 @@
-"""Label transfer: colour, train-id and label-id files into each other."""
+"""Label transfer: convert masks between colours, train ids and label ids."""
 
 from dseg.transfer.files import Transferred, detect_ids, transfer_files
 from dseg.transfer.jobs import TransferJob, find_jobs, is_official_name

@@ -1,4 +1,4 @@
-"""Many mask files at once: what their ids mean, and the run on all cores."""
+"""Convert many mask files on all cores, and detect the coding of their ids."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
-PNG_COLOR_TYPE = 25  # its place in the file; 0 there is one channel without a palette
+PNG_COLOR_TYPE = 25  # offset in the file; 0 there means one channel without a palette
 
 
 class Transferred(NamedTuple):
-    """What became of the jobs.
+    """The outcome of all jobs.
 
     Attributes:
-        faults: one entry a job, in the same order; None for a job that is done.
-        ids_read_as: how files of one channel were read, if that had to be found out.
+        faults: the error of each job, in the same order; None for a job without an error.
+        ids_read_as: the detected coding of files of one channel; None if it was not detected.
     """
 
     faults: list[DsegError | None]
@@ -48,35 +48,36 @@ def transfer_files(
     workers: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Transferred:
-    """Translate files on all cores; one that fails does not stop the others.
+    """Convert files on all cores; an error in one does not stop the others.
 
     Args:
-        jobs: as from ``find_jobs``; an existing output is replaced, whole or not at all.
-        source: ``auto`` takes colour and palette files as colours, and so all files of a folder
-            that has some; others as by ``detect_ids``.
+        jobs: pairs of files from ``find_jobs``; an existing output is replaced atomically.
+        space: the label space.
+        source: coding of the files; ``auto`` reads colour and palette files, and all files in a
+            folder with such files, as colours, and the others as ``detect_ids`` finds.
         target, unknown: as for ``transfer_mask``.
         accept_lossy: read masks whose compression may have changed their values.
-        workers: threads, by default one a core.
+        workers: number of threads, by default one for each core.
         advance: called once for each file that is done or has failed.
 
     Raises:
-        DsegError: before anything is written: ``auto`` cannot tell what the ids mean, or
-            ``unknown`` is no label id of the space.
+        DsegError: before anything is written: ``auto`` cannot detect the coding of ids, or
+            ``unknown`` is not a label id of the space.
     """
     check_unknown(space, unknown)
     read = partial(read_mask_file, accept_lossy=accept_lossy)
     sources = [job.source for job in jobs]
-    bare = _find_bare(sources, read, workers) if source == "auto" else set[Path]()
-    read_as = detect_ids(sorted(bare), space, workers, read) if bare else None
+    id_files = _find_id_files(sources, read, workers) if source == "auto" else set[Path]()
+    read_as = detect_ids(sorted(id_files), space, workers, read) if id_files else None
     palette = space.palette() if target == "color" else None
 
     def run(job: TransferJob) -> DsegError | None:
         try:
             mask = read(job.source)
-            meaning = source if source != "auto" else "color"
-            if job.source in bare and read_as is not None:
-                meaning = read_as
-            pixels = _transfer_named(job.source, mask, space, meaning, target, unknown)
+            coding = source if source != "auto" else "color"
+            if job.source in id_files and read_as is not None:
+                coding = read_as
+            pixels = _transfer_named(job.source, mask, space, coding, target, unknown)
             write_png(job.output, pixels, palette)
         except DsegError as fault:
             return fault
@@ -95,72 +96,74 @@ def detect_ids(
     workers: int | None = None,
     read: Callable[[Path], MaskFile] = read_mask_file,
 ) -> Coding:
-    """Return True if files of one channel hold train ids or label ids, from all their values.
+    """Detect whether files of one channel hold train ids or label ids, from all their values.
 
-    A value that only label ids can have settles it (19 to 33 in Cityscapes); else 255 does, which
-    is no label id there. Without either, a set is taken for train ids if it has a value besides
-    those that masks of label ids commonly have: the scored ids and those drawn in black.
+    They are label ids if they have a value that is not a train id (19 to 33 in Cityscapes); else
+    train ids if they have 255 and it is not a label id. Without either, they are train ids if they
+    have a value that masks of label ids rarely have: neither a scored id nor one drawn in black.
 
     Args:
-        files: of one channel; one that cannot be read is passed over.
-        workers: threads, by default one a core.
-        read: reads a file.
+        files: files of one channel; those that cannot be read are skipped.
+        space: the label space.
+        workers: number of threads, by default one for each core.
+        read: function that reads a file.
 
     Returns:
-        ``label-ids`` where the two are the same, as in CamVid and VOC.
+        The coding; ``label-ids`` where the two are equal, as in CamVid and VOC.
 
     Raises:
-        DsegError: both readings are possible.
+        DsegError: both are possible.
     """
     if space.label_ids == tuple(range(space.num_classes)):
         return "label-ids"
     label_ids = {*space.label_ids, *space.ignored_ids}
     only_label_ids = label_ids - set(range(space.num_classes)) - {IGNORE}
-    seen: set[int] = set()
+    found: set[int] = set()
     for values in _in_order(partial(_values_of, read=read), files, workers):
-        seen |= values
-        if seen & only_label_ids:
+        found |= values
+        if found & only_label_ids:
             return "label-ids"
-    if IGNORE in seen and IGNORE not in label_ids:
+    if IGNORE in found and IGNORE not in label_ids:
         return "train-ids"
     black = {label_id for color, label_id in space.ignored_colors if color == (0, 0, 0)}
-    if not seen <= {*space.label_ids, *black}:
+    if not found <= {*space.label_ids, *black}:
         return "train-ids"
-    if not seen:  # no file could be read: each will say why
+    if not found:  # no file could be read: transfer_files reports each
         return "label-ids"
     where = files[0].name if len(files) == 1 else f"all {len(files)} files together"
     raise DsegError(
-        f"{', '.join(map(str, sorted(seen)))}, the only values of {where}, may be train ids as "
-        f"well as label ids of {space.name}.",
-        hint="say which they are: --from train-ids or --from label-ids.",
+        f"{', '.join(map(str, sorted(found)))}, the only values of {where}, can be train ids or "
+        f"label ids of {space.name}.",
+        hint="choose --from train-ids or --from label-ids.",
     )
 
 
 def _transfer_named(path: Path, mask: MaskFile, *args: Any) -> Pixels:
-    """Translate one mask; what goes wrong names its file."""
+    """Convert one mask; errors name its file."""
     try:
         return transfer_mask(mask, *args)
     except DsegError as fault:
         raise DsegError(f"{path}: {fault.problem}", hint=fault.hint) from fault
 
 
-def _find_bare(
+def _find_id_files(
     files: Sequence[Path], read: Callable[[Path], MaskFile], workers: int | None
 ) -> set[Path]:
-    """Return the files of ids: of one channel without palette, in a folder that has no colours.
+    """Return the files of ids: one channel without palette, in a folder without colour files.
 
-    A colour mask whose colours are all grey is stored with one channel by tools that make PNG
-    files smaller; so what lies among colours is not taken for ids.
+    Tools that make PNG files smaller store a colour mask with one channel if all its colours are
+    grey; so files beside colour files are not read as ids.
     """
-    kinds = dict(zip(files, _in_order(partial(_is_bare, read=read), files, workers), strict=True))
-    colored = {path.parent for path, bare in kinds.items() if bare is False}
-    return {path for path, bare in kinds.items() if bare and path.parent not in colored}
+    has_ids = partial(_may_hold_ids, read=read)
+    kinds = dict(zip(files, _in_order(has_ids, files, workers), strict=True))
+    colored = {path.parent for path, kind in kinds.items() if kind is False}
+    return {path for path, kind in kinds.items() if kind and path.parent not in colored}
 
 
-def _is_bare(path: Path, read: Callable[[Path], MaskFile]) -> bool | None:
-    """Return whether a file has one channel and no palette; None if it cannot be read.
+def _may_hold_ids(path: Path, read: Callable[[Path], MaskFile]) -> bool | None:
+    """Return True if a file has one channel and no palette; None if it cannot be read.
 
-    Of a PNG the first bytes are enough.
+    Only the first bytes of a PNG are read.
     """
     try:
         with path.open("rb") as file:
@@ -174,7 +177,7 @@ def _is_bare(path: Path, read: Callable[[Path], MaskFile]) -> bool | None:
 
 
 def _values_of(path: Path, read: Callable[[Path], MaskFile]) -> set[int]:
-    """Return the values of a file that fit 8 bits; larger ones tell instances apart."""
+    """Return the values of a file that fit 8 bits; larger ones are of instances."""
     try:
         values = read(path).values
     except DsegError:

@@ -1,4 +1,4 @@
-"""Which mask files are read, and which are written."""
+"""Find the mask files to read, and choose the files to write."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dseg.labels import LabelSpace
 from dseg.transfer.mask import Coding
 
 FOLDERS: dict[Coding, str] = {"color": "color", "train-ids": "train_ids", "label-ids": "label_ids"}
-FRAME = re.compile(r"[^_]+_\d{6}_\d{6}(?!\d)")  # what the official evaluator looks for in a name
+FRAME = re.compile(r"[^_]+_\d{6}_\d{6}(?!\d)")  # as the official evaluator searches for it
 
 
 class TransferJob(NamedTuple):
-    """One file to read and the file to write."""
+    """A file to read and the file to write."""
 
     source: Path
     output: Path
@@ -33,17 +33,19 @@ def find_jobs(
     out: Path | None = None,
     overwrite: bool = False,
 ) -> list[TransferJob]:
-    """Pair the files to read with the files to write; nothing is written yet.
+    """Pair the files to read with the files to write, without writing any.
 
     Args:
-        sources: folders (PNG files at any depth, their sub-folders are kept), files or glob
-            patterns. Hidden files and what lies below ``out`` are passed over.
-        out: by default a folder beside each source, named after the target.
-        overwrite: whether an output may be there already.
+        sources: folders (PNG files at any depth; sub-folders are kept), files or glob patterns.
+            Hidden files and files below ``out`` are skipped.
+        target: coding of the files to write.
+        space: the label space.
+        out: output folder; by default a folder beside each source, named after the target.
+        overwrite: replace existing outputs.
 
     Raises:
         DsegError: a source is missing or has no file, an output would replace an input, two
-            inputs have the same output, or outputs are there already and may not be replaced.
+            inputs have the same output, or outputs exist and ``overwrite`` is False.
     """
     jobs: list[TransferJob] = []
     for source in sources:
@@ -58,12 +60,12 @@ def find_jobs(
 
 
 def is_official_name(path: Path) -> bool:
-    """Return True if the official Cityscapes evaluator can find a prediction of that name."""
+    """Return True if the official Cityscapes evaluator finds a prediction of that name."""
     return FRAME.match(path.name) is not None
 
 
 def _find_files(source: str | Path, out: Path | None) -> tuple[Path, list[Path]]:
-    """Return the folder that a source's files are relative to, and the files, sorted."""
+    """Return the base folder of a source, and its files, sorted."""
     path = Path(source)
     if path.is_dir():
         base, searched = path, f"{path}, at any depth, for *.png"
@@ -88,14 +90,14 @@ def _find_files(source: str | Path, out: Path | None) -> tuple[Path, list[Path]]
 
 
 def _split_pattern(path: Path) -> tuple[Path, str]:
-    """Split a glob pattern into the folder that it starts from and the rest."""
+    """Split a glob pattern into its longest folder without wildcards and the rest."""
     parts = path.parts
     first = next(i for i, part in enumerate(parts) if any(char in part for char in "*?["))
     return Path(*parts[:first]), str(Path(*parts[first:]))
 
 
 def _parent(folder: Path) -> Path:
-    """Return the folder that a folder lies in, also of ``.`` and ``..``."""
+    """Return the parent of a folder, also of ``.`` and ``..``."""
     return folder.parent if folder.name not in ("", "..") else folder.resolve().parent
 
 
@@ -104,14 +106,14 @@ def _is_strictly_below(path: Path, folder: Path) -> bool:
 
 
 def _output_name(path: Path, target: Coding, space: LabelSpace) -> str:
-    """Return the name as it is, but a PNG's, and beginning with the frame if it names one."""
+    """Return the name with suffix .png; for the official evaluator it starts with the frame."""
     name = path.stem + ".png"
     frame = FRAME.search(name) if (space.name, target) == ("cityscapes", "label-ids") else None
     return name[frame.start() :] if frame else name
 
 
 def _check_outputs(jobs: Sequence[TransferJob], overwrite: bool) -> None:
-    """Raise unless every output may be written."""
+    """Raise a DsegError if an output is an input, the output of two, or exists already."""
     inputs = {os.path.realpath(job.source) for job in jobs}
     for job in jobs:
         if os.path.realpath(job.output) in inputs:
@@ -124,7 +126,7 @@ def _check_outputs(jobs: Sequence[TransferJob], overwrite: bool) -> None:
         first, second = [str(job.source) for job in jobs if job.output == twice[0]][:2]
         raise DsegError(
             f"{first} and {second} would both be written to {twice[0]}.",
-            hint="give each source a run and an --out of its own, or name one of the two.",
+            hint="convert the sources one by one, each with another --out.",
         )
     existing = [job.output for job in jobs if job.output.exists()]
     if existing and not overwrite:

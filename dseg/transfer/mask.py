@@ -1,4 +1,4 @@
-"""One mask from one coding to another, by one table look-up a pixel."""
+"""Convert a mask from one coding to another by one table look-up for each pixel."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from dseg.labels import IGNORE, LabelSpace
 MaskIds = NDArray[np.integer[Any]]
 Coding = Literal["color", "train-ids", "label-ids"]
 
-PIXELS_AT_ONCE = 1 << 15  # their 24-bit keys stay in the processor's cache
+PIXELS_AT_ONCE = 1 << 15  # so that their 24-bit keys stay in the processor's cache
 
 
 class Tables(NamedTuple):
     """Look-up tables from one coding to another, for one label space.
 
     Attributes:
-        of_value: (256,) uint8, for ids of one channel; unused from colours.
-        of_color: (2**24,) uint8, for ``red | green << 8 | blue << 16``; empty from ids.
-        unknown: the result that stands for everything unknown; nothing known has it.
+        of_value: (256,) uint8, for ids; unused for colours.
+        of_color: (2**24,) uint8, for ``red | green << 8 | blue << 16``; empty for ids.
+        unknown: result for unknown ids and colours; no known one has it.
     """
 
     of_value: Pixels
@@ -39,22 +39,24 @@ def transfer_mask(
     target: Coding,
     unknown: int | None = None,
 ) -> Pixels:
-    """Translate one mask.
+    """Convert one mask.
 
     Args:
-        mask: what the file holds. From ``color``, the palette's colours count in a palette file,
-            and one channel without a palette is shades of grey; otherwise the values count, of
-            three equal channels the first.
-        source: what the mask means.
-        target: of the result; ``color`` gives train ids, to be written with ``space.palette()``.
-        unknown: label id of colours and ids that the label space does not have.
+        mask: content of the file. With source ``color``, the palette's colours are converted in a
+            palette file, and one channel without a palette is shades of grey; otherwise the values
+            are converted, of three equal channels the first.
+        space: the label space.
+        source: coding of the mask.
+        target: coding of the result; ``color`` returns train ids, to be written with
+            ``space.palette()``.
+        unknown: label id for colours and ids that the label space does not have.
 
     Returns:
         (H, W) uint8: label ids, or train ids with 255 for ignored pixels.
 
     Raises:
         DsegError: the mask has colours or ids that the label space does not have and ``unknown``
-            is None; ``unknown`` is no label id; or a file of colours is to be read as ids.
+            is None; ``unknown`` is not a label id; or a file of colours is read as ids.
     """
     check_unknown(space, unknown)
     tables = _tables(space, source, target)
@@ -67,50 +69,50 @@ def transfer_mask(
         result = _from_ids(values[..., 0], tables)
     else:
         raise DsegError(
-            "The file holds colours, not ids.", hint="say --from color, or leave --from out."
+            "The file holds colours, not ids.", hint="use --from color, or leave --from out."
         )
     missed = result == tables.unknown
     if missed.any():
         if unknown is None:
             raise _unknown_error(mask, missed, space, source)
-        result[missed] = _finish(space, target, unknown)
+        result[missed] = _result_of(space, target, unknown)
     return result
 
 
 def check_unknown(space: LabelSpace, unknown: int | None) -> None:
     """Raise a DsegError unless ``unknown`` is None or one of the space's label ids."""
-    legal = sorted({*space.label_ids, *space.ignored_ids})
-    if unknown is not None and unknown not in legal:
+    valid = sorted({*space.label_ids, *space.ignored_ids})
+    if unknown is not None and unknown not in valid:
         raise DsegError(
-            f"{unknown} is no label id of {space.name}.",
-            hint=f"--unknown takes one of: {', '.join(map(str, legal))}.",
+            f"{unknown} is not a label id of {space.name}.",
+            hint=f"use one of: {', '.join(map(str, valid))}.",
         )
 
 
 @cache
 def _tables(space: LabelSpace, source: Coding, target: Coding) -> Tables:
-    """Build the tables; the one of colours has 16 MiB, of which a mask touches a few lines."""
-    finished = {
-        label_id: _finish(space, target, label_id)
+    """Build the tables; that of colours takes 16 MiB, of which a mask uses a few cache lines."""
+    results = {
+        label_id: _result_of(space, target, label_id)
         for label_id in (*space.label_ids, *space.ignored_ids)
     }
-    unknown = next(value for value in range(254, -1, -1) if value not in finished.values())
+    unknown = next(value for value in range(254, -1, -1) if value not in results.values())
     of_value = np.full(256, unknown, np.uint8)
     of_color = np.full(1 << 24 if source == "color" else 0, unknown, np.uint8)
     if source == "color":
         for (red, green, blue), label_id in space.label_id_of_color().items():
-            of_color[red | green << 8 | blue << 16] = finished[label_id]
+            of_color[red | green << 8 | blue << 16] = results[label_id]
     elif source == "train-ids":
-        of_value[IGNORE] = _finish(space, target, space.void_label_id)
-        of_value[: space.num_classes] = [finished[label_id] for label_id in space.label_ids]
+        of_value[IGNORE] = _result_of(space, target, space.void_label_id)
+        of_value[: space.num_classes] = [results[label_id] for label_id in space.label_ids]
     else:
-        for label_id, result in finished.items():
+        for label_id, result in results.items():
             of_value[label_id] = result
     return Tables(of_value, of_color, unknown)
 
 
-def _finish(space: LabelSpace, target: Coding, label_id: int) -> int:
-    """Return what a label id becomes."""
+def _result_of(space: LabelSpace, target: Coding, label_id: int) -> int:
+    """Return the value of a label id in the target coding."""
     return label_id if target == "label-ids" else space.train_id_of(label_id)
 
 
@@ -125,7 +127,7 @@ def _from_ids(values: MaskIds, tables: Tables) -> Pixels:
 
 
 def _from_colors(values: MaskIds, palette: Pixels | None, tables: Tables) -> Pixels:
-    """Look up each pixel's 24 bits or, if the file has one channel, each of its 256 colours."""
+    """Look up (H, W, 3) colours, or (H, W) values by the colour of each."""
     if values.ndim == 2:
         of_value = tables.of_color.take(_packed(_shades(palette)))
         return of_value.take(values, mode="clip")
@@ -144,14 +146,14 @@ def _from_colors(values: MaskIds, palette: Pixels | None, tables: Tables) -> Pix
 
 
 def _shades(palette: Pixels | None) -> Pixels:
-    """Return (256, 3): what the values of a file of one channel look like."""
+    """Return (256, 3): the colour of each value of a file of one channel."""
     if palette is not None:
         return palette
     return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
 
 
 def _packed(colors: MaskIds) -> MaskIds:
-    """Return ``red | green << 8 | blue << 16`` of (N, 3) colours."""
+    """Return ``red | green << 8 | blue << 16`` for (N, 3) colours."""
     packed: MaskIds = colors.astype(np.int64) @ np.array([1, 1 << 8, 1 << 16])
     return packed
 
@@ -159,7 +161,7 @@ def _packed(colors: MaskIds) -> MaskIds:
 def _unknown_error(
     mask: MaskFile, missed: NDArray[np.bool_], space: LabelSpace, source: Coding
 ) -> DsegError:
-    """Name the most frequent unknown colour or id, its pixels, and how many others there are."""
+    """Return an error with the most frequent unknown colour or id and its number of pixels."""
     found: MaskIds = mask.values[missed].astype(np.int64)
     if source == "color":
         shades = _shades(mask.palette)
@@ -167,20 +169,20 @@ def _unknown_error(
     kinds, counts = np.unique(found, return_counts=True)
     value, count = int(kinds[np.argmax(counts)]), int(np.max(counts))
     if source == "color":
-        kind, text = "colour", str((value & 255, value >> 8 & 255, value >> 16))
+        kind, shown = "colour", str((value & 255, value >> 8 & 255, value >> 16))
         hint = (
             "JPEG and smooth resizing blend colours at edges: use masks made without them; "
-            "or accept all unknown colours as one label id with --unknown ID."
+            "or map all unknown colours to one label id with --unknown ID."
         )
     else:
-        kind, text = "id", str(value)
+        kind, shown = "id", str(value)
         hint = (
-            f"they were read as {source}: say what they are with --from and --label-space; "
-            "or accept all unknown ids as one label id with --unknown ID."
+            f"they were read as {source}: choose another --from or --label-space; "
+            "or map all unknown ids to one label id with --unknown ID."
         )
     if source != "color" and value > IGNORE:
-        hint = "such ids tell instances apart: choose the files by a pattern, '*_labelIds.png'."
+        hint = "such ids are of instances: choose the files by a pattern, '*_labelIds.png'."
     pixels = f"{count:,} pixel{'s' if count > 1 else ''}"
     more = len(kinds) - 1
     others = f", and {more:,} other unknown {kind}{'s' if more > 1 else ''}" if more else ""
-    return DsegError(f"{pixels} of {kind} {text}, unknown to {space.name}{others}.", hint=hint)
+    return DsegError(f"{pixels} of {kind} {shown}, unknown to {space.name}{others}.", hint=hint)

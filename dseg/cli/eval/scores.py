@@ -65,7 +65,7 @@ def _make_facts(
             "leftOutClasses": _left_out(dataset),
         }
     if manifest is not None:
-        facts |= {"settings": manifest.record(), "tiled": tiled}
+        facts |= {"settings": manifest.as_json(), "tiled": tiled}
     return facts
 
 
