@@ -33,7 +33,7 @@ from PIL import Image
 import dseg
 from dseg import build_model
 from dseg.allocator import keep_freed_memory
-from dseg.checkpoints import find_shipped
+from dseg.checkpoints import find_bundled
 from dseg.cli.console import show_table
 from dseg.images import Pixels, read_image, read_size, write_jpeg, write_png
 from dseg.predict import Manifest, Predictor, find_images, predict_images
@@ -198,7 +198,7 @@ def main(
         keep_freed_memory()  # as every command does
         with tempfile.TemporaryDirectory() as name:
             works = file_works(
-                Predictor.load(weights=find_shipped(), device="cpu"), Path(name), (height, width)
+                Predictor.load(weights=find_bundled(), device="cpu"), Path(name), (height, width)
             )
             table = measure_files(works, rounds, seconds)
         show_table(

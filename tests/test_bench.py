@@ -22,7 +22,7 @@ from dseg.bench.machine import describe_dtype, describe_machine, describe_memory
 from dseg.bench.runner import Runner
 from dseg.bench.street import write_street
 from dseg.bench.timing import Timing, measure
-from dseg.checkpoints import find_shipped, load_model
+from dseg.checkpoints import find_bundled, load_model
 from dseg.errors import DsegError
 from dseg.images import read_image, read_size
 from dseg.models import find_class
@@ -159,9 +159,9 @@ def test_sides_that_a_network_cannot_read_are_padded(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_labels_are_those_of_the_predictor(batch: int) -> None:
-    model = load_model(None, find_shipped())
+    model = load_model(None, find_bundled())
     images = [draw(64, 96, seed) for seed in range(batch)]
-    runner = Runner(model.card.network, plan(), find_shipped())
+    runner = Runner(model.card.network, plan(), find_bundled())
     found = runner.label(runner.view(images), 64, 96)
     assert found.dtype == torch.uint8
     predictor = Predictor(model, device="cpu")
@@ -170,8 +170,8 @@ def test_labels_are_those_of_the_predictor(batch: int) -> None:
 
 
 def test_reduced_precision_is_that_of_weights_but_not_of_norms() -> None:
-    name = load_model(None, find_shipped()).card.network
-    full, half = (Runner(name, plan(dtype=dtype), find_shipped()) for dtype in ("fp32", "bf16"))
+    name = load_model(None, find_bundled()).card.network
+    full, half = (Runner(name, plan(dtype=dtype), find_bundled()) for dtype in ("fp32", "bf16"))
     kinds = {
         isinstance(module, _BatchNorm): {weight.dtype for weight in module.parameters()}
         for module in half.model.modules()

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import dseg
-from dseg.checkpoints import find_shipped, load_model
+from dseg.checkpoints import find_bundled, load_model
 from dseg.deploy import prepare
 from dseg.labels import unnamed_label_space
 from dseg.models import ModelCard, SegModel, build_model, find_class
@@ -108,7 +108,7 @@ def test_norms_that_remain(name: str) -> None:
 
 
 def test_trained_weights_label_alike() -> None:
-    model = load_model(None, find_shipped())
+    model = load_model(None, find_bundled())
     image = draw(128, 256)
     predictor = Predictor(model, device="cpu")
     assert len(norms_of(predictor.model)) < len(norms_of(model))

@@ -34,7 +34,7 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "dseg" / "samples"
-SHIPPED = ROOT / "weights" / "dabnet.safetensors"
+BUNDLED = ROOT / "weights" / "dabnet.safetensors"
 GPU_TOLERANCE = 2e-3  # of the standard deviation of the golden's logits, in float32 without TF32
 
 
@@ -68,7 +68,7 @@ def test_logits_match_the_authors_code(golden: str, tmp_path: Path, without_tf32
 
 def _labels(out: Path, *words: object) -> np.ndarray:
     """Return the label ids of the scenes that ship, one after another."""
-    done = run("infer", SAMPLES, "-w", SHIPPED, "--save", "label_ids", "-o", out, *words)
+    done = run("infer", SAMPLES, "-w", BUNDLED, "--save", "label_ids", "-o", out, *words)
     assert done.exit_code == 0, done.output
     files = sorted((out / "label_ids").rglob("*.png"))
     assert len(files) == 7
@@ -92,7 +92,7 @@ def test_tiles_give_the_masks_of_the_cpu(tmp_path: Path) -> None:
 def test_several_scales_give_the_masks_of_the_cpu(tmp_path: Path) -> None:
     labels = []
     for device in ("cpu", "cuda"):
-        words = ("--scales", "0.5,1", "--flip", "--device", device, "-w", SHIPPED)
+        words = ("--scales", "0.5,1", "--flip", "--device", device, "-w", BUNDLED)
         out = tmp_path / device
         done = run("multiscale-infer", SAMPLES, *words, "--save", "label_ids", "-o", out)
         assert done.exit_code == 0, done.output
@@ -259,7 +259,7 @@ def test_training_beyond_the_memory_says_what_takes_less(tmp_path: Path) -> None
 
 
 def test_images_beyond_the_memory_are_predicted_in_tiles(tmp_path: Path) -> None:
-    words = ("infer", SAMPLES, "-w", SHIPPED, "--save", "label_ids", "--device", "cuda", "-o")
+    words = ("infer", SAMPLES, "-w", BUNDLED, "--save", "label_ids", "--device", "cuda", "-o")
     done = _with_little_memory(250, *words, tmp_path / "little", "--json", tmp_path / "facts.json")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "little" / "label_ids").rglob("*.png"))) == 7
@@ -279,7 +279,7 @@ def _enlarged(folder: Path, count: int, size: tuple[int, int]) -> Path:
 @pytest.mark.parametrize("amp", ["off", "bf16"])
 def test_batches_give_the_masks_of_single_images(amp: str, tmp_path: Path) -> None:
     images = _enlarged(tmp_path / "images", 7, (512, 1024))
-    words = ("-w", SHIPPED, "--save", "label_ids,confidence", "--device", "cuda", "--amp", amp)
+    words = ("-w", BUNDLED, "--save", "label_ids,confidence", "--device", "cuda", "--amp", amp)
     for size in (1, 3):
         out = tmp_path / f"{size}"
         done = run("infer", images, *words, "--batch-size", size, "-o", out)
@@ -293,7 +293,7 @@ def test_batches_give_the_masks_of_single_images(amp: str, tmp_path: Path) -> No
 
 
 def test_beginning_does_not_wait_for_the_device() -> None:
-    predictor = Predictor.load(weights=SHIPPED, device="cuda")
+    predictor = Predictor.load(weights=BUNDLED, device="cuda")
     image = np.asarray(Image.open(next((SAMPLES / "leftImg8bit").rglob("*.png"))).convert("RGB"))
     expected = predictor.predict(image, confidence=True)  # allocates, which may wait
     predictor.predict(image)
@@ -312,7 +312,7 @@ def test_beginning_does_not_wait_for_the_device() -> None:
 
 
 def test_a_shortage_on_the_device_falls_back_to_single_images() -> None:
-    predictor = Predictor.load(weights=SHIPPED, device="cuda")
+    predictor = Predictor.load(weights=BUNDLED, device="cuda")
     image = np.zeros((512, 1024, 3), np.uint8)
     predictor.predict(image)
     torch.cuda.reset_peak_memory_stats()

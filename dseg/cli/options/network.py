@@ -204,7 +204,7 @@ class NetworkOptions:
             DsegError: no such network, device or precision.
         """
         from dseg.allocator import keep_freed_memory
-        from dseg.checkpoints import find_file, find_shipped, find_weights, load_model, sha256
+        from dseg.checkpoints import find_bundled, find_file, find_weights, load_model, sha256
         from dseg.device import find_device
         from dseg.distributed import local_device
         from dseg.predict import Manifest, Predictor
@@ -212,7 +212,7 @@ class NetworkOptions:
         if self.model is not None:
             file = find_weights(self.model, self.weights)
         else:
-            file = find_file(self.weights) if self.weights is not None else find_shipped()
+            file = find_file(self.weights) if self.weights is not None else find_bundled()
             if self.weights is None and group.main:
                 say(
                     f"No network is named: using the bundled {file.name} (weak: see "

@@ -9,8 +9,8 @@ import pytest
 from cli_runs import run
 
 import dseg
-from dseg.checkpoints import find_shipped, sha256
-from dseg.checkpoints.find import shipped_folder
+from dseg.checkpoints import find_bundled, sha256
+from dseg.checkpoints.locations import bundled_folder
 from dseg.errors import CheckpointError
 
 ROOT = Path(__file__).parent.parent
@@ -19,8 +19,8 @@ FILES = sorted((ROOT / "weights").glob("*.safetensors"))
 
 
 def test_what_ships_is_found_from_anywhere(here: Path) -> None:
-    assert find_shipped() == ROOT / "weights" / "dabnet.safetensors"
-    assert shipped_folder() in (ROOT / "weights",)
+    assert find_bundled() == ROOT / "weights" / "dabnet.safetensors"
+    assert bundled_folder() in (ROOT / "weights",)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -51,8 +51,8 @@ def test_the_demo_segments_the_drawn_streets_without_naming_a_network(here: Path
 
 
 def test_an_installation_without_them_says_what_to_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dseg.checkpoints.find.shipped_folder", lambda: Path("nowhere"))
+    monkeypatch.setattr("dseg.checkpoints.locations.bundled_folder", lambda: Path("nowhere"))
     with pytest.raises(CheckpointError) as caught:
-        find_shipped()
+        find_bundled()
     assert caught.value.exit_code == 3
-    assert "name a network by --model" in caught.value.hint
+    assert "choose a network with --model" in caught.value.hint
