@@ -64,8 +64,8 @@ def test_an_unknown_number_of_outputs_is_a_warning(tmp_path: Path) -> None:
     assert model.card.mean == MODELS["bisenetv2"].mean
     assert notes == [
         "The network is bisenetv2, judging by the file's keys and shapes.",
-        "WARNING: bisenetv2 was published with 19 outputs and the file has 7: the image is "
-        "normalised as usual for bisenetv2, which may not be what this file was trained with.",
+        "WARNING: bisenetv2 was published with 19 outputs and the file has 7: images are "
+        "normalised as usual for bisenetv2, which can differ from how this file was trained.",
     ]
 
 
