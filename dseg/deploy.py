@@ -1,9 +1,8 @@
-"""A network prepared for inference: its norms folded into the convolutions that they follow.
+"""Prepare a network for inference by folding norms into the convolutions before them.
 
-A norm is folded only where forwards show that it may be: every result of the convolution is read
-by that norm and by nothing else, and the norm reads nothing else. They are observed on the meta
-device, so nothing is computed. A norm in front of its convolution (pre-activation, as in DenseNet)
-stays as it is.
+A norm is folded only if forward passes show that this is safe: only that norm reads the results of
+the convolution, and it reads nothing else. The passes run on the meta device, so nothing is
+computed. A norm in front of a convolution (pre-activation, as in DenseNet) does not change.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from dseg.nn.sync_norm import AllReduceBatchNorm1d, AllReduceBatchNorm2d
 Layer = nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm
 
-# Axes of a layer's result; with others, its channels are not where a norm looks for them.
+# Dimensions of a layer's result; with others, the channels are not in the norm's dimension.
 AXES: dict[type[nn.Module], int] = {
     nn.Conv1d: 3,
     nn.Conv2d: 4,
@@ -40,18 +39,19 @@ NORMS = (
     AllReduceBatchNorm1d,
     AllReduceBatchNorm2d,
 )
-SIZES = (256, 512), (197, 389)  # observed: what a network does at even and at odd sides
+SIZES = (256, 512), (197, 389)  # input sizes to observe: even and odd sides
 
 
 def prepare(model: SegModel, *, device: torch.device | str, channels_last: bool = True) -> SegModel:
     """Return a copy of a network for inference: norms folded, no auxiliary heads, no gradients.
 
-    It computes what the network computes in evaluation mode, up to rounding, and is used alike.
-    The network itself is left as it is, in training mode if it was; the two share no memory.
+    It has the results of the network in evaluation mode, up to rounding. The network itself does
+    not change, nor does its mode; the two share no memory.
 
     Args:
-        device: where the copy is.
-        channels_last: lay the copy's weights out for images of that format.
+        model: network to copy.
+        device: device of the copy.
+        channels_last: use the channels_last memory format for weights.
     """
     deployed = copy.deepcopy(model).eval().requires_grad_(False)
     if "aux" in deployed._modules:
@@ -64,10 +64,10 @@ def prepare(model: SegModel, *, device: torch.device | str, channels_last: bool 
 
 @torch.no_grad()
 def find_foldable(model: SegModel) -> list[tuple[Layer, Norm]]:
-    """Return each convolution or linear layer of a network whose results only one norm reads.
+    """Return each convolution or linear layer whose results only one norm reads, with that norm.
 
     Args:
-        model: in evaluation mode; one that cannot be computed on the meta device has no such pair.
+        model: network in evaluation mode; without pairs if it cannot run on the meta device.
     """
     if not any(_is_norm(module) for module in model.modules()):
         return []
@@ -79,7 +79,7 @@ def find_foldable(model: SegModel) -> list[tuple[Layer, Norm]]:
         for size in SIZES:
             sides = (max(side, model.min_size) for side in size)
             observer.watch(shapes, torch.empty(1, 3, *sides, dtype=dtype, device="meta"))
-    except RuntimeError:  # no shapes without values, or a tensor that is on another device
+    except RuntimeError:  # shapes depend on values, or a tensor is on another device
         return []
     original = dict(zip(shapes.modules(), model.modules(), strict=True))
     pairs = [(original[layer], original[norm]) for layer, norm in observer.pairs()]
@@ -87,7 +87,7 @@ def find_foldable(model: SegModel) -> list[tuple[Layer, Norm]]:
 
 
 def _fold(layer: Layer, norm: Norm) -> None:
-    """Let a layer compute what the norm after it makes of its result, and the norm nothing."""
+    """Fold a norm into the layer before it, and replace the norm by the identity."""
     assert norm.running_mean is not None and norm.running_var is not None
     layer.weight, layer.bias = fuse_conv_bn_weights(
         layer.weight,
@@ -99,37 +99,37 @@ def _fold(layer: Layer, norm: Norm) -> None:
         norm.bias,
         transpose=isinstance(layer, nn.ConvTranspose2d),
     )
-    _empty(norm)
+    _make_identity(norm)
 
 
-def _empty(module: nn.Module) -> None:
-    """Make the identity of a module: of itself, since it may be known by several names."""
+def _make_identity(module: nn.Module) -> None:
+    """Turn a module into the identity in place, since it can have several names."""
     module._parameters.clear()
     module._buffers.clear()
     module.__class__ = nn.Identity
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Tell a module without hooks, such as those of weight norm."""
+    """Return True for a module without hooks, such as those of weight norm."""
     return not (module._forward_pre_hooks or module._forward_hooks)
 
 
 def _is_layer(module: nn.Module) -> TypeGuard[Layer]:
-    """Tell a layer that is folded; a grouped transposed weight has no axis of all its channels."""
+    """Return True for a layer to fold; a grouped transposed one has no axis of all channels."""
     grouped = isinstance(module, nn.ConvTranspose2d) and module.groups > 1
     return type(module) in AXES and _is_plain(module) and not grouped
 
 
 def _is_norm(module: nn.Module) -> TypeGuard[Norm]:
-    """Tell a norm by running statistics; without them it depends on the batch."""
+    """Return True for a norm with running statistics, which does not depend on the batch."""
     return type(module) in NORMS and _is_plain(module) and module.running_mean is not None
 
 
 class _Observer(TorchFunctionMode):
-    """Notes who reads the results of a network's layers: a norm, a layer, or any other call.
+    """Records which norms, layers and other calls read the results of a network's layers.
 
     Args:
-        model: gets hooks, which stay.
+        model: network; hooks are added and stay.
     """
 
     def __init__(self, model: nn.Module):
@@ -137,7 +137,7 @@ class _Observer(TorchFunctionMode):
         self._norms = {module for module in model.modules() if _is_norm(module)}
         self._layers = {module for module in model.modules() if _is_layer(module)}
         self._owners: defaultdict[int, set[nn.Module]] = defaultdict(set)  # by id of a weight
-        # by id, which is its own while kept
+        # by id; the reference keeps the id unique
         self._results: dict[int, tuple[nn.Module, Tensor]] = {}
         self._readers: defaultdict[int, list[nn.Module | None]] = defaultdict(list)
         self._sources: defaultdict[nn.Module, set[nn.Module | None]] = defaultdict(set)
@@ -149,13 +149,13 @@ class _Observer(TorchFunctionMode):
             module.register_forward_hook(self._leave)
 
     def watch(self, model: nn.Module, image: Tensor) -> None:
-        """Run a forward; what it returns is read too."""
+        """Run a forward pass; its result counts as read."""
         with self:
             output = model(image)
         self._read(output)
 
     def pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        """Return each layer with the norm that alone read all its results and nothing else."""
+        """Return each layer with the only norm that read its results, and nothing else."""
         readers: defaultdict[nn.Module, list[list[nn.Module | None]]] = defaultdict(list)
         for key, (layer, _) in self._results.items():
             readers[layer].append(self._readers[key])
@@ -191,10 +191,10 @@ class _Observer(TorchFunctionMode):
         self._within = False
 
     def _read(self, values: object, reader: nn.Module | None = None) -> None:
-        """Note that the reader, None for any call, reads these values."""
+        """Record that the reader, None for any call, reads these values."""
         for value in tree_leaves(values):
             if id(value) in self._results:
                 self._readers[id(value)].append(reader)
-            if id(value) in self._owners:  # a weight is used besides its module
+            if id(value) in self._owners:  # the weight is used outside its module
                 self._norms -= self._owners[id(value)]
                 self._layers -= self._owners[id(value)]

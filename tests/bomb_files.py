@@ -100,10 +100,10 @@ NESTED = b"K\x01" + b"".join(b"q\1h\1h\1\x86" for _ in range(40))
 DEEP = b"K\x01" + b"\x85" * 100_000
 MANY = b"".join(text(f"k{i}") + tensor() for i in range(TENSORS + 1))
 COPIES = text("x" * 300_000) + b"q\2(" + call("_codecs.encode", b"h\2", text("latin1")) * 1_000
-DECLARED = "not a whole checkpoint: its tensors are declared larger than the whole file"
+DECLARED = "not a complete checkpoint: its tensors are declared larger than the whole file"
 RARE = "was refused: more than 2,000 keys are neither text nor small integers"
-REPEATED = "was refused: its tensors repeat their numbers more than 134,217,728 times"
-MADE = "was refused: its calls make more than 256 MiB beside the tensors"
+REPEATED = "was refused: its tensors repeat their values more than 134,217,728 times"
+MADE = "was refused: its calls allocate more than 256 MiB beside the tensors"
 
 PICKLES: dict[str, tuple[bytes, str]] = {
     "declared storage": (content(A, tensor(HUGE)), DECLARED),
@@ -171,11 +171,11 @@ PICKLES: dict[str, tuple[bytes, str]] = {
     "tuples as keys": (content(A, b"}(" + TUPLES + b"u"), RARE),
     "a key of many parts": (
         content(NESTED, b"N"),
-        "was refused: a key is a tuple of more than 64 parts",
+        "was refused: a key is a tuple of more than 64 elements",
     ),
     "a key of great depth": (
         content(DEEP, b"N"),
-        "was refused: a key is a tuple of more than 64 parts",
+        "was refused: a key is a tuple of more than 64 elements",
     ),
     "many tensors": (content(MANY), "was refused: it holds more than 30,000 tensors"),
     "many instructions": (
@@ -184,26 +184,26 @@ PICKLES: dict[str, tuple[bytes, str]] = {
     ),
     "deep lists": (
         b"\x80\x02" + b"(" * 1_000_000 + b"N" + b"t" * 1_000_000 + b".",
-        "was refused: it has more than 1,000 containers within each other",
+        "was refused: it has more than 1,000 nested containers",
     ),
 }
 
 FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "compressed": (
         lambda file: archive(file, content(A, tensor()), method=zipfile.ZIP_DEFLATED),
-        "was refused: its entry 'archive/data.pkl' is compressed, as torch.save never does",
+        "was refused: its entry 'archive/data.pkl' is compressed, which torch.save never does",
     ),
     "declared longer": (
         lambda file: patched(file, 20, 1 << 30),
-        "was refused: its entry 'archive/data/0' is compressed, as torch.save never does",
+        "was refused: its entry 'archive/data/0' is compressed, which torch.save never does",
     ),
     "overlapping": (
         lambda file: patched(file, 42, 0),
-        "not a whole checkpoint: its entry 'archive/data.pkl' is declared larger than its place",
+        "not a complete checkpoint: its entry 'archive/data.pkl' is declared larger than its space",
     ),
     "two of one name": (
         lambda file: many_names(file, 2, content(A, tensor(0, 0))),
-        "was refused: two of its entries have one name",
+        "was refused: two of its entries have the same name",
     ),
     "many entries": (
         lambda file: many_names(file, TENSORS + 1_001, content()),
@@ -211,7 +211,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a missing entry": (
         lambda file: archive(file, content(A, tensor(key=text("7")))),
-        "not a whole checkpoint: a tensor's numbers are missing in the archive",
+        "not a complete checkpoint: the values of a tensor are missing in the archive",
     ),
     "view of a colliding storage": (
         lambda file: legacy(
@@ -227,19 +227,19 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "safetensors: header": (
         lambda file: safetensors(file, {"a": entry([4], 16)}, pad=20_000_000),
-        "was refused: its header has 20,000,062 bytes, 16,777,216 are the most",
+        "was refused: its header has 20,000,062 bytes; the limit is 16,777,216",
     ),
     "safetensors: many": (
         lambda file: safetensors(file, {str(i): entry([0], 0) for i in range(TENSORS + 1)}, 0),
-        "was refused: it holds 30,001 tensors, 30,000 are the most",
+        "was refused: it holds 30,001 tensors; the limit is 30,000",
     ),
     "safetensors: one large network": (
         lambda file: safetensors(file, {str(i): entry([0], 0) for i in range(NETWORK + 1)}, 0),
-        "was refused: a network of 10,001 tensors, 10,000 are the most",
+        "was refused: a network of 10,001 tensors; the limit is 10,000",
     ),
     "safetensors: shape": (
         lambda file: safetensors(file, {"a": entry([HUGE], 16)}),
-        "not a whole checkpoint: ",
+        "not a complete checkpoint: ",
     ),
     "paddle: colliding keys": (
         lambda file: file.write_bytes(

@@ -191,7 +191,7 @@ def test_statistics_in_a_file_are_used_instead_of_the_networks(folder: Path) -> 
         expected = without_corners(lambda view: model.logits(view)[0], image, other)
     mask, result = infer(file, image)
     assert fraction_equal(mask, expected) >= 0.999
-    assert "normalised by the mean and deviation that the file holds" in result.stderr
+    assert "normalised by the mean and standard deviation in the file" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_another_data_sets_file_is_read_as_that(named: str, name: str, folder: P
     case, file = CASES[name], folder / "authors.pth"
     image, expected = prepare(name, case, file)
     mask, result = infer(file, image, "--model", named)
-    assert f"outputs are those of {name}: read, and normalised, as that." in result.stderr
+    assert f"outputs match {name}, whose labels and normalisation are used." in result.stderr
     assert fraction_equal(mask, expected) >= case.least
 
 
@@ -242,7 +242,7 @@ def test_21_outputs_are_vocs_classes_and_the_first_is_background(
     file = folder / "voc.pth"
     save_constant_file(golden, 21, file)
     mask, result = infer(file, draw_image(40, 56), "--model", named, kind="label_ids")
-    assert "The file's 21 outputs are those of" in result.stderr
+    assert "The 21 outputs match" in result.stderr
     assert "WARNING" not in result.stderr
     assert (mask == 20).all()  # tvmonitor, in VOC's own masks
     record = json.loads((folder / "masks" / "dseg-run.json").read_text())

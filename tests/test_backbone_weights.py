@@ -29,11 +29,11 @@ def test_a_file_of_another_depth_is_refused_and_named(tmp_path: Path) -> None:
     fault = refused(lambda: load_backbone(model, saved(theirs("densenet169"), tmp_path / "d.pth")))
     assert "d.pth does not fit densenet121, the backbone of denseaspp121: " in fault.problem
     assert "unknown (first denseblock3.denselayer25.norm1.weight)" in fault.problem
-    assert "the file is of densenet169, the backbone of denseaspp169, den" in fault.hint
+    assert "the file fits densenet169, the backbone of denseaspp169, den" in fault.hint
     assert "densenet121-a639ec97.pth" in fault.hint
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     fault = refused(lambda: load_backbone(OnResNet(50), saved(theirs("resnet152"), tmp_path / "r")))
-    assert "the file is of resnet152, which no network here has" in fault.hint
+    assert "the file fits resnet152, which no network of dseg uses" in fault.hint
 
 
 @pytest.mark.parametrize("lost", ["features.norm5.bias", "features.denseblock2.denselayer3.conv1"])
@@ -55,12 +55,12 @@ def test_a_file_without_any_known_key_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "junk.pth").write_bytes(content)
     fault = refused(lambda: load_backbone(build_model(LITTLE), tmp_path / "junk.pth"))
-    assert "not a whole checkpoint" in fault.problem
+    assert "not a complete checkpoint" in fault.problem
 
 
 def test_a_file_that_does_not_exist_is_told(tmp_path: Path) -> None:
     fault = refused(lambda: load_backbone(build_model(LITTLE), tmp_path / "none.pth"))
-    assert fault.problem == f"No checkpoint {tmp_path / 'none.pth'}."
+    assert fault.problem == f"Checkpoint {tmp_path / 'none.pth'} does not exist."
     assert URL in fault.hint
 
 
@@ -171,13 +171,13 @@ def test_a_downloaded_file_runs_no_code(hub: Path, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     write({"a": Evil(os.system, f"touch {marker}")}, hub / FILE)
     fault = refused(lambda: load_backbone(build_model(LITTLE), "imagenet"))
-    assert "carries code" in fault.problem
+    assert "contains code" in fault.problem
     assert not marker.exists()
 
 
 def test_a_file_named_imagenet_is_a_path(hub: Path, tmp_path: Path) -> None:
     fault = refused(lambda: load_backbone(build_model(LITTLE), "./imagenet"))
-    assert fault.problem == "No checkpoint imagenet."
+    assert fault.problem == "Checkpoint imagenet does not exist."
     saved(theirs("mobilenet_v2"), tmp_path / "imagenet")
     assert load_backbone(build_model(LITTLE), "./imagenet").path == Path("imagenet")
     assert load_backbone(build_model(LITTLE), Path("imagenet")).path == Path("imagenet")

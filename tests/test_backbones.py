@@ -72,7 +72,7 @@ def test_the_last_norm_is_that_of_the_fourth_transition_where_there_is_one(tmp_p
         "transition4.conv.weight",
         *(f"norm5.{part}" for part in ("weight", "bias", "running_mean", "running_var")),
     )
-    assert str(report).endswith("5 fresh (first backbone.transition4.conv.weight)")
+    assert str(report).endswith("5 newly initialised (first backbone.transition4.conv.weight)")
     untouched = [
         key for key, value in model.state_dict().items() if torch.equal(value, before[key])
     ]

@@ -145,7 +145,7 @@ def test_bytes_of_python_2_beside_the_weights_do_no_harm(tmp_path: Path) -> None
     with zipfile.ZipFile(file, "w") as archive:
         for name, value in kept.items():
             archive.writestr(name, value)
-    assert "holds no state dict but a dict of 'model', 'best'" in str(
+    assert "does not hold a state dict but a dict of 'model', 'best'" in str(
         refused(lambda: read_checkpoint(file))
     )
 
@@ -198,10 +198,10 @@ def test_a_nameless_file_finds_its_network_whatever_its_stride(
     assert model.card.network == NAME
     assert same(model, state)
     assert notes == [
-        "The network is taken for mobilenetdenseaspp; the file's keys are also those of "
-        "mobilenetdenseaspp_os16 (choose by --model)."
+        "The network is assumed to be mobilenetdenseaspp; the keys also fit "
+        "mobilenetdenseaspp_os16 (choose with --model)."
     ]
-    assert refused(load_model).problem == "Neither a network nor a file is named."
+    assert refused(load_model).problem == "Neither a network nor a file was given."
 
 
 def test_a_nameless_file_that_fits_several_classes_is_asked_for_its_name() -> None:
@@ -209,8 +209,8 @@ def test_a_nameless_file_that_fits_several_classes_is_asked_for_its_name() -> No
         state = dict(build_model("pspnet_r50").state_dict())
     file = Checkpoint(path=Path("m.pth"), state=state, kind="torch zip")
     fault = refused(lambda: choose_network(file))
-    assert "does not say which network it is for: pspnet_r50, pspnet_r50_gald" in fault.problem
-    assert fault.hint == "name it by --model."
+    assert "and several fit: pspnet_r50, pspnet_r50_gald" in fault.problem
+    assert fault.hint == "name it with --model."
 
 
 def test_another_class_count_is_told_and_the_head_can_be_reset(tmp_path: Path) -> None:
@@ -224,7 +224,10 @@ def test_another_class_count_is_told_and_the_head_can_be_reset(tmp_path: Path) -
     report = load_weights(ours, read_checkpoint(file), reset_head=True)
     assert report.reset == ("classifier.bias", "classifier.weight")
     assert report.complete
-    assert str(report) == f"{len(theirs.state_dict()) - 2} keys matched, 2 of the head left fresh"
+    assert (
+        str(report)
+        == f"{len(theirs.state_dict()) - 2} keys matched, 2 of the head newly initialised"
+    )
     assert torch.equal(ours.classifier.weight, before)
     assert torch.equal(ours.backbone.stem.conv.weight, theirs.backbone.stem.conv.weight)
     model = load_model(NAME, file, 19, reset_head=True)
@@ -265,7 +268,9 @@ def test_norms_of_in_place_training_scale_by_the_size_of_their_weights(
     assert torch.equal(model.classifier.weight, state["classifier.weight"])
     ours = tmp_path / "ours.safetensors"
     save_model(model, ours)
-    assert "is dseg's own" in refused(lambda: load_model(NAME, ours, inplace_abn=True)).problem
+    assert (
+        "was written by dseg" in refused(lambda: load_model(NAME, ours, inplace_abn=True)).problem
+    )
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,12 @@ def test_classes_without_names_are_those_of_the_masks_if_there_are_as_many(here:
 
 def test_a_network_is_found_by_its_name_and_by_old_spellings(camvid: tuple[object, ...]) -> None:
     words = ("--model_name", "DAB-Net", *camvid[2:], "-q")
-    refused(evaluate(*words, "--model_path", "gone.pth"), 3, "No checkpoint gone.pth", "dabnet")
+    refused(
+        evaluate(*words, "--model_path", "gone.pth"),
+        3,
+        "Checkpoint gone.pth does not exist",
+        "dabnet",
+    )
     assert evaluate(*words, "--checkpoint", camvid[1]).exit_code == 0
     misused(evaluate("--model", "dabnett"), "Did you mean dabnet")
 

@@ -134,8 +134,8 @@ def test_torchs_own_file_works_as_well(here):
     found = run("infer", "img", *words[2:])
     assert found.exit_code == 0
     assert (
-        "The network is taken for mobilenetdenseaspp; the file's keys are also those of "
-        "mobilenetdenseaspp_os16 (choose by --model)." in found.stderr
+        "The network is assumed to be mobilenetdenseaspp; the keys also fit "
+        "mobilenetdenseaspp_os16 (choose with --model)." in found.stderr
     )
 
 
@@ -308,7 +308,7 @@ def test_norms_of_in_place_training_are_read_and_recorded_as_such(here):
     refused(run(*words, "--out", "out"), 2, "another run (inplace_abn: True, now False)")
     save_model(model, Path("ours.safetensors"))
     own = run("infer", "img", "-w", "ours.safetensors", "--device", "cpu", "--inplace-abn")
-    refused(own, 3, "is dseg's own")
+    refused(own, 3, "was written by dseg")
 
 
 def test_reading_does_not_run_ahead_of_writing(infer, monkeypatch):

@@ -33,7 +33,7 @@ def test_missing_weights_name_the_file_its_source_and_its_place(here):
     refused(
         run("infer", "img", "--model", "mobilenetdenseaspp", "-w", "gone.pth"),
         3,
-        "No checkpoint gone.pth.",
+        "Checkpoint gone.pth does not exist.",
     )
     assert not Path("dseg-out").exists()
 
@@ -65,9 +65,9 @@ def test_files_that_are_not_checkpoints_are_refused(here, checkpoint, name):
     else:
         broken.write_text("" if name == "empty" else "hello")
     problem = {
-        "code": "carries code (posix.system) and not tensors alone; it was refused",
-        "folder": "No checkpoint folder.pth.",
-    }.get(name, f"{name}.pth is not a whole checkpoint: ")
+        "code": "contains code (posix.system), not only tensors; it was refused",
+        "folder": "Checkpoint folder.pth does not exist.",
+    }.get(name, f"{name}.pth is not a complete checkpoint: ")
     refused(run("infer", "img", "--model", "mobilenetdenseaspp", "-w", broken), 3, problem)
     assert not Path("was-run").exists()
     assert not Path("dseg-out").exists()

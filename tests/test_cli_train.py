@@ -232,7 +232,11 @@ def test_a_folder_of_another_kind_is_told_apart(camvid, words, problem, hint):
 def test_a_network_has_to_be_named(camvid):
     refused(train(*CAMVID[2:]), 2, "No network is named.", "--model")
     misused(train(*CAMVID[2:], "--model", "DABnett"), "Did you mean dabnet")
-    refused(train(*CAMVID, "--weights", "gone.safetensors"), 3, "No checkpoint gone.safetensors.")
+    refused(
+        train(*CAMVID, "--weights", "gone.safetensors"),
+        3,
+        "Checkpoint gone.safetensors does not exist.",
+    )
     assert not Path("run").exists()
 
 

@@ -142,7 +142,7 @@ def test_another_class_of_the_same_library_is_refused(
     monkeypatch.setitem(sys.modules, "omegaconf.dictconfig", fake)
     file = write({"model": ONES, "cfg": Other()}, tmp_path / "c.pth")
     fault = refused(lambda: read_checkpoint(file))
-    assert "carries code (omegaconf.dictconfig.Other)" in fault.problem
+    assert "contains code (omegaconf.dictconfig.Other)" in fault.problem
 
 
 def test_what_lies_beside_the_network_in_lightnings_module_is_left_out(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_averaged_weights_are_taken_unless_the_raw_ones_are_asked_for(
     checkpoint = read(content, tmp_path, zipped=zipped)
     assert (checkpoint.container, checkpoint.state) == (averaged, ZEROS)
     assert checkpoint.notes == (
-        f"The averaged weights ({averaged}) are used; --raw-weights takes the others ({raw}).",
+        f"The averaged weights ({averaged}) are used; --raw-weights uses the others ({raw}).",
     )
     checkpoint = read(content, tmp_path, raw=True, zipped=zipped)
     container = "" if raw == "the top level" else raw
@@ -241,8 +241,8 @@ def test_what_the_averaged_weights_lack_is_taken_from_the_raw_ones(tmp_path: Pat
     assert list(checkpoint.state) == ["w", "mean", "var"]
     assert [float(value.sum()) for value in checkpoint.state.values()] == [0.0, 2.0, 2.0]
     assert checkpoint.notes == (
-        "The averaged weights (ema.shadow) are used; --raw-weights takes the others (model). "
-        "What ema.shadow lacks (2 tensors, first mean) is taken from model.",
+        "The averaged weights (ema.shadow) are used; --raw-weights uses the others (model). "
+        "Tensors that ema.shadow lacks (2 tensors, first mean) are taken from model.",
     )
 
 
@@ -352,11 +352,11 @@ def test_containers_are_searched_to_a_depth_and_never_for_ever(tmp_path: Path) -
     assert read(deep, tmp_path).container == ".".join(["model"] * 6)
     file = write({"model": deep}, tmp_path / "deeper.pth")
     fault = refused(lambda: read_checkpoint(file))
-    assert "holds no state dict but a dict of 'model'" in fault.problem
+    assert "does not hold a state dict but a dict of 'model'" in fault.problem
     loop: dict[str, Any] = {str(number): None for number in range(50)}
     loop.update((key, loop) for key in list(loop))
     file = write(loop, tmp_path / "loop.pth")
-    assert "holds no state dict" in str(refused(lambda: read_checkpoint(file)))
+    assert "does not hold a state dict" in str(refused(lambda: read_checkpoint(file)))
 
 
 def test_a_state_dict_that_contains_itself_is_read_once(tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_code_is_refused_wherever_it_lies(
     content = within([("a", evil)]) if within in (dict, OrderedDict) else within([evil])
     file = write({"model": ONES, "hyper_parameters": content}, tmp_path / "c.pth", zipped=zipped)
     fault = refused(lambda: read_checkpoint(file))
-    assert f"carries code ({call[0].__name__})" in fault.problem
+    assert f"contains code ({call[0].__name__})" in fault.problem
 
 
 def test_two_tensors_of_one_name_are_refused(state: dict[str, Tensor], tmp_path: Path) -> None:

@@ -93,27 +93,27 @@ def test_a_damaged_card_is_told(case: str, tmp_path: Path) -> None:
         ({"format": True}, "format True of network"),
         ({"format": -1}, "format -1 of network"),
         ({"network": None}, "of network None"),
-        ({"mean": ["0.5", "0.5", "0.5"]}, "['0.5', '0.5', '0.5'] where three numbers belong"),
-        ({"mean": None}, "None where three numbers belong"),
-        ({"mean": [10**18] * 300}, "a list where three numbers belong"),
-        ({"std": [True, True, True]}, "where three numbers belong"),
+        ({"mean": ["0.5", "0.5", "0.5"]}, "['0.5', '0.5', '0.5'] instead of three numbers"),
+        ({"mean": None}, "None instead of three numbers"),
+        ({"mean": [10**18] * 300}, "a list instead of three numbers"),
+        ({"std": [True, True, True]}, "instead of three numbers"),
         ({"classes": "ab"}, "classes are 'ab'"),
         ({"classes": [1, 2]}, "a class is named 1"),
         ({"classes": ["a", "\ud800"]}, "a class is named '\\ud800'"),
         ({"classes": ["a", "b\x1b[31m"]}, "a class is named 'b\\x1b[31m'"),
         ({"label_space": None}, "a label space is named None"),
         ({"colors": "abcdef"}, "colors are 'abcdef'"),
-        ({"colors": [["1", "2", "3"], [1, 2, 3]]}, "'1' where 0 to 255 belongs"),
-        ({"label_ids": [True, 1]}, "True where 0 to 255 belongs"),
+        ({"colors": [["1", "2", "3"], [1, 2, 3]]}, "'1' instead of a number from 0 to 255"),
+        ({"label_ids": [True, 1]}, "True instead of a number from 0 to 255"),
         ({"label_ids": {"0": 1}}, "label ids are an object"),
         ({"outputs": "01"}, "outputs are '01'"),
-        ({"order": ["RGB"]}, "channels in the order a list"),
+        ({"order": ["RGB"]}, "unknown channel order a list"),
         ({"kwargs": None}, "the arguments of mobilenetdenseaspp are None"),
         ({"kwargs": {"output_stride": [[1]]}}, "output_stride of mobilenetdenseaspp cannot be"),
         ({"kwargs": {"output_stride": {}}}, "output_stride of mobilenetdenseaspp cannot be"),
-        ({"protocol": [1]}, "a protocol is a list"),
-        ({"authors": "x" * 1000}, "a protocol is 'xxx"),
-        ({"scores": None}, "scores are None"),
+        ({"protocol": [1]}, "protocol is a list"),
+        ({"authors": "x" * 1000}, "protocol is 'xxx"),
+        ({"scores": None}, "scores is None"),
         ({"scores": {"miou": "61"}}, "the score 'miou' is '61'"),
         ({"scores": {"miou": [1]}}, "the score 'miou' is a list"),
     ],
@@ -136,7 +136,7 @@ def test_a_card_without_a_part_is_told(tmp_path: Path) -> None:
     del data["mean"]
     write_card(file, {}, json.dumps(data))
     assert (
-        "damaged metadata: there is no 'mean'."
+        "damaged metadata: 'mean' is missing."
         in refused_file(lambda: read_checkpoint(file)).problem
     )
 

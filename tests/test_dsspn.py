@@ -98,8 +98,11 @@ def test_a_group_of_one_is_its_class() -> None:
 def test_other_hierarchies_are_refused(groups: Groups) -> None:
     with pytest.raises(DsegError) as caught:
         DSSPN(4, 50, hierarchy=groups)
-    assert caught.value.problem == f"The hierarchy {groups} does not hold each of 4 classes once."
-    assert caught.value.hint == "divide the classes 0 to 3 into groups, each class into one."
+    assert (
+        caught.value.problem
+        == f"The hierarchy {groups} does not hold each of 4 classes exactly once."
+    )
+    assert caught.value.hint == "put each of the classes 0 to 3 into exactly one group."
 
 
 def read_by_hand(graph: SemanticPropagation, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:

@@ -88,7 +88,7 @@ def test_inspect_refuses_in_two_lines_with_exit_code_3(tmp_path: Path) -> None:
     result = inspect(str(file))
     assert result.exit_code == 3
     error, hint = result.stderr.splitlines()
-    assert error.startswith("Error: ") and "carries code" in error
+    assert error.startswith("Error: ") and "contains code" in error
     assert hint.startswith("Hint: ask its author")
     assert result.stdout == ""
     assert not (tmp_path / "ran").exists()

@@ -87,18 +87,18 @@ def test_an_auxiliary_head_comes_back_from_a_file(tmp_path: Path) -> None:
         ({"scores": [1]}, "damaged metadata"),
         ({"kwargs": 3}, "damaged metadata"),
         ({"label_space": []}, "damaged metadata"),
-        ({"std": [0.5, 0.0, 0.5]}, "a deviation of [0.5, 0.0, 0.5]"),
-        ({"std": [0.5, -0.1, 0.5]}, "a deviation of [0.5, -0.1, 0.5]"),
+        ({"std": [0.5, 0.0, 0.5]}, "a standard deviation of [0.5, 0.0, 0.5]"),
+        ({"std": [0.5, -0.1, 0.5]}, "a standard deviation of [0.5, -0.1, 0.5]"),
         ({"mean": [0.5, float("inf"), 0.5]}, "Infinity stands where a finite number belongs"),
-        ({"colors": [[1, 2, 256], [3, 4, 5]]}, "256 where 0 to 255 belongs"),
-        ({"label_ids": [0, -1]}, "-1 where 0 to 255 belongs"),
-        ({"label_ids": [0, 1.5]}, "1.5 where 0 to 255 belongs"),
-        ({"kwargs": {"depht": 50}}, "takes no argument 'depht'"),
-        ({"kwargs": {"num_classes": 2}}, "takes no argument 'num_classes'"),
-        ({"outputs": [0, 2]}, "an output of the class 2, of 2 classes"),
+        ({"colors": [[1, 2, 256], [3, 4, 5]]}, "256 instead of a number from 0 to 255"),
+        ({"label_ids": [0, -1]}, "-1 instead of a number from 0 to 255"),
+        ({"label_ids": [0, 1.5]}, "1.5 instead of a number from 0 to 255"),
+        ({"kwargs": {"depht": 50}}, "unknown argument 'depht' of"),
+        ({"kwargs": {"num_classes": 2}}, "unknown argument 'num_classes' of"),
+        ({"outputs": [0, 2]}, "output class 2 of only 2 classes"),
         ({"protocol": {"input_size": [512]}}, "damaged metadata"),
         ({"protocol": {"resample": "magic"}}, "resample of a protocol cannot be 'magic'"),
-        ({"protocol": {"unheard": 1}}, "unknown field 'unheard' of a protocol"),
+        ({"protocol": {"unheard": 1}}, "unknown field 'unheard' in the protocol"),
         ({"protocol": {"tile": [8, 8]}}, "A tile of 8x8 is too small"),
         ({"authors": {"scales": [0]}}, "Scales [0] cannot be used"),
         ({"protocol": {"scales": [1e-300]}}, "Scales [1e-300] cannot be used"),
@@ -198,7 +198,7 @@ def test_missing_weights_are_told_file_source_and_place(homes: dict[str, Path]) 
     assert fault.hint == (
         "get denseASPP161.pkl from github.com/DeepMotionAIResearch/DenseASPP "
         "(drive.google.com/file/d/1sCr-OkMUayaHAijdQrzndKk2WW78MVZG) and put it at "
-        "weights/denseASPP161.pkl, or name your file by --weights."
+        "weights/denseASPP161.pkl, or name your file with --weights."
     )
 
 
@@ -207,17 +207,19 @@ def test_weights_that_were_never_published_are_told_so(homes: dict[str, Path]) -
     fault = refused(lambda: load_model("denseaspp121"))
     assert "published no file for denseaspp121" in fault.hint
     assert "weights/denseaspp121.safetensors" in fault.hint
-    assert refused(lambda: load_model(NAME, "no.pth")).problem == "No checkpoint no.pth."
+    assert (
+        refused(lambda: load_model(NAME, "no.pth")).problem == "Checkpoint no.pth does not exist."
+    )
 
 
 @pytest.mark.parametrize(
     ("network", "kwargs", "problem"),
     [
         ("bisenetv1", {"stem_width": -5}, "stem_width of bisenetv1 cannot be -5"),
-        ("bisenetv1", {"mid": 4000, "gate_mid": 4000}, "numbers, the file has"),
+        ("bisenetv1", {"mid": 4000, "gate_mid": 4000}, "elements, the file has"),
         ("pspnet_r50", {"depth": 51}, "51"),
         ("denseaspp121", {"output_stride": 0}, "output stride 0"),
-        ("dabnet", {"num_classes": 5}, "takes no argument 'num_classes'"),
+        ("dabnet", {"num_classes": 5}, "unknown argument 'num_classes'"),
         ("espnet", {"p": 10**9}, "p of espnet cannot be 1000000000"),
         ("espnet", {"p": float("nan")}, "NaN stands where a finite number belongs"),
     ],

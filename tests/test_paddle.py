@@ -204,7 +204,7 @@ def test_code_is_refused_and_does_not_run(
     refused(lambda: read_checkpoint(file))
     assert not marker.exists()
     if protocol >= 2 and place != "in an array":
-        assert f"carries code ({call[0].__module__}.{call[0].__name__})" in fault.problem
+        assert f"contains code ({call[0].__module__}.{call[0].__name__})" in fault.problem
     evil.call[0](*evil.call[1])
     assert marker.exists()  # the trap does work
 
@@ -247,7 +247,7 @@ def test_every_instruction_that_calls_is_refused(
     file.write_bytes(b"\x80\x02" + content)
     fault = refused(lambda: read_checkpoint(file))
     assert fault.problem == (
-        f"{file} carries code ({named}) and not tensors alone; it was refused and nothing ran."
+        f"{file} contains code ({named}), not only tensors; it was refused and nothing ran."
     )
 
 
@@ -276,16 +276,16 @@ def test_every_instruction_that_calls_is_refused(
             head(array(b"\x8a\x06" + b"\x00" * 5 + b"\x01\x85", F4, binbytes(b""))),
             "impossible shape",
         ),
-        (head(array(b"K\x01\x85", F4, b"](K\x01e")), "whose bytes are not there"),
+        (head(array(b"K\x01\x85", F4, b"](K\x01e")), "whose bytes are missing"),
         (head(array(b"K\x01\x85", F4, binbytes(bytes(4)))[:-1] + b"q\x00h\x00b"), "attributes"),
         (
             head(b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n\x85R"),
-            "an array without its numbers",
+            "an array without its values",
         ),
-        (head(b"Q"), "a reference to what is outside the file"),
-        (head(b"Pname\n"), "a reference to what is outside the file"),
+        (head(b"Q"), "a reference to an object outside the file"),
+        (head(b"Pname\n"), "a reference to an object outside the file"),
         (b"\x80\x02}" + b")" + b"\x85" * 200_000 + b"K\x01s.", "a dict with keys of type tuple"),
-        (b"\x80\x02](X\x01\x00\x00\x00aK\x01u.", "entries of something else than a dict"),
+        (b"\x80\x02](X\x01\x00\x00\x00aK\x01u.", "entries of an object other than a dict"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -361,7 +361,7 @@ def test_bytes_that_many_arrays_share_do_not_multiply(tmp_path: Path) -> None:
     file = tmp_path / "bomb.params"
     file.write_bytes(b"\x80\x02}(" + entries + b"u.")
     fault = refused(lambda: read_checkpoint(file))
-    assert "arrays of more bytes than the file has" in fault.problem
+    assert "arrays with more bytes than the file" in fault.problem
 
 
 def test_pairs_that_multiply_when_they_are_printed_do_no_harm(tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_a_file_cut_short_is_refused(protocol: int, tmp_path: Path) -> None:
     file = tmp_path / "part.params"
     for size in range(1, len(content)):
         file.write_bytes(content[:size])
-        assert "is not a whole checkpoint: " in refused(lambda: read_checkpoint(file)).problem
+        assert "is not a complete checkpoint: " in refused(lambda: read_checkpoint(file)).problem
 
 
 @PROTOCOLS
@@ -424,7 +424,7 @@ def test_only_the_bounded_reader_derives_from_the_pickle_module() -> None:
             if named in ("_Unpickler", "Unpickler") and ast.unparse(node).startswith("pickle."):
                 derived.append((source.name, named))
     assert set(derived) == {
-        ("bounded.py", "_Unpickler"),
+        ("bounded_unpickler.py", "_Unpickler"),
         ("pickles.py", "_Unpickler"),
-        ("rehearse.py", "_Unpickler"),
+        ("dry_run.py", "_Unpickler"),
     }

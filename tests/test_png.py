@@ -18,7 +18,7 @@ from dseg.predict import Predictor
 
 ROOT = Path(__file__).parents[1]
 SCENES = ROOT / "dseg" / "samples" / "leftImg8bit" / "demo" / "dsegville"
-SHIPPED = ROOT / "dseg" / "weights" / "dabnet.safetensors"
+BUNDLED = ROOT / "dseg" / "weights" / "dabnet.safetensors"
 PALETTE = CITYSCAPES.palette()
 
 
@@ -55,7 +55,7 @@ def labelled(number: int) -> Pixels:
     """Return the train ids of a bundled scene, as its network finds them at 1024x2048."""
     file = sorted(SCENES.iterdir())[number]
     image = Image.open(file).convert("RGB").resize((2048, 1024), Image.Resampling.BICUBIC)
-    return Predictor.load(None, SHIPPED, device="cpu")(np.asarray(image))
+    return Predictor.load(None, BUNDLED, device="cpu")(np.asarray(image))
 
 
 @pytest.mark.usefixtures("packer")

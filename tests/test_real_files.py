@@ -143,7 +143,7 @@ def test_a_published_file_gives_its_authors_mask(real: RealFile, tmp_path: Path)
     mask, result = infer(real.file, image, "--save", "train_ids,label_ids", folder=tmp_path)
     assert fraction_equal(mask, expected) >= 0.999
     notes = [line for line in result.stderr.splitlines() if line.startswith("The ")]
-    found = f"The network is {real.network}, by the file's keys and shapes."
+    found = f"The network is {real.network}, judging by the file's keys and shapes."
     paddle = "The file is Paddle's: _mean and _variance are read as running_mean and running_var."
     assert notes == ([paddle, found] if real.network == "dabnet" else [found])
     if real.void:

@@ -46,7 +46,7 @@ def test_code_in_a_pickle_is_refused_and_does_not_run(
     content = evil if place == "bare" else {"state_dict": {"a": torch.ones(1)}, "args": evil}
     file = write(content, tmp_path / "evil.pth", zipped=zipped)
     fault = refused(lambda: load_model(NAME, file))
-    assert "carries code" in fault.problem
+    assert "contains code" in fault.problem
     assert named in fault.problem
     assert "nothing ran" in fault.problem
     assert "safetensors" in fault.hint
@@ -59,7 +59,7 @@ def test_code_in_a_pickle_is_refused_and_does_not_run(
 def test_a_whole_module_is_refused(tmp_path: Path, zipped: bool) -> None:
     file = write(build_model(NAME), tmp_path / "whole.pth", zipped=zipped)
     fault = refused(lambda: read_checkpoint(file))
-    assert "carries code (dseg.models.denseaspp.MobileNetDenseASPP)" in fault.problem
+    assert "contains code (dseg.models.denseaspp.MobileNetDenseASPP)" in fault.problem
     assert "model.state_dict()" in fault.hint
 
 
@@ -96,7 +96,7 @@ def test_a_file_cut_short_is_refused(state: dict[str, Tensor], tmp_path: Path, k
     for size in (1, 2, 8, 9, 15, 16, 64, 1000, len(content) // 2, len(content) - 1):
         file.write_bytes(content[:size])
         fault = refused(lambda: read_checkpoint(file))
-        assert "is not a whole checkpoint: " in fault.problem
+        assert "is not a complete checkpoint: " in fault.problem
         if kind == "legacy" and size <= 64:
             assert fault.problem.endswith(": it ends too early.")
         assert "download or copy the file again" in fault.hint
@@ -109,10 +109,13 @@ def test_a_file_cut_short_is_refused(state: dict[str, Tensor], tmp_path: Path, k
         (b"\x00\x01ok", "the file ends after its first bytes"),
         (b"\n<!DOCTYPE html><html>Google Drive: virus scan</html>", "it is a web page"),
         (b"\xef\xbb\xbf<html>", "it is a web page"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "of Git LFS"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
+            "a Git LFS pointer",
+        ),
         (b'{"error": "quota exceeded"}\n', """a text file that begins with '{"error":"""),
         (b"Not Found, sorry\n", "a text file that begins with 'Not Found, sorry"),
-        (bytes(2000), "neither safetensors nor a file of torch.save"),
+        (bytes(2000), "neither safetensors nor a torch.save file"),
     ],
 )
 def test_what_is_no_checkpoint_is_named(content: bytes, reason: str, tmp_path: Path) -> None:
@@ -137,7 +140,7 @@ TAR = b"best.pth" + bytes(249) + b"ustar\x0000" + bytes(248)
         (b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(40), "a 7z archive", "unpack it"),
         (b"\x89HDF\r\n\x1a\n" + bytes(40), "an HDF5 file", "state dict"),
         (b"\x1c\x00\x00\x00TFL3" + bytes(40), "a TFLite model", "state dict"),
-        (b"\x93NUMPY\x01\x00v\x00{'descr'", "a single array of NumPy", "state dict"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr'", "a single NumPy array", "state dict"),
         (TAR, "a tar archive", "unpack it"),
         (ONNX, "an ONNX model", "state dict"),
         (ONNX + bytes(600), "an ONNX model", "state dict"),
@@ -151,7 +154,7 @@ def test_another_kind_of_file_is_named_with_what_to_do(
     file = tmp_path / "weights.pth.tar"
     file.write_bytes(content)
     fault = refused(lambda: read_checkpoint(file))
-    assert fault.problem.startswith(f"{file} is not a checkpoint of torch but {kind}")
+    assert fault.problem.startswith(f"{file} is not a torch checkpoint but {kind}")
     assert hint in fault.hint
 
 
@@ -185,7 +188,7 @@ def test_other_archives_are_named(names: list[str], kind: str, tmp_path: Path) -
         for name in names:
             archive.writestr(name, "x")
     fault = refused(lambda: read_checkpoint(file))
-    assert fault.problem == f"{file} is not a checkpoint of torch but {kind}"
+    assert fault.problem == f"{file} is not a torch checkpoint but {kind}"
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -193,7 +196,7 @@ def test_torchscript_is_refused_as_a_program(tmp_path: Path) -> None:
     file = tmp_path / "script.pt"
     torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), file)
     fault = refused(lambda: read_checkpoint(file))
-    assert "is a program (TorchScript or torch.export)" in fault.problem
+    assert "contains a program (TorchScript or torch.export)" in fault.problem
     assert "nothing ran" in fault.problem
 
 
@@ -201,7 +204,7 @@ def test_torchscript_is_refused_as_a_program(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("error")
 def test_a_new_pickle_protocol_is_not_called_damage(tmp_path: Path, zipped: bool) -> None:
     file = write({"a": torch.ones(1)}, tmp_path / "p4.pth", zipped=zipped, pickle_protocol=4)
-    assert "pickled by protocol 4 or 5" in refused(lambda: read_checkpoint(file)).problem
+    assert "pickled with protocol 4 or 5" in refused(lambda: read_checkpoint(file)).problem
 
 
 @pytest.mark.parametrize(
@@ -223,7 +226,7 @@ def test_a_new_pickle_protocol_is_not_called_damage(tmp_path: Path, zipped: bool
 def test_what_holds_no_state_dict_is_told(content: object, held: str, tmp_path: Path) -> None:
     file = write(content, tmp_path / "c.pth")
     fault = refused(lambda: read_checkpoint(file))
-    assert fault.problem == f"{file} holds no state dict but {held}."
+    assert fault.problem == f"{file} does not hold a state dict but {held}."
 
 
 @pytest.mark.parametrize("place", ["missing.pth", "."])

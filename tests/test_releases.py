@@ -47,9 +47,7 @@ def test_the_number_of_outputs_decides_on_the_release(
 def test_a_file_of_another_release_is_read_and_normalised_as_that(tmp_path: Path) -> None:
     model, notes = load(build_model("dabnet", 11), tmp_path, "dabnet")
     assert model.card == build_model("dabnet_camvid").card
-    assert notes == [
-        "The file's 11 outputs are those of dabnet_camvid: read, and normalised, as that."
-    ]
+    assert notes == ["The 11 outputs match dabnet_camvid, whose labels and normalisation are used."]
 
 
 def test_a_shallower_network_has_the_classes_of_a_release_but_its_own_arguments(
@@ -65,9 +63,9 @@ def test_an_unknown_number_of_outputs_is_a_warning(tmp_path: Path) -> None:
     assert model.card.label_space.name == "unnamed-7"
     assert model.card.mean == MODELS["bisenetv2"].mean
     assert notes == [
-        "The network is bisenetv2, by the file's keys and shapes.",
-        "WARNING: bisenetv2 was published with 19 outputs and the file has 7: the image is "
-        "normalised as usual for bisenetv2, which may not be what this file was trained with.",
+        "The network is bisenetv2, judging by the file's keys and shapes.",
+        "WARNING: bisenetv2 was published with 19 outputs and the file has 7: images are "
+        "normalised as usual for bisenetv2, which can differ from how this file was trained.",
     ]
 
 
@@ -77,7 +75,7 @@ def test_the_width_of_fast_scnns_auxiliary_head_is_read_from_the_file(
 ) -> None:
     model, notes = load(build_model("fastscnn", aux=True, aux_mid=width), tmp_path)
     assert model.card.kwargs == {"aux": True, "aux_mid": width}
-    assert notes == ["The network is fastscnn, by the file's keys and shapes."]
+    assert notes == ["The network is fastscnn, judging by the file's keys and shapes."]
 
 
 def test_an_older_version_is_named(tmp_path: Path) -> None:

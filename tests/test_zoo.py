@@ -254,7 +254,7 @@ def test_a_name_that_is_near_to_none_gets_no_guess() -> None:
 def test_an_unknown_argument_is_told_the_known_ones() -> None:
     with pytest.raises(DsegError) as caught:
         build_model("denseaspp121", aux=True)
-    assert caught.value.problem == "denseaspp121 takes no argument 'aux'."
+    assert caught.value.problem == "Unknown argument 'aux' of denseaspp121."
     assert caught.value.hint == "it takes: depth, mid, growth, output_stride."
 
 

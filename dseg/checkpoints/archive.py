@@ -1,4 +1,4 @@
-"""Zip archives as ``torch.save`` writes them: checked before torch reads what they declare."""
+"""Check zip archives of ``torch.save`` before torch allocates what they declare."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import io
 import zipfile
 from pathlib import Path
 
+from dseg.checkpoints.dry_run import dry_run_zip
 from dseg.checkpoints.format import ASK, UNPACK, broken, other_kind, refused, too_large
 from dseg.checkpoints.limits import PICKLED, TENSORS, LimitError, ShortError
-from dseg.checkpoints.rehearse import rehearse_zip
 from dseg.errors import CheckpointError
 
-LISTING = 8 << 20  # bytes of the archive's list of entries, about 100 each
-OTHERS = 1_000  # entries beside the tensors, at most
+LISTING = 8 << 20  # bytes of the archive's list of entries, about 100 for each
+OTHERS = 1_000  # largest number of entries beside the tensors
 HEADER = 30  # bytes before an entry's name
 
 
@@ -20,10 +20,10 @@ def check_archive(path: Path) -> bool:
     """Refuse a zip archive that torch.save did not write, or that declares more than it has.
 
     Returns:
-        Whether the pickle within was followed to its end.
+        True if the dry run reached the end of the pickle.
 
     Raises:
-        CheckpointError: cut short, a program, another kind of archive, or its entries are
+        CheckpointError: truncated, a program, another kind of archive, or its entries are
             compressed, overlap, or describe tensors out of all proportion to the file.
     """
     try:
@@ -42,7 +42,7 @@ def check_archive(path: Path) -> bool:
     except Exception as fault:  # zipfile raises many kinds on damaged archives
         raise broken(path, "the archive is damaged or cut short") from fault
     try:
-        return rehearse_zip(content, storages)
+        return dry_run_zip(content, storages)
     except MemoryError as fault:
         raise too_large(path) from fault
     except LimitError as fault:
@@ -50,17 +50,17 @@ def check_archive(path: Path) -> bool:
 
 
 class _Bounded(io.BufferedReader):
-    """A file of which only so many bytes are read at once, as ``zipfile`` reads its list."""
+    """A file with bounded single reads, since ``zipfile`` reads the list of entries at once."""
 
     def __init__(self, file: io.BufferedReader) -> None:
         super().__init__(file.raw)
         self.most = LISTING
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return so many bytes.
+        """Return ``size`` bytes.
 
         Raises:
-            LimitError: they are too many.
+            LimitError: too many bytes.
         """
         if size is not None and size > self.most:
             raise LimitError(f"its list of entries has {size:,} bytes")
@@ -68,12 +68,12 @@ class _Bounded(io.BufferedReader):
 
 
 def _check_kind(path: Path, names: list[str]) -> None:
-    """Refuse an archive of another kind by the names within it."""
+    """Refuse an archive of another kind, recognised by the names of its entries."""
     last = {Path(name).name for name in names}
     if "constants.pkl" in last or "archive_format" in last:
         raise CheckpointError(
-            f"{path} is a program (TorchScript or torch.export) and not tensors alone; "
-            "it was refused and nothing ran.",
+            f"{path} contains a program (TorchScript or torch.export); it was refused and nothing "
+            "ran.",
             hint=ASK,
         )
     if "data.pkl" in last:
@@ -87,33 +87,33 @@ def _check_kind(path: Path, names: list[str]) -> None:
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], end: int) -> None:
-    """Refuse entries that are too many, compressed, of one name, or that share bytes."""
+    """Refuse too many, compressed or overlapping entries, and duplicate names."""
     if len(entries) > TENSORS + OTHERS:
         raise LimitError(f"it has {len(entries):,} entries")
     names = {entry.filename.casefold() for entry in entries}
-    if len(names) < len(entries):  # torch does not tell upper from lower case
-        raise LimitError("two of its entries have one name")
+    if len(names) < len(entries):  # torch ignores upper and lower case
+        raise LimitError("two of its entries have the same name")
     ordered = sorted(entries, key=lambda entry: entry.header_offset)
     starts = [entry.header_offset for entry in ordered[1:]] + [end]
     for entry, following in zip(ordered, starts, strict=True):
         shown = repr(entry.filename[:60])
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-            raise LimitError(f"its entry {shown} is compressed, as torch.save never does")
+            raise LimitError(f"its entry {shown} is compressed, which torch.save never does")
         if entry.header_offset + HEADER + entry.compress_size > following:
-            raise ShortError(f"its entry {shown} is declared larger than its place in the file")
+            raise ShortError(f"its entry {shown} is declared larger than its space in the file")
 
 
 def _read_pickle(
     archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]
 ) -> tuple[bytes, dict[str, int]]:
-    """Return the pickle that torch will read, and the bytes of each storage by its name."""
+    """Return the pickle that torch will read, and the size in bytes of each storage."""
     root = entries[0].filename.partition("/")[0]  # as torch finds it
     wanted = f"{root}/data.pkl".casefold()
     found = next((entry for entry in entries if entry.filename.casefold() == wanted), None)
     if found is None:
         raise zipfile.BadZipFile
     if found.file_size > PICKLED:
-        raise LimitError(f"its pickle has {found.file_size:,} bytes without the tensors' numbers")
+        raise LimitError(f"its pickle has {found.file_size:,} bytes without the tensors' values")
     data = f"{root}/data/"
     sizes = {
         entry.filename.removeprefix(data): entry.file_size

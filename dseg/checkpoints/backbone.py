@@ -1,4 +1,4 @@
-"""ImageNet's classification weights of torchvision into a network's backbone."""
+"""Load torchvision's ImageNet classification weights into a network's backbone."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dseg.checkpoints.find import weights_folders
 from dseg.checkpoints.keys import COUNTER, LoadReport, compare, map_keys, rename_keys
+from dseg.checkpoints.locations import weights_folders
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
-from dseg.checkpoints.sound import check_sound
+from dseg.checkpoints.tensor_checks import check_tensors
 from dseg.errors import CheckpointError, DsegError
 from dseg.models import SegModel, build_model
 from dseg.models.base import KeyMap
@@ -26,8 +26,8 @@ from dseg.registry import MODELS
 
 IMAGENET = "imagenet"
 PREFIX = "backbone."
-TOLD = 6  # networks that a message names
-RELEASE = "IMAGENET1K_V1"  # the only one of DenseNet, and what published recipes start from
+MOST_NAMED = 6  # networks in a message
+RELEASE = "IMAGENET1K_V1"  # the only release of DenseNet, and the start of published recipes
 NO_RELEASE = "torchvision has no weights of this backbone"
 BACKBONES: tuple[Callable[[], Backbone], ...] = (
     *(partial(densenet.DenseNet, depth) for depth in densenet.CONFIGS),
@@ -39,14 +39,14 @@ BACKBONES: tuple[Callable[[], Backbone], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneReport:
-    """What a backbone took from a file.
+    """The tensors that a backbone loaded from a file.
 
     Attributes:
-        path: the file.
-        backbone: torchvision's name of the network, or our class's.
+        path: checkpoint file.
+        backbone: torchvision's name of the network, or the name of our class.
         matched: keys of the backbone that were loaded.
-        fresh: keys of the backbone that the file lacks, or has for other classes.
-        dropped: keys of the file that are not the backbone's: the classifier above all.
+        fresh: the backbone's keys that the file lacks, or has for another number of classes.
+        dropped: the file's keys outside the backbone, mostly those of the classifier.
     """
 
     path: Path
@@ -60,47 +60,47 @@ class BackboneReport:
         if self.dropped:
             parts.append(f"{len(self.dropped)} left out (first {self.dropped[0]})")
         if self.fresh:
-            parts.append(f"{len(self.fresh)} fresh (first {PREFIX}{self.fresh[0]})")
+            parts.append(f"{len(self.fresh)} newly initialised (first {PREFIX}{self.fresh[0]})")
         return ", ".join(parts)
 
 
 def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
-    """Load classification weights into ``model.backbone``, and nowhere else.
+    """Load classification weights into ``model.backbone``; the other weights do not change.
 
-    Torchvision's networks learnt from RGB in 0..1 minus (0.485, 0.456, 0.406) by (0.229, 0.224,
-    0.225). A network of another mean and std, such as the authors' DenseASPP, keeps its own, and
-    the norms adapt in training.
+    Torchvision's networks were trained on RGB in 0..1, normalised by the mean (0.485, 0.456, 0.406)
+    and the standard deviation (0.229, 0.224, 0.225). A network with other values, such as the
+    authors' DenseASPP, keeps its own, and the norms adapt in training.
 
     Args:
-        model: made by ``build_model``, on any device.
-        source: as for ``find_backbone_weights``. The file is torchvision's, in any container that
-            ``read_checkpoint`` reads, or holds a whole network with this backbone, whose backbone
-            alone is taken.
+        model: network made by ``build_model``, on any device.
+        source: as for ``find_backbone_weights``; a file of torchvision in any container that
+            ``read_checkpoint`` reads, or of a whole network with this backbone, of which only the
+            backbone is loaded.
 
     Returns:
-        What was loaded. What torchvision's network lacks stays fresh; MobileNetV2's first
-        expansion is made to pass its input on.
+        The keys that were loaded. Layers that torchvision's network lacks keep their initial
+        weights; MobileNetV2's first expansion becomes the identity.
 
     Raises:
-        DsegError: the network has no backbone that torchvision has too.
-        CheckpointError: no file, no checkpoint, or not this backbone's.
+        DsegError: torchvision does not have the network's backbone.
+        CheckpointError: the file is missing, not a checkpoint, or of another backbone.
     """
     backbone = _backbone_of(model)
     checkpoint = read_checkpoint(find_backbone_weights(model, source))
-    found = [(_compare(backbone, state), state) for state in _readings(model, checkpoint)]
+    found = [(_compare(backbone, state), state) for state in _read_as_backbone(model, checkpoint)]
     report, state = max(found, key=lambda pair: (pair[0].complete, len(pair[0].matched)))
     if not report.complete:
         raise _misfit(model, backbone, checkpoint, report)
     wanted = backbone.state_dict()
     names = {id(value): key for key, value in checkpoint.state.items()}
-    check_sound(
+    check_tensors(
         checkpoint.path,
         {names[id(state[key])]: state[key] for key in report.matched},
         {names[id(state[key])]: wanted[key] for key in report.matched},
     )
     backbone.load_state_dict({key: state[key] for key in report.matched}, strict=False)
     if fresh := _find_fresh(backbone, state):
-        backbone.settle_absent()
+        backbone.init_absent()
     used = {id(state[key]) for key in report.matched}
     dropped = (key for key, value in checkpoint.state.items() if id(value) not in used)
     return BackboneReport(
@@ -113,16 +113,17 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
 
 
 def find_backbone_weights(model: SegModel, source: str | Path) -> Path:
-    """Return the file that a source means; only "imagenet" may use the network.
+    """Return the file for ``source``; only "imagenet" can download it.
 
     Args:
-        source: the text ``imagenet``: torchvision's IMAGENET1K_V1 weights of the backbone, from
-            the folders of weights or torch.hub's, else downloaded into the latter. Or a file, also
-            looked for in the folders of weights.
+        model: network made by ``build_model``.
+        source: ``imagenet`` for torchvision's IMAGENET1K_V1 weights of the backbone, found in the
+            weights folders or torch.hub's folder, otherwise downloaded into the latter; or a file,
+            also looked for in the weights folders.
 
     Raises:
-        DsegError: the network has no backbone that torchvision has too.
-        CheckpointError: no such file, or the download failed.
+        DsegError: torchvision does not have the network's backbone.
+        CheckpointError: the file does not exist, or the download failed.
     """
     backbone = _backbone_of(model)
     if source == IMAGENET:
@@ -132,7 +133,7 @@ def find_backbone_weights(model: SegModel, source: str | Path) -> Path:
         if candidate.is_file():
             return candidate
     raise CheckpointError(
-        f"No checkpoint {named}.", hint=f"name an existing file; {_advice(backbone)}"
+        f"Checkpoint {named} does not exist.", hint=f"name an existing file; {_advice(backbone)}"
     )
 
 
@@ -142,14 +143,14 @@ def _backbone_of(model: SegModel) -> Backbone:
         return backbone
     raise DsegError(
         f"{model.card.network} has no backbone with ImageNet weights.",
-        hint=f"leave --backbone-weights out, or choose among: {_networks_on()}.",
+        hint=f"leave --backbone-weights out, or choose one of: {_networks_on()}.",
     )
 
 
 def _advice(backbone: Backbone) -> str:
-    """Say where weights of a backbone are found."""
+    """Return the hint on where to find weights of a backbone."""
     if not backbone.torchvision_name:
-        return f"{NO_RELEASE}, its authors' file fits."
+        return f"{NO_RELEASE}; its authors' file fits."
     url = _url(backbone.torchvision_name)
     return f"get {_file_name(url)} from {url}, or let --backbone-weights {IMAGENET} do it."
 
@@ -174,7 +175,7 @@ def _find_imagenet(backbone: Backbone) -> Path:
         raise CheckpointError(
             f"{url} could not be downloaded to {cached}: {reason}.",
             hint=f"get {cached.name} on another machine and put it into {cached.parent}, or name "
-            "it wherever it lies: --backbone-weights FILE.",
+            "it with --backbone-weights FILE.",
         ) from fault
     return cached
 
@@ -189,8 +190,8 @@ def _file_name(url: str) -> str:
     return url.rpartition("/")[2]
 
 
-def _readings(model: SegModel, checkpoint: Checkpoint) -> Iterator[dict[str, Tensor]]:
-    """Read the file as a backbone's, then as a whole network's of its authors or our own."""
+def _read_as_backbone(model: SegModel, checkpoint: Checkpoint) -> Iterator[dict[str, Tensor]]:
+    """Yield the file's tensors read as those of a backbone, then as those of a whole network."""
     backbone = _backbone_of(model)
     for key_map in (backbone.KEY_MAP, *backbone.OTHER_KEY_MAPS):
         yield _rename(checkpoint.state, key_map)
@@ -206,8 +207,8 @@ def _keep_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _compare(backbone: Backbone, state: Mapping[str, Tensor]) -> LoadReport:
-    """Compare a state dict in our keys with a backbone's; what torchvision lacks is not missing."""
-    network: Any = backbone  # without a head to reset, its state dict is all that is read
+    """Compare a state dict that has our keys with a backbone's, except what torchvision lacks."""
+    network: Any = backbone  # compare() only reads its state dict
     report = compare(network, state)
     missing = tuple(key for key in report.missing if not key.startswith(backbone.ABSENT))
     other_classes = tuple(
@@ -229,9 +230,9 @@ def _misfit(
     others = [other for other in _find_backbones(checkpoint) if other != name]
     hint = _advice(backbone)
     if others and (networks := _networks_on(others[0])):
-        hint = f"the file is of {others[0]}, the backbone of {networks}; {hint}"
+        hint = f"the file fits {others[0]}, the backbone of {networks}; {hint}"
     elif others:
-        hint = f"the file is of {others[0]}, which no network here has; {hint}"
+        hint = f"the file fits {others[0]}, which no network of dseg uses; {hint}"
     return CheckpointError(
         f"{checkpoint.path} does not fit {name}, the backbone of {model.card.network}: {report}.",
         hint=hint,
@@ -239,10 +240,10 @@ def _misfit(
 
 
 def _find_backbones(checkpoint: Checkpoint) -> list[str]:
-    """Return torchvision's names of the backbones that the file fits."""
+    """Return torchvision's names of the backbones that fit the file."""
     fitting = []
     for build in BACKBONES:
-        with torch.device("meta"):  # shapes alone, no memory
+        with torch.device("meta"):  # shapes only, no memory
             backbone = build()
         if _compare(backbone, _rename(checkpoint.state, backbone.KEY_MAP)).complete:
             fitting.append(backbone.torchvision_name)
@@ -250,20 +251,20 @@ def _find_backbones(checkpoint: Checkpoint) -> list[str]:
 
 
 def _networks_on(wanted: str = "") -> str:
-    """Name the first few networks of the table that have this backbone, or any."""
+    """Name the first few networks with the backbone ``wanted``, or with any."""
     found: list[str] = []
     for network in MODELS:
         name = _backbone_name(network)
         if name is not None and wanted in ("", name):
             found.append(network)
-        if len(found) > TOLD:
-            return ", ".join(found[:TOLD]) + " and others"
+        if len(found) > MOST_NAMED:
+            return ", ".join(found[:MOST_NAMED]) + " and others"
     return ", ".join(found)
 
 
 @cache
 def _backbone_name(network: str) -> str | None:
-    """Return torchvision's name of a network's backbone, None if the network has none."""
-    with torch.device("meta"):  # shapes alone, no memory
+    """Return torchvision's name of a network's backbone; None without a backbone."""
+    with torch.device("meta"):  # shapes only, no memory
         backbone = getattr(build_model(network), "backbone", None)
     return backbone.torchvision_name if isinstance(backbone, Backbone) else None

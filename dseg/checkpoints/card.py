@@ -1,4 +1,4 @@
-"""Our own files: safetensors whose metadata says which network, classes and normalisation."""
+"""Write and read our own checkpoints: safetensors with a model card in their metadata."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from dseg.registry import MODELS, find_model, plain_name
 
 FORMAT_VERSION = 2
 MOST_CLASSES = 255
-MOST_ARGUMENT = 4096  # of a constructor: no width, depth or count is larger
-PLAIN_VERSION = 1  # of files whose network is read as every dseg reads it
+MOST_ARGUMENT = 4096  # largest width, depth or count among constructor arguments
+PLAIN_VERSION = (
+    1  # of files whose network has the plain protocol, which every version of dseg reads
+)
 
 
 def save_model(
@@ -34,16 +36,26 @@ def save_model(
     training: Mapping[str, Any] | None = None,
     half: bool = False,
 ) -> None:
-    """Write a network as safetensors with its card: name, arguments, classes, normalisation.
+    """Write a network as safetensors with its model card.
+
+    The model card holds the network's name, constructor arguments, classes, normalisation and
+    protocol, so that ``load_model`` needs only the file.
 
     Args:
-        model: made by ``build_model`` or ``load_model``.
-        scores: measured figures to keep with it.
-        training: what else is to be kept: how it was trained, as JSON has it.
-        half: write 16 bits a number (IEEE half precision) where the network has 32.
+        model: network made by ``build_model`` or ``load_model``.
+        path: file to write, usually ``*.safetensors``.
+        scores: measured scores to store; by default those of the model card.
+        training: JSON-compatible facts on how it was trained.
+        half: write float16 instead of float32.
 
     Raises:
         DsegError: the file cannot be written.
+
+    Example:
+        >>> model = dseg.build_model("dabnet", num_classes=11)
+        >>> save_model(model, Path("dabnet.safetensors"), scores={"val_miou": 0.66})
+        >>> dseg.load_model(weights="dabnet.safetensors").card.network
+        'dabnet'
     """
     card = model.card
     space = card.label_space
@@ -68,17 +80,17 @@ def save_model(
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    # not save_file, whose files nobody else on the machine may read
+    # save_file would write files that no other user can read
     data = save(state, {"dseg": json.dumps(metadata)})
     with written_whole(path) as part:
         part.write_bytes(data)
 
 
 def read_card(path: Path, text: str) -> ModelCard:
-    """Return the card that ``save_model`` wrote into a file's metadata.
+    """Parse the model card that ``save_model`` wrote into a file's metadata.
 
     Raises:
-        CheckpointError: it is not what ``save_model`` writes, or what a newer one does.
+        CheckpointError: invalid, or written by a newer version of dseg.
     """
     try:
         data = parse_object(text)
@@ -87,7 +99,7 @@ def read_card(path: Path, text: str) -> ModelCard:
             raise ValueError(f"format {show(number)} of network {show(network)}")
         if number > FORMAT_VERSION or plain_name(network) not in _known_networks():
             raise CheckpointError(
-                f"{path} is written for {show(network)} by a newer dseg "
+                f"{path} was written for {show(network)} by a newer dseg "
                 f"(format {number}, this one reads {FORMAT_VERSION}).",
                 hint="pip install -U dseg",
             )
@@ -95,7 +107,7 @@ def read_card(path: Path, text: str) -> ModelCard:
     except CheckpointError:
         raise
     except KeyError as fault:
-        raise _damaged(path, f"there is no {fault.args[0]!r}") from fault
+        raise _damaged(path, f"{fault.args[0]!r} is missing") from fault
     except (DsegError, TypeError, ValueError, AttributeError, OverflowError) as fault:
         reason = fault.problem if isinstance(fault, DsegError) else str(fault)
         raise _damaged(path, reason) from fault
@@ -109,7 +121,7 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
 
 
 def _read_card(data: dict[str, Any]) -> ModelCard:
-    """Return the card that parsed metadata holds."""
+    """Build a model card from parsed metadata."""
     authors = data.get("authors")
     network = find_model(data["network"])
     space = _read_space(data)
@@ -128,9 +140,9 @@ def _read_card(data: dict[str, Any]) -> ModelCard:
 
 
 def _read_scores(scores: Any) -> dict[str, float]:
-    """Return scores, NaN for null."""
+    """Return scores, with NaN for null."""
     if not isinstance(scores, dict):
-        raise ValueError(f"scores are {show(scores)}")
+        raise ValueError(f"scores is {show(scores)}")
     for name, score in scores.items():
         if score is not None and not is_number(score):
             raise ValueError(f"the score {show(name)} is {show(score)}")
@@ -142,17 +154,17 @@ def _known_networks() -> set[str]:
 
 
 def read_protocol(data: dict[str, Any]) -> Protocol:
-    """Return the protocol that ``Protocol.changes`` wrote.
+    """Build a protocol from the fields that ``Protocol.changes`` returned.
 
     Raises:
         DsegError: a value is out of range.
-        TypeError, ValueError: it is not such data, or a newer version's.
+        TypeError, ValueError: invalid data, or a newer version's.
     """
     if not isinstance(data, dict):
-        raise ValueError(f"a protocol is {show(data)}")
+        raise ValueError(f"protocol is {show(data)}")
     known = {field.name for field in fields(Protocol)}
     if unknown := sorted(data.keys() - known):
-        raise ValueError(f"unknown field {unknown[0]!r} of a protocol")
+        raise ValueError(f"unknown field {unknown[0]!r} in the protocol")
     values: dict[str, Any] = {}
     for name, value in data.items():
         default = getattr(PLAIN, name)
@@ -171,20 +183,20 @@ def read_protocol(data: dict[str, Any]) -> Protocol:
 
 
 def _checked(name: str, value: object, kinds: tuple[type, ...]) -> Any:
-    """Return a value of one of the types, of which a truth value is no number."""
+    """Return a value whose type is exactly one of ``kinds``; a bool is not a number here."""
     if type(value) not in kinds:
         raise ValueError(f"{name} of a protocol cannot be {show(value)}")
     return value
 
 
 def _read_arguments(network: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return constructor arguments, all of which the network's class has."""
+    """Return constructor arguments after checking that the network's class accepts them."""
     if not isinstance(kwargs, dict):
         raise ValueError(f"the arguments of {network} are {show(kwargs)}")
     known = signature(find_class(network)).parameters
     for name, value in kwargs.items():
         if name not in known or name == "num_classes":
-            raise ValueError(f"{network} takes no argument {show(name)}")
+            raise ValueError(f"unknown argument {show(name)} of {network}")
         if not _is_argument(value) and not (
             isinstance(value, list) and len(value) <= MOST_CLASSES and all(map(_is_argument, value))
         ):
@@ -220,34 +232,34 @@ def _read_list(value: Any, what: str) -> list[Any]:
 
 
 def _read_text(value: Any, what: str) -> str:
-    """Return a name, which has to be one that any file can be written with."""
+    """Return a name after checking that it can be written to any file."""
     if not isinstance(value, str) or not value.isprintable():
         raise ValueError(f"{what} is named {show(value)}")
     return value
 
 
 def _read_color(color: Any) -> tuple[int, int, int]:
-    red, green, blue = map(_read_byte, _read_list(color, "the parts of a color"))
+    red, green, blue = map(_read_byte, _read_list(color, "the channels of a color"))
     return red, green, blue
 
 
 def _read_byte(value: Any) -> int:
     if not is_number(value) or value != int(value) or not 0 <= value <= 255:
-        raise ValueError(f"{show(value)} where 0 to 255 belongs")
+        raise ValueError(f"{show(value)} instead of a number from 0 to 255")
     return int(value)
 
 
 def _read_outputs(outputs: Any, space: LabelSpace) -> tuple[int, ...]:
     found = tuple(map(_read_byte, _read_list(outputs, "outputs")))
     if strange := [value for value in found if value != IGNORE and value >= space.num_classes]:
-        raise ValueError(f"an output of the class {strange[0]}, of {space.num_classes} classes")
+        raise ValueError(f"output class {strange[0]} of only {space.num_classes} classes")
     return found
 
 
 def _read_rgb(numbers: Any) -> tuple[float, float, float]:
     if not isinstance(numbers, list) or len(numbers) != 3 or not all(map(is_number, numbers)):
         shown = numbers if isinstance(numbers, list) and len(numbers) < 9 else show(numbers)
-        raise ValueError(f"{shown} where three numbers belong")
+        raise ValueError(f"{shown} instead of three numbers")
     red, green, blue = map(float, numbers)
     return red, green, blue
 
@@ -255,16 +267,16 @@ def _read_rgb(numbers: Any) -> tuple[float, float, float]:
 def _read_deviation(numbers: Any) -> tuple[float, float, float]:
     red, green, blue = _read_rgb(numbers)
     if min(red, green, blue) <= 0:
-        raise ValueError(f"a deviation of {list(numbers)}")
+        raise ValueError(f"a standard deviation of {list(numbers)}")
     return red, green, blue
 
 
 def _read_order(order: str) -> str:
     if order not in ("RGB", "BGR"):
-        raise ValueError(f"channels in the order {show(order)}")
+        raise ValueError(f"unknown channel order {show(order)}")
     return order
 
 
 def _without_nan(scores: Mapping[str, float]) -> dict[str, float | None]:
-    """Return scores as strict JSON has them: null where there is no number."""
+    """Return scores for strict JSON, with null for NaN and infinity."""
     return {name: score if math.isfinite(score) else None for name, score in scores.items()}

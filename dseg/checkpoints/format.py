@@ -1,4 +1,4 @@
-"""What kind of file it is, told from its content; what is no checkpoint is named for what it is."""
+"""Recognise the format of a checkpoint by its content, and name files of other kinds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dseg.memory import memory_error
 AGAIN = "download or copy the file again and compare its size or SHA-256."
 STATE_DICT = "a state dict (torch.save of model.state_dict()) or safetensors"
 PICKLE = "numpy pickle"
-LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # what torch.save wrote first until 1.5
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes that torch.save wrote until 1.5
 MAGIC = LEGACY[4:14]
-PROTOCOLS = range(2, 6)  # of the pickles that begin with their protocol
+PROTOCOLS = range(2, 6)  # of pickles that begin with their protocol number
 ASK = f"ask its author for {STATE_DICT}."
-UNPACK = "unpack it, and name the checkpoint within."
-SIGNATURES = (  # offset, bytes, what it is, what to do
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras and others write them", ASK),
+UNPACK = "unpack it, and name the checkpoint in it."
+SIGNATURES = (  # offset, bytes, kind of file, hint
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as written by Keras and others", ASK),
     (4, b"TFL3", "a TFLite model", ASK),
     (0, b"GGUF", "a GGUF model", ASK),
     (0, b"\x1f\x8b", "a gzip file", "decompress it (gzip -dc FILE > NAME), and name the result."),
@@ -32,11 +32,11 @@ SIGNATURES = (  # offset, bytes, what it is, what to do
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
     (0, b"Rar!\x1a\x07", "a RAR archive", UNPACK),
     (257, b"ustar", "a tar archive", UNPACK),
-    (0, b"\x93NUMPY", "a single array of NumPy (.npy)", ASK),
+    (0, b"\x93NUMPY", "a single NumPy array (.npy)", ASK),
     (0, b"\x89PNG\r\n\x1a\n", "an image (PNG)", "name a checkpoint file."),
     (0, b"\xff\xd8\xff", "an image (JPEG)", "name a checkpoint file."),
 )
-ONNX_FIELDS = {  # of ModelProto: number and wire type
+ONNX_FIELDS = {  # of ModelProto: field number and wire type
     2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2
 }  # fmt: skip
 
@@ -45,7 +45,7 @@ def find_format(path: Path) -> str:
     """Return ``safetensors``, ``torch zip``, ``torch legacy`` or ``numpy pickle``.
 
     Raises:
-        CheckpointError: unreadable, cut short, TorchScript, or no checkpoint at all.
+        CheckpointError: unreadable, truncated, or not a checkpoint.
     """
     head = _read_head(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 40:
@@ -61,35 +61,35 @@ def find_format(path: Path) -> str:
             raise other_kind(path, kind, hint)
     if _is_onnx(head):
         raise other_kind(path, "an ONNX model", ASK)
-    raise broken(path, _what_else(head))
+    raise broken(path, _describe_content(head))
 
 
 def carries_code(path: Path, name: str) -> CheckpointError:
-    """Return the error of a file that would run code."""
+    """Return the error for a file that would run code."""
     name = "".join(letter if letter.isprintable() else "?" for letter in name)[:80]
     return CheckpointError(
-        f"{path} carries code ({name}) and not tensors alone; it was refused and nothing ran.",
+        f"{path} contains code ({name}), not only tensors; it was refused and nothing ran.",
         hint=ASK,
     )
 
 
 def broken(path: Path, reason: str) -> CheckpointError:
-    """Return the error of a file that is damaged or no checkpoint."""
+    """Return the error for a file that is damaged or not a checkpoint."""
     return CheckpointError(
-        f"{path} is not a whole checkpoint: {reason.rstrip('.')}.",
+        f"{path} is not a complete checkpoint: {reason.rstrip('.')}.",
         hint=AGAIN,
     )
 
 
 def refused(path: Path, reason: LimitError) -> CheckpointError:
-    """Return the error of a file that asks for more than a checkpoint needs, or than it has."""
+    """Return the error for a file that exceeds a limit, or is shorter than it declares."""
     if isinstance(reason, ShortError):
         return broken(path, str(reason))
     return CheckpointError(f"{path} was refused: {reason}.", hint=f"{AGAIN[:-1]}, or {ASK}")
 
 
 def too_large(path: Path) -> DsegError:
-    """Return the error of a file that is larger than the memory that is free."""
+    """Return the error for a file that does not fit into free memory."""
     return memory_error(
         f"while {path} was read ({path.stat().st_size / 1e6:,.0f} MB)",
         "close other programs, or use a machine with more memory.",
@@ -106,24 +106,24 @@ def _read_head(path: Path) -> bytes:
         ) from fault
 
 
-def _what_else(head: bytes) -> str:
+def _describe_content(head: bytes) -> str:
     if not head:
         return "the file is empty"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"<"):
-        return "it is a web page, perhaps a download's warning"
+        return "it is a web page, perhaps a warning of the download site"
     if text.startswith(b"version https://git-lfs"):
-        return "it is a pointer of Git LFS, not the file itself"
+        return "it is a Git LFS pointer, not the file itself"
     if all(byte in b"\t\n\r" or byte >= 32 for byte in head):
         return f"it is a text file that begins with {head[:40].decode(errors='replace')!r}"
     if len(head) < 16:
         return "the file ends after its first bytes"
-    return "it is neither safetensors nor a file of torch.save"
+    return "it is neither safetensors nor a torch.save file"
 
 
 def other_kind(path: Path, kind: str, hint: str) -> CheckpointError:
-    """Return the error of a file of another kind."""
-    return CheckpointError(f"{path} is not a checkpoint of torch but {kind}.", hint=hint)
+    """Return the error for a file of another kind."""
+    return CheckpointError(f"{path} is not a torch checkpoint but {kind}.", hint=hint)
 
 
 def _is_onnx(head: bytes) -> bool:
@@ -147,7 +147,7 @@ def _is_onnx(head: bytes) -> bool:
 
 
 def _read_varint(data: bytes, place: int) -> tuple[int, int]:
-    """Return the number at a place, seven bits a byte, and the place after it."""
+    """Return the varint at ``place`` (seven bits per byte), and the place after it."""
     value = shift = 0
     while place < len(data):
         byte = data[place]

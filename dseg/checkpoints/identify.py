@@ -1,4 +1,4 @@
-"""Which network of the table a checkpoint is of, by its keys and shapes, and which release."""
+"""Identify the network and release of a checkpoint by its keys and shapes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from dseg.errors import CheckpointError, DsegError
 from dseg.models import build_model, find_class
 from dseg.registry import MODELS, ModelSpec
 
-SPREAD = 3  # by what heads and other numbers of classes may make a file larger or smaller
-MOST_NAMED = 3  # networks in a message
+SPREAD = 3  # factor by which heads and the number of classes can change the size of a file
+MOST_NAMED = 3  # networks named in a message
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A network of the table whose keys and shapes are those of a file.
+    """A registered network whose keys and shapes match a file.
 
     Attributes:
-        network: its name.
-        arguments: constructor arguments that its row and the file come to.
-        published: its row is of so many outputs.
-        same_arguments: its row's constructor arguments are those that the file asks for.
+        network: name of the network.
+        arguments: constructor arguments of its entry, updated by those found in the file.
+        published: True if the entry has the file's number of outputs.
+        same_arguments: True if the file does not contradict the entry's constructor arguments.
     """
 
     network: str
@@ -36,20 +36,20 @@ class Fit:
 
     @property
     def rank(self) -> tuple[bool, bool]:
-        """Return what sorts the nearest networks first."""
+        """Sort key that puts the best fits first."""
         return not self.published, not self.same_arguments
 
 
 def find_networks(checkpoint: Checkpoint) -> list[str]:
-    """Return the networks whose keys and shapes are those of the file, whatever its class count.
+    """Return the networks whose keys and shapes match the file, for any number of classes.
 
-    Those that were published with the file's outputs and arguments come first.
+    Networks that were published with the file's outputs and arguments come first.
     """
     return [fit.network for fit in find_fits(checkpoint)]
 
 
 def find_fits(checkpoint: Checkpoint) -> list[Fit]:
-    """Return the networks that a file fits, the nearest first, else in the table's order."""
+    """Return the networks that fit the file, best first, otherwise in the registry's order."""
     size = sum(v.numel() for k, v in checkpoint.state.items() if not k.endswith(STATISTICS))
     tried: dict[tuple[object, ...], bool] = {}
     fits = []
@@ -59,7 +59,7 @@ def find_fits(checkpoint: Checkpoint) -> list[Fit]:
         cls = find_class(name)
         state = map_keys(cls, checkpoint.state)
         outputs = count_classes(cls, state)
-        if outputs is None:  # no classifier where this network has its own
+        if outputs is None:  # the file has no tensor at this network's classifier
             continue
         options = cls.options_for(state)
         architecture = (cls, outputs, *sorted({**spec.kwargs, **options}.items()))
@@ -71,7 +71,7 @@ def find_fits(checkpoint: Checkpoint) -> list[Fit]:
                     network=name,
                     arguments={**spec.kwargs, **options},
                     published=outputs == spec.num_classes,
-                    same_arguments=_asks_for(spec, options),
+                    same_arguments=_agrees_with(spec, options),
                 )
             )
     return sorted(fits, key=lambda fit: fit.rank)
@@ -79,26 +79,26 @@ def find_fits(checkpoint: Checkpoint) -> list[Fit]:
 
 def _fits(name: str, outputs: int, options: dict[str, Any], state: dict[str, torch.Tensor]) -> bool:
     try:
-        with torch.device("meta"):  # shapes alone, no memory
+        with torch.device("meta"):  # shapes only, no memory
             model = build_model(name, outputs, **options)
     except (DsegError, RuntimeError, ValueError, TypeError):
-        return False  # what such a file asks for cannot be built
+        return False  # the file's arguments cannot be built
     return compare(model, state).complete
 
 
-def _asks_for(spec: ModelSpec, options: dict[str, Any]) -> bool:
-    """Return True if nothing in a file contradicts a row's constructor arguments."""
+def _agrees_with(spec: ModelSpec, options: dict[str, Any]) -> bool:
+    """Return True if ``options`` do not contradict an entry's constructor arguments."""
     return all(options.get(name, value) == value for name, value in spec.kwargs.items())
 
 
 def choose_network(checkpoint: Checkpoint) -> tuple[str, list[str]]:
-    """Return the network that a file without a card is of, and what was assumed.
+    """Return the network of a file without a model card, and notes on what was assumed.
 
-    Rows of one class that differ in their outputs, or in what no file shows (output stride,
-    recurrence), are no ambiguity: the outputs decide, then the table's order.
+    Among entries of one class that differ in the number of outputs, or in options that a file
+    does not show (output stride, recurrence), the outputs decide, then the registry's order.
 
     Raises:
-        CheckpointError: no network fits, or several classes do.
+        CheckpointError: no network fits, or networks of several classes do.
     """
     fits = find_fits(checkpoint)
     if not fits:
@@ -107,57 +107,57 @@ def choose_network(checkpoint: Checkpoint) -> tuple[str, list[str]]:
     if len({find_class(fit.network) for fit in best}) > 1:
         names = ", ".join(fit.network for fit in best)
         raise CheckpointError(
-            f"{checkpoint.path} does not say which network it is for: {names} fit.",
-            hint="name it by --model.",
+            f"{checkpoint.path} does not name its network, and several fit: {names}.",
+            hint="name it with --model.",
         )
     chosen = best[0]
     others = [fit.network for fit in best if fit.arguments != chosen.arguments]
-    note = f"The network is {chosen.network}, by the file's keys and shapes."
+    note = f"The network is {chosen.network}, judging by the file's keys and shapes."
     if others:
         note = (
-            f"The network is taken for {chosen.network}; the file's keys are also those of "
-            f"{', '.join(others[:MOST_NAMED])} (choose by --model)."
+            f"The network is assumed to be {chosen.network}; the keys also fit "
+            f"{', '.join(others[:MOST_NAMED])} (choose with --model)."
         )
     return chosen.network, [note]
 
 
 def _unknown(checkpoint: Checkpoint) -> CheckpointError:
-    """Return the error of a file that fits no network, which names what it is of if it can."""
+    """Return the error for a file that fits no network, with its toolkit if that is known."""
     if older := name_older_version(checkpoint.state):
         return CheckpointError(
-            f"{checkpoint.path} is of {older}, which fits no network here.",
+            f"{checkpoint.path} is of {older}, which dseg cannot load.",
             hint="use the file of the newer version: dseg models.",
         )
     if toolkit := name_toolkit(checkpoint.state):
         return CheckpointError(
             f"{checkpoint.path} is of {toolkit}, which dseg does not have.",
-            hint="choose a checkpoint of one of the networks that dseg models lists.",
+            hint="choose a checkpoint of a network that dseg models lists.",
         )
     return CheckpointError(
-        f"{checkpoint.path} does not say which network it is for: no network of the table fits.",
-        hint="see its keys with dseg inspect --keys FILE, and name a network by --model.",
+        f"{checkpoint.path} does not name its network, and no known network fits.",
+        hint="see its keys with dseg inspect --keys FILE, and name a network with --model.",
     )
 
 
 def explain_misfit(checkpoint: Checkpoint, name: str) -> str:
-    """Return what to do about a file that does not fit the network that was named."""
+    """Return the hint for a file that does not fit network ``name``."""
     if names := [other for other in find_networks(checkpoint) if other != name]:
         return f"the keys are those of {' or '.join(names[:MOST_NAMED])}; try --model {names[0]}."
     if found := name_older_version(checkpoint.state) or name_toolkit(checkpoint.state):
         return f"the keys are those of {found}, which dseg does not have."
-    return "no network of the table has these keys; see them with dseg inspect --keys FILE."
+    return "no known network has these keys; see them with dseg inspect --keys FILE."
 
 
 def find_release(name: str, outputs: int, options: dict[str, Any]) -> str:
-    """Return the row whose published file has so many outputs: the named one, or one of its class.
+    """Return the entry that was published with ``outputs`` outputs: ``name`` or one of its class.
 
     Args:
         name: a key of ``MODELS``.
-        outputs: of the file.
-        options: constructor arguments that the file asks for.
+        outputs: number of outputs in the file.
+        options: constructor arguments found in the file.
 
     Returns:
-        ``name`` where no row of its class has them.
+        A key of ``MODELS``; ``name`` if no entry of its class has that many outputs.
     """
     spec = MODELS[name]
     if spec.num_classes == outputs:
@@ -168,10 +168,10 @@ def find_release(name: str, outputs: int, options: dict[str, Any]) -> str:
         if row.target == spec.target and row.num_classes == outputs
     ]
     wanted = {**spec.kwargs, **options}
-    nearest = [other for other in siblings if _asks_for(MODELS[other], wanted)]
+    nearest = [other for other in siblings if _agrees_with(MODELS[other], wanted)]
     return next(iter(nearest + siblings), name)
 
 
 def is_same_architecture(name: str, other: str, options: dict[str, Any]) -> bool:
-    """Return True if two rows of one class build the same network, but for their outputs."""
-    return name == other or _asks_for(MODELS[other], {**MODELS[name].kwargs, **options})
+    """Return True if two entries of one class differ at most in their number of outputs."""
+    return name == other or _agrees_with(MODELS[other], {**MODELS[name].kwargs, **options})

@@ -12,7 +12,7 @@ from torch import Tensor
 from dseg.models import SegModel
 from dseg.models.base import KeyMap
 
-COUNTER = "num_batches_tracked"  # torch < 0.4.1 did not save it, and evaluation does not read it
+COUNTER = "num_batches_tracked"  # not saved by torch < 0.4.1, and not read in evaluation
 STATISTICS = ("running_mean", "running_var", COUNTER)
 
 T = TypeVar("T")
@@ -20,15 +20,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
-    """How a checkpoint's keys met a network's.
+    """The keys of a checkpoint, compared with a network's.
 
     Attributes:
         matched: keys that were loaded.
-        missing: keys of the network that the file lacks.
-        unexpected: keys of the file that the network lacks.
-        misshapen: keys of another shape, as ``(key, shape in the file, shape in the network)``.
-        reset: keys of the head that were left fresh on request.
-        inplace_abn: norms were read as in-place activated batch norm's.
+        missing: the network's keys that are not in the file.
+        unexpected: the file's keys that are not in the network.
+        misshapen: keys with different shapes, as ``(key, shape in file, shape in network)``.
+        reset: the head's keys that keep their initial weights, on request.
+        inplace_abn: True if norms were read as in-place activated batch norm.
     """
 
     matched: tuple[str, ...]
@@ -55,17 +55,17 @@ class LoadReport:
                 f"{list(ours)} in the network)"
             )
         if self.reset:
-            parts.append(f"{len(self.reset)} of the head left fresh")
+            parts.append(f"{len(self.reset)} of the head newly initialised")
         return ", ".join(parts)
 
 
 def map_keys(cls: type[SegModel], state: Mapping[str, T]) -> dict[str, T]:
-    """Rename an author's keys to ours by the class's ``KEY_MAP``; our own keys stay."""
+    """Rename an author's keys to ours by the class's ``KEY_MAP``; our own keys do not change."""
     return rename_keys(cls.KEY_MAP, state)
 
 
 def rename_keys(key_map: KeyMap, state: Mapping[str, T]) -> dict[str, T]:
-    """Rename keys by ``(pattern, replacement)`` pairs, each in order; None drops a key."""
+    """Rename keys by ``(pattern, replacement)`` pairs in order; None drops the key."""
     renamed = {}
     for key, value in state.items():
         ours: str | None = key
@@ -82,7 +82,7 @@ def rename_keys(key_map: KeyMap, state: Mapping[str, T]) -> dict[str, T]:
 def compare(
     model: SegModel, state: Mapping[str, Tensor], *, reset_head: bool = False
 ) -> LoadReport:
-    """Compare a state dict in our keys with a network's."""
+    """Compare a state dict that has our keys with a network's."""
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     matched, misshapen, reset = [], [], []
     for key in expected.keys() & state.keys():
@@ -94,7 +94,7 @@ def compare(
             misshapen.append((key, tuple(state[key].shape), expected[key]))
     missing = [k for k in expected if k not in state and not k.endswith(COUNTER)]
     unexpected = [k for k in state if k not in expected and not k.endswith(COUNTER)]
-    if reset:  # with other classes a head may have other parts, too
+    if reset:  # another number of classes can change the head's layers too
         heads = tuple(model.classifiers)
         reset += [k for k in missing if k.startswith(heads)]
         missing = [k for k in missing if not k.startswith(heads)]
@@ -109,9 +109,9 @@ def compare(
 
 
 def count_classes(cls: type[SegModel], state: Mapping[str, Tensor]) -> int | None:
-    """Return the outputs of the main classifier in a state dict of our keys.
+    """Return the number of classes of the main classifier in a state dict that has our keys.
 
-    None if it is not there, or is another network's: not 1 to 255 classes.
+    None if the classifier is missing, or has a number outside 1 to 255 (another network's).
     """
     weight = state.get(f"{cls.classifiers[0]}weight")
     rows = weight.shape[0] if weight is not None and weight.ndim else 0

@@ -1,4 +1,4 @@
-"""Load a checkpoint of any author into a network, and say what was assumed."""
+"""Load a checkpoint of any author into a network, and report what was assumed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from dseg.checkpoints.find import find_file, find_weights
 from dseg.checkpoints.identify import (
     choose_network,
     explain_misfit,
@@ -17,14 +16,15 @@ from dseg.checkpoints.identify import (
     is_same_architecture,
 )
 from dseg.checkpoints.keys import COUNTER, LoadReport, compare, count_classes, map_keys
+from dseg.checkpoints.locations import find_file, find_weights
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
-from dseg.checkpoints.sound import check_sound
+from dseg.checkpoints.tensor_checks import check_tensors
 from dseg.errors import CheckpointError, DsegError
 from dseg.models import SegModel, build_model, find_class, make_card
 from dseg.registry import MODELS, find_model
 
 INPLACE_EPS = 1e-5  # of in-place activated batch norm
-MOST_TIMES, SMALL = 4, 10_000_000  # numbers of a network to those of its own file
+MOST_TIMES, SMALL = 4, 10_000_000  # a network has at most 4 times its file's elements, plus 10M
 BUILD_FAULTS = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 
 
@@ -34,15 +34,18 @@ def load_weights(
     """Load a checkpoint into a network made by ``build_model``.
 
     Args:
-        partial: accept missing, unknown and misshapen keys, as long as one key fits.
-        reset_head: leave the classifiers fresh where their shape differs (another class count).
+        model: network to load into.
+        checkpoint: result of ``read_checkpoint``.
+        partial: accept missing keys, unknown keys and other shapes, as long as one key fits.
+        reset_head: keep the classifiers' initial weights if their shapes differ (another number
+            of classes).
 
     Returns:
-        How the keys met.
+        The matched, missing and unexpected keys.
 
     Raises:
-        CheckpointError: the keys do not fit, and the hint names the network that they are those of;
-            or weights are not finite, or no floats.
+        CheckpointError: the keys do not fit (the hint names a network that they fit), or weights
+            are not finite floats.
     """
     state = map_keys(type(model), checkpoint.state)
     report = compare(model, state, reset_head=reset_head)
@@ -50,8 +53,10 @@ def load_weights(
     if not fits or not (report.complete or partial):
         raise _misfit(model, checkpoint, report)
     wanted = model.state_dict()
-    names = map_keys(type(model), {key: key for key in checkpoint.state})  # ours to the file's
-    check_sound(
+    names = map_keys(
+        type(model), {key: key for key in checkpoint.state}
+    )  # file's key of each of ours
+    check_tensors(
         checkpoint.path,
         {names[key]: state[key] for key in report.matched},
         {names[key]: wanted[key] for key in report.matched},
@@ -85,31 +90,38 @@ def load_model(
 ) -> SegModel:
     """Build a network and load a checkpoint into it, the authors' or our own.
 
-    The file decides what the name leaves open: outputs, widths, and which release of the network
-    it is, with its normalisation, label space and protocol.
+    The file determines what the name leaves open: the number of outputs, widths, and the release
+    of the network with its normalisation, label space and protocol.
 
     Args:
-        name: a network of ``dseg models``; by default what the file is of.
-        weights: the file; by default the network's own in ``weights/`` or the cache.
-        num_classes: outputs; by default those of the file.
-        partial: accept a checkpoint that fits in part.
-        reset_head: leave the head fresh where the file has another number of classes.
-        inplace_abn: the file was trained with in-place activated batch norm; see
-            ``convert_inplace_abn``. By default so are files with the keys of authors who did.
-        raw_weights: of a file with averaged weights too, take the others.
-        on_report: called with how the file's keys met the network's.
+        name: network listed by ``dseg models``; by default identified from the file.
+        weights: checkpoint file; by default the network's file in ``weights/`` or the cache.
+        num_classes: number of outputs; by default that of the file.
+        partial: accept a checkpoint of which only some keys fit.
+        reset_head: keep the head's initial weights if the file has another number of classes.
+        inplace_abn: whether the file was trained with in-place activated batch norm; by default
+            True for files with the keys of authors who used it.
+        raw_weights: use the raw weights of a file that also has EMA weights.
+        on_report: called with the matched, missing and unexpected keys.
         on_note: called with each sentence about what was assumed.
 
     Returns:
         The network in evaluation mode, on the CPU, float32.
 
     Raises:
-        CheckpointError: no file, no checkpoint, or not this network's.
-        DsegError: no such network.
+        CheckpointError: the file is missing, not a checkpoint, or of another network.
+        DsegError: unknown network.
+
+    Example:
+        >>> model = dseg.load_model("bisenetv2", "weights/bisenetv2.pth")
+        >>> model.card.label_space.names[:2]
+        ('road', 'sidewalk')
     """
     key = find_model(name) if name is not None else None
     if key is None and weights is None:
-        raise CheckpointError("Neither a network nor a file is named.", hint="name one of them.")
+        raise CheckpointError(
+            "Neither a network nor a file was given.", hint="give a name, a file, or both."
+        )
     path = Path(weights) if weights is not None else None
     file = find_weights(key, path) if key else find_file(Path(str(weights)))
     checkpoint = read_checkpoint(file, raw=raw_weights)
@@ -121,7 +133,7 @@ def load_model(
         notes += more
     model, more = _build_for(key, checkpoint, num_classes)
     report = load_weights(model, checkpoint, partial=partial, reset_head=reset_head)
-    inplace, remarks = _settle_norms(model, checkpoint, inplace_abn)
+    inplace, remarks = _settle_inplace_abn(model, checkpoint, inplace_abn)
     on_report(replace(report, inplace_abn=inplace))
     for note in (*notes, *more, *remarks):
         on_note(note)
@@ -131,7 +143,7 @@ def load_model(
 def _build_for(
     name: str, checkpoint: Checkpoint, num_classes: int | None
 ) -> tuple[SegModel, list[str]]:
-    """Build the network that a file asks for, with its card; say what was assumed."""
+    """Build the network of a checkpoint with its model card; also return what was assumed."""
     cls = find_class(name)
     state = map_keys(cls, checkpoint.state)
     options = cls.options_for(state)
@@ -144,12 +156,12 @@ def _build_for(
             _check_proportion(checkpoint, name, outputs, options)
         model = build_model(name, outputs, **options)
         if card is not None and card.kwargs != MODELS[name].kwargs:
-            _try(model, checkpoint)
+            _check_forward(model, checkpoint)
         if card is not None and card.num_outputs == outputs:
             model.card = card
         elif card is not None and outputs is not None and num_classes is None:
             raise _damaged(
-                checkpoint, f"it is of {card.num_outputs} outputs, the classifier has {outputs}"
+                checkpoint, f"it has {card.num_outputs} outputs, the classifier has {outputs}"
             )
         return model, []
     release = name if num_classes is not None else find_release(name, outputs, options)
@@ -170,19 +182,19 @@ def _build_for(
 def _check_proportion(
     checkpoint: Checkpoint, name: str, outputs: int | None, options: dict[str, Any], least: int = 0
 ) -> None:
-    """Refuse arguments of a file that build no network, or one out of all proportion to it.
+    """Refuse arguments that build no network, or one out of all proportion to the file.
 
     Args:
-        least: numbers that a file is taken to have, as one of a part of the network has fewer.
+        least: least number of elements to assume for the file, which can hold a partial network.
     """
     problem = ""
     try:
-        with torch.device("meta"):  # shapes alone, no memory
+        with torch.device("meta"):  # shapes only, no memory
             shapes = build_model(name, outputs, **options)
         wanted = sum(value.numel() for value in shapes.state_dict().values())
         held = sum(value.numel() for value in checkpoint.state.values())
         if wanted > MOST_TIMES * max(held, least) + SMALL:
-            problem = f"it would have {wanted:,} numbers, the file has {held:,}"
+            problem = f"it would have {wanted:,} elements, the file has {held:,}"
     except (DsegError, *BUILD_FAULTS) as fault:
         problem = str(fault).partition("\n")[0]
     if problem:
@@ -190,8 +202,8 @@ def _check_proportion(
 
 
 @torch.inference_mode()
-def _try(model: SegModel, checkpoint: Checkpoint) -> None:
-    """Refuse a card whose arguments, though no shape shows it, make a network that cannot run."""
+def _check_forward(model: SegModel, checkpoint: Checkpoint) -> None:
+    """Refuse a model card whose arguments fit all shapes but build a network that cannot run."""
     try:
         model.eval()(torch.zeros(1, 3, 64, 128))
     except BUILD_FAULTS as fault:
@@ -207,50 +219,50 @@ def _damaged(checkpoint: Checkpoint, problem: str) -> CheckpointError:
 
 
 def _assumed(name: str, release: str, outputs: int, statistics: bool) -> Iterator[str]:
-    """Yield what was assumed of a file's outputs and normalisation."""
+    """Yield sentences on what was assumed about outputs and normalisation."""
     spec = MODELS[release]
     if release != name:
-        yield f"The file's {outputs} outputs are those of {release}: read, and normalised, as that."
+        yield f"The {outputs} outputs match {release}, whose labels and normalisation are used."
     if outputs != spec.num_classes:
         yield (
             f"WARNING: {name} was published with {spec.num_classes} outputs and the file has "
-            f"{outputs}: the image is normalised as usual for {name}, which may not be what this "
-            "file was trained with."
+            f"{outputs}: images are normalised as usual for {name}, which can differ from how this "
+            "file was trained."
         )
     if statistics:
-        yield "The image is normalised by the mean and deviation that the file holds."
+        yield "Images are normalised by the mean and standard deviation in the file."
 
 
-def _settle_norms(
+def _settle_inplace_abn(
     model: SegModel, checkpoint: Checkpoint, inplace_abn: bool | None
 ) -> tuple[bool, list[str]]:
-    """Read norms as in-place activated ones if the file has them, or is said to.
+    """Convert norms of in-place activated batch norm, on request or for files known to have them.
 
     Returns:
-        Whether they were, and what is to be said of it.
+        True if they were converted, and notes for the user.
     """
     spec = MODELS[model.card.network]
     if inplace_abn is None and spec.inplace_abn and _has_authors_keys(model, checkpoint):
         convert_inplace_abn(model, checkpoint)
         return True, [
-            "Norms are read as in-place activated batch norm's (|weight| + 1e-5), with which its "
-            "authors trained; --no-inplace-abn reads them as they are."
+            "Norms are read as in-place activated batch norm (|weight| + 1e-5), which its authors "
+            "trained with; --no-inplace-abn reads them unchanged."
         ]
     if inplace_abn:
         convert_inplace_abn(model, checkpoint)
         unusual = f"WARNING: no published file of {model.card.network} was trained with "
-        unusual += "in-place activated batch norm, but its norms are read so (--inplace-abn)."
+        unusual += "in-place activated batch norm, but its norms are read that way (--inplace-abn)."
         return True, [] if spec.inplace_abn else [unusual]
     if spec.inplace_abn and checkpoint.card is None and _has_negative_norms(model):
         return False, [
-            "WARNING: norms have negative weights: if the file was trained with in-place activated "
-            "batch norm, as its authors' are, say --inplace-abn."
+            "WARNING: norms have negative weights. If the file was trained with in-place activated "
+            "batch norm, as its authors' files were, use --inplace-abn."
         ]
     return False, []
 
 
 def _has_authors_keys(model: SegModel, checkpoint: Checkpoint) -> bool:
-    """Return True for a file with keys that are not ours."""
+    """Return True if the file is not our own and some of its keys are not ours."""
     mapped = map_keys(type(model), checkpoint.state)
     return checkpoint.card is None and any(key not in mapped for key in checkpoint.state)
 
@@ -265,17 +277,17 @@ def _has_negative_norms(model: SegModel) -> bool:
 
 @torch.no_grad()
 def convert_inplace_abn(model: SegModel, checkpoint: Checkpoint) -> None:
-    """Read the weights of norms as in-place activated batch norm does: ``|weight| + 1e-5``.
+    """Replace the weights of norms by ``|weight| + 1e-5``, as in-place activated batch norm does.
 
-    Its kernels scale so (Rota Bulo et al., CVPR 2018, section 3.1, which inverts the norm), those
-    of batch norm by the weight itself. CCNet's and OCNet's authors trained with it.
+    Its kernels scale by that value (Rota Bulo et al., CVPR 2018, section 3.1, which inverts the
+    norm), plain batch norm by the weight itself. CCNet's and OCNet's authors trained with it.
 
     Raises:
-        CheckpointError: the file is our own, whose weights are batch norm's.
+        CheckpointError: the file is our own, which was trained with plain batch norm.
     """
     if checkpoint.card is not None:
         raise CheckpointError(
-            f"{checkpoint.path} is dseg's own, trained with batch norm itself.",
+            f"{checkpoint.path} was written by dseg, which trains with plain batch norm.",
             hint="leave --inplace-abn out.",
         )
     for module in _norms_of(model):

@@ -1,4 +1,4 @@
-"""Parameters that Paddle or NumPy pickled, as tensors with torch's keys."""
+"""Read parameters pickled by Paddle or NumPy, as tensors with torch's keys."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from dseg.checkpoints.limits import LimitError
 from dseg.checkpoints.pickles import KEYS, Array, ArrayUnpickler, CodeError, ContentError
 from dseg.errors import CheckpointError
 
-TABLE = "StructuredToParameterName@@"  # what paddle.save adds to a layer's state dict
+TABLE = "StructuredToParameterName@@"  # key that paddle.save adds to a layer's state dict
 RENAMED = {"_mean": "running_mean", "_variance": "running_var", "_weight": "weight"}
-DEPTH = 8  # of containers within each other
+DEPTH = 8  # of nested containers
 
 
 def read_pickle(path: Path) -> tuple[object, str, tuple[str, ...]]:
-    """Read what Paddle's ``save`` or ``pickle.dump`` was given: arrays of numbers, nothing else.
+    """Read a file of Paddle's ``save`` or ``pickle.dump`` that holds numeric arrays only.
 
     Returns:
-        Dicts with tensors, the kind of file, and notes; Paddle's keys and matrices as torch has
-        them.
+        Dicts with tensors, the kind of file, and notes; Paddle's keys and matrices are converted
+        to torch's.
 
     Raises:
         CheckpointError: damaged, or it holds anything but numbers, text and their containers.
@@ -50,16 +50,16 @@ def read_pickle(path: Path) -> tuple[object, str, tuple[str, ...]]:
 
 
 class _Tensors:
-    """Makes tensors of the arrays that ``ArrayUnpickler`` found."""
+    """Converts the arrays that ``ArrayUnpickler`` found to tensors."""
 
     def __init__(self) -> None:
         self.known: dict[int, Any] = {}
         self.paddle = False
 
     def convert(self, value: object, depth: int = 0) -> Any:
-        """Return numbers, text and dicts with tensors; other containers empty, the rest None."""
+        """Convert arrays in nested dicts to tensors; empty other containers, and drop the rest."""
         if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Array):
-            self.paddle |= isinstance(value[0], str)  # name and array
+            self.paddle |= isinstance(value[0], str)  # (name, array)
             value = value[1]
         if isinstance(value, KEYS):
             return value
@@ -78,10 +78,10 @@ class _Tensors:
         return self.known[id(value)]
 
     def finish(self) -> tuple[str, tuple[str, ...]]:
-        """Change Paddle's keys and matrices to torch's; return the kind of file and notes."""
+        """Convert Paddle's keys and matrices to torch's; return the kind of file and notes."""
         if not self.paddle:
             return PICKLE, ()
-        turned = 0
+        transposed = 0
         for made in self.known.values():
             if not isinstance(made, dict):
                 continue
@@ -90,17 +90,17 @@ class _Tensors:
                 last = key.rpartition(".")[2] if isinstance(key, str) else ""
                 if last == "weight" and isinstance(value, Tensor) and value.ndim == 2:
                     entries[key] = value.t().contiguous()  # Paddle's Linear is (inputs, outputs)
-                    turned += 1
+                    transposed += 1
             made.clear()
             made.update(entries)
         note = "The file is Paddle's: _mean and _variance are read as running_mean and running_var"
-        if turned:
-            note += f"; matrices of linear layers are transposed ({turned})"
+        if transposed:
+            note += f"; matrices of linear layers are transposed ({transposed})"
         return "paddle pickle", (f"{note}.",)
 
 
 def _rename(key: Any) -> Any:
-    """Return the name that torch gives a layer's parameter."""
+    """Return torch's key for a layer's parameter."""
     if not isinstance(key, str):
         return key
     layer, dot, last = key.rpartition(".")

@@ -1,7 +1,7 @@
-"""Pickles of numeric arrays, read without running what they name.
+"""Read pickles of numeric arrays without importing or calling anything that they name.
 
-The pickle's own instructions build lists, dicts and text. Whatever it would call is kept as a
-description (``_Global``, ``_DType``, ``Array``), from which arrays are made afterwards.
+The pickle's own instructions build lists, dicts and text. Calls are recorded as descriptions
+(``_Global``, ``_DType``, ``Array``), from which arrays are made afterwards.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg.checkpoints.bounded import BoundedUnpickler
+from dseg.checkpoints.bounded_unpickler import BoundedUnpickler
 from dseg.checkpoints.limits import TENSORS, LimitError, Metered
 
 NUMBERS = re.compile(r"b1|[iu][1248]|f[248]")
@@ -34,7 +34,7 @@ KNOWN = {
     **{f"{core}.multiarray.scalar": "scalar" for core in CORES},
     **{f"{core}.numeric._frombuffer": "buffer" for core in CORES},
 }
-INSTRUCTIONS = (  # of the pickle module, whose own reading of them builds plain data
+INSTRUCTIONS = (  # executed by the pickle module; they build plain data only
     "APPEND", "APPENDS", "BINBYTES", "BINBYTES8", "BINFLOAT", "BINGET", "BININT", "BININT1",
     "BININT2", "BINPUT", "BINSTRING", "BINUNICODE", "BINUNICODE8", "EMPTY_DICT", "EMPTY_LIST",
     "EMPTY_TUPLE", "LONG1", "LONG4", "LONG_BINGET", "LONG_BINPUT",
@@ -45,15 +45,15 @@ INSTRUCTIONS = (  # of the pickle module, whose own reading of them builds plain
 
 
 class CodeError(Exception):
-    """The pickle names or calls what is not plain data."""
+    """The pickle names or calls something that is not plain data."""
 
 
 class ContentError(Exception):
-    """The pickle holds other arrays than numbers, or arrays that cannot be whole."""
+    """The pickle holds non-numeric or incomplete arrays."""
 
 
 class _Global:
-    """Stands for a function or class that the pickle names; it is never looked up."""
+    """A function or class that the pickle names; it is never imported."""
 
     __slots__ = ("kind", "name")
 
@@ -63,7 +63,7 @@ class _Global:
 
 
 class _Text:
-    """Stands for bytes that were pickled as Latin-1 text; encoded only when they are needed."""
+    """Bytes that were pickled as Latin-1 text; encoded only when needed."""
 
     __slots__ = ("text",)
 
@@ -72,7 +72,7 @@ class _Text:
 
 
 class _DType:
-    """Stands for a numeric dtype."""
+    """Description of a numeric dtype."""
 
     __slots__ = ("code", "complete", "order")
 
@@ -85,7 +85,7 @@ class _DType:
         self.complete = False
 
     def set_order(self, state: object) -> None:
-        """Take the byte order from the state that follows a pickled dtype."""
+        """Read the byte order from the state of a pickled dtype."""
         if self.complete or not isinstance(state, tuple) or len(state) < 5:
             raise ContentError("a damaged dtype")
         if any(part is not None for part in state[2:5]):
@@ -95,7 +95,7 @@ class _DType:
 
 
 class Array:
-    """Stands for an array: its shape, dtype, order and bytes, filled once."""
+    """Description of an array: shape, dtype, memory order and bytes, set once."""
 
     __slots__ = ("axes", "dtype", "order", "raw", "scalar", "shape")
 
@@ -106,7 +106,7 @@ class Array:
     def fill(
         self, shape: object, dtype: object, order: str, raw: object, axes: tuple[int, ...] = ()
     ) -> int:
-        """Take the description after checking it; return the number of bytes."""
+        """Check and set the description; return the number of bytes."""
         if self.dtype is not None or not isinstance(dtype, _DType):
             raise ContentError("an array that is filled twice or without a dtype")
         if not isinstance(shape, tuple) or len(shape) > DIMENSIONS:
@@ -118,14 +118,14 @@ class Array:
             size *= side
         text = raw.text if isinstance(raw, _Text) else raw
         if not isinstance(text, bytes | str) or len(text) != size:
-            raise ContentError(f"an array of shape {list(shape)} whose bytes are not there")
+            raise ContentError(f"an array of shape {list(shape)} whose bytes are missing")
         self.shape, self.dtype, self.order, self.raw, self.axes = shape, dtype, order, text, axes
         return size
 
     def numpy(self) -> NDArray[Any]:
         """Return the array in the machine's byte order."""
         if self.dtype is None:
-            raise ContentError("an array without its numbers")
+            raise ContentError("an array without its values")
         raw = self.raw.encode("latin1") if isinstance(self.raw, str) else self.raw
         array = np.frombuffer(raw, self.dtype.order + self.dtype.code).reshape(self.shape)
         if self.order == "F":
@@ -136,33 +136,33 @@ class Array:
 
 
 class ArrayUnpickler(BoundedUnpickler):
-    """Follows a pickle's instructions; nothing is imported, called or given attributes.
+    """Executes a pickle without importing, calling or setting attributes of anything.
 
-    The ``load_`` methods take the place of those of the base class.
+    The ``load_`` methods replace those of the base class.
     """
 
     def __init__(self, content: bytes) -> None:
         super().__init__(Metered(io.BytesIO(content), math.inf))
         self.size = len(content)
         self.arrays = 0
-        self.claimed = 0  # bytes of arrays so far; never more than the file has
+        self.claimed = 0  # bytes of all arrays so far; at most the size of the file
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return a description of what the pickle names, if it is one of the few known."""
+        """Describe a function or class if it is one of the few known; refuse any other."""
         full = f"{module.replace('__builtin__', 'builtins')}.{name}"
         if full not in KNOWN:
             raise CodeError(full)
         return _Global(full)
 
     def load_reduce(self) -> None:
-        """Describe the result of a call, if it is one of the few known."""
+        """Describe the result of a known call; refuse any other."""
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Global) or type(arguments) is not tuple:
             raise CodeError("a call")
         self.append(self._describe(function, arguments))
 
     def load_newobj(self) -> None:
-        """Accept a tuple made by its class; refuse any other class."""
+        """Accept a new tuple; refuse instances of any other class."""
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, _Global) or function.kind != "tuple":
             raise CodeError(getattr(function, "name", "a call"))
@@ -188,16 +188,16 @@ class ArrayUnpickler(BoundedUnpickler):
         self._set([key, value])
 
     def load_frame(self) -> None:
-        """Read past a frame's size, so that what it holds is counted too."""
+        """Skip a frame's size, so that the reads of its content are counted."""
         self.read(8)
 
     def load_bytearray8(self) -> None:
-        """Read bytes, no more than the file has."""
+        """Read bytes, at most as many as the file has."""
         size = int.from_bytes(self.read(8), "little")
         self.append(self.read(size))  # as bytes, which no instruction can change
 
     def load_global(self) -> None:
-        """Describe what two lines name."""
+        """Describe the function or class named in the next two lines."""
         self.append(self.find_class(self._read_line(), self._read_line()))
 
     def load_inst(self) -> None:
@@ -210,8 +210,8 @@ class ArrayUnpickler(BoundedUnpickler):
         raise CodeError(named[0] if named else "a call")
 
     def load_persid(self) -> None:
-        """Refuse a reference to what is outside the file."""
-        raise ContentError("a reference to what is outside the file")
+        """Refuse a reference to an object outside the file."""
+        raise ContentError("a reference to an object outside the file")
 
     def load_other(self) -> None:
         """Refuse any other call."""
@@ -226,7 +226,7 @@ class ArrayUnpickler(BoundedUnpickler):
     def _set(self, pairs: list[Any]) -> None:
         target = self.stack[-1]
         if type(target) is not dict or len(pairs) % 2:
-            raise ContentError("entries of something else than a dict")
+            raise ContentError("entries of an object other than a dict")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             if type(key) not in KEYS:
                 raise ContentError(f"a dict with keys of type {type(key).__name__}")
@@ -239,11 +239,11 @@ class ArrayUnpickler(BoundedUnpickler):
             raise LimitError(f"it holds more than {TENSORS:,} arrays")
         self.claimed += array.fill(*description)
         if self.claimed > self.size:
-            raise ContentError("arrays of more bytes than the file has")
+            raise ContentError("arrays with more bytes than the file")
         return array
 
     def _describe(self, function: _Global, arguments: tuple[Any, ...]) -> object:
-        """Return what stands for the result of a known call."""
+        """Return the description of a known call's result."""
         match function.kind, arguments:
             case "bytes", ():
                 return b""

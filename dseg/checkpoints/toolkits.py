@@ -1,4 +1,4 @@
-"""Whose network it is, by its keys, where it is none of dseg's."""
+"""Recognise the toolkit of a checkpoint that fits no network of dseg, by its keys."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class KeyPattern:
     """Keys by which a toolkit's checkpoints are recognised.
 
     Attributes:
-        name: a noun phrase for a message.
-        present: each matches the start of some key.
-        only: if given, matches every key.
+        name: noun phrase for a message.
+        present: patterns that each match the start of at least one key.
+        only: pattern that matches the start of every key, if given.
     """
 
     name: str
@@ -26,7 +26,7 @@ class KeyPattern:
     only: str = ""
 
     def fits(self, keys: list[str]) -> bool:
-        """Return True if the keys are such a toolkit's."""
+        """Return True if the keys match."""
         return all(_any(pattern, keys) for pattern in self.present) and (
             not self.only or all(re.match(self.only, key) for key in keys)
         )
@@ -104,14 +104,14 @@ OLDER_VERSIONS = (
 
 
 def name_toolkit(keys: Iterable[str]) -> str:
-    """Return the toolkit whose networks have such keys, as a noun phrase; empty if none."""
+    """Return the toolkit whose networks have such keys, as a noun phrase; "" if unknown."""
     return _first(PATTERNS, list(keys))
 
 
 def name_older_version(state: Mapping[str, Tensor]) -> str:
-    """Return the older release of a network of dseg that has such keys; empty if none.
+    """Return the older release of one of dseg's networks that has such keys; "" if none.
 
-    Its keys fit no network here, though its authors' newer release does.
+    Only the authors' newer release fits a network of dseg.
     """
     return _first(OLDER_VERSIONS, list(state))
 

@@ -1,4 +1,4 @@
-"""The network's state dict within what a training script saved, its keys without wrappers."""
+"""Find the state dict in what a training script saved, and remove wrappers from its keys."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ TRAINING = re.compile(
 )
 TRAINING_KEYS = ("param_groups", "growth_factor", "base_lrs", "_step_count", "LR_Scheduler")
 LIGHTNING = "pytorch-lightning_version"
-DEPTH = 6  # of containers within each other
+DEPTH = 6  # of nested containers
 PARALLEL = re.compile(r"^(module\.)+")  # DataParallel, AveragedModel
 INNER = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-ATTRIBUTES = ("model.", "net.", "network.")  # how trainers name the network within a module
-LEAST_AVERAGED = 4  # a network may have so many times the tensors: norms' statistics, counters
+ATTRIBUTES = ("model.", "net.", "network.")  # attributes under which trainers hold the network
+LEAST_AVERAGED = 4  # a network has at most so many times the tensors: statistics of norms, counters
 COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unwrapped:
-    """The weights of a network, and what lay beside them.
+    """The weights of a network, and the names of the other entries.
 
     Attributes:
         state: tensors by key.
         container: dotted name of the entry that held them, empty for a bare state dict.
-        extras: dotted names of what lay beside them.
-        notes: what was assumed.
+        extras: dotted names of the other entries.
+        notes: sentences for the user on what was assumed.
     """
 
     state: dict[str, Tensor]
@@ -51,7 +51,7 @@ class Unwrapped:
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """A candidate: the tensors at one place, and the raw weights where these are averaged."""
+    """The tensors of one mapping, and the raw weights if these are averaged."""
 
     path: tuple[str, ...]
     tensors: dict[str, Tensor]
@@ -63,27 +63,29 @@ class _Found:
         return ".".join(self.path)
 
     def under(self, key: str) -> _Found:
-        """Return it as found one level further out."""
+        """Return a copy whose path starts at the containing mapping."""
         raw = self.raw.under(key) if self.raw is not None else None
         return replace(self, path=(key, *self.path), raw=raw)
 
 
 def unwrap(path: Path, content: object, *, raw: bool = False) -> Unwrapped:
-    """Find the state dict within what a training script saved.
+    """Find the state dict in what a training script saved.
 
-    Averaged weights (EMA) are preferred to the raw ones; what they lack is taken from these.
+    EMA weights are preferred to raw ones, which replace those that the average lacks.
 
     Args:
-        raw: take the raw weights where the file has both.
+        path: checkpoint file, for messages.
+        content: object read from the file.
+        raw: use the raw weights if the file has both.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is no state dict.
     """
     found = _search(content, 0, {}) if isinstance(content, Mapping) else None
     if found is None or not isinstance(content, Mapping):
         raise CheckpointError(
-            f"{path} holds no state dict but {_describe(content)}.",
-            hint=f"a state dict, bare or under one of: {', '.join(WRAPPERS)}.",
+            f"{path} does not hold a state dict but {_describe(content)}.",
+            hint=f"save a state dict, bare or under one of: {', '.join(WRAPPERS)}.",
         )
     lightning = LIGHTNING in entries_of(content)
     chosen = found.raw if raw and found.raw is not None else found
@@ -103,19 +105,19 @@ def unwrap(path: Path, content: object, *, raw: bool = False) -> Unwrapped:
 
 
 def entries_of(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return a mapping as a dict, whatever attributes a file has set on it."""
+    """Return a mapping as a dict, ignoring attributes that the file has set on it."""
     return dict(type(mapping).items(mapping))
 
 
 def strip_wrappers(key: str) -> str:
-    """Remove what DataParallel, ``torch.compile`` and FSDP put into a key."""
+    """Remove the prefixes of DataParallel, ``torch.compile`` and FSDP from a key."""
     return PARALLEL.sub("", INNER.sub("", key))
 
 
 def _search(
     content: Mapping[Any, Any], depth: int, known: dict[int, _Found | None]
 ) -> _Found | None:
-    """Return the best candidate in a mapping; ``known`` are those already searched."""
+    """Return the best state dict in a mapping; ``known`` holds results by ``id``."""
     if id(content) in known:
         return known[id(content)]
     known[id(content)] = None  # for a mapping that contains itself
@@ -137,12 +139,12 @@ def _search(
 
 
 def _is_whole(averaged: _Found, best: _Found | None) -> bool:
-    """Return True for averages of a network's parameters, not a count of updates alone."""
+    """Return True if ``averaged`` holds a network's parameters, not only an update counter."""
     return best is None or len(averaged.tensors) * LEAST_AVERAGED >= len(best.tensors)
 
 
 def _own_tensors(entries: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """Return the tensors that lie in a mapping itself."""
+    """Return the tensors directly in a mapping."""
     tensors = {k: v for k, v in entries.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if COUNTER in tensors and tensors[COUNTER].ndim == 0:
         del tensors[COUNTER]
@@ -150,7 +152,7 @@ def _own_tensors(entries: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _choose(inner: Mapping[str, _Found], own: dict[str, Tensor]) -> _Found | None:
-    """Choose by the usual names, else by the number of tensors."""
+    """Choose by the usual names, otherwise by the number of tensors."""
     for name in WRAPPERS:
         if name in inner:
             return inner[name]
@@ -161,7 +163,7 @@ def _choose(inner: Mapping[str, _Found], own: dict[str, Tensor]) -> _Found | Non
 
 
 def _list_extras(content: Mapping[Any, Any], chosen: _Found) -> tuple[str, ...]:
-    """Return the dotted names of what lay beside the weights, from the outside in."""
+    """Return the dotted names of all entries but the weights, outermost first."""
     entries = entries_of(content)
     names: list[str] = []
     for depth, step in enumerate(chosen.path):
@@ -178,11 +180,11 @@ def _dotted(path: tuple[str, ...], key: object) -> str:
 def clean_keys(
     state: Mapping[str, Tensor], *, lightning: bool = False
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Remove wrappers from keys, and the network's name within a larger module.
+    """Remove wrappers from keys, and the network's attribute name in a larger module.
 
     Args:
-        lightning: a Lightning module's, which may hold losses and metrics beside the network;
-            they are left out.
+        state: tensors by key.
+        lightning: True for a Lightning module, whose losses and metrics are left out.
 
     Returns:
         The tensors by their new keys, and notes on what was left out.
@@ -204,10 +206,10 @@ def clean_keys(
 
 
 def _rename(state: Mapping[str, Tensor], keys: list[str], prefix: str = "") -> dict[str, Tensor]:
-    """Return the tensors of some keys, without a prefix and wrappers.
+    """Select tensors by key, and remove a prefix and wrappers from the keys.
 
     Raises:
-        CheckpointError: two of them then have the same name.
+        CheckpointError: two keys become equal.
     """
     renamed: dict[str, Tensor] = {}
     for key in keys:
@@ -215,7 +217,7 @@ def _rename(state: Mapping[str, Tensor], keys: list[str], prefix: str = "") -> d
         if name in renamed:
             raise CheckpointError(
                 f"Two tensors of the checkpoint are named {name}, one of them {key}.",
-                hint="ask its author for the state dict of one network alone.",
+                hint="ask its author for the state dict of a single network.",
             )
         renamed[name] = state[key]
     return renamed
@@ -224,14 +226,14 @@ def _rename(state: Mapping[str, Tensor], keys: list[str], prefix: str = "") -> d
 def _complete(
     averaged: str, raw: str, state: dict[str, Tensor], others: dict[str, Tensor]
 ) -> tuple[str, dict[str, Tensor]]:
-    """Complete averaged weights by the raw ones; return a note and the weights."""
+    """Add raw weights that the average lacks; return a note and the weights."""
     raw = raw or "the top level"
-    note = f"The averaged weights ({averaged}) are used; --raw-weights takes the others ({raw})"
+    note = f"The averaged weights ({averaged}) are used; --raw-weights uses the others ({raw})"
     lacking = [key for key in others if key not in state]
     if not lacking or not state.keys() <= others.keys():
         return f"{note}.", state
     held = f"{_count(lacking)}, first {lacking[0]}"
-    note += f". What {averaged} lacks ({held}) is taken from {raw}."
+    note += f". Tensors that {averaged} lacks ({held}) are taken from {raw}."
     return note, {key: state.get(key, value) for key, value in others.items()}
 
 
@@ -240,7 +242,7 @@ def _count(keys: list[str]) -> str:
 
 
 def _describe(content: object) -> str:
-    """Say what is held instead of a state dict."""
+    """Describe the content of a file without a state dict."""
     if not isinstance(content, Mapping):
         return type(content).__name__
     entries = entries_of(content)

@@ -1,4 +1,4 @@
-"""build_model: from a name of the table to a network; only that network's file is imported."""
+"""build_model: build a registered network by name, importing only that network's module."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def build_model(name: str, num_classes: int | None = None, **kwargs: Any) -> SegModel:
-    """Build a network with fresh weights, in training mode.
+    """Build a network with newly initialised weights, in training mode.
 
     Example:
         >>> model = dseg.build_model("bisenetv2", num_classes=11)
@@ -31,12 +31,12 @@ def build_model(name: str, num_classes: int | None = None, **kwargs: Any) -> Seg
         'bisenetv2'
 
     Args:
-        name: a network of ``dseg models``, in any case and spelling of ``-`` and ``_``.
+        name: network listed by ``dseg models``; case, ``-`` and ``_`` do not matter.
         num_classes: outputs; by default those of the published network (19 for Cityscapes).
-        kwargs: constructor arguments that replace the table's, such as ``output_stride=16``.
+        kwargs: constructor arguments that replace the registered ones, such as ``output_stride=16``.
 
     Raises:
-        DsegError: no such network, or no such argument.
+        DsegError: unknown network or argument.
     """
     key = find_model(name)
     spec = MODELS[key]
@@ -45,7 +45,7 @@ def build_model(name: str, num_classes: int | None = None, **kwargs: Any) -> Seg
     strange = [argument for argument in kwargs if argument not in known]
     if strange:
         raise DsegError(
-            f"{key} takes no argument {strange[0]!r}.", hint=f"it takes: {', '.join(known)}."
+            f"Unknown argument {strange[0]!r} of {key}.", hint=f"it has: {', '.join(known)}."
         )
     outputs = spec.num_classes if num_classes is None else num_classes
     arguments = {**spec.kwargs, **kwargs}
@@ -55,12 +55,12 @@ def build_model(name: str, num_classes: int | None = None, **kwargs: Any) -> Seg
 
 
 def make_card(name: str, outputs: int, kwargs: dict[str, Any]) -> ModelCard:
-    """Return the card of a network of the table.
+    """Return the model card of a registered network.
 
     Args:
-        name: its key.
-        outputs: with those of the published network it is read as that one; with another number
-            it has its normalisation, and reads images at their own size.
+        name: a key of ``MODELS``.
+        outputs: number of outputs; with another number than the published network's, the model
+            card keeps only its normalisation, and images are read at their own size.
         kwargs: constructor arguments.
     """
     spec = MODELS[name]
@@ -80,10 +80,10 @@ def make_card(name: str, outputs: int, kwargs: dict[str, Any]) -> ModelCard:
 
 
 def find_class(name: str) -> type[SegModel]:
-    """Return the class of a network of the table.
+    """Return the class of a registered network.
 
     Raises:
-        DsegError: no such network.
+        DsegError: unknown network.
     """
     module, _, cls = MODELS[find_model(name)].target.partition(":")
     found: type[SegModel] = getattr(import_module(f"dseg.models.{module}"), cls)
@@ -91,7 +91,7 @@ def find_class(name: str) -> type[SegModel]:
 
 
 def _label_space(spec: ModelSpec, outputs: int) -> LabelSpace:
-    """Return the published network's label space, or an unnamed one where the count differs."""
+    """Return the published network's label space, or an unnamed one if the number differs."""
     space = LABEL_SPACES[spec.label_space]
     fits = outputs in (spec.num_classes, space.num_classes)
     return space if fits else unnamed_label_space(outputs)

@@ -1,4 +1,4 @@
-"""SegModel: what every network has in common, and SegOutput, what every network returns."""
+"""SegModel, the base class of all networks, SegOutput, their result, and ModelCard."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class SegOutput(NamedTuple):
     """Logits at the image's size.
 
     Attributes:
-        main: (N, K, H, W).
+        main: logits, (N, K, H, W).
         aux: auxiliary logits of the same shape, in training only.
-        edges: logits of a border between classes, (N, 1, H, W), of the few networks that learn
-            it, in training only.
+        edges: logits of borders between classes, (N, 1, H, W), in training only, for the few
+            networks that predict them.
     """
 
     main: Tensor
@@ -35,19 +35,19 @@ class SegOutput(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What a network is and how to use it; our own checkpoint files carry it.
+    """Description of a network and its use, stored in our own checkpoint files.
 
     Attributes:
-        network: its name in the table.
+        network: name of the network, a key of ``MODELS``.
         kwargs: constructor arguments besides ``num_classes``.
-        label_space: what the outputs mean.
-        mean, std: normalisation of the image in 0..1; red, green, blue, whatever the order.
-        order: of the channels that the network reads, ``RGB`` or ``BGR``.
-        outputs: the train id of each output, 255 for a background or void output; empty where
-            outputs are train ids.
-        protocol: what is done around the network, always.
-        authors: what its authors do besides for their published score; None where that is all.
-        scores: measured figures by name, such as ``{"cityscapes_val_miou": 79.9}``.
+        label_space: classes of the outputs.
+        mean, std: normalisation of the image in 0..1, as red, green, blue for either ``order``.
+        order: channel order of the network's input, ``RGB`` or ``BGR``.
+        outputs: train id of each output, 255 for a background or void output; empty if outputs
+            are train ids.
+        protocol: resizing and other processing that the network always needs.
+        authors: protocol of its authors' published score; None if it is ``protocol``.
+        scores: measured scores by name, such as ``{"cityscapes_val_miou": 79.9}``.
     """
 
     network: str
@@ -63,21 +63,21 @@ class ModelCard:
 
     @property
     def num_outputs(self) -> int:
-        """Outputs of the network: its classes, and those that mean none of them."""
+        """Number of outputs, with those that stand for no class."""
         return len(self.outputs) or self.label_space.num_classes
 
     def at_own_size(self) -> ModelCard:
-        """Return the card of a network that reads images at their own size, as training does."""
+        """Return a copy for images at their own size, as used in training."""
         authors = self.authors.at_own_size() if self.authors is not None else None
         return replace(self, protocol=self.protocol.at_own_size(), authors=authors)
 
 
 class Normaliser:
-    """Turns images as they are decoded into what a network reads.
+    """Normalises decoded images for a network.
 
     Args:
-        card: of the network; its mean, deviation and order of channels.
-        device: where the images are.
+        card: model card of the network, with mean, standard deviation and channel order.
+        device: device of the images.
     """
 
     def __init__(self, card: ModelCard, device: torch.device):
@@ -88,7 +88,7 @@ class Normaliser:
         self._mean, self._std = numbers[0].view(3, 1, 1), numbers[1].view(3, 1, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return (N, 3, H, W) float32 of (N, 3, H, W) RGB in 0..255, in the same memory format."""
+        """Map (N, 3, H, W) RGB in 0..255 to normalised float32 of the same memory format."""
         if self._reverse:
             images = images.flip(1)
         normalised: Tensor = images.to(torch.float32, copy=True).sub_(self._mean).div_(self._std)
@@ -98,19 +98,19 @@ class Normaliser:
 class SegModel(nn.Module):
     """A segmentation network.
 
-    Subclasses write ``logits``; attributes say how the authors' release differs from ours.
+    Subclasses implement ``logits``; attributes describe how the authors' release differs.
 
     Attributes:
         KEY_MAP: ``(pattern, replacement)`` pairs that turn the authors' checkpoint keys into ours,
             each applied in order; a replacement of None drops the key.
-        align_corners: how the authors upsample their logits.
-        min_size: smallest side that the network can read; smaller images are padded.
-        num_edges: how many of ``logits``' last outputs in training, with ``aux``, are of borders.
-        body: prefixes of the parts that a recipe's ``head_lr`` and ``backbone_decay`` tell from the
-            rest: the pretrained ones, as a rule.
+        align_corners: whether the authors upsample logits with aligned corners.
+        min_size: smallest side of an input; smaller images are padded.
+        num_edges: number of border outputs at the end of ``logits`` in training with ``aux``.
+        body: key prefixes that a recipe's ``head_lr`` and ``backbone_decay`` treat as the backbone:
+            usually the pretrained layers.
         classifiers: prefixes of the layers whose shape depends on the number of classes.
-        outputs_per_class: rows of the first of ``classifiers`` for each class.
-        card: what the network is; set by ``build_model``.
+        outputs_per_class: rows per class of the first classifier's weight.
+        card: model card, set by ``build_model``.
     """
 
     card: ModelCard
@@ -124,13 +124,13 @@ class SegModel(nn.Module):
     outputs_per_class: ClassVar[int] = 1
 
     def logits(self, image: Tensor) -> list[Tensor]:
-        """Return what the authors' code returns: main logits first, in training auxiliary after.
+        """Return the authors' logits: the main ones first, in training followed by auxiliary ones.
 
         Args:
             image: (N, 3, H, W), normalised.
 
         Returns:
-            (N, K, h, w) each; h and w may differ from H and W.
+            (N, K, h, w) each; h and w can differ from H and W.
         """
         raise NotImplementedError
 
@@ -146,7 +146,7 @@ class SegModel(nn.Module):
         return SegOutput(main, tuple(more[:aux]), tuple(more[aux:]))
 
     def pad(self, image: Tensor) -> Tensor:
-        """Return the image, its last row and column repeated where it is below ``min_size``."""
+        """Pad sides below ``min_size`` by repeating the last row and column."""
         down, right = (max(0, self.min_size - side) for side in image.shape[-2:])
         return F.pad(image, (0, right, 0, down), mode="replicate") if down or right else image
 
@@ -160,9 +160,9 @@ class SegModel(nn.Module):
 
     @classmethod
     def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return constructor arguments that a checkpoint with these keys (ours) asks for.
+        """Return the constructor arguments that a state dict with our keys needs.
 
-        Where a network can be built with auxiliary heads (``aux``), whether the file holds them.
+        By default this is ``aux``: whether the file has auxiliary heads, if the network can.
         """
         if "aux" not in signature(cls).parameters:
             return {}
@@ -170,5 +170,5 @@ class SegModel(nn.Module):
 
     @classmethod
     def statistics_in(cls, state: Mapping[str, Tensor]) -> tuple[RGB, RGB] | None:
-        """Return the mean and deviation that a checkpoint with its authors' keys holds, if any."""
+        """Return the mean and standard deviation in a state dict with the authors' keys, if any."""
         return None

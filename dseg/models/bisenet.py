@@ -26,24 +26,24 @@ from dseg.nn.conv import conv_norm_act, fcn_head, init_convs
 from dseg.nn.fuse import FeatureFusion, resize_like
 from dseg.nn.gates import AttentionRefinement
 
-WIDTH = 128  # channels of either path
+WIDTH = 128  # channels of each path
 
 
 class BiSeNet(SegModel):
     """The version with published checkpoints, on ResNet-18 with its own 7x7 stem.
 
-    The release reads sides that are multiples of 32, since it doubles the maps of the context
-    path; here they are brought to the next map's size, the same there and fit for all others. Its
-    evaluation therefore resizes images to such sides (bilinearly, corners aligned), and so does
-    ours; its demonstration does not align corners.
+    The release only accepts sides that are multiples of 32, since it doubles the maps of the
+    context path; here they are resized to the next map's size, which is equal for such sides. Its
+    evaluation therefore resizes images to such sides (bilinearly, with aligned corners), and so
+    does ours; its demo does not align corners.
 
     Args:
-        num_classes: outputs.
+        num_classes: number of outputs.
         aux: add heads on the context path at 1/8 and 1/16, read in training only.
-        stem_width: of the backbone.
-        mid, aux_mid: channels within the main and the auxiliary heads.
-        gate_mid: of the fusion's ``channel_gate``.
-        context_align_corners: how the context path upsamples; see ``resize_like``.
+        stem_width: see ``ResNet``.
+        mid, aux_mid: hidden channels of the main and the auxiliary heads.
+        gate_mid: hidden channels of the fusion's gate; see ``channel_gate``.
+        context_align_corners: upsampling of the context path; see ``resize_like``.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -64,7 +64,10 @@ class BiSeNet(SegModel):
         (r"^(head|aux\.\d+)\.conv\.", r"\1.reduce."),
         (r"^(head|aux\.\d+)\.conv_out\.", r"\1.classifier."),
     )
-    AUX_STRIDES: ClassVar[tuple[str, str]] = ("8", "16")  # of the maps, in the authors' order
+    AUX_STRIDES: ClassVar[tuple[str, str]] = (
+        "8",
+        "16",
+    )  # strides of the maps, in the authors' order
     align_corners: ClassVar[bool] = False
     body = ("backbone.", "spatial.", "context.")
     classifiers = ("head.classifier.", "aux.8.classifier.", "aux.16.classifier.")
@@ -96,7 +99,7 @@ class BiSeNet(SegModel):
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at 1/8 of the image, in training the auxiliary ones after them.
 
-        Those are at 1/8 and 1/16, in the order of ``AUX_STRIDES``.
+        The auxiliary logits are at 1/8 and 1/16, in the order of ``AUX_STRIDES``.
         """
         context = self.context(*self.backbone.maps(image)[1:])
         scores = [self.head(self.fuse(self.spatial(image), context["8"]))]
@@ -108,11 +111,11 @@ class BiSeNet(SegModel):
 class DeepStemBiSeNet(BiSeNet):
     """The version with three 3x3 convolutions as stem, which reads images of any size.
 
-    Its release returns features in training and leaves out the auxiliary heads that it builds;
-    here they read the features that their place in its list implies.
+    Its release returns features in training and does not use the auxiliary heads that it builds;
+    here they read the features at the same position in its list.
 
     Args:
-        num_classes: outputs.
+        num_classes: number of outputs.
         aux: add heads on the context path at 1/16 and 1/8, read in training only.
     """
 
@@ -153,11 +156,11 @@ class DeepStemBiSeNet(BiSeNet):
 
 
 class ContextPath(nn.Module):
-    """The backbone's two coarsest maps, refined by attention and summed up to 1/8.
+    """The backbone's two coarsest maps, refined by attention and added up to 1/8.
 
     Args:
-        channels16, channels32: of the maps.
-        align_corners: of the upsampling; see ``resize_like``.
+        channels16, channels32: channels of the maps at 1/16 and 1/32.
+        align_corners: mode of the upsampling; see ``resize_like``.
     """
 
     def __init__(self, channels16: int, channels32: int, align_corners: bool | None):

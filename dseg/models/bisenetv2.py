@@ -27,11 +27,11 @@ from dseg.nn.conv import conv_norm_act, fcn_head, init_convs
 class BiSeNetV2(SegModel):
     """The network of the paper, in the version with published checkpoints.
 
-    The release reads sides that are multiples of 32, since it enlarges maps by factors; here they
-    are brought to the other map's size, the same there and fit for all others.
+    The release only accepts sides that are multiples of 32, since it upsamples maps by factors;
+    here they are resized to the other map's size, which is equal for such sides.
 
     Args:
-        num_classes: outputs.
+        num_classes: number of outputs.
         aux: add the booster heads on the semantic branch, read in training only.
     """
 
@@ -93,7 +93,7 @@ class BiSeNetV2(SegModel):
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at 1/8 of the image, in training the auxiliary ones after them.
 
-        Those of stages 2, 3, 4 and 5 are at 1/2, 1/4, 1/8 and 1/16.
+        The auxiliary logits of stages 2, 3, 4 and 5 are at 1/2, 1/4, 1/8 and 1/16.
         """
         maps = [image]
         for part in self.semantic:
@@ -105,10 +105,10 @@ class BiSeNetV2(SegModel):
 
 
 class Stem(nn.Module):
-    """Two ways to 1/4 of the image, by convolution and by max pooling.
+    """Downsample to 1/4 of the image by convolution and by max pooling.
 
     Args:
-        channels: out.
+        channels: output channels.
     """
 
     def __init__(self, channels: int):
@@ -152,7 +152,7 @@ def _stage(in_channels: int, out_channels: int, count: int) -> nn.Sequential:
 
 
 def _booster(in_channels: int, stride: int, num_classes: int) -> nn.Sequential:
-    """Build an auxiliary head on a map of that stride, whose logits are twice as large."""
+    """Build an auxiliary head on a map of a stride; its logits have twice the resolution."""
     mid = stride * stride
     return nn.Sequential(
         OrderedDict(

@@ -21,17 +21,18 @@ from dseg.nn.backbones.resnet import DEEP_STEM_KEYS, DILATED, ResNet
 from dseg.nn.context import EmbeddedContext
 from dseg.nn.conv import fcn_head
 
-SLOPE = 0.01  # of the release's leaky ReLU; the paper names none
+SLOPE = 0.01  # slope of the release's leaky ReLU; the paper gives none
 
 
 class CCNet(DilatedNetwork):
     """The network of the release, whose pooling rounds up: 1024x2048 gives logits of 129x257.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101; the paper's is 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101; the paper's is 101.
         aux: add the auxiliary head, read in training only.
-        recurrence: applications of the attention; the paper's best is 2. A file does not show it.
+        recurrence: applications of the attention, 2 in the paper's best network. Checkpoints do not
+            show it.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (

@@ -28,11 +28,11 @@ DILATIONS = (2, 2, 2), (4, 4, 8, 8, 16, 16)
 class DABNet(SegModel):
     """The network of the paper, 0.76 M parameters.
 
-    The release reads only sides of 0 or 3 modulo 4, since the pooling of ``Downsample`` rounds
-    down and its convolution up; here both round up, which is the same on those sides.
+    The release only accepts sides of 0 or 3 modulo 4, since the pooling of ``Downsample`` rounds
+    down and its convolution up; here both round up, which is equal for such sides.
 
     Args:
-        num_classes: outputs.
+        num_classes: number of outputs.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -73,7 +73,7 @@ class DABNet(SegModel):
         self.block2 = nn.Sequential(*(DABModule(128, rate) for rate in DILATIONS[1]))
         self.norm3 = norm_prelu(128 + 128 + 3, EPS)
         self.classifier = nn.Conv2d(128 + 128 + 3, num_classes, 1, bias=False)
-        init_convs(self)  # PReLU starts at a slope of 0.25, near ReLU
+        init_convs(self)  # the initial slope of PReLU is 0.25, near ReLU
 
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at the image's size."""
@@ -91,12 +91,12 @@ class DABNet(SegModel):
 class DABModule(nn.Module):
     """The depth-wise asymmetric bottleneck (section 3).
 
-    Half the channels go through two depth-wise 3x1 and 1x3 pairs, one dilated; their sum is
-    widened again and added to the input.
+    Half the channels pass two pairs of depth-wise 3x1 and 1x3 convolutions, one pair dilated;
+    their sum is projected to all channels and added to the input.
 
     Args:
-        channels: in and out.
-        dilation: of the second pair.
+        channels: channels of input and output.
+        dilation: dilation of the second pair.
     """
 
     def __init__(self, channels: int, dilation: int):
@@ -125,19 +125,20 @@ class DABModule(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, C, H, W), as it came."""
+        """Map (N, C, H, W) to the same shape."""
         y = self.reduce(self.enter(x))
         out: Tensor = x + self.expand(self.leave(self.near(y) + self.far(y)))
         return out
 
 
 class Downsample(nn.Module):
-    """A 3x3 convolution of stride 2, beside max pooling where the channels grow.
+    """A 3x3 convolution of stride 2, concatenated with max pooling if the channels grow.
 
-    As in ENet (Paszke et al., 2016, section 3): the two are concatenated.
+    It is the initial block of ENet (Paszke et al., 2016, section 3).
 
     Args:
-        in_channels, out_channels: without growth, the convolution makes all channels.
+        in_channels, out_channels: channels of input and output; without growth, all output
+            channels are the convolution's.
     """
 
     def __init__(self, in_channels: int, out_channels: int):

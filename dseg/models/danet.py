@@ -7,7 +7,7 @@
       -> classifier  1x1 on the sum of both                                 (N,K,h,w)
          aux         1x1 on each of the two, in training                    (N,K,h,w) each
 
-``DANet`` and ``DeepStemDANet`` are the authors' two versions, ``TramacDANet`` that of a model zoo.
+``DANet`` and ``DeepStemDANet`` are the authors' two versions; ``TramacDANet`` is a model zoo's.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from dseg.nn.attention import ChannelAttention, PositionAttention
 from dseg.nn.backbones.resnet import LAYOUTS, MULTI_GRID, STEM_KEYS, Layout, ResNet
 from dseg.nn.conv import conv_norm_act
 
-# the first block of the third stage keeps the rate before it, those of the last have 4, 8 and 16
+# the first block of the third stage has the rate of the second; the last has 4, 8 and 16
 LAYOUT: Layout = (*LAYOUTS[8][:3], *MULTI_GRID[3:])
-# keys of a branch's convolutions that are named by place, to ours
+# keys of a branch's convolutions, which are numbered, to ours
 BRANCH_KEYS: KeyMap = (
     (r"^(context\.\w+\.(?:reduce|refine))\.0\.", r"\1.conv."),
     (r"^(context\.\w+\.(?:reduce|refine))\.1\.", r"\1.norm."),
@@ -36,8 +36,8 @@ class DualAttention(nn.Module):
     """The two branches of the paper's figure 2: 3x3, attention, 3x3.
 
     Args:
-        in_channels: of the backbone's map.
-        channels: of either branch.
+        in_channels: channels of the backbone's map.
+        channels: channels of each branch.
     """
 
     def __init__(self, in_channels: int, channels: int):
@@ -53,13 +53,13 @@ class DualAttention(nn.Module):
 class DANet(DilatedNetwork):
     """The authors' version with a 7x7 stem, that of their published Cityscapes network.
 
-    The sum of the branches is classified; in training, as in the release, each of them too.
+    The sum of the branches is classified; in training each branch is too, as in the release.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the classifiers of the two branches, read in training only.
-        stem_width, layout: of the backbone.
+        stem_width, layout: see ``ResNet``.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -110,8 +110,8 @@ class DeepStemDANet(DANet):
     """The authors' version with a deep stem, the default of their code.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the classifiers of the two branches, read in training only.
     """
 
@@ -122,11 +122,11 @@ class DeepStemDANet(DANet):
 
 
 class TramacDANet(DANet):
-    """The model zoo's version: a deep stem, dilations 2 and 4, single values dropped out.
+    """The model zoo's version: a deep stem, dilations 2 and 4, and element-wise dropout.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the classifiers of the two branches, read in training only.
     """
 

@@ -1,4 +1,4 @@
-"""DeepLabV3: an atrous pyramid with the image's mean (Chen et al., arXiv 1706.05587).
+"""DeepLabV3: an atrous pyramid with global pooling (Chen et al., arXiv 1706.05587).
 
     image (N,3,H,W)
       -> backbone    ResNet, stride 8                        (N,2048,h,w)
@@ -7,7 +7,7 @@
       -> classifier  1x1                                     (N,K,h,w)
          aux         on the third stage, in training         (N,K,h,w)
 
-``DeepLabV3`` is torchvision's version, whose files load; ``TramacDeepLabV3`` that of a model zoo,
+``DeepLabV3`` is torchvision's version and loads its files; ``TramacDeepLabV3`` is a model zoo's,
 with a deep stem.
 """
 
@@ -24,7 +24,7 @@ from dseg.nn.backbones.resnet import ResNet
 from dseg.nn.conv import conv_norm_act, fcn_head
 from dseg.nn.pyramid import AtrousPyramid
 
-# what is named by place in either version, to ours
+# keys of numbered layers in both versions, to ours
 PYRAMID_KEYS: KeyMap = (
     (r"^(context\.(?:pyramid\.(?:rate\d+|pooled\.1)|project|refine))\.0\.", r"\1.conv."),
     (r"^(context\.(?:pyramid\.(?:rate\d+|pooled\.1)|project|refine))\.1\.", r"\1.norm."),
@@ -35,10 +35,10 @@ class DeepLabV3(DilatedNetwork):
     """Torchvision's version: deeplabv3_resnet50 and deeplabv3_resnet101.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
-        stem_width: of the backbone.
+        stem_width: see ``ResNet``.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -72,8 +72,8 @@ class TramacDeepLabV3(DeepLabV3):
     """The model zoo's version: a deep stem, and logits upsampled with align_corners.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
     """
 

@@ -6,8 +6,8 @@
       -> fuse        with the fine map, 1x1 to 48; two 3x3       (N,256,H/4,W/4)
       -> classifier  1x1                                         (N,K,H/4,W/4)
 
-``DeepLabV3Plus`` is the version of GALD-Net's authors on the deep stem, which learns from the main
-output alone; ``PlainStemDeepLabV3Plus`` its predecessor on the 7x7 stem. The first one's evaluation
+``DeepLabV3Plus`` is the version of GALD-Net's authors with a deep stem, trained on the main output
+only; ``PlainStemDeepLabV3Plus`` is its predecessor with the 7x7 stem. The former's evaluation
 divides overlapping tiles by counts of the wrong axes, which amounts to a sum; ours averages them.
 """
 
@@ -42,9 +42,9 @@ class DeepLabV3Plus(SegModel):
     """The version on the deep stem: neither projection has a norm, the classifier no bias.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
-        stem_width: of the backbone.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
+        stem_width: see ``ResNet``.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -77,8 +77,8 @@ class PlainStemDeepLabV3Plus(DeepLabV3Plus):
     """The earlier version, on torchvision's ResNet, upsampled without align_corners.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (

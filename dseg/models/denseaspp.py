@@ -6,9 +6,9 @@
       -> classifier  1x1                                                         (N,K,h,w)
       -> x8, align_corners
 
-``DenseASPP`` and ``MobileNetDenseASPP`` are the paper's authors' networks; ``PostNormDenseASPP``
-is a second public version with its own head: other widths, another order within a branch,
-ImageNet's DenseNet without the fourth transition, and an auxiliary head for training.
+``DenseASPP`` and ``MobileNetDenseASPP`` are those of the paper's authors; ``PostNormDenseASPP``
+is a second public version with another head: other widths, another order within a branch, the
+ImageNet DenseNet without the fourth transition, and an auxiliary head for training.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class PreNormDenseASPP(SegModel):
     """The authors' pyramid and classifier on any backbone.
 
     Args:
-        num_classes: outputs.
-        backbone: with ``out_channels``, at the output stride.
-        mid, growth: channels within and out of a branch of the pyramid.
-        output_stride: of the backbone; at 16 its map is doubled before the pyramid.
+        num_classes: number of outputs.
+        backbone: feature extractor with ``out_channels`` and the given output stride.
+        mid, growth: hidden and output channels of each branch of the pyramid.
+        output_stride: stride of the backbone's map, upsampled x2 before the pyramid if 16.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -70,8 +70,8 @@ class PreNormDenseASPP(SegModel):
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return logits upsampled eightfold: multiples of 8 (or 16), near the image's size.
 
-        The ReLU stands here once for the pyramid's first branch, whose in-place activation in the
-        release changes what all later branches and the classifier read.
+        The ReLU here is that of the pyramid's first branch: in the release it is in-place and so
+        changes the input of all later branches and of the classifier.
         """
         feature = _upsample(self.backbone(image), self.upsample).relu_()
         scores = self.classifier(self.dropout(self.context(feature)))
@@ -82,10 +82,10 @@ class DenseASPP(PreNormDenseASPP):
     """The authors' network on DenseNet.
 
     Args:
-        num_classes: outputs.
-        depth: of the DenseNet: 121, 161, 169 or 201.
-        mid, growth: channels within and out of a branch of the pyramid.
-        output_stride: 8, or 16 for half the work.
+        num_classes: number of outputs.
+        depth: depth of the DenseNet: 121, 161, 169 or 201.
+        mid, growth: hidden and output channels of each branch of the pyramid.
+        output_stride: 8, or 16 for about half the operations.
     """
 
     def __init__(self, num_classes: int, depth: int, mid: int, growth: int, output_stride: int = 8):
@@ -96,11 +96,11 @@ class DenseASPP(PreNormDenseASPP):
 class MobileNetDenseASPP(PreNormDenseASPP):
     """The authors' network on MobileNetV2.
 
-    At output stride 16 the release forgets the x2 upsampling of the feature; here it is done.
+    At output stride 16 the release lacks the x2 upsampling of the feature; this network has it.
 
     Args:
-        num_classes: outputs.
-        mid, growth: channels within and out of a branch of the pyramid.
+        num_classes: number of outputs.
+        mid, growth: hidden and output channels of each branch of the pyramid.
         output_stride: 8 or 16.
     """
 
@@ -124,15 +124,15 @@ class PostNormDenseASPP(SegModel):
     """The second version: convolution before norm in every branch, one width for all backbones.
 
     Args:
-        num_classes: outputs.
-        depth: of the DenseNet: 121, 161, 169 or 201.
-        mid, growth: channels within and out of a branch of the pyramid.
+        num_classes: number of outputs.
+        depth: depth of the DenseNet: 121, 161, 169 or 201.
+        mid, growth: hidden and output channels of each branch of the pyramid.
         output_stride: 8 or 16.
         aux: add an auxiliary head on the backbone's feature, read in training only.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
-        (r"^pretrained\.classifier\.", None),  # ImageNet's, never read
+        (r"^pretrained\.classifier\.", None),  # the ImageNet classifier, never read
         (r"^pretrained\.features\.", "backbone."),
         (r"^(.*layer\d+)\.(norm|conv)\.(\d)\.", r"\1.\2\3."),
         (r"^head\.dense_aspp_block\.aspp_(\d+)\.", r"context.rate\1."),

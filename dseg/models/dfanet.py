@@ -2,14 +2,14 @@
 
     image (N,3,H,W)
       -> backbone   Xception-A; enc2 (48), enc3 (96), enc4 (192) at 1/4, 1/8, 1/16, attention
-      -> context.0  reads backbone's enc2 beside its attention upsampled x4, then concatenates
+      -> context.0  reads backbone's enc2 and its attention upsampled x4, then concatenates
                     backbone's enc3, enc4 to its own enc2, enc3; maps at 1/8, 1/16, 1/32
       -> context.1  the same on context.0; maps at 1/16, 1/32, 1/64
       -> fuse       sum of the three enc2, 1x1; plus the sum of the three attentions   (N,32,H/4)
       -> classifier 1x1                                                                (N,K,H/4)
 
-In the paper's words, each next encoder reading the attention of the one before is aggregation of
-sub-networks, the concatenation of equal stages is aggregation of sub-stages.
+The paper calls reading the attention of the previous encoder sub-network aggregation, and the
+concatenation of equal stages sub-stage aggregation.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ ENCODERS = 3
 class DFANet(SegModel):
     """DFANet A, on Xception-A.
 
-    The release reads only sides that are multiples of 64 or up to 3 less, since it doubles maps;
-    here they are brought to another map's size, which is the same on those sides and fits all.
+    The release only accepts sides that are multiples of 64 or up to 3 less, since it doubles maps;
+    here they are resized to another map's size, which is equal for such sides.
 
     Args:
-        num_classes: outputs.
-        aux: add heads on the attention maps of the first two encoders as the next one reads them,
-            at 1/4 and 1/8, read in training only.
+        num_classes: number of outputs.
+        aux: add heads on the upsampled attention maps of the first two encoders, at 1/4 and 1/8,
+            read in training only.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -82,7 +82,7 @@ class DFANet(SegModel):
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at 1/4 of the image, in training the auxiliary ones after them.
 
-        Those are at 1/4 and 1/8.
+        The auxiliary logits are at 1/4 and 1/8.
         """
         maps = self.backbone.maps(image)
         details, depths, read = [maps[0]], [maps[3]], []
@@ -99,11 +99,11 @@ class DFANet(SegModel):
 
 
 class FusionStage(nn.Module):
-    """The decoder: the encoders' first maps summed, then their last ones added.
+    """The decoder: sum the encoders' first maps, then add their last ones.
 
     Args:
         detail, depth: channels of the first and of the last maps.
-        channels: out.
+        channels: output channels.
     """
 
     def __init__(self, detail: int, depth: int, channels: int):

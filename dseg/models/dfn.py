@@ -25,26 +25,26 @@ from dseg.nn.conv import conv_norm_act, init_convs
 from dseg.nn.dfn import AuxiliaryHeads, SmoothStage, refined_head
 
 SMOOTH = 512  # channels of the Smooth Network in the release
-BORDER = 21  # of the Border Network
+BORDER = 21  # channels of the Border Network
 
 
 class DFN(SegModel):
     """The network of the release, on ResNet with a deep stem.
 
-    It computes log-probabilities in evaluation, here they are logits, and runs the Border Network
-    in evaluation too, without effect. It reads sides that are multiples of 32. No output of its
-    Border Network was recorded: the stages are wired as the paper is commonly described, which
-    agrees with the release's count of operations, and the heads are those of the Smooth Network.
+    In evaluation the release returns log-probabilities, this class logits; the release also runs the
+    Border Network then, without effect. It only accepts sides that are multiples of 32. No output
+    of its Border Network was recorded: the connections follow common descriptions of the paper,
+    which agree with the release's number of operations, and the heads are the Smooth Network's.
 
     Args:
-        num_classes: outputs.
-        depth: of ResNet; 101 in paper and release.
+        num_classes: number of outputs.
+        depth: depth of ResNet; 101 in paper and release.
         aux: add the heads of the coarser stages and the Border Network, read in training only.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
         *STEM_KEYS,
-        (r"^border_aft_rrbs\.0\.", None),  # built, but not read by the release
+        (r"^border_aft_rrbs\.0\.", None),  # not used by the release
         (r"^global_context\.", "context."),
         (r"^smooth_heads\.3\.", "head."),
         (r"^smooth_heads\.", "aux.smooth."),
@@ -81,8 +81,8 @@ class DFN(SegModel):
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at 1/4 of the image, in training the auxiliary ones after them.
 
-        Those are of classes at 1/32, 1/16 and 1/8, then of borders, (N, 1, H/4, W/4), once the map
-        of stride 4, 8, 16 and 32 is read.
+        The auxiliary logits are those of classes at 1/32, 1/16 and 1/8, then those of borders,
+        (N, 1, H/4, W/4), after the maps of stride 4, 8, 16 and 32.
         """
         maps = self.backbone.maps(image)
         x = self.context(maps[-1])

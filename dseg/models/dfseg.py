@@ -23,26 +23,26 @@ from dseg.nn.conv import conv_norm_act, init_convs
 from dseg.nn.fuse import resize_like
 from dseg.nn.pooling import RELEASE_KEYS, PoolingPyramid, pooling_context
 
-WIDTH = 128  # of the whole decoder
+WIDTH = 128  # channels of the whole decoder
 
 
 class DFSeg(SegModel):
     """The network of the release, 9.2 M (version 1) and 18.7 M (version 2) parameters.
 
-    There is no auxiliary head: the release's network has none, although its trainer reads one.
+    It has no auxiliary head, like the release's network, although the release's trainer needs one.
 
     Args:
-        num_classes: outputs.
-        version: of the backbone, 1 or 2.
-        context_padding: of the 1x1 convolution after the pooling pyramid. The release's 1 frames
-            the map with the norm's shift, and the frame is squeezed onto the next map; 0 has none.
+        num_classes: number of outputs.
+        version: version of the backbone, 1 or 2.
+        context_padding: padding of the 1x1 convolution after the pooling pyramid. The release's 1
+            adds a border with the norm's shift, which resizing squeezes onto the next map.
 
     Raises:
-        DsegError: no such version.
+        DsegError: unsupported version.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
-        (r"^backbone\.fc\.", None),  # ImageNet's, never read
+        (r"^backbone\.fc\.", None),  # the ImageNet classifier, never read
         (r"^ppm\.", "context."),
         *RELEASE_KEYS,
         (r"^cc([345])\.", r"control\1."),

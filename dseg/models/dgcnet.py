@@ -26,8 +26,8 @@ class DGCNet(DilatedNetwork):
     """The release's network, 48.8 M parameters on ResNet-50.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, without activation as in the release, read in training only.
     """
 

@@ -2,11 +2,11 @@
 
     image (N,3,H,W)
       -> backbone    ResNet, last map at 1/8 (or 1/16)   (N,2048,h,w)
-      -> context     what the networks differ in         (N,C,h,w)
+      -> context     differs between the networks        (N,C,h,w)
       -> classifier  1x1                                 (N,K,h,w)
          aux         on the third stage, in training     (N,K,h,w)
 
-The shape of PSPNet (Zhao et al., CVPR 2017, figure 3), which most networks after it share.
+This is the structure of PSPNet (Zhao et al., CVPR 2017, figure 3) and of many later networks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dseg.nn.conv import init_convs
 
 # keys of releases whose backbone has no prefix, to ours
 TOP_LEVEL_KEYS: KeyMap = ((r"^((conv|bn)\d|layer[1-4])\.", r"backbone.\1."),)
-# keys of the usual auxiliary head, under its usual names, to those of ``fcn_head``
+# usual keys of the auxiliary head, to those of ``fcn_head``
 AUX_KEYS: KeyMap = (
     (r"^(dsn|aux|aux_classifier|auxlayer\.block)\.0\.", "aux.reduce.conv."),
     (r"^(dsn|aux|aux_classifier|auxlayer\.block)\.1\.", "aux.reduce.norm."),
@@ -51,13 +51,13 @@ EMBEDDED_KEYS: KeyMap = (
 
 
 class DilatedNetwork(SegModel):
-    """What PSPNet and the networks after it have in common.
+    """Base class of PSPNet and similar networks.
 
     Args:
-        backbone: whose last two maps are read.
-        context: maps the last one to the (N, C, h, w) that is classified.
-        classifier: of (N, C, h, w).
-        aux: the auxiliary head of the third stage's map, None for none.
+        backbone: ResNet whose last two maps are used.
+        context: module that maps the last one to the classifier's input, (N, C, h, w).
+        classifier: module that maps (N, C, h, w) to logits.
+        aux: auxiliary head on the third stage's map; None for none.
     """
 
     classifiers = ("classifier.", "aux.classifier.")

@@ -1,18 +1,18 @@
-"""DSSPN: one small network a concept, from broad to narrow (Liang et al., CVPR 2018).
+"""DSSPN: one small network for each concept, from broad to narrow (Liang et al., CVPR 2018).
 
     image (N,3,H,W)
       -> backbone    ResNet, stride 8                                   (N,2048,h,w)
-      -> context     3x3, then a neuron for each concept that is divided:
+      -> context     3x3, then a neuron for each concept with children:
            root      flat, construction, object, nature, sky, human, vehicle
-           flat      road, sidewalk                     each reads the 3x3, and its ancestors'
-           vehicle   car, truck, bus, ...               maps where they see its concept
+           flat      road, sidewalk                     each reads the 3x3 and its ancestors'
+           vehicle   car, truck, bus, ...               maps, weighted by its probability
            ...                                          log p(child | concept), (N,steps,h,w)
-      -> classifier  the sum along each class's path, nothing to learn      (N,K,h,w)
+      -> classifier  the sum along each class's path, not trained           (N,K,h,w)
 
-This was written with the paper's abstract only. From there: a graph of neurons that follows the
+This was written from the paper's abstract only. From the abstract: a graph of neurons that follows the
 hierarchy of the labels, each the module of one concept; dense blocks that pass what all ancestors
 learned to a neuron; in training, only those neurons are active whose concepts an image shows. From
-elsewhere, unchecked: a ResNet-101 as backbone, attention by the ancestors' predictions. Chosen
+other sources, unverified: a ResNet-101 as backbone, attention by the ancestors' predictions. Chosen
 here: the categories of Cityscapes as hierarchy; stride 8 and a 3x3 to 512 channels; a neuron of 1x1
 to 256 and 3x3 to 128 channels and a classifier; an ancestor's map times the probability that it
 gives to the next concept on the way; a softmax over a concept's children; no auxiliary head, since
@@ -20,10 +20,10 @@ each level of the tree is supervised anyway.
 
 All neurons always run, which keeps the graph static. As logits are log-probabilities, cross-entropy
 on classes is the sum of the cross-entropies of the levels. A neuron whose concept no pixel has then
-gets no gradient, as if it were left out: exactly so at the logits' own resolution, nearly so where
-they are resized first. Its norms see every image, unlike in the paper. In evaluation a class is
-never likelier than the concepts above it: without a neuron whose concept is everywhere less likely
-than the best class, the labels and the logits of all classes not below it would be the same.
+gets no gradient, as if it were left out: exactly so at the logits' own resolution, nearly so if
+they are resized first. Its norms read every image, unlike in the paper. In evaluation a class is
+never more probable than its ancestors: without a neuron whose concept is everywhere less probable
+than the best class, the labels and the logits of all classes outside it would be the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from dseg.models.dilated import DilatedNetwork
 from dseg.nn.backbones.resnet import DILATED, ResNet
 from dseg.nn.propagation import Concept, Groups, PathSum, SemanticPropagation, make_hierarchy
 
-# the train ids of Cityscapes in its official categories; sky alone is a category of one class
+# the train ids of Cityscapes in its official categories; only sky is a category of one class
 CITYSCAPES = Concept(
     "root",
     (
@@ -53,17 +53,16 @@ class DSSPN(DilatedNetwork):
     """The neuron graph on a dilated ResNet; logits are log-probabilities.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50, 101 or 152.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50, 101 or 152.
         hierarchy: class ids in groups, nested to any depth, such as ``((0, 1), 2, (3, 4))``. By
-            default the categories of Cityscapes for its 19 classes, one neuron for all classes of
-            another number.
+            default the categories of Cityscapes for 19 classes, otherwise one neuron for all.
 
     Raises:
-        DsegError: the hierarchy does not hold every class once, or there is no such ResNet.
+        DsegError: the hierarchy does not hold every class exactly once, or unsupported depth.
     """
 
-    # how many neurons there are, and of what shapes, depends on the classes
+    # the number and shapes of the neurons depend on the classes
     classifiers = ("classifier.", "context.neurons.")
 
     def __init__(self, num_classes: int, depth: int = 101, hierarchy: Groups | None = None):

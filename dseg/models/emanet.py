@@ -1,4 +1,4 @@
-"""EMANet: a map rebuilt from a few bases that are fitted to it (Li et al., ICCV 2019).
+"""EMANet: a map reconstructed from a few bases that are fitted to it (Li et al., ICCV 2019).
 
 image (N,3,H,W)
   -> backbone    ResNet with a deep stem, stride 8        (N,2048,h,w)
@@ -21,20 +21,20 @@ from dseg.nn.backbones.resnet import STEM_KEYS, Layout, ResNet
 from dseg.nn.conv import conv_norm_act
 from dseg.nn.emau import ExpectationMaximisation
 
-# the first block of a dilated stage keeps the rate before it, in place of the grid's first rate
+# the first block of a dilated stage has the previous stage's rate, not the grid's first rate
 LAYOUT: Layout = ((1, (1,)), (2, (1,)), (1, (1, 2)), (1, (2, 8, 16)))
-NORM_MOMENTUM = 3e-4  # of the release, in the backbone too: its statistics keep nearly still
+NORM_MOMENTUM = 3e-4  # as in the release, in the backbone too; statistics hardly change
 
 
 class EMANet(DilatedNetwork):
     """The network of the release; it has no auxiliary head.
 
-    Its evaluation pads the normalised image with zeros until its sides are 8 k + 1, and cuts the
-    logits of the padding off.
+    The release's evaluation zero-pads the normalised image to sides of 8 k + 1, and crops the
+    logits.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (

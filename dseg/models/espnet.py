@@ -87,7 +87,7 @@ class ESPNetC(SegModel):
     """The encoder alone; logits at 1/8 of the image.
 
     Args:
-        num_classes: outputs.
+        num_classes: number of outputs.
         p, q: ESP modules at 1/4 and at 1/8, 2 and 8 in the authors' best network.
     """
 
@@ -137,7 +137,7 @@ class ESPNet(SegModel):
     at 1/2 to that map, normalised with it; that of its test code and its Cityscapes files does not.
 
     Args:
-        num_classes: outputs, five at least, since the decoder's channels are the classes'.
+        num_classes: number of outputs, five at least, since the decoder's channels are the classes'.
         p, q: as of ``ESPNetC``.
         fuse_image: the last fusion reads the image at 1/2 too.
 

@@ -35,7 +35,7 @@ class FastSCNN(SegModel):
     here it is upsampled to the finer map's size, which is the same on those.
 
     Args:
-        num_classes: outputs.
+        num_classes: number of outputs.
         stem_padding: of the first 3x3. The release has 0, the paper's sizes (table 1) need 1.
         fuse_dilation: of the depth-wise 3x3 on the coarse branch. The release's is 1, the paper's
             (section 3.2.3) 4.
@@ -126,8 +126,8 @@ class SumFusion(nn.Module):
 
     Args:
         fine, coarse: channels of the two maps.
-        channels: out.
-        dilation: of the depth-wise 3x3 on the upsampled coarse map.
+        channels: output channels.
+        dilation: dilation of the depth-wise 3x3 on the upsampled coarse map.
     """
 
     def __init__(self, fine: int, coarse: int, channels: int, dilation: int):

@@ -29,8 +29,8 @@ class GALDNet(DilatedNetwork):
     """The release's network, 47.7 M parameters on ResNet-50.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
     """
 

@@ -41,8 +41,8 @@ class GFFNet(SegModel):
     3x3 with dropout before the classifier.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
     """
 
@@ -81,7 +81,7 @@ class WideGFFNet(SegModel):
     twice, the second time as it was before the fusion.
 
     Args:
-        num_classes: outputs.
+        num_classes: number of outputs.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (

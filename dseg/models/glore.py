@@ -28,8 +28,8 @@ class GloReNet(DilatedNetwork):
     """The Cityscapes network of the paper, with torchvision's stem.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
         nodes: of the graph.
         states: of each node.

@@ -35,7 +35,7 @@ class ICNet(SegModel):
     """The network of the release, 47.5 M parameters: ResNet-50 at full width, the paper's at half.
 
     Args:
-        num_classes: outputs.
+        num_classes: number of outputs.
         aux: add the classifiers of the two coarse maps, read in training only.
     """
 
@@ -97,7 +97,7 @@ class CascadeFeatureFusion(nn.Module):
 
     Args:
         coarse, fine: channels of the two maps.
-        channels: out.
+        channels: output channels.
     """
 
     def __init__(self, coarse: int, fine: int, channels: int):

@@ -39,9 +39,9 @@ class MSFNet(SegModel):
     A map of one cell has one value a channel: crops of up to 512 need batches of two and more.
 
     Args:
-        num_classes: outputs.
+        num_classes: number of outputs.
         aux: add the classifier of class boundary supervision, read in training only.
-        depth: of the ResNet.
+        depth: depth of the ResNet.
         width: channels of all that follows it.
     """
 
@@ -74,7 +74,7 @@ class MultiFeaturesFusion(nn.Module):
     """All stages' maps and their averages, those of the same stride concatenated and reduced.
 
     Args:
-        in_channels: of the stages, finest first.
+        in_channels: channels of the stages, finest first.
         width: channels of each fused map.
     """
 
@@ -107,7 +107,7 @@ class UpsamplingStream(nn.Module):
     """From the coarsest of several maps up to the finest: doubled, added to the next, 3x3.
 
     Args:
-        channels: of all maps.
+        channels: channels of all maps.
         steps: one less than there are maps.
     """
 

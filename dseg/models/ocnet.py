@@ -56,10 +56,11 @@ class OCNet(DilatedNetwork):
 
     Args:
         objects: the object context, of (N, 512, h, w).
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
-        slope: of ``rectifier``, in the reduction before ``objects`` and in the auxiliary head.
+        slope: negative slope in the reduction before ``objects`` and in the auxiliary head; see
+            ``rectifier``.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -99,8 +100,8 @@ class OCNetBase(OCNet):
     """Object context pooling over the whole map (Base-OC).
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
     """
 
@@ -114,8 +115,8 @@ class OCNetPyramid(OCNet):
     Here the release has no activation in the reduction and in the auxiliary head.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
     """
 
@@ -128,8 +129,8 @@ class OCNetASP(OCNet):
     """Object context pooling beside convolutions of rates 1, 12, 24 and 36 (ASP-OC).
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
     """
 
@@ -141,8 +142,8 @@ class TramacOCNetBase(DilatedNetwork):
     """The model zoo's Base-OC: ReLU, and the first block of a stage keeps the rate before it.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
     """
 

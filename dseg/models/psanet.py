@@ -29,8 +29,8 @@ class PSANet(DilatedNetwork):
     The release reads sides of 8 k + 1; there its logits, eight times as large, are these resized.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
         mask_size: of ``PointwiseSpatialAttention``; 89 spans the map of a crop of 705 pixels.
     """

@@ -36,8 +36,8 @@ class PSPNet(DilatedNetwork):
     The release reads sides of 8 k + 1; there its logits, eight times as large, are these resized.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
     """
 
@@ -61,8 +61,8 @@ class GALDPSPNet(DilatedNetwork):
     """The version of GALD-Net's authors: no ReLU within the pyramid, which the feature follows.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
     """
 
@@ -89,8 +89,8 @@ class TramacPSPNet(DilatedNetwork):
     """The model zoo's version: the first block of a dilated stage keeps the rate before it.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet, 50 or 101.
+        num_classes: number of outputs.
+        depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
     """
 

@@ -32,8 +32,8 @@ class RefineNet(SegModel):
     at every residual unit; new ones have a standard deviation of 0.01 instead, which is our choice.
 
     Args:
-        num_classes: outputs.
-        depth: of ResNet.
+        num_classes: number of outputs.
+        depth: depth of ResNet.
         dropout: probability, of the two coarsest maps and of what is classified.
     """
 

@@ -27,8 +27,8 @@ class SACNet(DilatedNetwork):
     """A fully convolutional ResNet-101 with four scale-adaptive convolutions.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet; 101 in the paper, 50, or 152.
+        num_classes: number of outputs.
+        depth: depth of the ResNet; 101 in the paper, 50, or 152.
         aux: add the auxiliary head, read in training only.
     """
 

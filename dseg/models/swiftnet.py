@@ -27,8 +27,8 @@ class SwiftNet(SegModel):
     """The authors' network.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet: 18 or 34.
+        num_classes: number of outputs.
+        depth: depth of the ResNet: 18 or 34.
         width: channels of the ladder.
     """
 
@@ -80,9 +80,9 @@ class NarrowSwiftNet(SegModel):
     """A second public version: the ladder is as wide as there are classes, and ends in logits.
 
     Args:
-        num_classes: outputs.
+        num_classes: number of outputs.
         aux: add an auxiliary head on the map at 1/16, read in training only.
-        depth: of the ResNet: 18 or 34.
+        depth: depth of the ResNet: 18 or 34.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (

@@ -29,8 +29,8 @@ class SwiftNetPyramid(SegModel):
     multiples of 4; here the smaller level's are resized where they are not.
 
     Args:
-        num_classes: outputs.
-        depth: of the ResNet: 18 or 34.
+        num_classes: number of outputs.
+        depth: depth of the ResNet: 18 or 34.
         width: channels of the ladder.
         levels: sizes of the image.
     """

@@ -1,4 +1,4 @@
-"""Attention between the positions or the channels of a map."""
+"""Self-attention between the positions or the channels of a feature map."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from torch import Tensor, nn
 
 from dseg.nn.precision import full_precision, to_float32
 
-BLOCK = 1 << 25  # affinities held at a time: 128 MiB of float32
+BLOCK = 1 << 25  # affinities in memory at a time: 128 MiB of float32
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Tensor:
     """Return the softmax-weighted sums of values, in blocks of queries.
 
-    ``softmax(scale * query^T key)`` over the keys, applied to the values. In evaluation no more
-    than ``BLOCK`` affinities are held at a time (one query's at least); in training they are all
-    kept for the backward pass.
+    Applies ``softmax(scale * query^T key)`` over the keys to the values. Evaluation keeps at most
+    ``BLOCK`` affinities in memory (one query's at least); training keeps all for the backward
+    pass.
 
     Args:
         query: (N, C, P).
         key: (N, C, Q).
         value: (N, D, Q).
-        scale: of the affinities.
+        scale: factor of the affinities.
 
     Returns:
         (N, D, P).
@@ -36,10 +36,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Ten
 
 
 def multiply(first: Tensor, second: Tensor) -> Tensor:
-    """Return the matrix products that a softmax is to read, in float32 at least.
+    """Return the matrix products that a softmax reads, in float32 at least.
 
-    With autocast or 16-bit weights too: they are sums too large for float16, and the few units
-    that decide a softmax are too small beside them for bfloat16.
+    This holds under autocast and with 16-bit weights too: the sums are too large for float16, and
+    the small differences that decide a softmax are lost in bfloat16.
 
     Args:
         first: (N, P, C).
@@ -53,14 +53,14 @@ def multiply(first: Tensor, second: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """A map plus gamma times a sum over its positions, which subclasses choose and weigh.
+    """A map plus gamma times a weighted sum over its positions, which subclasses compute.
 
     Queries, keys and values are 1x1 convolutions with biases. Gamma is learned and starts at zero,
     so that the module starts as the identity.
 
     Args:
-        channels: in and out, and of the values.
-        reduction: how many times fewer the queries and keys have.
+        channels: channels of the input, the output and the values.
+        reduction: factor by which queries and keys have fewer channels.
     """
 
     def __init__(self, channels: int, reduction: int = 8):
@@ -75,18 +75,18 @@ class SelfAttention(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, h, w) to the same."""
+        """Map (N, channels, h, w) to the same shape."""
         return x + self.gamma * self.gather(self.query(x), self.key(x), self.value(x))
 
 
 class PositionAttention(SelfAttention):
-    """Every position gathers from all (Fu et al., CVPR 2019, section 3.2, eq. 1 and 2).
+    """Attention of every position to all positions (Fu et al., CVPR 2019, eq. 1 and 2).
 
     The weights are the softmax, over the keys, of ``query^T key``, without a scale.
 
     Args:
-        channels: in and out.
-        reduction: of the queries and keys; the paper has none, its release 8.
+        channels: channels of input and output.
+        reduction: see ``SelfAttention``; the paper has none, its release 8.
     """
 
     def gather(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -95,10 +95,10 @@ class PositionAttention(SelfAttention):
 
 
 class ChannelAttention(nn.Module):
-    """Every channel gathers from all (Fu et al., CVPR 2019, section 3.3, eq. 3 and 4).
+    """Attention of every channel to all channels (Fu et al., CVPR 2019, section 3.3, eq. 3 and 4).
 
-    The paper's weights are the softmax of the products of channels; those of its release, and
-    ours, are that of the negative products, so that the least alike channels weigh most. Gamma
+    The paper's weights are the softmax of the products of channels; its release and this module
+    use the negative products, so that the least similar channels have the largest weights. Gamma
     (beta in the paper) starts at zero.
     """
 
@@ -107,22 +107,23 @@ class ChannelAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, h, w) to the same."""
+        """Map (N, C, h, w) to the same shape."""
         channels = x.flatten(2)
         weights = multiply(channels, channels.transpose(1, 2)).neg().softmax(2).to(x.dtype)
         return x + self.gamma * torch.bmm(weights, channels).view_as(x)
 
 
 class CrissCrossAttention(SelfAttention):
-    """Every position gathers from its row and its column (Huang et al., ICCV 2019, section 3.2).
+    """Attention of every position to its row and its column (Huang et al., ICCV 2019).
 
-    The weights are one softmax over all H + W - 1 positions of both, without a scale. Applied
-    twice, each position has read from all (section 3.3); the applications share their weights.
+    The weights are one softmax over all H + W - 1 positions of both (section 3.2), without a
+    scale. After two applications each position has read from all (section 3.3); the applications
+    share their weights.
 
     Args:
-        channels: in and out.
-        reduction: of the queries and keys; that the paper leaves open, 8 is its release's.
-        recurrence: applications.
+        channels: channels of input and output.
+        reduction: see ``SelfAttention``; the paper leaves it open, its release has 8.
+        recurrence: number of applications.
     """
 
     def __init__(self, channels: int, reduction: int = 8, recurrence: int = 1):
@@ -130,16 +131,18 @@ class CrissCrossAttention(SelfAttention):
         self.recurrence = recurrence
 
     def gather(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Return the sums over row and column, of no more than H + W affinities a position."""
+        """Return the sums over row and column, with at most H + W affinities per position."""
         height = value.shape[2]
-        # N, H, W, C is how channels_last lies in memory; its columns are strided views
+        # channels_last is N, H, W, C in memory; its columns are strided views
         query, key, value = (x.permute(0, 2, 3, 1) for x in (query, key, value))
-        with full_precision(value.device.type):  # as ``multiply`` does, and why
+        with full_precision(value.device.type):  # for the reason in ``multiply``
             query, key = to_float32(query), to_float32(key)
             column = torch.matmul(query.transpose(1, 2), key.permute(0, 2, 3, 1))  # N, W, H, H
             row = torch.matmul(query, key.transpose(2, 3))  # N, H, W, W
         itself = torch.eye(height, dtype=torch.bool, device=value.device)
-        column = column.masked_fill(itself, -torch.inf)  # the row has it already
+        column = column.masked_fill(
+            itself, -torch.inf
+        )  # the row includes the position itself already
         weights = torch.cat([column.transpose(1, 2), row], 3).softmax(3)
         weights = weights.to(value.dtype)
         column, row = weights[..., :height], weights[..., height:]
@@ -147,7 +150,7 @@ class CrissCrossAttention(SelfAttention):
         return (sums + torch.matmul(row, value)).permute(0, 3, 1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, h, w) to the same."""
+        """Map (N, channels, h, w) to the same shape."""
         for _ in range(self.recurrence):
             x = super().forward(x)
         return x

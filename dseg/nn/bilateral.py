@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from dseg.nn.conv import conv_norm_act
 from dseg.nn.fuse import resize_like
 
-EXPANSION = 6  # of the channels, within a gather-and-expansion layer
+EXPANSION = 6  # factor of the channels in a gather-and-expansion layer
 
 
 class GatherExpansion(nn.Module):
@@ -48,10 +48,10 @@ class GatherExpansion(nn.Module):
 
 
 class ContextEmbedding(nn.Module):
-    """The mean of the whole map, added to every place.
+    """The mean of the whole map, projected and added at every position.
 
     Args:
-        channels: in and out.
+        channels: channels of input and output.
     """
 
     def __init__(self, channels: int):
@@ -64,16 +64,16 @@ class ContextEmbedding(nn.Module):
         self.smooth = conv_norm_act(channels, channels, 3, act=nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, channels, h, w), as it came."""
+        """Map (N, channels, h, w) to the same shape."""
         out: Tensor = self.smooth(x + self.mean(x))
         return out
 
 
 class GuidedAggregation(nn.Module):
-    """Each branch gates the other at the other's size, and the two are summed.
+    """Each branch gates the other one at that one's size, and the results are summed.
 
     Args:
-        channels: of both branches, and out.
+        channels: channels of both branches and of the output.
     """
 
     def __init__(self, channels: int):

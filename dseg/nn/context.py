@@ -1,4 +1,4 @@
-"""EmbeddedContext: a context module between two convolutions, beside the map that it read."""
+"""EmbeddedContext: a context module between two convolutions, with a skip connection."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dseg.nn.conv import conv_norm_act, rectifier
 
 
 class EmbeddedContext(nn.Module):
-    """Reduce, let a module add context, refine, and join the result to the input again.
+    """Reduce, apply a context module, refine, and concatenate the result with the input.
 
     The head of CCNet (Huang et al., ICCV 2019, figure 2), and of GALD-Net and DGCNet after it.
 
     Args:
-        in_channels: of the backbone's map.
-        channels: of the reduced map, of what ``attend`` returns, and out.
-        attend: the module, (N, channels, h, w) to the same.
-        slope: of ``rectifier``, the activation after each of the three convolutions.
-        dropout: probability, of whole maps, after the last one.
+        in_channels: channels of the backbone's map.
+        channels: channels of the reduced map, of the result of ``attend`` and of the output.
+        attend: context module that maps (N, channels, h, w) to the same shape.
+        slope: negative slope of the three activations; see ``rectifier``.
+        dropout: probability of dropping whole maps, after the last one.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Convolution with norm and activation, and the fully convolutional head made of it."""
+"""Convolutions with norm and activation, and the fully convolutional head."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def conv_norm_act(
 
     Args:
         kernel: a side or (height, width).
-        padding: of both sides; by default what keeps the size at stride 1.
-        bias: of the convolution, without effect before a norm unless a checkpoint has one.
-        act: placed after the norm.
-        eps: of the norm.
+        padding: padding on both sides; by default the one that keeps the size at stride 1.
+        bias: bias of the convolution, without effect before a norm unless a checkpoint has one.
+        act: activation after the norm.
+        eps: epsilon of the norm.
     """
     height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
     padded = (dilation * (height // 2), dilation * (width // 2))
@@ -58,7 +58,7 @@ def two_3x3(in_channels: int, channels: int) -> nn.Sequential:
 
 
 def norm_prelu(channels: int, eps: float) -> nn.Sequential:
-    """Build batch norm and a PReLU of one slope a channel, named ``norm`` and ``act``."""
+    """Build batch norm and a PReLU with one slope per channel, named ``norm`` and ``act``."""
     return nn.Sequential(
         OrderedDict(norm=nn.BatchNorm2d(channels, eps=eps), act=nn.PReLU(channels))
     )
@@ -98,8 +98,8 @@ def depthwise_separable(
     MobileNet's convolution (Howard et al., 2017, section 3.1).
 
     Args:
-        stride, dilation: of the 3x3.
-        inner_relu: False leaves out the ReLU between the two.
+        stride, dilation: stride and dilation of the 3x3.
+        inner_relu: whether a ReLU follows the depth-wise convolution.
     """
     return nn.Sequential(
         OrderedDict(
@@ -130,10 +130,10 @@ def fcn_head(
     The usual auxiliary head (Long et al., CVPR 2015, in the form of Zhao et al., CVPR 2017).
 
     Args:
-        mid: channels between the two.
-        bias: of the 3x3 convolution, which some authors' checkpoints have.
-        slope: of ``rectifier``.
-        of_maps: drop whole maps, not single values.
+        mid: channels between the two convolutions.
+        bias: bias of the 3x3 convolution, which some authors' checkpoints have.
+        slope: negative slope of the activation; see ``rectifier``.
+        of_maps: use ``Dropout2d``, which drops whole maps.
     """
     mid = in_channels // 4 if mid is None else mid
     reduce = conv_norm_act(in_channels, mid, 3, bias=bias, act=rectifier(slope))
@@ -147,17 +147,18 @@ def fcn_head(
 
 
 def rectifier(slope: float | None) -> nn.Module | None:
-    """Build ReLU for a slope of 0, leaky ReLU for one above, nothing for None."""
+    """Build ReLU for a slope of 0, leaky ReLU for a larger one; return None for None."""
     if slope is None:
         return None
     return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
 
 
 def init_convs(part: nn.Module, skip: str = "\0") -> None:
-    """Give the convolutions of a part new weights (He et al., ICCV 2015, eq. 10).
+    """Initialise the convolutions of a module (He et al., ICCV 2015, eq. 10).
 
     Args:
-        skip: prefix of the names that keep theirs, such as ``backbone.``.
+        part: module to initialise in place.
+        skip: prefix of the names to leave unchanged, such as ``backbone.``.
     """
     for name, module in part.named_modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and not name.startswith(skip):

@@ -1,6 +1,6 @@
 """Operations without a deterministic backward pass on CUDA in PyTorch, and their substitutes.
 
-A substitute is used where ``torch.use_deterministic_algorithms`` asks for one; it is slower.
+A substitute is slower; it is used if ``torch.use_deterministic_algorithms`` is on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def grid_sample(x: Tensor, grid: Tensor) -> Tensor:
 
     Args:
         x: (N, C, h, w).
-        grid: (N, H, W, 2), column and row, -1 to 1.
+        grid: (N, H, W, 2), column and row in -1..1.
 
     Returns:
         (N, C, H, W).
@@ -42,7 +42,7 @@ def _needs_substitute(x: Tensor) -> bool:
 
 
 def pool_by_matrices(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pool by a matrix product for the rows and one for the columns, in float32 at least."""
+    """Pool by one matrix product over rows and one over columns, in float32 at least."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     with torch.autocast(x.device.type, enabled=False):
         rows = _averages(x.shape[2], size[0], dtype, x.device)
@@ -51,7 +51,7 @@ def pool_by_matrices(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _averages(length: int, cells: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return (cells, length): each row averages the places of a cell; cells may overlap."""
+    """Return a (cells, length) matrix that averages over each cell; cells can overlap."""
     cell = torch.arange(cells, device=device)[:, None]
     place = torch.arange(length, device=device)
     first, beyond = cell * length // cells, -(-(cell + 1) * length // cells)
@@ -60,7 +60,7 @@ def _averages(length: int, cells: int, dtype: torch.dtype, device: torch.device)
 
 
 def sample_by_gather(x: Tensor, grid: Tensor) -> Tensor:
-    """Sample by gathering the four neighbours of each place."""
+    """Sample by gathering the four neighbours of each position."""
     height, width = x.shape[-2:]
     column = ((grid[..., 0] + 1) * width - 1) / 2
     row = ((grid[..., 1] + 1) * height - 1) / 2
@@ -73,7 +73,7 @@ def sample_by_gather(x: Tensor, grid: Tensor) -> Tensor:
             inside = (at_row >= 0) & (at_row < height) & (at_column >= 0) & (at_column < width)
             weight = (1 - (row - at_row).abs()) * (1 - (column - at_column).abs()) * inside
             index = at_row.clamp(0, height - 1) * width + at_column.clamp(0, width - 1)
-            index = index.nan_to_num(0).long()  # NaN as an index is a fault of the whole device
+            index = index.nan_to_num(0).long()  # a NaN index would abort the CUDA context
             index = index.flatten(1)[:, None].expand(-1, x.shape[1], -1)
             out = out + flat.gather(2, index) * weight.flatten(1)[:, None]
     return out.view(*out.shape[:2], *grid.shape[1:3])

@@ -1,4 +1,4 @@
-"""Blocks of DFN (Yu et al., CVPR 2018): residual refinement, channel attention, their stages."""
+"""Blocks of DFN (Yu et al., CVPR 2018): residual refinement, channel attention, and stages."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class RefinementResidualBlock(nn.Module):
     """A 1x1 convolution, then 3x3, norm, ReLU, 3x3 added to it, then ReLU (figure 2b).
 
     Args:
-        in_channels: of the map.
-        channels: of the 1x1 and of both 3x3 convolutions.
-        relu: False leaves out the last ReLU, as the release's heads do.
+        in_channels: channels of the map.
+        channels: channels of the 1x1 and of both 3x3 convolutions.
+        relu: whether the last ReLU is there; the release's heads lack it.
     """
 
     def __init__(self, in_channels: int, channels: int, *, relu: bool = True):
@@ -40,13 +40,13 @@ class RefinementResidualBlock(nn.Module):
 
 
 class ChannelAttentionBlock(nn.Module):
-    """Add a coarse map to a fine one whose channels are weighted by the means of both (figure 2c).
+    """Weight the channels of a fine map by the means of both maps, and add the coarse one.
 
-    ``fine * sigmoid(W2 relu(W1 mean([fine, coarse]) + b1) + b2) + coarse``.
+    Figure 2c: ``fine * sigmoid(W2 relu(W1 mean([fine, coarse]) + b1) + b2) + coarse``.
 
     Args:
-        channels: of either map.
-        reduction: how many times narrower the hidden layer is.
+        channels: channels of each map.
+        reduction: factor by which the hidden layer is narrower.
     """
 
     def __init__(self, channels: int, reduction: int = 1):
@@ -62,18 +62,18 @@ class ChannelAttentionBlock(nn.Module):
         )
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """Map two (N, channels, h, w) to one."""
+        """Map two (N, channels, h, w) maps to one."""
         means = torch.cat([fine, coarse], 1).mean((2, 3))
         out: Tensor = fine * self.gate(means)[:, :, None, None] + coarse
         return out
 
 
 class SmoothStage(nn.Module):
-    """A stage of the Smooth Network: refine, let the coarser stage choose channels, refine.
+    """A stage of the Smooth Network: refine, weight channels by the coarser stage, refine.
 
     Args:
-        in_channels: of the backbone's map.
-        channels: of the coarser stage's map, and out.
+        in_channels: channels of the backbone's map.
+        channels: channels of the coarser stage's map and of the output.
     """
 
     def __init__(self, in_channels: int, channels: int):
@@ -90,12 +90,12 @@ class SmoothStage(nn.Module):
 
 
 class BorderStage(nn.Module):
-    """A stage of the Border Network: refine, add to the finer stages' sum, refine that.
+    """A stage of the Border Network: refine, add to the sum of finer stages, refine the sum.
 
     Args:
-        in_channels: of the backbone's map.
-        channels: of the sum.
-        first: of the stages: there is nothing to add to, and nothing refined after.
+        in_channels: channels of the backbone's map.
+        channels: channels of the sum.
+        first: True for the first stage, which has no sum to add to.
     """
 
     def __init__(self, in_channels: int, channels: int, *, first: bool = False):
@@ -108,7 +108,7 @@ class BorderStage(nn.Module):
         """Map (N, in_channels, .., ..) to (N, channels, h, w), which ``head`` reads.
 
         Args:
-            finer: (N, channels, h, w), what the stage before returned.
+            finer: (N, channels, h, w), the result of the stage before.
         """
         x = self.before(x)
         if finer is not None and self.after is not None:
@@ -117,13 +117,13 @@ class BorderStage(nn.Module):
 
 
 class AuxiliaryHeads(nn.Module):
-    """What is supervised besides the last stage of the Smooth Network: its others, and borders.
+    """Auxiliary heads: the earlier stages of the Smooth Network, and the Border Network.
 
     Args:
-        in_channels: of the backbone's maps, finest first.
+        in_channels: channels of the backbone's maps, finest first.
         smooth: channels of the Smooth Network.
         border: channels of the Border Network.
-        num_classes: outputs of the Smooth Network.
+        num_classes: number of outputs of the Smooth Network.
     """
 
     def __init__(self, in_channels: Sequence[int], smooth: int, border: int, num_classes: int):
@@ -138,8 +138,8 @@ class AuxiliaryHeads(nn.Module):
         """Return the logits of classes, (N, K, .., ..) each, then of borders, (N, 1, h, w).
 
         Args:
-            maps: of the backbone, finest first, the first one (N, C, h, w).
-            stages: what the Smooth Network's stages return, coarsest first, without the last.
+            maps: maps of the backbone, finest first, the first one (N, C, h, w).
+            stages: results of the Smooth Network's stages, coarsest first, without the last.
         """
         scores = [head(x) for head, x in zip(self.smooth, stages, strict=True)]
         total = None
@@ -150,9 +150,9 @@ class AuxiliaryHeads(nn.Module):
 
 
 def refined_head(in_channels: int, num_classes: int) -> nn.Sequential:
-    """Build a residual refinement to nine channels a class, then the classifier.
+    """Build ``refine``, a residual refinement to nine channels per class, and ``classifier``.
 
-    Both named as such: ``refine``, ``classifier``. The width is the release's.
+    The width is the release's.
     """
     return nn.Sequential(
         OrderedDict(

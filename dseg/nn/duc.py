@@ -9,18 +9,18 @@ from torch.nn import functional as F
 
 
 class DenseUpsampling(nn.Module):
-    """Classify every place of a finer map: ``factor ** 2`` channels a class, then rearranged.
+    """Predict ``factor ** 2`` channels per class, and rearrange them into a finer map.
 
     Channel ``factor ** 2 * k + factor * i + j`` of the convolution is class k at row i and column
-    j within its cell; the paper says that the channels are reshaped, not in which order. The
+    j within its cell; the paper does not give the order of the reshaped channels. The
     convolution is the sum of 3x3 ones at several rates, each with a bias, as the atrous pyramid
     that classifies in DeepLabV2 (Chen et al., TPAMI 2018, section 3.2), whose channels the paper
     multiplies.
 
     Args:
-        in_channels: of the feature.
-        num_classes: outputs.
-        factor: by which the logits are finer than the feature.
+        in_channels: channels of the feature.
+        num_classes: number of outputs.
+        factor: ratio of the logits' resolution to the feature's.
         rates: dilations of the 3x3 convolutions; (1,) for a single plain one.
     """
 

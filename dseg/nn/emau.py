@@ -10,26 +10,25 @@ from torch.nn import functional as F
 from dseg.nn.conv import conv_norm_act
 from dseg.nn.precision import full_precision, to_float32
 
-EPS = 1e-6  # the release's, added to a base's responsibilities and to its length
+EPS = 1e-6  # as in the release, added to the sum of responsibilities and to the length of a base
 
 
 class ExpectationMaximisation(nn.Module):
-    """The paper's EMA unit: a map rebuilt from a few bases, added to the map itself.
+    """The paper's EMA unit: a map reconstructed from a few bases, added to the map itself.
 
-    The bases start from a buffer and are fitted to each image anew. No gradient passes the
-    fitting, which is the release's choice, not the paper's: ``project`` keeps the weights that it
-    was given. In training the buffer follows the fitted bases, averaged over the images of all
-    processes (eq. 15); the release does this outside the network. It moves once a forward, as the
-    running statistics of a norm do.
+    The bases start from a buffer and are fitted to each image. As in the release, but not in the
+    paper, no gradient passes the fitting, so that ``project`` keeps its initial weights. In
+    training each forward pass updates the buffer by a moving average of the fitted bases over the
+    images of all processes (eq. 15); the release does this outside the network.
 
     Args:
-        channels: in and out.
-        bases: of the mixture, K in the paper.
-        steps: of expectation and maximisation, T in the paper.
-        momentum: share of itself that the buffer keeps when it moves.
+        channels: channels of input and output.
+        bases: number of bases, K in the paper.
+        steps: number of EM steps, T in the paper.
+        momentum: fraction of the buffer that an update keeps.
 
     Attributes:
-        mu: the bases that the fitting starts from, (1, channels, bases), of length 1 when new.
+        mu: initial bases of the fitting, (1, channels, bases); unit vectors in a new module.
     """
 
     mu: Tensor
@@ -38,18 +37,18 @@ class ExpectationMaximisation(nn.Module):
         super().__init__()
         self.steps, self.momentum = steps, momentum
         self.register_buffer("mu", F.normalize(torch.randn(1, channels, bases), dim=1))
-        # without gradient, which a parameter that learns would have to get in every process
+        # a parameter would need a gradient in every process
         self.project = nn.Conv2d(channels, channels, 1).requires_grad_(False)
         self.restore = conv_norm_act(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, h, w) to the same; the fitting is in float32 under autocast too."""
+        """Map (N, channels, h, w) to the same shape; fitting is in float32 under autocast too."""
         features = self.project(x.detach()).flatten(2)
         with full_precision(x.device.type):
             bases, shares = self.fit(to_float32(features))
             rebuilt = torch.bmm(bases, shares.transpose(1, 2))
         if self.training:
-            self._move(bases)
+            self._update(bases)
         rebuilt = rebuilt.to(x.dtype).relu_().view_as(x)
         out: Tensor = (self.restore(rebuilt) + x).relu_()
         return out
@@ -58,8 +57,9 @@ class ExpectationMaximisation(nn.Module):
         """Fit the bases to (N, channels, P) features.
 
         Returns:
-            The bases after the last step, (N, channels, bases), each of length 1, and the
-            responsibilities that they were made of, (N, P, bases), whose sum is 1 at a position.
+            The bases after the last step, (N, channels, bases), as unit vectors, and the
+            responsibilities that they were computed from, (N, P, bases), which sum to 1 at each
+            position.
         """
         bases = self.mu.to(features.dtype).expand(len(features), -1, -1)
         shares = bases
@@ -70,9 +70,9 @@ class ExpectationMaximisation(nn.Module):
         return bases, shares
 
     @torch.no_grad()
-    def _move(self, bases: Tensor) -> None:
-        """Move the buffer towards the mean of the bases of all images."""
-        total = F.pad(bases.sum(0).flatten(), (0, 1), value=len(bases))  # and how many there are
+    def _update(self, bases: Tensor) -> None:
+        """Update the buffer by the mean of the bases of all images."""
+        total = F.pad(bases.sum(0).flatten(), (0, 1), value=len(bases))  # with the number of images
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(total)
         mean = (total[:-1] / total[-1]).view_as(self.mu)

@@ -17,16 +17,16 @@ class ESPModule(nn.Module):
     """Reduce, split into five dilated 3x3 convolutions, sum hierarchically, concatenate.
 
     With branches ``y_r = D_r(reduce(x))`` the output before the norm is ``[y_1, y_2, y_2 + y_4,
-    y_2 + y_4 + y_8, y_2 + y_4 + y_8 + y_16]``: the sums (hierarchical feature fusion) take the
-    gridding artefacts away. The first branch is left out of them, since it has the channels that
-    five branches do not share evenly.
+    y_2 + y_4 + y_8, y_2 + y_4 + y_8 + y_16]``: the sums (hierarchical feature fusion) remove
+    gridding artefacts. The first branch is not added, since it also has the channels that remain
+    after an even split among five branches.
 
     Args:
-        in_channels: of the input.
-        out_channels: five at least.
-        stride: 1, reduced by a 1x1 convolution, or 2, by a 3x3.
-        residual: add the input before the norm; takes equal channels and stride 1.
-        eps: of the norm.
+        in_channels: channels of the input.
+        out_channels: channels of the output, at least five.
+        stride: 1 with a 1x1 reduction, or 2 with a 3x3 one.
+        residual: add the input before the norm; needs equal channels and stride 1.
+        eps: epsilon of the norm.
 
     Raises:
         DsegError: fewer channels than branches.
@@ -44,8 +44,8 @@ class ESPModule(nn.Module):
         super().__init__()
         if out_channels < len(RATES):
             raise DsegError(
-                f"{out_channels} channels cannot be shared among {len(RATES)} branches.",
-                hint=f"ask for {len(RATES)} or more.",
+                f"{out_channels} channels cannot be split among {len(RATES)} branches.",
+                hint=f"use {len(RATES)} or more.",
             )
         mid = out_channels // len(RATES)
         rest = out_channels - mid * (len(RATES) - 1)

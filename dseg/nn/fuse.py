@@ -1,4 +1,4 @@
-"""Fusion of maps: resizing to another map's size, and gated fusion."""
+"""Resize maps to another map's size, and fuse them with a channel gate."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ def resize_like(x: Tensor, like: Tensor, align_corners: bool | None = None) -> T
     """Resize (N, C, h, w) to the height and width of another map.
 
     Args:
-        align_corners: of bilinear interpolation; None repeats the nearest values instead.
+        align_corners: as in bilinear ``F.interpolate``; None for nearest-neighbour interpolation.
     """
     mode = "nearest" if align_corners is None else "bilinear"
     return F.interpolate(x, like.shape[-2:], mode=mode, align_corners=align_corners)
 
 
 class FeatureFusion(nn.Module):
-    """Concatenation, a 1x1 convolution, and its channels weighted once more by a gate.
+    """Concatenate maps, reduce them by a 1x1 convolution, and weight its channels by a gate.
 
     The feature fusion module of BiSeNet (Yu et al., ECCV 2018): ``x + x * gate(x)``.
 
     Args:
-        in_channels: of all maps together.
-        out_channels: of the 1x1 convolution, with norm and ReLU.
-        gate_mid: of ``channel_gate``.
+        in_channels: channels of all maps together.
+        out_channels: channels of the 1x1 convolution, with norm and ReLU.
+        gate_mid: see ``channel_gate``.
     """
 
     def __init__(self, in_channels: int, out_channels: int, gate_mid: int = 0):
@@ -37,7 +37,7 @@ class FeatureFusion(nn.Module):
         self.gate = channel_gate(out_channels, gate_mid)
 
     def forward(self, *maps: Tensor) -> Tensor:
-        """Map maps of one size to (N, out_channels, h, w)."""
+        """Fuse maps of equal size into (N, out_channels, h, w)."""
         x = self.reduce(torch.cat(maps, 1))
         out: Tensor = x + x * self.gate(x)
         return out

@@ -8,7 +8,7 @@ from dseg.nn.conv import conv_norm_act
 from dseg.nn.fuse import resize_like
 from dseg.nn.precision import full_precision, to_float32
 
-# of the release's modules, alone or as a context's ``attend``, to ours
+# keys of the release's modules, alone or as a context's ``attend``, to ours
 GALD_KEYS = (
     (r"(^|attend\.)long_relation\.", r"\1aggregate."),
     (r"(^|attend\.)local_attention\.", r"\1distribute."),
@@ -27,14 +27,14 @@ GALD_KEYS = (
 
 
 class GALDBlock(nn.Module):
-    """Context gathered over the whole map at half its size, then dealt out place by place.
+    """Global context at half the size of the map, distributed to each position by a mask.
 
     The order and the mask are the paper's; the residual sum around the distribution, twice the
     context plus its masked part, is the release's.
 
     Args:
-        channels: of the map, in and out.
-        mid: channels within the aggregation.
+        channels: channels of the map, in and out.
+        mid: hidden channels of the aggregation.
     """
 
     def __init__(self, channels: int, mid: int):
@@ -54,15 +54,15 @@ class CompactNonLocal(nn.Module):
     """Non-local attention between all channels and positions of a group of channels.
 
     The compact generalised non-local module (Yue et al., NeurIPS 2018) with the kernel of dot
-    products: as a group's ``theta phi^T g`` over all its values is ``theta (phi^T g)``, it comes
-    down to one factor for each image and group. No factor is divided by the number of values, and
+    products: a group's ``theta phi^T g`` over all its values equals ``theta (phi^T g)``, which is
+    one factor for each image and group. No factor is divided by the number of values, and
     group norm stands in place of that paper's batch norm, as in the release: of ``phi`` and ``g``
     the norm leaves little but the factor's sign.
 
     Args:
-        channels: of the map, in and out.
-        mid: of ``theta``, ``phi`` and ``g``.
-        groups: divides both.
+        channels: channels of the map, in and out.
+        mid: channels of ``theta``, ``phi`` and ``g``.
+        groups: number of groups, a divisor of both.
     """
 
     def __init__(self, channels: int, mid: int, groups: int = 8):
@@ -75,7 +75,7 @@ class CompactNonLocal(nn.Module):
         self.norm = nn.GroupNorm(groups, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, h, w) to the same shape: the input plus what was attended to."""
+        """Map (N, channels, h, w) to the same shape: the input plus the attention."""
         count, _, height, width = x.shape
         theta, phi, g = (
             layer(x).reshape(count, self.groups, -1, 1) for layer in (self.theta, self.phi, self.g)
@@ -88,13 +88,13 @@ class CompactNonLocal(nn.Module):
 
 
 class LocalDistribution(nn.Module):
-    """A map plus itself times a mask, which is drawn channel by channel from a coarse copy.
+    """A map plus itself times a mask, which each channel predicts from its coarse copy.
 
     The paper's local distribution: ``x + x * sigmoid(up(down(x)))``, three strided depth-wise
     convolutions down.
 
     Args:
-        channels: of the map, in and out.
+        channels: channels of the map, in and out.
     """
 
     def __init__(self, channels: int):
@@ -108,9 +108,9 @@ class LocalDistribution(nn.Module):
 
 
 def _halve(channels: int) -> nn.Sequential:
-    """Build the depth-wise 3x3 of stride 2: a side of n becomes (n - 1) // 2, for lack of padding.
+    """Build an unpadded depth-wise 3x3 of stride 2: a side of n becomes (n - 1) // 2.
 
-    As in the release, which pads nowhere here and has biases.
+    It has a bias, as in the release.
     """
     act = nn.ReLU(inplace=True)
     return conv_norm_act(

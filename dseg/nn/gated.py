@@ -1,4 +1,4 @@
-"""Gated fusion of the levels of a pyramid, and a pyramid that joins them densely (GFF)."""
+"""Gated fusion of pyramid levels, and a densely connected pyramid (GFF)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dseg.nn.fuse import resize_like
 
 
 class GatedFusion(nn.Module):
-    """Every level joined by what the gates of all others let through.
+    """Fuse every level with all others, weighted by gates.
 
     Li et al., AAAI 2020 (GFF): ``X'_l = (1 + G_l) X_l + (1 - G_l) sum over i != l of G_i X_i``,
     each gate ``G_l`` the sigmoid of a 1x1 convolution with bias. Where a gate is open, a level
@@ -20,11 +20,11 @@ class GatedFusion(nn.Module):
     then resized with align_corners.
 
     Args:
-        in_channels: of what each level's gate is drawn from.
-        gate_channels: of every gate; one in the paper, which all channels share, or as many as the
-            maps have.
-        in_sequence: fuse the levels one after the other, each reading the fused maps of those
-            before it, by their old gates. In the paper all read the maps as they came.
+        in_channels: channels of the map that each level's gate reads.
+        gate_channels: channels of every gate: one in the paper, shared by all channels, or as many
+            as the maps have.
+        in_sequence: fuse the levels one after the other, each with the fused maps of those before
+            and their original gates. In the paper all levels read the original maps.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class GatedFusion(nn.Module):
         """Return the fused maps, each of its level's own shape.
 
         Args:
-            maps: (N, C, h, w) of each level, of one C and any sizes.
-            sources: what the gates are drawn from, (N, in_channels[l], h, w) in the sizes of the
-                maps; by default the maps.
+            maps: (N, C, h, w) of each level, with equal C and any sizes.
+            sources: maps that the gates read, (N, in_channels[l], h, w) in the sizes of ``maps``,
+                which are the default.
         """
         pairs = zip(self.children(), sources or maps, strict=True)
         gates = [gate(source).sigmoid() for gate, source in pairs]
@@ -52,7 +52,7 @@ class GatedFusion(nn.Module):
         for level, (gate, x) in enumerate(zip(gates, maps, strict=True)):
             others = (resize_to(y, x) for index, y in enumerate(sent) if index != level)
             received = reduce(torch.add, others)
-            # the equation with the gate factored out, which holds fewer maps
+            # the equation with the gate factored out, which needs fewer maps
             fused.append(x + received + gate * (x - received))
             if self.in_sequence:
                 sent[level] = gate * fused[-1]
@@ -60,12 +60,12 @@ class GatedFusion(nn.Module):
 
 
 class DenseFeaturePyramid(nn.Module):
-    """From coarse to fine, every level reads the outputs of all before it beside its own map.
+    """From coarse to fine, each level reads its own map and the outputs of all levels before.
 
     The dense feature pyramid of GFF (Li et al., AAAI 2020).
 
     Args:
-        blocks: of each level, coarsest first; block l reads the start, l outputs and the map.
+        blocks: block of each level, coarsest first; block l reads the start, l outputs and its map.
     """
 
     def __init__(self, blocks: Sequence[nn.Module]):
@@ -81,7 +81,7 @@ class DenseFeaturePyramid(nn.Module):
         Args:
             maps: (N, C, h, w) of each level, coarsest first.
             start: a map that all levels read first.
-            like: whose size all levels work at; by default each at that of its own map.
+            like: map whose size all levels use; by default each level uses its own map's size.
         """
         outputs = [] if start is None else [start]
         for block, x in zip(self.children(), maps, strict=True):
@@ -90,10 +90,10 @@ class DenseFeaturePyramid(nn.Module):
 
 
 def concat_at(maps: Sequence[Tensor], like: Tensor) -> Tensor:
-    """Concatenate maps of any sizes at the size of another one."""
+    """Resize maps to the size of ``like``, and concatenate them."""
     return torch.cat([resize_to(x, like) for x in maps], 1)
 
 
 def resize_to(x: Tensor, like: Tensor) -> Tensor:
-    """Resize (N, C, h, w) with align_corners to another map's size; the same map if it has it."""
+    """Resize (N, C, h, w) with align_corners to another map's size, unless it is equal."""
     return x if x.shape[-2:] == like.shape[-2:] else resize_like(x, like, True)

@@ -1,4 +1,4 @@
-"""Gates: factors in 0..1 for the channels of a map, drawn from the mean of the whole map."""
+"""Gates: factors in 0..1 for the channels of a map, computed from its global mean."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dseg.nn.conv import conv_norm_act
 def channel_gate(channels: int, mid: int = 0) -> nn.Sequential:
     """Build global mean, 1x1 convolutions and sigmoid: (N, C, h, w) to (N, C, 1, 1) in 0..1.
 
-    Either form has no biases.
+    It has no biases.
 
     Args:
-        mid: channels between two convolutions with a ReLU (squeeze and excitation, Hu et al.,
-            CVPR 2018); 0 for one convolution with batch norm, as in attention refinement.
+        mid: hidden channels between two convolutions (squeeze and excitation, Hu et al., CVPR
+            2018); 0 for one convolution with batch norm, as in attention refinement.
     """
     parts: OrderedDict[str, nn.Module] = OrderedDict(pool=nn.AdaptiveAvgPool2d(1))
     if mid:
@@ -33,11 +33,11 @@ def channel_gate(channels: int, mid: int = 0) -> nn.Sequential:
 class AttentionRefinement(nn.Module):
     """A map times its channel gate (BiSeNet, Yu et al., ECCV 2018), after a 3x3 convolution.
 
-    In the paper the map is gated as it comes; both public versions first bring it to the channels
-    of the context path.
+    In the paper the gate reads the input itself; both public versions first project it to the
+    channels of the context path.
 
     Args:
-        in_channels, out_channels: of the 3x3 convolution, with norm and ReLU.
+        in_channels, out_channels: channels of the 3x3 convolution, with norm and ReLU.
     """
 
     def __init__(self, in_channels: int, out_channels: int):

@@ -7,24 +7,24 @@ from torch import Tensor, nn
 
 
 class GlobalReasoning(nn.Module):
-    """Pool a map into the nodes of a graph, let the nodes exchange states, and spread them again.
+    """Pool a map into graph nodes, apply a graph convolution, and project back to the map.
 
     The GloRe unit, a residual. With states ``s(x)`` of (N, S, L) and an assignment ``b(x)`` of
     (N, M, L) of the L positions to M nodes, both 1x1 convolutions,
 
         V = s(x) b(x)^T                    pooling, weighted by the assignment
         Z = W relu(V + V A^T + a)          graph convolution; A and W are learned
-        y = x + norm(E (Z b(x)))           spreading by the same assignment
+        y = x + norm(E (Z b(x)))           projection back by the same assignment
 
-    The paper has ``(I - A) V W``, its sign is learned here; the ReLU and the bias a of each node
-    are the release's. The norm begins with weights of zero: a new unit returns its input.
+    The paper has ``(I - A) V W``; the sign is learned here. The ReLU and the bias a of each node
+    are the release's. The norm's weights start at zero, so that a new unit returns its input.
 
     Args:
-        in_channels: of the map.
-        nodes: M.
-        states: S, of each node; by default twice ``nodes``, as in the release.
-        normalize: V is divided by L, so that it does not grow with the image. The release leaves
-            that out where all images have one size.
+        in_channels: channels of the map.
+        nodes: number of nodes, M.
+        states: states per node, S; by default twice ``nodes``, as in the release.
+        normalize: divide V by L, so that it does not grow with the image. The release does not,
+            where all images have one size.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class GlobalReasoning(nn.Module):
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in_channels, h, w) to the same."""
+        """Map (N, in_channels, h, w) to the same shape."""
         states, assigned = self.state(x).flatten(2), self.assign(x).flatten(2)
         graph = torch.bmm(states, assigned.transpose(1, 2))
         if self.normalize:

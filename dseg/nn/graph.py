@@ -1,9 +1,9 @@
-"""Dual graph convolution: one graph of places, one of features (Zhang et al., BMVC 2019).
+"""Dual graph convolution: one graph of positions, one of features (Zhang et al., BMVC 2019).
 
 x (N,C,h,w)
   -> shrink      three depth-wise 3x3 of stride 2     (N,C,h/8,w/8)
-  -> coordinate  graph of places, -> up, x + x * up   (N,C,h,w)
-  -> feature     graph of features, beside it         (N,C,h,w)
+  -> coordinate  graph of positions -> up, x + x * up (N,C,h,w)
+  -> feature     graph of features, in parallel       (N,C,h,w)
   -> fuse        1x1 on both                          (N,C,h,w)
 """
 
@@ -18,7 +18,7 @@ from dseg.nn.conv import conv_norm_act
 from dseg.nn.fuse import resize_like
 from dseg.nn.precision import full_precision, to_float32
 
-# of the release's module, alone or as a context's ``attend``, to ours
+# keys of the release's module, alone or as a context's ``attend``, to ours
 DUAL_GRAPH_KEYS = (
     (r"(^|attend\.)gcn_local_attention\.", r"\1coordinate."),
     (r"coordinate\.node_q\.", "coordinate.query."),
@@ -48,13 +48,13 @@ DUAL_GRAPH_KEYS = (
 
 
 class DualGraph(nn.Module):
-    """Both graphs on one map, their results joined by a 1x1 convolution with norm.
+    """Both graphs on one map, and a 1x1 convolution with norm on their results.
 
-    The two spaces are the paper's; that the graph of places gates the map, and no activation
-    after the strided convolutions and the last one, are the release's.
+    The two spaces are the paper's. The release adds that the graph of positions gates the map, and
+    that no activation follows the strided convolutions and the last one.
 
     Args:
-        channels: of the map, in and out; divided by 4.
+        channels: channels of input and output, a multiple of 4.
     """
 
     def __init__(self, channels: int):
@@ -75,15 +75,15 @@ class DualGraph(nn.Module):
 
 
 class CoordinateGraph(nn.Module):
-    """Graph convolution between all places of a coarse map: the paper's coordinate space.
+    """Graph convolution between all positions of a coarse map: the paper's coordinate space.
 
-    ``value (query^T key)`` would have an adjacency between all P places. It is not formed:
-    ``query value^T``, of c x c, comes first, under an unscaled softmax over the features of
+    ``value (query^T key)`` would need an adjacency of all P positions. It is not formed:
+    ``query value^T``, of size c x c, comes first, under an unscaled softmax over the features of
     ``value``, and its transpose times ``key`` after, so that the cost is linear in P. The names
     are the release's.
 
     Args:
-        channels: of the map, in and out; c is half of them.
+        channels: channels of input and output; c is half of them.
     """
 
     def __init__(self, channels: int):
@@ -96,7 +96,7 @@ class CoordinateGraph(nn.Module):
         self.expand = conv_norm_act(mid, channels, 1, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, h, w) to the same shape, of no negative values."""
+        """Map (N, channels, h, w) to the same shape, without negative values."""
         query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
         affinity = torch.bmm(query, value.transpose(1, 2)).softmax(2)
         nodes = self.update(torch.bmm(affinity.transpose(1, 2), key))
@@ -107,13 +107,13 @@ class CoordinateGraph(nn.Module):
 class FeatureGraph(nn.Module):
     """Graph convolution between K nodes, each a weighted sum over the map: the feature space.
 
-    The projection ``phi theta^T`` to K nodes of c features, not divided by the number of places; a
-    step ``I + A`` along a learned adjacency of the nodes; a learned update of their features; and
+    The projection ``phi theta^T`` to K nodes of c features, not divided by the number of positions;
+    a step ``I + A`` along a learned adjacency of the nodes; a learned update of their features; and
     the reprojection, nodes times ``theta``. The step of GloRe (Chen et al., CVPR 2019) is
-    ``I - A``, the release adds; the norm that follows ``A`` may take either sign.
+    ``I - A``; the release adds, and the norm after ``A`` can take either sign.
 
     Args:
-        channels: of the map, in and out; c is half and K a quarter of them.
+        channels: channels of input and output; c is half and K a quarter of them.
     """
 
     def __init__(self, channels: int):
@@ -125,7 +125,7 @@ class FeatureGraph(nn.Module):
         self.expand = conv_norm_act(channels // 2, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, h, w) to the same shape, of no negative values."""
+        """Map (N, channels, h, w) to the same shape, without negative values."""
         phi, theta = self.phi(x).flatten(2), self.theta(x).flatten(2)
         with full_precision(x.device.type):  # nodes are sums over the whole map
             theta = to_float32(theta)
@@ -138,7 +138,7 @@ class FeatureGraph(nn.Module):
 
 
 def _node_conv(channels: int) -> nn.Sequential:
-    """Build what mixes the first axis of (N, channels, L), with norm."""
+    """Build a 1x1 convolution over the channels of (N, channels, L), with norm."""
     return nn.Sequential(
         OrderedDict(
             conv=nn.Conv1d(channels, channels, 1, bias=False), norm=nn.BatchNorm1d(channels)

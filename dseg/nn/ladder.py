@@ -14,16 +14,16 @@ from dseg.nn.conv import norm_relu_conv
 from dseg.nn.deterministic import adaptive_avg_pool2d
 from dseg.nn.fuse import resize_like
 
-ROWS = (8, 4, 2)  # of the grids
+ROWS = (8, 4, 2)  # rows of each pooling grid
 
 
 class Ladder(nn.Module):
     """Spatial pyramid pooling of the coarsest map, then a step up to each finer one.
 
     Args:
-        in_channels: of the maps, finest first.
-        width: channels of all that follows.
-        align_corners: of every upsampling.
+        in_channels: channels of the maps, finest first.
+        width: channels of the pooling and of every step.
+        align_corners: ``align_corners`` of every upsampling.
     """
 
     def __init__(self, in_channels: Sequence[int], width: int, *, align_corners: bool = False):
@@ -44,26 +44,26 @@ class Ladder(nn.Module):
 
 
 class SpatialPyramidPooling(nn.Module):
-    """The reduced map beside its averages over grids of nearly square cells, reduced again.
+    """Concatenate the reduced map with its averages over grids of nearly square cells; reduce.
 
     A grid has 8, 4 or 2 rows, and columns in proportion to the map's sides. The norms' momentum is
     the release's.
 
     Args:
-        in_channels: of the map.
-        width: channels after each reduction; a grid has a third.
-        align_corners: of the grids' upsampling.
+        in_channels: channels of the map.
+        width: channels after each reduction; each grid has a third of them.
+        align_corners: ``align_corners`` of the grids' upsampling.
     """
 
     def __init__(self, in_channels: int, width: int, align_corners: bool, momentum: float = 0.005):
         super().__init__()
         self.align_corners = align_corners
-        share = max(1, width // len(ROWS))
+        branch_width = max(1, width // len(ROWS))
         self.reduce = norm_relu_conv(in_channels, width, 1, momentum=momentum)
         self.levels = nn.ModuleList(
-            norm_relu_conv(width, share, 1, momentum=momentum) for _ in ROWS
+            norm_relu_conv(width, branch_width, 1, momentum=momentum) for _ in ROWS
         )
-        self.fuse = norm_relu_conv(width + len(ROWS) * share, width, 1, momentum=momentum)
+        self.fuse = norm_relu_conv(width + len(ROWS) * branch_width, width, 1, momentum=momentum)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, h, w) to (N, width, h, w)."""
@@ -79,12 +79,12 @@ class SpatialPyramidPooling(nn.Module):
 
 
 class UpsamplingStep(nn.Module):
-    """A coarse map brought to the size of a finer one, added to its projection, and blended.
+    """Upsample a coarse map, add the projected finer map, and blend them by a 3x3.
 
     Args:
-        skip_channels: of the finer map.
-        width: channels of the coarse map, of the projection and out.
-        align_corners: of the upsampling.
+        skip_channels: channels of the finer map.
+        width: channels of the coarse map, the projection and the output.
+        align_corners: ``align_corners`` of the upsampling.
     """
 
     def __init__(self, skip_channels: int, width: int, align_corners: bool):

@@ -1,6 +1,6 @@
-"""Object context pooling (Yuan et al., arXiv 1809.00916): alone, in pyramids, beside atrous rates.
+"""Object context pooling (Yuan et al., arXiv 1809.00916): alone, in pyramids, and with ASPP.
 
-Self-attention among the positions of a map stands in for each position's object.
+Self-attention between the positions of a map approximates the context of each position's object.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from dseg.nn.attention import attend
 from dseg.nn.conv import conv_norm_act, rectifier
 from dseg.nn.fuse import resize_like
 
-SLOPE = 0.01  # of the release's activations in the head
+SLOPE = 0.01  # negative slope of the activations in the release's head
 
 
 class ObjectContext(nn.Module):
-    """Self-attention within each region of a grid, whose queries are the keys.
+    """Self-attention in each region of a grid, with one map for queries and keys.
 
     ``softmax(k^T k / sqrt(key_channels))`` over the region's positions, applied to the values.
-    The norm sees the whole map, not each region.
+    The norm reads the whole map, not each region.
 
     Args:
-        channels: in and out.
-        value_channels: of the values; the keys have half of ``channels``.
-        grid: rows, and columns, of regions; each is as large as the whole map's share rounded
-            down, the last one takes the rest. A map with fewer rows than the grid has one region a
-            row, which is ours: the release cannot read it.
-        pool: side of the max pooling before it, whose result is upsampled with align_corners.
-        slope: of ``rectifier``.
+        channels: channels of input and output.
+        value_channels: channels of the values; the keys have half of ``channels``.
+        grid: number of rows and of columns of regions. Sizes are rounded down; the last region
+            has the rest. A map with fewer rows than the grid has one region per row, which is
+            ours: the release cannot read such maps.
+        pool: side of the max pooling before attention, upsampled afterwards with align_corners.
+        slope: negative slope of the activations; see ``rectifier``.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ObjectContext(nn.Module):
         self.out = nn.Conv2d(value_channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, h, w) to the same; h and w are ``pool`` at least."""
+        """Map (N, channels, h, w) to the same shape; h and w are at least ``pool``."""
         pooled = F.max_pool2d(x, self.pool) if self.pool > 1 else x
         key, value = self.key(pooled), self.value(pooled)
         height, width = pooled.shape[-2:]
@@ -71,20 +71,20 @@ class ObjectContext(nn.Module):
 
 
 class ObjectPyramid(nn.Module):
-    """Object contexts of one map in one grid or in several, joined by a 1x1 convolution.
+    """Object contexts of a map in one or several grids, reduced by a 1x1 convolution.
 
     The paper's Base-OC with one grid, Pyramid-OC with several.
 
     Args:
-        channels: in and out.
-        value_channels: of ``ObjectContext``.
-        grids: one context each.
-        pool: of ``ObjectContext``.
-        slope: of ``rectifier``, in all parts.
-        beside: join the map itself too, after the contexts.
-        widened: channels of the map that is joined in front of the contexts, by a 1x1 convolution,
-            norm and activation; 0 for none.
-        dropout: probability, of whole maps, at the end.
+        channels: channels of input and output.
+        value_channels: see ``ObjectContext``.
+        grids: grid of each context.
+        pool: see ``ObjectContext``.
+        slope: negative slope of all activations; see ``rectifier``.
+        beside: also concatenate the map itself, after the contexts.
+        widened: channels of a 1x1 convolution of the map, with norm and activation, concatenated
+            in front of the contexts; 0 for none.
+        dropout: probability of dropping whole maps of the output.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class ObjectPyramid(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, h, w) to the same."""
+        """Map (N, channels, h, w) to the same shape."""
         maps = [] if self.widen is None else [self.widen(x)]
         maps += [part(x) for part in self.children() if isinstance(part, ObjectContext)]
         joined = torch.cat([*maps, x] if self.beside else maps, 1)
@@ -121,17 +121,17 @@ class ObjectPyramid(nn.Module):
 
 
 class ObjectAtrousPyramid(nn.Module):
-    """Object context of a reduced, pooled map, beside atrous convolutions: the paper's ASP-OC.
+    """Object context of a reduced, pooled map, and atrous convolutions: the paper's ASP-OC.
 
-    DeepLabV3's pyramid with object context in place of the image's mean.
+    It is DeepLabV3's pyramid with object context in place of the global mean.
 
     Args:
-        in_channels: of the feature.
-        channels: of each branch.
-        out_channels: of the 1x1 convolution that joins them.
-        rates: of the branches after the object context, in this order; 1 is a 1x1 convolution,
-            the others are 3x3.
-        slope: of ``rectifier``, in all parts.
+        in_channels: channels of the feature.
+        channels: channels of each branch.
+        out_channels: channels of the 1x1 convolution that reduces the branches.
+        rates: dilations of the branches after the object context, in this order; rate 1 is a 1x1
+            convolution, the others are 3x3.
+        slope: negative slope of all activations; see ``rectifier``.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class ObjectAtrousPyramid(nn.Module):
     ):
         super().__init__()
         self.reduce = conv_norm_act(in_channels, channels, 3, bias=True, act=rectifier(slope))
-        # of the dropout within nothing is known; none, as the whole is dropped from at the end
+        # the dropout of the release's context is unknown; none here, since the result has dropout
         self.attend = ObjectPyramid(channels, channels, pool=2, slope=slope, dropout=0.0)
         self.rates = tuple(rates)
         for rate in self.rates:
@@ -157,7 +157,7 @@ class ObjectAtrousPyramid(nn.Module):
         self.dropout = nn.Dropout2d(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in_channels, h, w) to (N, out_channels, h, w); h and w are 2 at least."""
+        """Map (N, in_channels, h, w) to (N, out_channels, h, w); h and w are at least 2."""
         branches = [self.get_submodule(f"rate{rate}")(x) for rate in self.rates]
         joined = torch.cat([self.attend(self.reduce(x)), *branches], 1)
         out: Tensor = self.dropout(self.project(joined))
@@ -165,10 +165,10 @@ class ObjectAtrousPyramid(nn.Module):
 
 
 def start_closed(network: nn.Module) -> None:
-    """Set ``out`` of every object context to zero, as the release starts: there is none at first.
+    """Set ``out`` of every object context to zero, so that it has no effect at first.
 
     Args:
-        network: its convolutions have got their weights.
+        network: network with initialised convolutions.
     """
     for module in network.modules():
         if isinstance(module, ObjectContext):
@@ -177,7 +177,7 @@ def start_closed(network: nn.Module) -> None:
 
 
 def _spans(size: int, parts: int) -> Iterator[tuple[int, int]]:
-    """Yield the first and the following index of each part; the last part takes the rest."""
+    """Yield start and end of each part; the last part has the rest."""
     step = max(1, size // parts)
     parts = min(parts, size)
     for index in range(parts):

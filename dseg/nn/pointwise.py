@@ -13,27 +13,27 @@ from dseg.nn.conv import conv_norm_act
 from dseg.nn.fuse import resize_like
 from dseg.nn.precision import full_precision, to_float32
 
-BLOCK = 1 << 23  # affinities held at a time: 32 MiB of float32, three times that while arranged
+BLOCK = 1 << 23  # affinities in memory at a time: 32 MiB of float32, three times that for alignment
 Flow = Callable[[Tensor, Tensor, Tensor], Tensor]  # collect or distribute
 
 
 def collect(value: Tensor, hidden: Tensor, kernel: Tensor, block: int = BLOCK) -> Tensor:
-    """Return at every position the values of all others, by weights that it predicts itself.
+    """Sum the values of all positions at every position, with weights that it predicts itself.
 
     A position q predicts from ``hidden`` one affinity for each displacement d within the mask,
     ``kernel[d] . hidden[q]``: the paper's over-completed map, of which a map of sides h and w needs
-    2 h - 1 by 2 w - 1. Beyond the mask affinities are 0, not left out. Then, with p over all
+    2 h - 1 by 2 w - 1. Outside the mask affinities are 0, not left out. Then, with p over all
     positions, ``z[q] = sum_p softmax_p(kernel[p - q] . hidden[q]) value[p]``. The softmax, and that
-    it reads the zeros beyond the mask, are the release's.
+    it reads the zeros outside the mask, are the release's.
 
-    Never more than ``block`` affinities are held at a time in evaluation (one row of positions'
-    at least), and only displacements that occur in the map are predicted.
+    Evaluation keeps at most ``block`` affinities in memory (those of one row at least), and only
+    displacements that occur in the map are predicted.
 
     Args:
         value: (N, C, h, w).
         hidden: (N, D, h, w).
-        kernel: (K, K, D), K odd: of the displacements -(K // 2) to K // 2 down and across.
-        block: affinities.
+        kernel: (K, K, D), K odd, for displacements of -(K // 2) to K // 2 down and across.
+        block: largest number of affinities in memory.
 
     Returns:
         (N, C, h, w).
@@ -47,11 +47,11 @@ def collect(value: Tensor, hidden: Tensor, kernel: Tensor, block: int = BLOCK) -
 
 
 def distribute(value: Tensor, hidden: Tensor, kernel: Tensor, block: int = BLOCK) -> Tensor:
-    """Return at every position the values of all others, by weights that those predict.
+    """Sum the values of all positions at every position, with weights that those predict.
 
     The affinities are those of ``collect`` with the two positions exchanged:
-    ``z[q] = sum_p softmax_p(kernel[q - p] . hidden[p]) value[p]``. The blocks are of p, so that the
-    softmax, which is over p, is summed up block by block.
+    ``z[q] = sum_p softmax_p(kernel[q - p] . hidden[p]) value[p]``. The blocks are over p, so that the
+    softmax over p is accumulated block by block.
 
     Args:
         value, hidden, kernel, block: as for ``collect``.
@@ -82,7 +82,7 @@ def _predict(hidden: Tensor, kernel: Tensor, block: int) -> Iterator[Tensor]:
 
 
 def _affinity(hidden: Tensor, kernel: Tensor, first: int, height: int) -> Tensor:
-    """Return (N, rows * w, height * w) of the rows that begin with ``first``."""
+    """Return the affinities (N, rows * w, height * w) of the rows from ``first`` on."""
     rows, width = hidden.shape[2:]
     down, above_below = _overlap(1 - first - rows, height - first, kernel.shape[0])
     across, beside = _overlap(1 - width, width, kernel.shape[1])
@@ -96,17 +96,17 @@ def _affinity(hidden: Tensor, kernel: Tensor, first: int, height: int) -> Tensor
 
 
 def _overlap(lowest: int, highest: int, size: int) -> tuple[slice, tuple[int, int]]:
-    """Return which of a kernel's displacements are asked for, and how many lack at either end."""
+    """Return the kernel's displacements in a range, and how many it lacks at either end."""
     start, stop = lowest + size // 2, highest + size // 2 + 1
     return slice(max(start, 0), min(stop, size)), (max(-start, 0), max(stop - size, 0))
 
 
 def _align(scores: Tensor, dim: int, count: int) -> Tensor:
-    """Turn displacements into positions.
+    """Convert displacements to positions.
 
-    Of b predicting places and b + count displacements, from 1 - b on, in the dimensions ``dim`` and
-    ``dim + 1``: place i finds position p at displacement p - i. In rows one entry shorter than they
-    are, which starts each row one entry earlier than the row before it, that is p for all of them.
+    Dimensions ``dim`` and ``dim + 1`` have b predicting positions and b + count displacements from
+    1 - b on; predicting position i has position p at displacement p - i. Rows that are reshaped to
+    one entry fewer start one entry earlier each, so that p has the same index in all of them.
     """
     places, length = scores.shape[dim : dim + 2]
     flat = scores.flatten(dim, dim + 1).narrow(dim, places - 1, places * (length - 1))
@@ -114,13 +114,13 @@ def _align(scores: Tensor, dim: int, count: int) -> Tensor:
 
 
 class PointwiseBranch(nn.Module):
-    """Reduction, the layers that predict the mask, and one flow of information.
+    """Reduction, the layers that predict the mask, and one direction of information flow.
 
     Args:
-        in_channels: of the feature.
-        channels: of what is collected or distributed, and of the layer before the mask.
-        mask_size: rows, and columns, of displacements that are predicted; odd.
-        shrink: the attention works on a map whose sides are so many times smaller.
+        in_channels: channels of the feature.
+        channels: channels of what is collected or distributed, and of the layer before the mask.
+        mask_size: number of rows and of columns of predicted displacements; odd.
+        shrink: factor by which the sides of the attention's map are smaller.
         flow: ``collect`` or ``distribute``.
     """
 
@@ -143,17 +143,17 @@ class PointwiseBranch(nn.Module):
 
 
 class PointwiseSpatialAttention(nn.Module):
-    """A feature beside what its positions collect from and distribute to each other.
+    """Concatenate a feature with what its positions collect from and distribute to each other.
 
     Args:
-        in_channels: of the feature.
-        channels: of either branch; a quarter of ``in_channels`` in the paper.
-        mask_size: of ``PointwiseBranch``. The paper's is one that spans the map of a training crop:
-            twice the side less one. Larger maps are read with affinities of 0 beyond it.
-        shrink: of ``PointwiseBranch``.
+        in_channels: channels of the feature.
+        channels: channels of each branch; a quarter of ``in_channels`` in the paper.
+        mask_size: see ``PointwiseBranch``. The paper's mask spans the map of a training crop: twice
+            the side less one. Larger maps have affinities of 0 outside it.
+        shrink: see ``PointwiseBranch``.
 
     Attributes:
-        out_channels: of the concatenation.
+        out_channels: channels of the concatenation.
     """
 
     def __init__(self, in_channels: int, channels: int, mask_size: int, shrink: int = 2):

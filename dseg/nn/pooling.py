@@ -13,7 +13,7 @@ from dseg.nn.deterministic import adaptive_avg_pool2d
 from dseg.nn.fuse import resize_like
 
 SIZES = (1, 2, 3, 6)  # of the paper's four levels
-# of Fast_Seg's and GALD's module for PSPNet, once its name is "context", to pooling_context's keys
+# keys of Fast_Seg's and GALD's PSPNet module, renamed "context", to those of pooling_context
 RELEASE_KEYS = (
     (r"^context\.stages\.0\.", "context.pyramid.size1."),
     (r"^context\.stages\.1\.", "context.pyramid.size2."),
@@ -27,21 +27,21 @@ RELEASE_KEYS = (
 
 
 class PoolingPyramid(nn.Module):
-    """The feature beside its averages over ever finer grids.
+    """Concatenate a feature with its averages over increasingly fine grids.
 
-    Every level is average pooling, 1x1 convolution, norm and, unless told otherwise, ReLU,
-    upsampled to the feature's size with align_corners. What reduces the concatenation again is the
-    caller's. A level of one cell has one value a channel: training needs batches of two and more.
+    Every level is average pooling, 1x1 convolution, norm and by default ReLU, upsampled to the
+    feature's size with align_corners. The caller reduces the concatenation. A level with one cell
+    has one value per channel, so that training needs batches of at least two.
 
     Args:
-        in_channels: of the feature.
-        channels: of each level; a quarter of ``in_channels`` in the paper.
-        sizes: rows, and columns, of the grid of each level.
-        relu: False leaves out the activation, as some releases do.
+        in_channels: channels of the feature.
+        channels: channels of each level; a quarter of ``in_channels`` in the paper.
+        sizes: number of rows and of columns of each level's grid.
+        relu: whether levels have an activation; some releases have none.
         input_last: concatenate the feature after the levels, not in front of them.
 
     Attributes:
-        out_channels: of the concatenation.
+        out_channels: channels of the concatenation.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ def pooling_context(
     padding: int | None = None,
     dropout: float = 0.0,
 ) -> nn.Sequential:
-    """Build a pyramid, the convolution with norm and ReLU that reduces it, and dropout of maps.
+    """Build a pooling pyramid, the convolution with norm and ReLU that reduces it, and dropout.
 
     Args:
-        kernel, padding: of the convolution; by default it keeps the size.
-        dropout: probability; 0 builds none.
+        kernel, padding: kernel and padding of the convolution; by default it keeps the size.
+        dropout: probability of dropping whole maps; 0 for no dropout.
     """
     act = nn.ReLU(inplace=True)
     parts: OrderedDict[str, nn.Module] = OrderedDict(

@@ -1,4 +1,4 @@
-"""Float32 within autocast, for sums over a whole map that 16 bits cannot hold."""
+"""Float32 under autocast, for sums over a whole map that 16 bits cannot represent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def full_precision(device: str) -> AbstractContextManager[object]:
-    """Suspend autocast where it is on; a network that is exported enters no context.
+    """Suspend autocast if it is on; otherwise return a null context, which can be exported.
 
     Args:
         device: type of the tensors' device.
@@ -20,5 +20,5 @@ def full_precision(device: str) -> AbstractContextManager[object]:
 
 
 def to_float32(x: Tensor) -> Tensor:
-    """Return a tensor in float32, in its own type if that is as precise."""
+    """Convert a tensor to float32, unless its type is at least as precise."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

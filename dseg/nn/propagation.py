@@ -1,4 +1,4 @@
-"""Semantic propagation: labels as a tree of concepts, with a neuron for each that is divided.
+"""Semantic propagation: labels as a tree of concepts, with a neuron for each inner node.
 
     context (N,C,h,w) --+-> root --------+-> log p(child | root)                 (N,2,h,w)
                         |    |  x p      |
@@ -6,8 +6,9 @@
                         |    |     | x p |
                         +----+-----+-> wheeled -> log p(child | wheeled)         (N,3,h,w)
 
-Of a made-up tree: the lower of two concepts reads all above it, each weighted by how likely its
-neuron finds the way down (Liang et al., CVPR 2018). What of it is the paper's, models/dsspn says.
+An example tree: a concept reads the maps of all its ancestors, each weighted by the probability
+that it gives to the next concept on the path (Liang et al., CVPR 2018). models/dsspn.py states
+which choices are the paper's.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ class Concept:
     """A concept that is divided into narrower ones: an inner node of the tree.
 
     Attributes:
-        name: of its neuron, different from all others in the tree.
-        children: class ids, and concepts that are divided themselves.
+        name: unique name of its neuron.
+        children: class ids, and concepts for inner nodes.
     """
 
     name: str
     children: tuple[Concept | int, ...]
 
     def lineages(self, above: tuple[Concept, ...] = ()) -> Iterator[tuple[Concept, ...]]:
-        """Yield each concept from this one down behind its ancestors, these first: (root, ...)."""
+        """Yield the path to each inner node from this one down: (root, ..., node)."""
         line = (*above, self)
         yield line
         for child in self.children:
@@ -50,10 +51,10 @@ class Concept:
                 yield from child.lineages(line)
 
     def paths(self) -> dict[int, list[int]]:
-        """Return, of each class, which steps lead from this concept to it.
+        """Return the steps from this concept to each class.
 
-        A step is one of a concept's children; they are counted as ``SemanticPropagation`` returns
-        them, concept by concept in the order of ``lineages``.
+        A step is one of a concept's children. Steps are numbered as ``SemanticPropagation``
+        returns them, concept by concept in the order of ``lineages``.
         """
         lines = list(self.lineages())
         steps = [(line[-1].name, child) for line in lines for child in line[-1].children]
@@ -68,13 +69,13 @@ class Concept:
 
 
 def make_hierarchy(groups: Groups, num_classes: int) -> Concept:
-    """Return the tree of nested groups of class ids, such as ``((0, 1), 2, (3, (4, 5)))``.
+    """Build the tree of nested groups of class ids, such as ``((0, 1), 2, (3, (4, 5)))``.
 
-    A group of one is that one itself. Concepts are named by their places: ``root``, ``root_0``,
+    A group of one element is replaced by it. Concepts are named by position: ``root``, ``root_0``,
     ``root_2``, ``root_2_1``.
 
     Raises:
-        DsegError: a group is empty, or it is not every class from 0 to ``num_classes`` - 1 once.
+        DsegError: a group is empty, or the groups do not hold each class exactly once.
     """
     top = _divide(groups, "root")
     root = Concept("root", (top,)) if isinstance(top, int) else top
@@ -82,8 +83,8 @@ def make_hierarchy(groups: Groups, num_classes: int) -> Concept:
     leaves = [child for line in lines for child in line[-1].children if isinstance(child, int)]
     if sorted(leaves) != list(range(num_classes)) or any(not line[-1].children for line in lines):
         raise DsegError(
-            f"The hierarchy {groups} does not hold each of {num_classes} classes once.",
-            hint=f"divide the classes 0 to {num_classes - 1} into groups, each class into one.",
+            f"The hierarchy {groups} does not hold each of {num_classes} classes exactly once.",
+            hint=f"put each of the classes 0 to {num_classes - 1} into exactly one group.",
         )
     return root
 
@@ -97,12 +98,12 @@ def _divide(group: Groups | int, name: str) -> Concept | int:
 
 
 class SemanticNeuron(nn.Module):
-    """Tells the children of one concept apart: 1x1, 3x3, and a classifier of all maps so far.
+    """Classify the children of one concept: 1x1, 3x3, and a classifier of all maps so far.
 
     Args:
-        in_channels: of what it reads, concatenated.
-        children: of the concept.
-        mid, growth: of the 1x1 and of the 3x3, each with norm and ReLU.
+        in_channels: channels of the concatenated input.
+        children: number of children of the concept.
+        mid, growth: channels of the 1x1 and of the 3x3, each with norm and ReLU.
     """
 
     def __init__(self, in_channels: int, children: int, mid: int, growth: int):
@@ -111,7 +112,7 @@ class SemanticNeuron(nn.Module):
         self.classifier = nn.Conv2d(in_channels + growth, children, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return its own map, (N, growth, h, w), and log p(child | concept), (N, children, h, w).
+        """Return its map, (N, growth, h, w), and log p(child | concept), (N, children, h, w).
 
         Args:
             x: (N, in_channels, h, w).
@@ -123,17 +124,17 @@ class SemanticNeuron(nn.Module):
 class SemanticPropagation(nn.Module):
     """A graph of neurons along a tree of concepts, densely connected from the root down.
 
-    A neuron reads the reduced map, and of every ancestor that one's own map times the probability
-    it gives to its child on the way here. No neuron reads one that is not above it.
+    A neuron reads the reduced map and, of every ancestor, its map times the probability that it
+    gives to its child on the path. No neuron reads one that is not its ancestor.
 
     Args:
-        in_channels: of the backbone's map.
-        hierarchy: the tree.
-        channels: of the reduced map, by 3x3 with norm and ReLU.
-        mid, growth: of ``SemanticNeuron``.
+        in_channels: channels of the backbone's map.
+        hierarchy: root of the tree.
+        channels: channels of the 3x3 that reduces the map, with norm and ReLU.
+        mid, growth: see ``SemanticNeuron``.
 
     Attributes:
-        neurons: one a concept, by its name.
+        neurons: neuron of each concept, by name.
     """
 
     def __init__(
@@ -168,16 +169,16 @@ class SemanticPropagation(nn.Module):
 
 
 class PathSum(nn.Module):
-    """Log-probabilities of classes: the sums of the steps on their paths, by a fixed 1x1 kernel.
+    """Log-probabilities of classes: the sums over the steps of their paths, as a fixed 1x1 kernel.
 
-    The kernel is a buffer, so that a checkpoint says what its neurons' outputs stand for, and has
-    one row a class, as a classifier's weight.
+    The kernel is a buffer, so that a checkpoint defines the meaning of its neurons' outputs, and
+    has one row per class, like the weight of a classifier.
 
     Args:
-        hierarchy: the tree whose steps ``SemanticPropagation`` returns.
+        hierarchy: tree whose steps ``SemanticPropagation`` returns.
 
     Attributes:
-        weight: (classes, steps, 1, 1), 1 where the step is on the class's path, else 0.
+        weight: (classes, steps, 1, 1), 1 for steps on the class's path, otherwise 0.
     """
 
     weight: Tensor

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dseg.nn.conv import conv_norm_act
 
-# of DecoupleSegNets' and its predecessor's module, to those of ``context.pyramid``
+# keys of DecoupleSegNets' and its predecessor's module, to those of ``context.pyramid``
 ATROUS_KEYS = (
     (r"^aspp\.features\.0\.", "context.pyramid.rate1."),
     (r"^aspp\.features\.1\.", "context.pyramid.rate12."),
@@ -20,25 +20,25 @@ ATROUS_KEYS = (
     (r"^(context\.pyramid\.(?:rate\d+|pooled\.1))\.1\.", r"\1.norm."),
 )
 
-Branch = Callable[[int, int], nn.Module]  # (channels read, atrous rate) -> branch
+Branch = Callable[[int, int], nn.Module]  # (input channels, atrous rate) -> branch
 
 
 class AtrousPyramid(nn.Module):
-    """A 1x1 convolution, 3x3 ones at several rates and the image's mean, side by side.
+    """A 1x1 convolution, 3x3 ones at several rates, and the global mean, concatenated.
 
     Atrous spatial pyramid pooling with image-level features (Chen et al., arXiv 1706.05587,
-    section 3.3); each branch has norm and ReLU. The mean has one value a channel: training needs
-    batches of two and more.
+    section 3.3); each branch has norm and ReLU. The mean has one value per channel, so that
+    training needs batches of at least two.
 
     Args:
-        in_channels: of the feature.
-        channels: of each branch.
+        in_channels: channels of the feature.
+        channels: channels of each branch.
         rates: dilations of the 3x3 convolutions; the paper's 6, 12, 18 at output stride 16, twice
             that at 8.
-        pooled_first: concatenate the mean in front of the branches, not after them.
+        pooled_first: concatenate the mean in front of the branches instead of after them.
 
     Attributes:
-        out_channels: of the concatenation.
+        out_channels: channels of the concatenation.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class AtrousPyramid(nn.Module):
 
 
 class DenseAtrousPyramid(nn.Module):
-    """Atrous branches of growing rate, each of which reads the feature and all branches before it.
+    """Atrous branches of growing rate; each reads the feature and all branches before it.
 
     Eq. 2 of the paper: ``y_l = H_{K, d_l}([y_{l-1}, ..., y_0])``. The newest output is
     concatenated in front, as in the authors' release.
@@ -78,8 +78,8 @@ class DenseAtrousPyramid(nn.Module):
     Args:
         in_channels: channels of the feature.
         rates: dilation of each branch, ascending.
-        branch: builds the branch that reads so many channels at that rate.
-        growth: channels that every branch adds.
+        branch: function that builds a branch from its input channels and rate.
+        growth: output channels of every branch.
     """
 
     def __init__(self, in_channels: int, rates: Sequence[int], branch: Branch, growth: int):
@@ -101,8 +101,8 @@ class PreNormBranch(nn.Module):
     """Norm, ReLU, 1x1, norm, ReLU, atrous 3x3: the order of DenseNet's layers.
 
     Args:
-        leading_norm: False for the pyramid's first branch, whose input the caller has activated.
-        momentum: of the running statistics; the authors' 0.0003 keeps them nearly still.
+        leading_norm: False for the pyramid's first branch, whose input is already activated.
+        momentum: momentum of the running statistics; the authors' 0.0003 hardly changes them.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class PreNormBranch(nn.Module):
 
 
 class PostNormBranch(nn.Module):
-    """1x1, norm, ReLU, atrous 3x3, norm, ReLU: the usual order, the feature is read as it is."""
+    """1x1, norm, ReLU, atrous 3x3, norm, ReLU: the usual order, without a norm of the input."""
 
     def __init__(self, in_channels: int, mid: int, growth: int, rate: int, *, dropout: float = 0.1):
         super().__init__()

@@ -16,7 +16,7 @@ class ResidualConvUnit(nn.Module):
     Only the first convolution has a bias, as in the release.
 
     Args:
-        channels: in and out.
+        channels: channels of input and output.
     """
 
     def __init__(self, channels: int):
@@ -25,19 +25,19 @@ class ResidualConvUnit(nn.Module):
         self.conv2 = conv3x3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, h, w) to the same."""
+        """Map (N, channels, h, w) to the same shape."""
         out: Tensor = x + self.conv2(self.conv1(x.relu()).relu_())
         return out
 
 
 class ChainedResidualPooling(nn.Module):
-    """ReLU, then a chain of 5x5 max pooling and 3x3 convolution whose results are all added to it.
+    """ReLU, then a chain of 5x5 max pooling and 3x3 convolution; all results are added.
 
-    Pooling has stride 1, so that link n of the chain gathers a window of 6 * n - 1 pixels.
+    Pooling has stride 1, so that link n of the chain reads a window of 6 * n - 1 pixels.
 
     Args:
-        channels: in and out.
-        links: of the chain; the release has four.
+        channels: channels of input and output.
+        links: number of links in the chain; the release has four.
     """
 
     def __init__(self, channels: int, links: int = 4):
@@ -46,7 +46,7 @@ class ChainedResidualPooling(nn.Module):
             self.add_module(f"conv{number}", conv3x3(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, h, w) to the same."""
+        """Map (N, channels, h, w) to the same shape."""
         total = link = x.relu()
         for conv in self.children():
             link = conv(F.max_pool2d(link, 5, stride=1, padding=2))
@@ -55,17 +55,17 @@ class ChainedResidualPooling(nn.Module):
 
 
 class RefineBlock(nn.Module):
-    """Adapt the backbone's map, add the coarser block's, pool in a chain, refine, project.
+    """Adapt the backbone's map, add the coarser block's result, pool in a chain, refine, project.
 
     The 3x3 convolutions before either map is added are the paper's multi-resolution fusion; here,
     as in the release, the coarser block has its own, ``project``.
 
     Args:
-        in_channels: of the backbone's map.
-        channels: within.
-        out_channels: those of the next block, to which the result is projected; None for the last
-            block, whose result is (N, channels, h, w).
-        joins: whether there is a coarser map to add.
+        in_channels: channels of the backbone's map.
+        channels: channels of the block.
+        out_channels: channels of the next block, to which the result is projected; None for the
+            last block, whose result is (N, channels, h, w).
+        joins: whether a coarser map is added.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class RefineBlock(nn.Module):
         """Map (N, in_channels, h, w) to (N, out_channels, h, w).
 
         Args:
-            coarse: (N, channels, .., ..), the coarser block's result, if the block joins one.
+            coarse: (N, channels, .., ..), the coarser block's result, if ``joins``.
         """
         x = self.adapt(self.reduce(x))
         if self.join is not None and coarse is not None:
@@ -94,7 +94,7 @@ class RefineBlock(nn.Module):
 
 
 def residual_conv_units(channels: int, count: int) -> nn.Sequential:
-    """Build a row of residual convolution units, named ``unit1``, ``unit2`` and so on."""
+    """Build a sequence of residual convolution units, named ``unit1``, ``unit2`` and so on."""
     return nn.Sequential(
         OrderedDict((f"unit{n + 1}", ResidualConvUnit(channels)) for n in range(count))
     )

@@ -14,28 +14,28 @@ from dseg.nn.deterministic import grid_sample
 def scale_adaptive_conv2d(
     x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor, dilation: int = 1
 ) -> Tensor:
-    """Convolve with a dilation that differs from place to place.
+    """Convolve with a dilation that differs from position to position.
 
-    ``out[p] = bias + sum over taps t of weight[t] x[p + scale[p] * dilation * t]``, bilinear
-    between the places of x and zero beyond its border. Differentiable in all four tensors.
+    ``out[p] = bias + sum over taps t of weight[t] x[p + scale[p] * dilation * t]``, with bilinear
+    interpolation of x and zeros outside it. Differentiable in all four tensors.
 
-    Each tap's 1x1 convolution is done before the sampling, not after it: both are linear, and a
-    tap then samples the channels that go out. ``torchvision.ops.deform_conv2d`` computes the same
-    at once, but not in bfloat16 on the CPU, ``torch.utils.flop_counter`` counts none of its
-    operations, and it is exported to ONNX from opset 19 on, sampling from 16 on.
+    Each tap's 1x1 convolution runs before the sampling, not after it: both are linear, and a tap
+    then samples output channels. ``torchvision.ops.deform_conv2d`` computes the same at once, but
+    not in bfloat16 on the CPU, ``torch.utils.flop_counter`` does not count its operations, and its
+    ONNX export needs opset 19, that of sampling 16.
 
     Args:
         x: (N, C, h, w).
         weight: (D, C, k, k), k odd.
         bias: (D,) or None.
         scale: (N, 1, h, w); 1 everywhere is ordinary convolution, padded by dilation * (k // 2).
-        dilation: at a scale of 1.
+        dilation: dilation at a scale of 1.
 
     Returns:
         (N, D, h, w).
     """
     height, width = x.shape[-2:]
-    # half precision cannot tell places of a large map from each other
+    # half precision cannot represent all coordinates of a large map
     scale = scale[:, 0].to(torch.promote_types(scale.dtype, torch.float32))
     rows = torch.arange(height, device=x.device, dtype=scale.dtype)[:, None]
     columns = torch.arange(width, device=x.device, dtype=scale.dtype)
@@ -57,17 +57,16 @@ def scale_adaptive_conv2d(
 
 
 class ScaleAdaptiveConv(nn.Conv2d):
-    """A convolution that regresses, from the same patch, the scale of its patch at each place.
+    """A convolution that predicts, from the same patch, the scale of its patch per position.
 
-    Weights and bias have the names and shapes of ``nn.Conv2d``. The regression, ``scale``, is one
-    more convolution to one channel, of weight 0 and bias 1: at the start the layer is the ordinary
-    convolution. That its kernel and dilation are the layer's, and that no bound is put on the
-    scale, is ours.
+    Weights and bias have the names and shapes of ``nn.Conv2d``. ``scale`` is another convolution
+    to one channel, with initial weight 0 and bias 1, so that the layer starts as an ordinary
+    convolution. Its kernel and dilation, equal to the layer's, and the unbounded scale are ours.
 
     Args:
-        kernel: side, odd; sizes are kept.
-        dilation: at a scale of 1.
-        bias: of the convolution.
+        kernel: side of the kernel, odd; the padding keeps the size.
+        dilation: dilation at a scale of 1.
+        bias: bias of the convolution.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class ScaleAdaptiveConv(nn.Conv2d):
         self.reset_scale()
 
     def reset_scale(self) -> None:
-        """Make the scale 1 everywhere."""
+        """Set the scale to 1 everywhere."""
         nn.init.zeros_(self.scale.weight)
         assert self.scale.bias is not None
         nn.init.ones_(self.scale.bias)

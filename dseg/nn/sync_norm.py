@@ -1,4 +1,8 @@
-"""Batch norm over the images of all processes (Peng et al., MegDet, CVPR 2018, section 3.3)."""
+"""Batch norm over the images of all processes (Peng et al., MegDet, CVPR 2018, section 3.3).
+
+On CUDA this is torch's ``SyncBatchNorm``. The classes below are for the CPU with gloo, which it
+does not support: for tests, and for runs of several processes without GPUs.
+"""
 
 from __future__ import annotations
 
@@ -13,32 +17,32 @@ from torch.nn import functional as F
 
 
 def synchronise_norms(model: nn.Module, device_type: str) -> nn.Module:
-    """Let batch norms of a model take their statistics over the batches of all processes.
+    """Replace batch norms by ones whose statistics include the batches of all processes.
 
-    Parameters, buffers and the keys of the state dict stay as they are.
+    Parameters, buffers and the keys of the state dict do not change.
 
     Args:
-        model: changed in place.
-        device_type: ``cuda`` takes torch's SyncBatchNorm, which runs nowhere else.
+        model: network, changed in place.
+        device_type: ``cuda`` for torch's SyncBatchNorm, otherwise ``AllReduceBatchNorm``.
     """
     if device_type == "cuda":
         convert: Callable[[nn.Module], nn.Module] = nn.SyncBatchNorm.convert_sync_batchnorm
         return convert(model)
     for module in model.modules():
-        if type(module) in ALIKE:
-            module.__class__ = ALIKE[type(module)]  # which has no state of its own
+        if type(module) in REPLACEMENTS:
+            module.__class__ = REPLACEMENTS[type(module)]  # the subclass adds no state
     return model
 
 
 class AllReduceBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch norm whose statistics in training are those of all processes' batches together.
+    """Batch norm whose training statistics include the batches of all processes; for the CPU.
 
-    Equal to batch norm on the concatenated batch, whatever each process's share of it. The
-    gradients of weight and bias are each process's part: their sum is the whole one.
+    It equals batch norm on the concatenated batch, for any distribution over the processes. The
+    gradients of weight and bias are those of each process; their sum is the whole gradient.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (N, C, ...); N may differ between processes, and be 0."""
+        """Normalise (N, C, ...); N can differ between processes, and can be 0."""
         of_batch = self.training or self.running_mean is None
         if not (of_batch and dist.is_available() and dist.is_initialized()):
             return super().forward(input)
@@ -54,25 +58,25 @@ class AllReduceBatchNorm(nn.modules.batchnorm._BatchNorm):
         return normalised
 
     def _track(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics towards those of this batch, the variance unbiased."""
+        """Update the running statistics with those of this batch and its unbiased variance."""
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        weight = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
         with torch.no_grad():
-            self.running_mean.lerp_(mean.to(self.running_mean), share)
-            self.running_var.lerp_(variance.to(self.running_var), share)
+            self.running_mean.lerp_(mean.to(self.running_mean), weight)
+            self.running_var.lerp_(variance.to(self.running_var), weight)
 
 
 class AllReduceBatchNorm1d(AllReduceBatchNorm, nn.BatchNorm1d):
-    """Of (N, C, L)."""
+    """Normalise inputs of shape (N, C, L)."""
 
 
 class AllReduceBatchNorm2d(AllReduceBatchNorm, nn.BatchNorm2d):
-    """Of (N, C, H, W)."""
+    """Normalise inputs of shape (N, C, H, W)."""
 
 
-ALIKE: dict[type, type] = {
+REPLACEMENTS: dict[type, type] = {
     nn.BatchNorm1d: AllReduceBatchNorm1d,
     nn.BatchNorm2d: AllReduceBatchNorm2d,
 }
@@ -80,10 +84,10 @@ ALIKE: dict[type, type] = {
 
 @torch.no_grad()
 def _moments_of_all(values: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Return mean and summed squared deviation of each channel, and the values in a channel.
+    """Return mean and sum of squared deviations per channel, and the number of values per channel.
 
-    Each process's own moments are joined in float64 (Chan et al., 1979), in the order of ranks, so
-    that all have the same numbers and none is the difference of two large sums.
+    The moments of the processes are combined in float64 (Chan et al., 1979), in the order of ranks,
+    so that all processes have the same result and no difference of two large sums occurs.
     """
     channels = values.shape[1]
     own = values.new_zeros(2 * channels + 1, dtype=torch.float64)
@@ -91,7 +95,7 @@ def _moments_of_all(values: Tensor) -> tuple[Tensor, Tensor, int]:
     if count:
         mean = values.mean(_all_but_channels(values), dtype=torch.float64)
         deviation = values.float() - _by_channel(mean.float(), values)
-        # The rounded mean is the reference, so its error is taken back.
+        # Deviations are from the rounded mean, so its rounding error is corrected.
         error = mean - mean.float().double()
         squares = deviation.square().sum(_all_but_channels(values), dtype=torch.float64)
         moment = squares - count * error.square()
@@ -107,7 +111,7 @@ def _moments_of_all(values: Tensor) -> tuple[Tensor, Tensor, int]:
 
 
 class _Normalise(torch.autograd.Function):
-    """Normalisation by statistics that depend on the inputs of all processes."""
+    """Normalise by statistics that depend on the inputs of all processes."""
 
     @staticmethod
     def forward(
@@ -152,5 +156,5 @@ def _all_but_channels(values: Tensor) -> list[int]:
 
 
 def _by_channel(numbers: Tensor, values: Tensor) -> Tensor:
-    """Return a number a channel in the axes of values (N, C, ...)."""
+    """Reshape one number per channel to broadcast with values (N, C, ...)."""
     return numbers.view(1, -1, *[1] * (values.ndim - 2))

@@ -1,4 +1,4 @@
-"""Backbone: what the feature extractors have in common, above all how torchvision's files fit."""
+"""Backbone: the base class of feature extractors, with the key maps of torchvision's files."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from torch import nn
 
 
 class Backbone(nn.Module):
-    """A classification network without its classifier, torchvision's or its authors'.
+    """A classification network of torchvision or its authors, without the classifier.
 
     Attributes:
         KEY_MAP: ``(pattern, replacement)`` pairs that turn the file's keys into ours, each
             applied in order; a replacement of None drops the key.
-        OTHER_KEY_MAPS: the same for files that name the same parts otherwise.
-        ABSENT: prefixes of the parts that the file lacks.
-        CLASSIFIERS: prefixes of the parts whose shape depends on the number of classes.
-        torchvision_name: of the network there, such as ``densenet121``; empty if it has none.
-        out_channels: of the map that ``forward`` returns.
+        OTHER_KEY_MAPS: key maps of files with other names.
+        ABSENT: prefixes of the keys that the file lacks.
+        CLASSIFIERS: prefixes of the keys whose shape depends on the number of classes.
+        torchvision_name: torchvision's name of the network, such as ``densenet121``; "" if none.
+        out_channels: channels of the map that ``forward`` returns.
     """
 
     KEY_MAP: tuple[tuple[str, str | None], ...] = ()
@@ -25,10 +25,10 @@ class Backbone(nn.Module):
     torchvision_name: str = ""
     out_channels: int
 
-    def settle_absent(self) -> None:
-        """Adapt the parts that torchvision lacks to weights just loaded; by default, as built."""
+    def init_absent(self) -> None:
+        """Adapt the layers that torchvision lacks to the loaded weights; by default do nothing."""
 
     @property
     def title(self) -> str:
-        """Its name in messages: torchvision's, or the class's where torchvision has none."""
+        """The name in messages: torchvision's, otherwise that of the class."""
         return self.torchvision_name or type(self).__name__

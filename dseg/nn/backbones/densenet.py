@@ -1,4 +1,4 @@
-"""DenseNet (Huang et al., CVPR 2017), dilated so that its last map keeps stride 8 or 16.
+"""DenseNet (Huang et al., CVPR 2017), dilated for a last map of stride 8 or 16.
 
 Module names are torchvision's, so that its ImageNet files fit.
 """
@@ -49,12 +49,12 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Layers that each read everything before them.
+    """Dense block: each layer reads the input and the outputs of all layers before it.
 
     Attributes:
-        checkpoint_activations: keep only the layers' outputs, and compute what lies between them
-            again in the backward pass (Pleiss et al., 2017): memory grows with the depth and not
-            with its square, and outputs, gradients and running statistics are the same bits.
+        checkpoint_activations: keep only the layers' outputs, and recompute other activations in
+            the backward pass (Pleiss et al., 2017): memory is linear in the depth instead of
+            quadratic; outputs, gradients and running statistics are bitwise equal.
     """
 
     checkpoint_activations: bool = False
@@ -75,11 +75,11 @@ class DenseBlock(nn.Module):
         return x
 
     def _forward_checkpointed(self, x: Tensor) -> Tensor:
-        # A list, since each concatenation that was an input here would be kept.
+        # A list of maps, since checkpointing would keep each concatenated input.
         maps = [x]
         for layer in self.children():
             options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
-            if not torch.compiler.is_compiling():  # a compiled graph writes each statistic once
+            if not torch.compiler.is_compiling():  # a compiled graph updates each statistic once
                 options["context_fn"] = partial(_contexts, layer)
             maps.append(checkpoint(_read, layer, *maps, **options))
         return torch.cat(maps, dim=1)
@@ -90,11 +90,11 @@ class DenseNet(Backbone):
 
     Args:
         depth: 121, 161, 169 or 201.
-        output_stride: 8 or 16; blocks that no longer follow a pooling are dilated instead.
-        halve_last: a fourth transition halves the channels of the last block.
+        output_stride: 8 or 16; blocks after a removed pooling are dilated instead.
+        halve_last: add a fourth transition, which halves the channels of the last block.
 
     Raises:
-        DsegError: no such depth or output stride.
+        DsegError: unsupported depth or output stride.
     """
 
     KEY_MAP: tuple[tuple[str, str | None], ...] = (
@@ -107,11 +107,11 @@ class DenseNet(Backbone):
         super().__init__()
         if depth not in CONFIGS or output_stride not in LAYOUTS:
             raise DsegError(
-                f"There is no DenseNet of depth {depth} at output stride {output_stride}.",
+                f"DenseNet does not have depth {depth} with output stride {output_stride}.",
                 hint=f"depths: {list(CONFIGS)}; output strides: {list(LAYOUTS)}.",
             )
         self.torchvision_name = f"densenet{depth}"
-        if halve_last:  # the norm of the last block's map is then the transition's
+        if halve_last:  # the transition then normalises the last block's map
             self.KEY_MAP = ((r"^features\.norm5\.", "transition4.norm."), *DenseNet.KEY_MAP)
             self.ABSENT = ("transition4.conv.", "norm5.")
         growth, channels, blocks = CONFIGS[depth]
@@ -131,7 +131,7 @@ class DenseNet(Backbone):
         self.out_channels = channels
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map (N, 3, H, W) to (N, out_channels, H / stride, W / stride), after norm5, no ReLU.
+        """Map (N, 3, H, W) to (N, out_channels, H / stride, W / stride), after norm5, without ReLU.
 
         A side of n gives ceil(ceil(n / 2) / 2), then floor(/ 2) at each pooling transition.
         """
@@ -155,9 +155,9 @@ def _transition(channels: int, pool: bool) -> nn.Sequential:
 
 
 def checkpoint_activations(model: nn.Module) -> int:
-    """Let all dense blocks of a network compute activations twice, and return how many there are.
+    """Turn activation checkpointing on in all dense blocks, and return the number of blocks.
 
-    Before or after wrapping for several processes, before compiling.
+    Call it before compiling; it can be called before or after wrapping for several processes.
     """
     blocks = [module for module in model.modules() if isinstance(module, DenseBlock)]
     for block in blocks:
@@ -171,15 +171,15 @@ def _read(layer: nn.Module, *maps: Tensor) -> Tensor:
 
 
 def _contexts(layer: nn.Module) -> tuple[AbstractContextManager[None], _Untracked]:
-    """Return what the first and the second computation of a layer run within."""
+    """Return the contexts of the forward computation and of the recomputation of a layer."""
     return nullcontext(), _Untracked(layer)
 
 
 class _Untracked(AbstractContextManager[None]):
-    """While entered, batch norms update copies of their running statistics, which are dropped.
+    """Context in which batch norms update copies of their running statistics.
 
-    Copies, since without any a batch norm would save other tensors than the first time. May be
-    entered again, as a second backward pass through a retained graph does.
+    Without statistics a batch norm would save other tensors than in the forward pass. It can be
+    entered again, for a second backward pass through a retained graph.
     """
 
     def __init__(self, layer: nn.Module):

@@ -26,7 +26,7 @@ READ = {1: ("stage3", "stage4", "stage5"), 2: ("stage2_2", "stage3_2", "stage4_2
 class DFNet(Backbone):
     """The feature extractor of DF1 and DF2: two strided 3x3, then ResNet's basic blocks.
 
-    Names of stages are those of the authors' ImageNet files.
+    Stages have the names in the authors' ImageNet files.
 
     Args:
         version: 1 or 2.
@@ -36,7 +36,7 @@ class DFNet(Backbone):
         stage_strides: their strides: (16, 32, 32) or (8, 16, 32).
 
     Raises:
-        DsegError: no such version.
+        DsegError: unsupported version.
     """
 
     KEY_MAP = ((r"^fc\.", None),)
@@ -44,7 +44,7 @@ class DFNet(Backbone):
 
     def __init__(self, version: int):
         if version not in STAGES:
-            raise DsegError(f"There is no DF-Net {version}.", hint=f"versions: {list(STAGES)}.")
+            raise DsegError(f"DF-Net has no version {version}.", hint=f"versions: {list(STAGES)}.")
         super().__init__()
         self.stage_channels = (128, 256, 512)
         self.stage_strides = (16, 32, 32) if version == 1 else (8, 16, 32)
@@ -61,7 +61,7 @@ class DFNet(Backbone):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def maps(self, image: Tensor) -> list[Tensor]:
-        """Return the maps that a decoder reads, finest first: (N, stage_channels[i], h, w).
+        """Return the maps for a decoder, finest first: (N, stage_channels[i], h, w).
 
         Args:
             image: (N, 3, H, W); a side of n becomes ceil(n / 2) at every stride.

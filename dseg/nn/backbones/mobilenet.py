@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al., CVPR 2018), dilated so that its last map keeps stride 8 or 16."""
+"""MobileNetV2 (Sandler et al., CVPR 2018), dilated for a last map of stride 8 or 16."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LAYOUTS = {
 class InvertedResidual(nn.Module):
     """1x1 expansion, depthwise 3x3, linear 1x1 projection (section 3.3 of the paper).
 
-    The expansion is there even where its ratio is 1, as in the DenseASPP authors' release.
+    A ratio of 1 has an expansion too, as in the DenseASPP authors' release.
 
     Args:
-        in_channels, out_channels: of the block.
-        expansion: ratio of the channels within.
-        stride, dilation: of the 3x3.
-        act: kind of the two activations.
+        in_channels, out_channels: channels of the block.
+        expansion: ratio of hidden to input channels.
+        stride, dilation: stride and dilation of the 3x3.
+        act: class of the two activations.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(Backbone, nn.Sequential):
     """The feature extractor of MobileNetV2 up to its 320 channels.
 
-    All of the stages that no longer follow a stride are dilated by 2, as in the release.
+    All stages after a removed stride are dilated by 2, as in the release.
 
     Args:
         output_stride: 8 or 16.
 
     Raises:
-        DsegError: no such output stride.
+        DsegError: unsupported output stride.
     """
 
     KEY_MAP = (
@@ -92,7 +92,7 @@ class MobileNetV2(Backbone, nn.Sequential):
     def __init__(self, output_stride: int = 8):
         if output_stride not in LAYOUTS:
             raise DsegError(
-                f"There is no MobileNetV2 at output stride {output_stride}.",
+                f"MobileNetV2 does not have output stride {output_stride}.",
                 hint=f"output strides: {list(LAYOUTS)}.",
             )
         parts: OrderedDict[str, nn.Module] = OrderedDict(
@@ -111,12 +111,12 @@ class MobileNetV2(Backbone, nn.Sequential):
         super().__init__(parts)
 
     @torch.no_grad()
-    def settle_absent(self) -> None:
-        """Make the first block's expansion, which torchvision lacks, pass the stem on unchanged.
+    def init_absent(self) -> None:
+        """Make the first block's expansion, which torchvision lacks, the identity.
 
-        In evaluation it is the identity up to 6, where torchvision's stem ends too. In training
-        too, as far as the stem's channels before their ReLU are normal with the mean and deviation
-        that its norm gives them: their moments after it become scale and shift.
+        In evaluation it is the identity up to 6, the maximum of torchvision's stem. In training it
+        is so if the stem's channels before their ReLU are normally distributed with the mean and
+        standard deviation given by its norm, whose moments after ReLU become scale and shift.
         """
         state = self.state_dict()  # the tensors themselves
         shift, scale = state["stem.norm.bias"], state["stem.norm.weight"].abs().clamp(min=1e-12)

@@ -1,6 +1,6 @@
-"""ResNet over an image pyramid: one set of convolutions, norms of each level's own.
+"""ResNet over an image pyramid: shared convolutions, separate norms for each level.
 
-Orsic et al., CVPR 2019, section 3; the norms are the authors' release's.
+Orsic et al., CVPR 2019, section 3; the separate norms are from the authors' release.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ DEPTHS = (18, 34)  # those of the basic block
 
 
 class PyramidResNet(Backbone):
-    """ResNet, whose stem and blocks have ``levels`` norms in place of each one.
+    """ResNet with ``levels`` norms in place of each norm in the stem and the blocks.
 
-    The norm of a shortcut is shared as the convolutions are. Weights of torchvision's network go
-    to the first level and from there to all.
+    The norms of shortcuts are shared, like convolutions. Weights of torchvision's network are
+    loaded into the first level and copied to the others.
 
     Args:
         depth: 18 or 34.
-        levels: images, each half the size of the one before.
+        levels: number of image sizes, each half of the one before.
 
     Attributes:
         stage_channels: channels of the four maps of a level.
 
     Raises:
-        DsegError: no such depth.
+        DsegError: unsupported depth.
     """
 
     KEY_MAP = ((r"^fc\.", None), (r"^((?:layer\d\.\d+\.)?bn\d)\.(?!\d)", r"\1.0."))
@@ -40,7 +40,7 @@ class PyramidResNet(Backbone):
         super().__init__()
         if depth not in DEPTHS:
             raise DsegError(
-                f"There is no ResNet of depth {depth} over a pyramid.", hint=f"depths: {DEPTHS}."
+                f"The pyramid ResNet does not have depth {depth}.", hint=f"depths: {DEPTHS}."
             )
         plain = ResNet(depth)
         self.torchvision_name = plain.torchvision_name
@@ -72,7 +72,7 @@ class PyramidResNet(Backbone):
             maps.append(self._maps(resized, level))
         return maps
 
-    def settle_absent(self) -> None:
+    def init_absent(self) -> None:
         """Copy the norms of the first level to all others."""
         for _, norms in self._norms():
             for other in norms[1:]:
@@ -98,7 +98,7 @@ class PyramidResNet(Backbone):
 
 
 def _run(block: BasicBlock, x: Tensor, level: int) -> Tensor:
-    """Return what the block gives before its last ReLU."""
+    """Return the block's output before its last ReLU."""
     shortcut = x if block.downsample is None else block.downsample(x)
     y = block.get_submodule(f"bn1.{level}")(block.conv1(x)).relu_()
     out: Tensor = block.get_submodule(f"bn2.{level}")(block.conv2(y)) + shortcut

@@ -1,4 +1,4 @@
-"""ResNet (He et al., CVPR 2016), dilated on request so that its last map keeps stride 8 or 16.
+"""ResNet (He et al., CVPR 2016), with optional dilation for a last map of stride 8 or 16.
 
 Blocks and module names are torchvision's, so that its ImageNet files fit: a bottleneck strides in
 its 3x3 convolution, not in the first 1x1 as in the paper.
@@ -14,20 +14,20 @@ from dseg.errors import DsegError
 from dseg.nn.backbones.base import Backbone
 
 WIDTHS = (64, 128, 256, 512)
-# of each stage: its stride, and the dilations of its blocks, of which the last one repeats
+# for each stage: its stride, and the dilations of its blocks, of which the last one repeats
 Layout = tuple[tuple[int, tuple[int, ...]], ...]
 LAYOUTS: dict[int, Layout] = {
     8: ((1, (1,)), (2, (1,)), (1, (1, 2)), (1, (2, 4))),
     16: ((1, (1,)), (2, (1,)), (2, (1,)), (1, (1, 2))),
     32: ((1, (1,)), (2, (1,)), (2, (1,)), (2, (1,))),
 }
-# as most segmentation releases have it: the first block of a stage is dilated like the others
+# as in most segmentation releases: the first block of a stage is dilated like the others
 DILATED: Layout = ((1, (1,)), (2, (1,)), (1, (2,)), (1, (4,)))
 # the same with the multi-grid (1, 2, 4) of DeepLabV3 (Chen et al., 2017, section 3.2) in the last
 MULTI_GRID: Layout = (*DILATED[:3], (1, (4, 8, 16)))
-# the deep stem of releases whose conv1 is the three convolutions, and bn1 the last norm, to ours
+# keys of the deep stem with three convolutions in conv1 and the last norm in bn1, to ours
 STEM_KEYS = ((r"^(backbone\.)?bn1\.", r"\1conv1.7."),)
-# the deep stem as most releases name it, where bn1 is the first norm, to ours
+# keys of the deep stem in most releases, where bn1 is the first norm, to ours
 DEEP_STEM_KEYS = (
     (r"^(backbone\.)?conv1\.weight", r"\1conv1.0.weight"),
     (r"^(backbone\.)?bn1\.", r"\1conv1.1."),
@@ -39,11 +39,11 @@ DEEP_STEM_KEYS = (
 
 
 class Residual(nn.Module):
-    """What both kinds of block share: the branch is added to the input, then ReLU (eq. 2).
+    """Base class of both blocks: the branch is added to the input, then ReLU (eq. 2).
 
     Args:
-        in_channels, out_channels: of the block.
-        stride: of the shortcut, a 1x1 convolution where the shape changes (option B).
+        in_channels, out_channels: channels of the block.
+        stride: stride of the shortcut, a 1x1 convolution where the shape changes (option B).
     """
 
     expansion: ClassVar[int]
@@ -59,7 +59,7 @@ class Residual(nn.Module):
             )
 
     def branch(self, x: Tensor) -> Tensor:
-        """Return what is added to the shortcut."""
+        """Return the residual, which is added to the shortcut."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,9 +73,9 @@ class BasicBlock(Residual):
     """Two 3x3 convolutions (figure 5, left), in depths 18 and 34.
 
     Args:
-        width: channels within.
-        stride: of the first 3x3.
-        dilations: of the first and of the second 3x3.
+        width: hidden channels.
+        stride: stride of the first 3x3.
+        dilations: dilations of the first and of the second 3x3.
     """
 
     expansion = 1
@@ -97,9 +97,9 @@ class Bottleneck(Residual):
     """1x1, 3x3, 1x1 to four times the width (figure 5, right), in depths 50, 101 and 152.
 
     Args:
-        width: channels within.
-        stride: of the 3x3.
-        dilations: of the 3x3; the second, of what follows it, is not read.
+        width: hidden channels.
+        stride: stride of the 3x3.
+        dilations: dilation of the 3x3, and a second value that is not used.
     """
 
     expansion = 4
@@ -134,24 +134,24 @@ CONFIGS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, in
 class ResNet(Backbone):
     """The feature extractor of ResNet.
 
-    Without stride, a stage computes at every place what the strided one computes at each second:
-    the map of stride 32 is the map of stride 8 at each fourth place.
+    A dilated stage computes at every position what the strided one computes at every second: the
+    map of stride 32 is the map of stride 8 at every fourth position.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        output_stride: 8, 16 or 32; stages that no longer stride are dilated instead.
-        stem_width: three 3x3 convolutions of this, this and twice this many channels in place of
-            the 7x7 (the deep stem of many segmentation releases); 0 for the 7x7.
-        ceil_mode: the max pooling rounds sizes up, as some releases' does.
-        layout: what each stage is, in place of that of ``output_stride``; see ``LAYOUTS``. Its
-            strides are those of ``output_stride``.
+        output_stride: 8, 16 or 32; stages without their stride are dilated instead.
+        stem_width: channels of the first two of three 3x3 convolutions that replace the 7x7 (the
+            deep stem of many segmentation releases), half those of the third; 0 for the 7x7.
+        ceil_mode: round sizes up in the max pooling, as some releases do.
+        layout: strides and dilations in place of ``LAYOUTS[output_stride]``, with the same
+            strides.
 
     Attributes:
         stage_channels: channels of the four maps.
         stage_strides: their strides, such as (4, 8, 16, 32).
 
     Raises:
-        DsegError: no such depth or output stride.
+        DsegError: unsupported depth or output stride.
     """
 
     KEY_MAP: tuple[tuple[str, str | None], ...] = ((r"^fc\.", None),)
@@ -168,7 +168,7 @@ class ResNet(Backbone):
         super().__init__()
         if depth not in CONFIGS or output_stride not in LAYOUTS:
             raise DsegError(
-                f"There is no ResNet of depth {depth} at output stride {output_stride}.",
+                f"ResNet does not have depth {depth} with output stride {output_stride}.",
                 hint=f"depths: {list(CONFIGS)}; output strides: {list(LAYOUTS)}.",
             )
         block, counts = CONFIGS[depth]
@@ -235,7 +235,7 @@ def _stage(
 
 
 def _deep_stem(width: int) -> nn.Sequential:
-    """Build the three 3x3 convolutions with norms; the ReLU after the last is the caller's."""
+    """Build the three 3x3 convolutions with norms; the caller adds the last ReLU."""
     return nn.Sequential(
         _conv3x3(3, width, 2, 1),
         nn.BatchNorm2d(width),

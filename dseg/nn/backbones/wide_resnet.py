@@ -1,7 +1,7 @@
-"""WideResNet-38 (Wu et al., 2016), dilated so that its last map keeps stride 8.
+"""WideResNet-38 (Wu et al., 2016), dilated for a last map of stride 8.
 
 Pre-activation blocks (He et al., ECCV 2016) in the form of Rota Bulo et al., CVPR 2018. Module
-names are those of the ImageNet files, so that they fit.
+names are those of the ImageNet files.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ READ = ("mod2", "mod5", "mod7")
 class PreActivationBlock(nn.Module):
     """Norm and ReLU before each convolution; the sum of shortcut and branch is not activated.
 
-    Two 3x3 convolutions, or 1x1, 3x3, 1x1. Where the shape changes, the shortcut is a 1x1
-    convolution of the activated input; elsewhere it is the input itself.
+    Two 3x3 convolutions, or 1x1, 3x3, 1x1. If the shape changes, the shortcut is a 1x1
+    convolution of the activated input; otherwise it is the input itself.
 
     Args:
-        in_channels: of the block.
+        in_channels: channels of the block.
         widths: channels after each of the two or three convolutions.
-        stride: of the first convolution and of the shortcut.
-        dilation: of every 3x3.
-        dropout: probability, of whole maps, before the 3x3 of three convolutions or the second of
-            two. The paper has dropout in the last two stages, the place is ours.
+        stride: stride of the first convolution and of the shortcut.
+        dilation: dilation of every 3x3.
+        dropout: probability of dropping whole maps before the 3x3 of three convolutions or the
+            second of two. The paper has dropout in the last two stages; its position is ours.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class WideResNet(Backbone):
 
     KEY_MAP = (
         (r"^(classifier|fc|bn_out)\.", None),
-        # of files whose activated norm is one module
+        # keys of files with norm and activation in one module
         (r"(\.bn\d)\.(weight|bias|running_mean|running_var|num_batches_tracked)$", r"\1.0.\2"),
     )
     out_channels = 4096

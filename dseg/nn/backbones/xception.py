@@ -1,7 +1,7 @@
-"""Xception-A, the light Xception of DFANet (Li et al., CVPR 2019), and its parts.
+"""Xception-A, the light Xception of DFANet (Li et al., CVPR 2019), and its modules.
 
 Xception (Chollet, CVPR 2017) is a chain of residual blocks of separable convolutions; here a block
-is a bottleneck of a quarter of its channels, and attention by channel closes the chain.
+is a bottleneck with a quarter of its channels, and channel attention follows the last block.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ ATTENTION = 1000  # features of the fully connected layer
 
 
 class XceptionBlock(nn.Module):
-    """Three times ReLU, separable 3x3 and norm, added to the input; no ReLU after the sum.
+    """Three times ReLU, separable 3x3 and norm, added to the input, without a last ReLU.
 
     Args:
-        in_channels, out_channels: of the block; a quarter of ``out_channels`` within.
-        stride: of the last 3x3 and of the shortcut, a 1x1 convolution where the shape changes.
+        in_channels, out_channels: channels of the block; a quarter of ``out_channels`` within.
+        stride: stride of the last 3x3 and of the shortcut, a 1x1 convolution if the shape
+            changes.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()
         mid = out_channels // 4
         self.branch = nn.Sequential(
-            _separable(in_channels, mid, 1, inplace=False),  # the shortcut reads the input too
+            _separable(in_channels, mid, 1, inplace=False),  # the shortcut also reads the input
             _separable(mid, mid, 1),
             _separable(mid, out_channels, stride),
         )
@@ -59,11 +60,11 @@ class SqueezeAttention(nn.Module):
     """The fully connected attention of DFANet: ``x * f(mean(x))`` by channel.
 
     ``f`` is a linear layer to 1000 features, as many as ImageNet has classes, then a 1x1
-    convolution back, norm and ReLU. The factors are not bounded above. In training the norm sees
-    one value an image, so that a batch has two images at least.
+    convolution back, norm and ReLU. The factors have no upper bound. In training the norm
+    reads one value per image and channel, so that a batch needs at least two images.
 
     Args:
-        channels: of the map.
+        channels: channels of the map.
     """
 
     def __init__(self, channels: int):
@@ -72,7 +73,7 @@ class SqueezeAttention(nn.Module):
         self.project = conv_norm_act(ATTENTION, channels, 1, act=nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, C, h, w), as it came."""
+        """Map (N, C, h, w) to the same shape."""
         features = self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
         out: Tensor = x * self.project(features[..., None, None])
         return out
@@ -82,8 +83,8 @@ class XceptionEncoder(nn.Module):
     """The three stages ``enc2``, ``enc3`` and ``enc4``, each of stride 2, and the attention.
 
     Args:
-        in_channels: of the input.
-        beside: channels that are concatenated in front of the second and the third stage's input.
+        in_channels: channels of the input.
+        beside: channels to concatenate in front of the second and the third stage's input.
     """
 
     def __init__(self, in_channels: int, beside: tuple[int, int] = (0, 0)):
@@ -100,7 +101,7 @@ class XceptionEncoder(nn.Module):
 
         Args:
             x: (N, in_channels, h, w).
-            beside: what is concatenated in front of the second and the third stage's input.
+            beside: maps to concatenate in front of the second and the third stage's input.
         """
         second = self.enc2(x)
         third = self.enc3(torch.cat([*beside[:1], second], 1))
@@ -112,7 +113,7 @@ class XceptionA(Backbone):
     """A 3x3 of stride 2 to 8 channels, the three stages, the attention; stride 16."""
 
     KEY_MAP = (
-        (r"^(backbone\.)?fc\.", None),  # ImageNet's, never read
+        (r"^(backbone\.)?fc\.", None),  # the ImageNet classifier, never read
         (r"(fca(_\d)?)\.conv\.0\.", r"\1.project.conv."),
         (r"(fca(_\d)?)\.conv\.1\.", r"\1.project.norm."),
         (r"^(backbone\.)?conv1\.0\.", r"\1stem.conv."),

@@ -1,4 +1,4 @@
-"""Classes that a checkpoint may name beside its tensors, and what is made in their place."""
+"""Harmless classes in checkpoints, and the placeholders that are made instead of them."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ LIGHTNING = ("pytorch_lightning", "lightning.pytorch")
 
 
 class _Skipped:
-    """Stands for a value beside the weights: it is read past, and what it describes never made."""
+    """Placeholder for a value beside the weights, which is skipped and never constructed."""
 
     def __new__(cls, *args: object, **kwargs: object) -> _Skipped:
         return object.__new__(cls)
 
     def __setstate__(self, state: object) -> None:
-        """Forget the value's content."""
+        """Discard the value's content."""
 
 
 class _Entries:
-    """Stands for a subclass of dict, of which only the entries are read."""
+    """Placeholder for a subclass of dict; only its entries are read."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Any:
         return OrderedDict()
 
 
 class _Items:
-    """Stands for a sequence, of which only the items are read."""
+    """Placeholder for a sequence; only its items are read."""
 
     def __new__(cls, *args: object, **kwargs: object) -> Any:
         return []
 
 
-# What training scripts save beside the weights; plain data, of which none is needed.
+# Plain data that training scripts save beside the weights; none of it is needed.
 SKIPPED = (
     "argparse.Namespace",
     *(f"builtins.{name}" for name in ("bool", "dict", "float", "frozenset", "int", "list")),

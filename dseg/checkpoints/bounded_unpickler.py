@@ -1,4 +1,4 @@
-"""What reading a pickle costs, bounded: the base of both readers of pickles."""
+"""The base class of both pickle readers, with bounded nesting, instructions and keys."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from typing import Any
 
 from dseg.checkpoints.limits import Keys, LimitError, Metered
 
-OPEN = 1_000  # containers within each other while a pickle is read
+OPEN = 1_000  # nested containers while a pickle is read
 
 
 class BoundedUnpickler(pickle._Unpickler):
-    """Follows a pickle's instructions, whose number, depth and rare keys are bounded.
-
-    Args:
-        file: the pickle.
-    """
+    """Executes a pickle; bounds the number of instructions, the nesting and the rare keys."""
 
     metastack: list[list[Any]]  # these six are the base class's
     stack: list[Any]
@@ -33,10 +29,10 @@ class BoundedUnpickler(pickle._Unpickler):
         """Open a container.
 
         Raises:
-            LimitError: too many are open.
+            LimitError: containers are nested too deeply.
         """
         if len(self.metastack) > OPEN:
-            raise LimitError(f"it has more than {OPEN:,} containers within each other")
+            raise LimitError(f"it has more than {OPEN:,} nested containers")
         self.metastack.append(self.stack)
         self.stack = []
         self.append = self.stack.append

@@ -10,7 +10,7 @@ import torch
 from checkpoint_files import refused
 from torch import Tensor
 
-from dseg.checkpoints.sound import check_sound
+from dseg.checkpoints.tensor_checks import check_tensors
 
 FILE = Path("m.pth")
 NAN, INF = float("nan"), float("inf")
@@ -19,7 +19,7 @@ KEY = "layer.weight"
 
 def check(value: Tensor, wanted: Tensor | None = None, key: str = KEY) -> None:
     wanted = torch.zeros(value.shape) if wanted is None else wanted
-    check_sound(FILE, {"first": torch.ones(1), key: value}, {"first": torch.ones(1), key: wanted})
+    check_tensors(FILE, {"first": torch.ones(1), key: value}, {"first": torch.ones(1), key: wanted})
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_counters_may_be_of_any_kind() -> None:
 
 
 def test_what_is_not_loaded_is_not_checked() -> None:
-    check_sound(FILE, {"a": torch.ones(1), "b": torch.tensor([NAN])}, {"a": torch.ones(1)})
-    check_sound(FILE, {"a": torch.ones(1)}, {"a": torch.ones(1), "b": torch.ones(1)})
+    check_tensors(FILE, {"a": torch.ones(1), "b": torch.tensor([NAN])}, {"a": torch.ones(1)})
+    check_tensors(FILE, {"a": torch.ones(1)}, {"a": torch.ones(1), "b": torch.ones(1)})
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_numbers_that_are_not_finite_are_counted(
     fault = refused(lambda: check(torch.tensor(values, dtype=dtype)))
     assert fault.problem == f"m.pth cannot be used: layer.weight {found}."
     assert fault.hint == (
-        "the training diverged or the file is damaged: take an earlier checkpoint, "
+        "the training diverged or the file is damaged: use an earlier checkpoint, "
         "or download it again."
     )
 
@@ -73,7 +73,7 @@ def test_a_negative_variance_is_refused() -> None:
     check(torch.tensor([-0.5]), key="norm.running_mean")
     fault = refused(lambda: check(torch.tensor([1, -0.25, -0.5]), key="norm.running_var"))
     assert fault.problem == (
-        "m.pth cannot be used: norm.running_var is a variance, but has a value of -0.5."
+        "m.pth cannot be used: norm.running_var is a variance but has a value of -0.5."
     )
 
 
@@ -107,7 +107,7 @@ def test_values_that_float32_cannot_hold_are_refused(value: float) -> None:
         ),
         (torch.ones(2).to(torch.float8_e5m2), "has floats of 8 bits or fewer (float8_e5m2)"),
         (torch.ones(2, 2).to_sparse(), "is not a dense tensor (sparse_coo)"),
-        (torch.ones(2, device="meta"), "has a shape but no numbers"),
+        (torch.ones(2, device="meta"), "has a shape but no values"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -1,4 +1,4 @@
-"""What the calls in a pickle of ``torch.save`` would make, counted on stand-ins."""
+"""Bound the memory that the calls in a pickle of ``torch.save`` would allocate."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ SMALL_CALLS = ("torch.Size", "torch.device", "torch.serialization._get_layout")
 ENCODINGS = ("latin1", "latin-1", "ascii", "utf-8", "utf8")
 
 
-class Named:
-    """Stands for a function or class that the pickle names."""
+class GlobalName:
+    """The name of a function or class in a pickle."""
 
     __slots__ = ("name",)
 
@@ -22,8 +22,8 @@ class Named:
         self.name = name
 
 
-class Made:
-    """Stands for what a call returns: of a tensor the size, of a dict its entries."""
+class CallResult:
+    """The result of a call that is not made: number of elements, or of dict entries."""
 
     __slots__ = ("entries", "numbers", "rare")
 
@@ -31,11 +31,11 @@ class Made:
         self.numbers, self.entries, self.rare = numbers, entries, rare
 
 
-class Costs:
-    """Counts what calls would make.
+class MemoryBudget:
+    """Counts the memory that calls would allocate.
 
     Args:
-        keys: counts the rare keys of the same pickle.
+        keys: counter of the rare keys in the same pickle.
     """
 
     def __init__(self, keys: Keys) -> None:
@@ -46,20 +46,21 @@ class Costs:
     def _spend(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
-            raise LimitError(f"its calls make more than {MADE >> 20} MiB beside the tensors")
+            raise LimitError(f"its calls allocate more than {MADE >> 20} MiB beside the tensors")
 
-    def call(self, name: str, arguments: object) -> Made | tuple[Any, ...]:
-        """Count what a call would make; return what stands for its result.
+    def call(self, name: str, arguments: object) -> CallResult | tuple[Any, ...]:
+        """Count the memory of a call, and return a stand-in for its result.
 
         Raises:
-            LimitError: it makes too much, or is none that ``torch.save`` writes.
+            LimitError: too much memory, or a call that ``torch.save`` does not write.
         """
         if type(arguments) is not tuple:
             raise LimitError("it calls something in an unusual way")
         if name == INDIRECT:
-            if len(arguments) < 3 or type(arguments[0]) is not Named or arguments[0].name == name:
+            target = arguments[0] if len(arguments) >= 3 else None
+            if not isinstance(target, GlobalName) or target.name == name:
                 raise LimitError("it calls something in an unusual way")
-            return self.call(arguments[0].name, arguments[2])
+            return self.call(target.name, arguments[2])
         if name.startswith(REBUILD):
             return self._rebuild(name.removeprefix(REBUILD), arguments)
         if name == "torch.Size" and len(arguments) == 1 and isinstance(arguments[0], list | tuple):
@@ -67,12 +68,12 @@ class Costs:
             return tuple(arguments[0])
         if name == "_codecs.encode" and arguments[1:] and arguments[1] not in ENCODINGS:
             raise LimitError("it encodes text in an unusual way")
-        made = Made()
+        made = CallResult()
         for part in arguments:
             copied = self.copy(part)
             made.entries += copied.entries
             made.rare += copied.rare
-            if not name.startswith("torch."):  # which would make an object of each number
+            if not name.startswith("torch."):  # such a call makes an object of each number
                 self._spend(256 * copied.numbers)
         if name == "builtins.bytearray" or (name.startswith("torch.") and name not in SMALL_CALLS):
             if any(type(part) in (list, tuple) for part in arguments):
@@ -81,25 +82,27 @@ class Costs:
             self._spend(8 * math.prod(max(1, size) for size in sizes) if sizes else 0)
         return made
 
-    def _rebuild(self, kind: str, arguments: tuple[Any, ...]) -> Made:
-        """Count a tensor that is made of a storage, or of another tensor."""
-        source = arguments[0] if arguments and isinstance(arguments[0], Made) else Made()
+    def _rebuild(self, kind: str, arguments: tuple[Any, ...]) -> CallResult:
+        """Count a tensor that is rebuilt from a storage or from another tensor."""
+        source = (
+            arguments[0] if arguments and isinstance(arguments[0], CallResult) else CallResult()
+        )
         numbers = source.numbers
         if kind.startswith(("tensor", "qtensor")) and len(arguments) > 2:
             numbers = self.count_numbers(source, arguments[2])
         if kind.startswith(("qtensor", "device_tensor")):
             self._spend(8 * numbers)
         if kind == "sparse_tensor" and len(arguments) > 1 and type(arguments[1]) is tuple:
-            self._spend(sum(part.numbers for part in arguments[1] if isinstance(part, Made)))
+            self._spend(sum(part.numbers for part in arguments[1] if isinstance(part, CallResult)))
         for part in arguments[1:]:
             self.copy(part)
-        return Made(numbers)
+        return CallResult(numbers)
 
-    def count_numbers(self, storage: Made, size: object) -> int:
-        """Return the numbers of a tensor of that size; those that repeat are bounded.
+    def count_numbers(self, storage: CallResult, size: object) -> int:
+        """Return the number of elements of a tensor; bound those that its storage lacks.
 
         Raises:
-            LimitError: they repeat too often.
+            LimitError: too many elements repeat.
         """
         if not isinstance(size, tuple | list):
             raise LimitError("a tensor is described in an unusual way")
@@ -107,24 +110,24 @@ class Costs:
         if numbers > storage.numbers:
             self.expanded += numbers
             if self.expanded > EXPANDED:
-                raise LimitError(f"its tensors repeat their numbers more than {EXPANDED:,} times")
+                raise LimitError(f"its tensors repeat their values more than {EXPANDED:,} times")
         return numbers
 
-    def copy(self, value: object) -> Made:
-        """Count what a call copies of an argument: bytes, entries, and keys where they are.
+    def copy(self, value: object) -> CallResult:
+        """Count the bytes, entries and rare keys that a call copies from an argument.
 
         Raises:
-            LimitError: it is too much.
+            LimitError: there are too many.
         """
-        if isinstance(value, Made):
+        if isinstance(value, CallResult):
             self._spend(64 * value.entries)
             self.keys.add(value.rare)
             return value
         if isinstance(value, str | bytes):
             self._spend(len(value))
         if not isinstance(value, list | tuple):
-            return Made()
+            return CallResult()
         self._spend(64 * len(value))
         keys = [item[0] if type(item) is list and item else item for item in value]
         hashable = [key for key in keys if type(key) in (int, float, tuple)]
-        return Made(entries=len(value), rare=sum(self.keys.check(key) for key in hashable))
+        return CallResult(entries=len(value), rare=sum(self.keys.check(key) for key in hashable))

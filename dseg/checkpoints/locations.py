@@ -1,4 +1,4 @@
-"""Where checkpoint files lie, and the sentence that says which file to get and where to put it."""
+"""Find checkpoint files, and explain which file to download and where to put it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ CHECKPOINT_SUFFIXES = (
     ".params",
     ".pdparams",
 )
-BUNDLED = "dabnet.safetensors"  # what is used where no network is named
+BUNDLED = "dabnet.safetensors"  # used if no network is named
 
 
 def weights_folders() -> list[Path]:
-    """Return the folders that are searched, in order.
+    """Return the folders to search, in order.
 
     They are ``weights/``, $DSEG_WEIGHTS, the cache, and that of the bundled weights.
     """
@@ -56,23 +56,23 @@ def bundled_folder() -> Path:
 
 
 def find_bundled() -> Path:
-    """Return the checkpoint that is used where no network is named.
+    """Return the bundled checkpoint, which is used if no network is named.
 
     Raises:
-        CheckpointError: this installation lacks it.
+        CheckpointError: it is missing from this installation.
     """
     file = bundled_folder() / BUNDLED
     if not file.is_file():
         raise CheckpointError(
             f"No network is named, and the bundled {BUNDLED} is not at {file}.",
-            hint="name a network by --model, for example DenseASPP161 (dseg models), or install "
-            "dseg again.",
+            hint="choose a network with --model, for example DenseASPP161 (dseg models), or "
+            "reinstall dseg.",
         )
     return file
 
 
 def find_file(weights: Path) -> Path:
-    """Return a file that was named, also one in a folder of weights; itself where none is there."""
+    """Return an existing file ``weights``, here or in a weights folder, else ``weights`` itself."""
     candidates = (weights, *(folder / weights for folder in weights_folders()))
     return next((file for file in candidates if file.is_file()), weights)
 
@@ -82,17 +82,17 @@ def find_weights(name: str, weights: Path | None = None) -> Path:
 
     Args:
         name: a key of ``MODELS``.
-        weights: the file that the user named, if any; also looked for in the folders.
+        weights: file that the user named, if any; also looked for in the weights folders.
 
     Raises:
-        CheckpointError: there is none; the message says which file to get where.
+        CheckpointError: there is none; the hint explains which file to download.
     """
     folders = weights_folders()
     if weights is not None:
         if (found := find_file(weights)).is_file():
             return found
         raise CheckpointError(
-            f"No checkpoint {weights}.", hint=f"name an existing file. {_advice(name)}"
+            f"Checkpoint {weights} does not exist.", hint=f"name an existing file. {_advice(name)}"
         )
     published = MODELS[name].weights
     exact = bool(published) and (Path(published).name != published or not _stem(published))
@@ -105,12 +105,12 @@ def find_weights(name: str, weights: Path | None = None) -> Path:
                     return file
         if exact and (folder / published).is_file():
             return folder / published
-    searched = ", ".join(map(str, folders[:-1]))  # the last is not a place to put files
+    searched = ", ".join(map(str, folders[:-1]))  # users do not put files into the last one
     raise CheckpointError(f"No weights for {name} in {searched}.", hint=_advice(name))
 
 
 def _stem(file: str) -> str:
-    """Return a checkpoint's name as ``plain_name`` does, empty for a file of another kind."""
+    """Return a checkpoint's plain name without suffixes, "" for another kind of file."""
     path = Path(file.lower())
     while path.suffix in CHECKPOINT_SUFFIXES:  # .pth.tar
         path = path.with_suffix("")
@@ -122,13 +122,13 @@ def _advice(name: str) -> str:
     own = Path("weights") / f"{name}.safetensors"
     if not (spec.weights or spec.link):
         return (
-            f"the authors published no file for {name}: train it, or name your file by --weights, "
-            f"or put it at {own} (.pth, .pkl too)."
+            f"the authors published no file for {name}: train it, or name your file with "
+            f"--weights, or put it at {own} (.pth and .pkl work too)."
         )
     place = Path("weights") / spec.weights if spec.weights else own.with_suffix(".pth")
     file = Path(spec.weights).name or "the authors' file"
     where = f"{spec.source} ({spec.link})" if spec.link else spec.source
-    return f"get {file} from {where} and put it at {place}, or name your file by --weights."
+    return f"get {file} from {where} and put it at {place}, or name your file with --weights."
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""Follow a pickle of ``torch.save`` on stand-ins first, to know what reading it would cost.
+"""Execute a pickle of ``torch.save`` without making its objects, to bound the cost of reading it.
 
-No tensor is made and no dict filled: what the pickle would make is counted, and refused beyond the
-limits, before torch reads it. Whether its instructions are allowed at all is left to torch.
+No tensor is allocated and no dict filled: memory and instructions are counted, and a pickle beyond
+the limits is refused before torch reads it. torch decides which instructions are allowed at all.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dseg.checkpoints.bounded import BoundedUnpickler
-from dseg.checkpoints.costs import Costs, Made, Named
+from dseg.checkpoints.bounded_unpickler import BoundedUnpickler
 from dseg.checkpoints.limits import TENSORS, LimitError, Metered, ShortError
-from dseg.checkpoints.stand_ins import NAMES
+from dseg.checkpoints.memory_budget import CallResult, GlobalName, MemoryBudget
+from dseg.checkpoints.placeholders import NAMES
 
-NUMBER_BYTES = {  # of torch's storage classes, by what their names begin with; others 1
+NUMBER_BYTES = {  # per element, by the first letters of torch's storage class; others 1
     "ComplexDouble": 16, "ComplexFloat": 8, "Double": 8, "Long": 8, "Float": 4, "Int": 4,
     "Half": 2, "BFloat16": 2, "Short": 2,
 }  # fmt: skip
-TORCHS_OWN = ("torch.", "collections.", "builtins.", "_codecs.")  # all that it allows
-LEGACY_PARTS = 5  # magic number, version, system, content, names of storages
-SAME = (  # instructions that the base class follows as torch does
+TORCHS_OWN = ("torch.", "collections.", "builtins.", "_codecs.")  # the packages that torch allows
+LEGACY_PICKLES = 5  # magic number, version, system, content, names of storages
+SAME = (  # instructions that the base class executes as torch does
     "BINFLOAT", "BINGET", "BININT", "BININT1", "BININT2", "BINPUT", "BINUNICODE", "EMPTY_LIST",
     "EMPTY_TUPLE", "LONG1", "LONG_BINGET", "LONG_BINPUT", "NEWFALSE", "NEWTRUE", "NONE",
     "SHORT_BINSTRING", "STOP", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
 )  # fmt: skip
 
 
-class Rehearsal(BoundedUnpickler):
-    """Follows a pickle's instructions on stand-ins, and counts.
+class DryRun(BoundedUnpickler):
+    """Executes a pickle's instructions on stand-ins, and counts memory.
 
     Args:
         file: the pickle.
-        room: bytes that its tensors may claim.
-        entries: bytes of each storage by its name; None where they follow the pickle.
+        room: largest number of bytes in all tensors.
+        entries: number of bytes of each storage by its name; None if they follow the pickle.
     """
 
     def __init__(self, file: Metered, room: int, entries: Mapping[str, int] | None) -> None:
@@ -45,39 +45,39 @@ class Rehearsal(BoundedUnpickler):
         self.entries = entries
         self.storages: set[object] = set()
         self.tensors = 0
-        self.foreign = False  # a name has been met that torch refuses
-        self.costs = Costs(self.keys)
+        self.foreign = False  # True after a name that torch refuses
+        self.budget = MemoryBudget(self.keys)
 
     def load_proto(self) -> None:
-        """Read past the protocol, of which torch judges."""
+        """Skip the protocol number, which torch checks."""
         self.read(1)
 
     def load_global(self) -> None:
-        """Keep what two lines name."""
+        """Push the name in the next two lines."""
         module, name = self.readline()[:-1], self.readline()[:-1]
         full = f"{module.decode()}.{name.decode()}".replace("__builtin__.", "builtins.")
         self.foreign |= full not in NAMES and not full.startswith(TORCHS_OWN)
-        self.append(Named(full))
+        self.append(GlobalName(full))
 
     def load_new(self) -> None:
-        """Stand in for an empty dict or set."""
-        self.append(Made())
+        """Push a stand-in for an empty dict or set."""
+        self.append(CallResult())
 
     def load_call(self) -> None:
-        """Stand in for what a call or a new instance would be."""
+        """Push a stand-in for the result of a call or a new instance."""
         arguments, function = self.stack.pop(), self.stack.pop()
-        name = function.name if isinstance(function, Named) else ""
-        self.append(self.costs.call(name, arguments))
+        name = function.name if isinstance(function, GlobalName) else ""
+        self.append(self.budget.call(name, arguments))
 
     def load_build(self) -> None:
-        """Count what would be copied into an object, or the tensor that it becomes."""
+        """Count the state that is copied into an object, or the tensor that it makes."""
         state = self.stack.pop()
-        self.costs.copy(state)
+        self.budget.copy(state)
         target = self.stack[-1]
-        if not isinstance(target, Made) or type(state) is not tuple or len(state) < 3:
+        if not isinstance(target, CallResult) or type(state) is not tuple or len(state) < 3:
             return
-        if isinstance(state[0], Made):
-            target.numbers = self.costs.count_numbers(state[0], state[2])
+        if isinstance(state[0], CallResult):
+            target.numbers = self.budget.count_numbers(state[0], state[2])
 
     def load_append(self) -> None:
         """Add an item to a list."""
@@ -90,11 +90,11 @@ class Rehearsal(BoundedUnpickler):
     def load_setitem(self) -> None:
         """Count one entry of a dict."""
         _, key = self.stack.pop(), self.stack.pop()
-        self._enter([key])
+        self._count_keys([key])
 
     def load_setitems(self) -> None:
-        """Count the entries since the last mark."""
-        self._enter(self.pop_mark()[::2])
+        """Count the dict entries since the last mark."""
+        self._count_keys(self.pop_mark()[::2])
 
     def load_storage(self) -> None:
         """Count the bytes of the storage that a tensor refers to."""
@@ -109,24 +109,24 @@ class Rehearsal(BoundedUnpickler):
         _, kind, key, _, numbers, *view = named
         for part in (key, *(view[0] if view and type(view[0]) is tuple else ())):
             self.keys.check(part)
-        if type(numbers) is not int or numbers < 0 or not isinstance(kind, Named):
+        if type(numbers) is not int or numbers < 0 or not isinstance(kind, GlobalName):
             raise LimitError("a tensor is described in an unusual way")
         if self.entries is not None and (type(key) is not str or key not in self.entries):
-            raise ShortError("a tensor's numbers are missing in the archive")
+            raise ShortError("the values of a tensor are missing in the archive")
         if key not in self.storages:
             self.storages.add(key)
             self.room -= numbers * _bytes_of(kind.name)
             if self.room < 0:
                 raise ShortError("its tensors are declared larger than the whole file")
-        self.append(Made(numbers))
+        self.append(CallResult(numbers))
 
     def _extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is list:
             self.stack[-1].extend(items)
 
-    def _enter(self, keys: list[Any]) -> None:
+    def _count_keys(self, keys: list[Any]) -> None:
         rare = sum(self.keys.check(key) for key in keys)
-        if isinstance(target := self.stack[-1], Made):
+        if isinstance(target := self.stack[-1], CallResult):
             target.entries += len(keys)
             target.rare += rare
 
@@ -152,44 +152,44 @@ class Rehearsal(BoundedUnpickler):
 
 
 def _bytes_of(storage: str) -> int:
-    """Return the bytes of one number in a storage of that class."""
+    """Return the number of bytes per element of a storage class."""
     name = storage.rpartition(".")[2]
     return next((size for start, size in NUMBER_BYTES.items() if name.startswith(start)), 1)
 
 
-def rehearse_zip(content: bytes, entries: Mapping[str, int]) -> bool:
-    """Follow the pickle of a zip archive.
+def dry_run_zip(content: bytes, entries: Mapping[str, int]) -> bool:
+    """Execute the pickle of a zip archive without making its objects.
 
     Args:
         content: the pickle.
-        entries: bytes of each storage by its name.
+        entries: number of bytes of each storage by its name.
 
     Returns:
-        Whether its end was reached; if not, torch stops at the same place with a reason.
+        True if the end was reached; otherwise torch stops at the same place with a reason.
 
     Raises:
-        LimitError: reading it would take far more time or memory than the file's size explains.
+        LimitError: reading would take far more time or memory than the file's size explains.
     """
-    return _follow(Metered(io.BytesIO(content)), sum(entries.values()), entries, parts=1)
+    return _execute(Metered(io.BytesIO(content)), sum(entries.values()), entries, pickles=1)
 
 
-def rehearse_legacy(path: Path) -> bool:
-    """Follow the pickles of a file that torch before 1.6 wrote; see ``rehearse_zip``."""
+def dry_run_legacy(path: Path) -> bool:
+    """Do the same for the pickles of a file that torch before 1.6 wrote."""
     with path.open("rb") as file:
-        return _follow(Metered(file), path.stat().st_size, None, parts=LEGACY_PARTS)
+        return _execute(Metered(file), path.stat().st_size, None, pickles=LEGACY_PICKLES)
 
 
-def _follow(file: Metered, room: int, entries: Mapping[str, int] | None, parts: int) -> bool:
-    rehearsal = Rehearsal(file, room, entries)
+def _execute(file: Metered, room: int, entries: Mapping[str, int] | None, pickles: int) -> bool:
+    run = DryRun(file, room, entries)
     try:
-        for _ in range(parts):
-            last = rehearsal.load()
-        for key in last if parts > 1 and type(last) is list else ():
-            rehearsal.keys.check(key)
+        for _ in range(pickles):
+            last = run.load()
+        for key in last if pickles > 1 and type(last) is list else ():
+            run.keys.check(key)
     except LimitError:
-        if not rehearsal.foreign:
+        if not run.foreign:
             raise
-        return False  # torch refuses the name that came before
+        return False  # torch refuses an earlier name
     except MemoryError:
         raise
     except Exception:  # the base class raises many kinds on damaged pickles
