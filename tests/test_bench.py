@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -314,28 +312,14 @@ def test_a_suffix_that_names_no_format_is_refused(name: str) -> None:
     assert ".png, .svg, .pdf" in caught.value.hint
 
 
-@pytest.fixture
-def named() -> Iterator[Callable[[], list[Any]]]:
-    """Return what gives the extents of all names of a plot of 40 networks."""
-    figure, scored, bare = plot._make_axes("a machine")
-    made = reports()
-    plot._draw_points(scored, bare, made)
-    figure.draw_without_rendering()
-    plot._name_scored(scored, [one for one in made if one.score is not None])
-    plot._name_bare(bare, [one for one in made if one.score is None])
-    yield lambda: [[t.get_window_extent() for t in axes.texts] for axes in (scored, bare)]
-
-
-def test_names_in_the_plot_do_not_overlap(named: Callable[[], list[Any]]) -> None:
-    for boxes in named():
-        assert len(boxes) == 20
-    scored = named()[0]
-    assert [pair for pair in combinations(scored, 2) if plot._covered(pair[0], pair[1:])] == []
-
-
-def test_places_are_moved_apart_as_little_as_that_takes() -> None:
-    step = plot.STEP * plot.DPI / 72
-    assert plot._spread([]) == []
-    assert plot._spread([0.0, 100.0]) == [0.0, 100.0]
-    moved = plot._spread([50.0, 50.0, 50.0])
-    assert moved == pytest.approx([50 - step, 50, 50 + step])
+def test_points_are_numbered_by_rising_time_and_named_in_the_legend() -> None:
+    figure = plot.draw([*reports(40), Report(name="dabnet", fault="out of memory")], "a machine")
+    scored, unscored = figure.axes
+    assert (len(scored.lines), len(unscored.lines)) == (20, 20)
+    for axes in figure.axes:
+        numbers = [int(text.get_text()) for text in axes.texts]
+        times = [line.get_xdata()[0] for line in axes.lines]  # type: ignore[index]
+        assert numbers == sorted(numbers) and times == sorted(times)
+    names = [text.get_text().split() for text in figure.legends[0].get_texts()]
+    assert [int(number) for number, *_ in names] == list(range(1, 41))
+    assert {name for _, name, *_ in names} == {f"network_{n}_of_many," for n in range(40)}
