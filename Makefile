@@ -1,4 +1,4 @@
-# Every target installs what it needs into .venv first, once.
+# Every target first installs dseg and its development tools into .venv, if they are not there.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/made-from.txt
@@ -10,15 +10,15 @@ JOBS := dseg-jobs
 
 help:
 	@echo "make install   the dseg command with its development tools, in .venv"
-	@echo "make demo      segment and score the street scenes that ship with dseg"
+	@echo "make demo      segment and score the bundled street scenes"
 	@echo "make test      the tests (make test-all: the slow ones too)"
-	@echo "make fuzz      thousands of damaged files, others each time"
-	@echo "make jobs      try the jobs for a GPU on the CPU, small"
-	@echo "make check     lint, types, and whether the generated docs are current"
-	@echo "make docs      make the generated docs anew"
+	@echo "make fuzz      read thousands of damaged files, other ones each time"
+	@echo "make jobs      try the GPU jobs on the CPU, at a small size"
+	@echo "make check     lint, types, and whether the generated docs are up to date"
+	@echo "make docs      write the generated docs"
 	@echo "make bench     the speed comparisons under scripts/"
 
-# A .venv made from another setup.cfg, Python or folder is thrown away.
+# A .venv made with another setup.cfg, Python or folder is made again.
 install:
 	@$(MADE_FROM) | cmp -s - $(STAMP) || { \
 	  rm -rf .venv && $(PYTHON) -m venv .venv \
@@ -29,17 +29,17 @@ install:
 demo: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/demo.py --out $(DEMO)
 
-# Others each time; FUZZ_EXAMPLES of each kind.
+# FUZZ_EXAMPLES of each kind, other ones each time.
 fuzz: install
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-2000} $(BIN)/python -m pytest -n 2 tests/test_fuzz.py
 
-# Each from its beginning: what a GPU's machine would run.
+# The jobs that run on a machine with a GPU, each from its beginning.
 jobs: install
 	rm -rf $(JOBS)
 	for job in check camvid bundled zoo throughput; do \
 	  $(BIN)/python scripts/gpu/job.py $$job --tiny --minutes 5 --out $(JOBS)/$$job || exit 1; done
 
-# Two processes share the files of tests; each computes on one core.
+# Two processes run the test files; each computes on one core.
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

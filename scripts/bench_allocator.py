@@ -1,8 +1,8 @@
-"""Compare speed and memory with and without keeping freed memory, in processes of their own.
+"""Compare speed and memory of inference on the CPU with and without keeping freed memory.
 
-Each turn runs every job once in a process that keeps what it frees, as ``dseg`` does, and once in
-one that does not. Jobs: label images of one size, label images of many sizes, take training steps
-in float32. Networks have random weights, images random pixels (seed 0).
+Each turn runs every job once in a process that keeps freed memory, as ``dseg infer`` does, and once
+in a process that returns it to the system. Jobs: label images of one size, and of many sizes.
+Networks have random weights, images random pixels (seed 0).
 
 Example:
     python scripts/bench_allocator.py dabnet denseaspp121 pspnet_r50
@@ -23,7 +23,6 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 import dseg
 from dseg.allocator import keep_freed_memory
@@ -31,7 +30,6 @@ from dseg.cli.console import show_table
 from dseg.predict import Predictor
 
 SIZE = (512, 1024)
-CROP = (4, 3, 256, 256)
 RNG = np.random.default_rng(0)
 
 
@@ -40,20 +38,8 @@ def make_image(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def make_job(name: str, network: str) -> tuple[Callable[[], object], int]:
-    """Return what is done again and again, and how often."""
-    model = dseg.build_model(network)
-    if name == "train":
-        optimizer = torch.optim.SGD(model.train().parameters(), 1e-3)
-        images, train_ids = torch.rand(CROP), torch.zeros(CROP[0], *CROP[2:]).long()
-
-        def step() -> None:
-            loss = F.cross_entropy(model(images).main, train_ids)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-
-        return step, 4
-    predictor = Predictor(model, device="cpu")
+    """Return the function to time, and the number of calls."""
+    predictor = Predictor(dseg.build_model(network), device="cpu")
     if name == "one size":
         image = make_image(*SIZE)
         return lambda: predictor(image), 8
@@ -61,15 +47,15 @@ def make_job(name: str, network: str) -> tuple[Callable[[], object], int]:
 
 
 def run_job(job: str, network: str, *, keep: bool) -> dict[str, float]:
-    """Return seconds (the median; of many sizes, the sum) and the process's peak in MiB."""
+    """Return seconds (median; for many sizes, sum) and the peak memory of the process in MiB."""
     if keep and not keep_freed_memory():
         raise SystemExit("Freed memory cannot be kept here: see dseg.allocator.")
-    do, times = make_job(job, network)
-    do()
+    label, calls = make_job(job, network)
+    label()
     seconds = []
-    for _ in range(times):
+    for _ in range(calls):
         start = time.perf_counter()
-        do()
+        label()
         seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"s": sum(seconds) if job == "many sizes" else statistics.median(seconds), "mib": peak}
@@ -103,7 +89,7 @@ def compare(job: str, network: str, turns: int) -> list[str]:
 @click.command(help=__doc__)
 @click.argument("networks", nargs=-1)
 @click.option("--turns", default=3, show_default=True)
-@click.option("--one", hidden=True, help="A job, as JSON, to be run in this process.")
+@click.option("--one", hidden=True, help="Run this job, given as JSON, in this process.")
 def main(networks: tuple[str, ...], turns: int, one: str | None) -> None:
     if one:
         print(json.dumps(run_job(**json.loads(one))))
@@ -111,7 +97,7 @@ def main(networks: tuple[str, ...], turns: int, one: str | None) -> None:
     rows = [
         compare(job, network, turns)
         for network in networks or ("dabnet", "denseaspp121")
-        for job in ("one size", "many sizes", "train")
+        for job in ("one size", "many sizes")
     ]
     heads = ["network", "job", "plain s", "kept s", "plain / kept", "plain MiB", "kept MiB"]
     footer = f"{torch.get_num_threads()} threads, torch {torch.__version__}; {turns} turns, medians"

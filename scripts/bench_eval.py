@@ -1,8 +1,8 @@
-"""Time dseg's evaluation against the official script's on drawn scenes, and compare the scores.
+"""Time dseg's evaluation and the official script on drawn scenes, and compare the scores.
 
-Both engines run in this one process on the same files. "With decoding" is what a user waits for:
-PNG files in, scores out. "Without decoding" gives both engines the same arrays from memory, on
-one core. The official engine gets the function that NumPy 2.4 removed, and nothing else.
+Both engines run in this process on the same files. "With decoding" times PNG files to scores, as a
+user waits for it. "Without decoding" gives both engines the same arrays from memory, on one core.
+The official engine is unchanged but for a function that NumPy 2.4 removed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Files = tuple[list[Path], list[Path]]
 def draw_scene(
     rng: np.random.Generator, height: int, width: int, things: int
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Draw a street of label ids: bands, blobs of stuff, instances; and a faulty prediction.
+    """Draw the label ids of a street (bands, blobs of stuff, instances) and a faulty prediction.
 
     Returns:
         Ground truth and prediction, (H, W) uint8, and instances, (H, W) uint16.
@@ -42,7 +42,7 @@ def draw_scene(
     rows, columns = np.mgrid[:height, :width]
     wave = height * 0.03 * np.sin(columns / width * 12)
     truth = np.select([rows + wave < height * 0.25, rows + wave < height * 0.55], [23, 11], 7)
-    truth[-height // 10 :] = 1  # the bonnet: ignored
+    truth[-height // 10 :] = 1  # the bonnet, which is ignored
     truth = truth.astype(np.uint8)
     instances = truth.astype(np.uint16)
 
@@ -58,7 +58,7 @@ def draw_scene(
     for number in range(things):
         blob, label = ellipse(0.08), rng.choice(WITH_INSTANCES)
         truth[blob], instances[blob] = label, label * 1000 + number
-    prediction = np.roll(truth, (2, 3), (0, 1))  # wrong along every edge, as networks are
+    prediction = np.roll(truth, (2, 3), (0, 1))  # wrong along every edge, as predictions are
     blob = ellipse(0.2)
     prediction[blob] = rng.choice(SCORED)
     prediction[prediction == 1] = 7
@@ -66,7 +66,7 @@ def draw_scene(
 
 
 def write_scenes(folder: Path, options: argparse.Namespace) -> Files:
-    """Write the scenes as Cityscapes names them."""
+    """Write the scenes under file names of Cityscapes."""
     rng = np.random.default_rng(options.seed)
     gt_files, pred_files = [], []
     for number in range(options.images):
@@ -83,7 +83,7 @@ def write_scenes(folder: Path, options: argparse.Namespace) -> Files:
 
 
 def best_seconds(repeat: int, call: Callable[[], object]) -> float:
-    """Return the shortest of some runs."""
+    """Return the seconds of the fastest call."""
     times = []
     for _ in range(repeat):
         start = time.perf_counter()
@@ -93,7 +93,7 @@ def best_seconds(repeat: int, call: Callable[[], object]) -> float:
 
 
 def time_without_decoding(files: Files, repeat: int) -> tuple[float, float]:
-    """Return the seconds of the official engine and of ours, from arrays, on one core."""
+    """Return the seconds of the official engine and of dseg, from arrays, on one core."""
     gt_files, pred_files = files
     names = [path.name.replace("labelIds", "instanceIds") for path in gt_files]
     paths = [*gt_files, *pred_files, *(gt_files[0].with_name(name) for name in names)]
@@ -119,24 +119,28 @@ def time_without_decoding(files: Files, repeat: int) -> tuple[float, float]:
 
 
 def refuse_other_scores(files: Files) -> None:
-    """Stop unless every score of both engines is the same to the last bit."""
+    """Exit unless every score of both engines is the same to the last bit."""
     ours, official = evaluate_cityscapes(*files), evaluate_official(*files)
     first, second = ours.official_dict(), official.official_dict()
     for key, value in first.items():
-        # repr tells every two floats apart, and NaN is written like NaN
+        # repr differs for different floats, and is the same for NaN and NaN
         if repr(value) != repr(second[key]):
             sys.exit(f"The engines differ in {key}:\n{value}\n{second[key]}")
     print(f"equal to the last bit: all scores of {ours.num_images} images ({len(first)} keys)")
 
 
 def main() -> None:
-    """Draw, compare, time, print."""
+    """Draw scenes, compare the scores of both engines, and print their times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=6, help="pairs to draw (default: 6)")
-    parser.add_argument("--instances", type=int, default=40, help="a scene (default: 40)")
+    parser.add_argument(
+        "--instances", type=int, default=40, help="instances per scene (default: 40)"
+    )
     parser.add_argument("--height", type=int, default=1024)
     parser.add_argument("--width", type=int, default=2048)
-    parser.add_argument("--repeat", type=int, default=3, help="the best of them (default: 3)")
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="runs, of which the fastest counts (default: 3)"
+    )
     parser.add_argument("--workers", type=int, default=count_cores(), help="default: all cores")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -150,7 +154,7 @@ def main() -> None:
             for n in threads
         ]
         bare = time_without_decoding(files, options.repeat)
-    print(f"{options.width}x{options.height}, {options.instances} instances, ms an image:")
+    print(f"{options.width}x{options.height}, {options.instances} instances, ms per image:")
     each = 1000 / options.images
     print(f"  with decoding     official {official * each:7.1f}")
     for n, spent in zip(threads, seconds, strict=True):

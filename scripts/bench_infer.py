@@ -1,13 +1,13 @@
-"""How close dseg infer comes to its slowest stage, on images that it makes itself.
+"""Compare the speed of dseg infer with that of its slowest stage, on generated images.
 
-Measures decoding, forward and writing each alone, one image after another, and the pipeline over
-the same images, in turns, and prints images/s beside what the slowest stage alone and the sum of
-all stages would allow. On the CPU all three share the cores that forward fills alone, so there
-the sum of their work is the bound.
+Times decoding, forward pass and writing separately, one image after another, and the pipeline over
+the same images, in turns, and prints images/s beside the bounds by the slowest stage and by the sum
+of all stages. On the CPU all stages share the cores, which the forward pass alone uses fully, so
+there the sum is the bound.
 
-With --files it measures instead how many files a second one thread and two threads write and read:
-label ids, colours, confidence and overlays as dseg infer writes them, JPEG and PNG images as it
-reads them, and beside them Pillow's own calls. It runs with an older dseg too (PYTHONPATH).
+With --files it counts how many files per second one and two threads write and read: label ids,
+colours, confidence and overlays as dseg infer writes them, JPEG and PNG images as it reads them,
+and for comparison the same by Pillow. It also runs with older versions of dseg (PYTHONPATH).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Row = tuple[str, str, str, str]
 
 
 def draw(height: int, width: int, seed: int) -> NDArray[Any]:
-    """Return smooth colour with noise, (H, W, 3) uint8: it compresses about as a photograph."""
+    """Return smooth colour with noise, (H, W, 3) uint8, which compresses like a photograph."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 255, (12, 24, 3), dtype=np.uint8))
     smooth = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), np.int16)
@@ -53,9 +53,9 @@ def draw(height: int, width: int, seed: int) -> NDArray[Any]:
 
 
 def measure(predictor: Predictor, folder: Path, rounds: int, overlay: str) -> dict[str, float]:
-    """Return the seconds an image of each stage alone and of the pipeline, the best of all rounds.
+    """Return the seconds per image of each stage and of the pipeline, in the best round.
 
-    Rounds alternate between the four, because the speed of a shared machine drifts.
+    All four take turns in a round, because the speed of a shared machine drifts.
     """
     images = find_images([folder / "images"])
     pixels = [read_image(image.path) for image in images]
@@ -90,7 +90,7 @@ def measure(predictor: Predictor, folder: Path, rounds: int, overlay: str) -> di
 
 
 def file_works(predictor: Predictor, folder: Path, size: tuple[int, int]) -> dict[str, Work]:
-    """Return what is written or read, by name; each is called with the number of its thread."""
+    """Return functions that write or read a file, by name; each gets the number of its thread."""
     street = draw_scene(0, 0, size)[0]
     found = predictor.predict(street, confidence=True)
     space = predictor.label_space
@@ -133,7 +133,7 @@ def _write_by_pillow(
 
 
 def _read(file: Path, number: int) -> int:
-    read_size(file)  # as dseg infer does, to keep within its budget
+    read_size(file)  # as dseg infer does, for its memory budget
     read_image(file)
     return file.stat().st_size
 
@@ -145,7 +145,7 @@ def _read_by_pillow(file: Path, number: int) -> int:
 
 
 def measure_files(works: dict[str, Work], rounds: int, seconds: float) -> list[Row]:
-    """Return files/s of one and of two threads and the bytes of a file; the best of all rounds."""
+    """Return files/s of one and two threads, in the best round, and the size of a file."""
     best = {name: [0.0, 0.0] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
@@ -171,12 +171,16 @@ def _repeat(work: Work, end: float, number: int) -> int:
 
 
 @click.command(help=__doc__)
-@click.option("--files", is_flag=True, help="Measure writing and reading of files only.")
-@click.option("--seconds", default=1.0, show_default=True, help="Of each of its measurements.")
+@click.option("--files", is_flag=True, help="Time only writing and reading of files.")
+@click.option(
+    "--seconds", default=1.0, show_default=True, help="Duration of each measurement of --files."
+)
 @click.option("--model", default="mobilenetdenseaspp", show_default=True)
 @click.option("--size", default="512x1024", show_default=True, help="Height x width.")
-@click.option("--count", default=10, show_default=True, help="Images.")
-@click.option("--rounds", default=4, show_default=True, help="The best of them counts.")
+@click.option("--count", default=10, show_default=True, help="Number of images.")
+@click.option(
+    "--rounds", default=4, show_default=True, help="Number of rounds, of which the best counts."
+)
 @click.option("--format", "suffix", type=click.Choice(["png", "jpg"]), default="png")
 @click.option("--overlay-format", "overlay", type=click.Choice(["png", "jpg"]), default="png")
 @click.option("--device", default="auto", show_default=True)
@@ -203,7 +207,7 @@ def main(
             table = measure_files(works, rounds, seconds)
         show_table(
             f"files/s at {height}x{width}, dseg of {Path(dseg.__file__).parent}",
-            ("", "1 thread", "2 threads", "kB a file"),
+            ("", "1 thread", "2 threads", "kB per file"),
             table,
         )
         if json_file is not None:
@@ -226,7 +230,7 @@ def main(
     where = f"{predictor.device}, {os.cpu_count()} cores, torch {torch.__version__}"
     show_table(
         f"{model}, {count} {suffix} images of {height}x{width}, {where}",
-        ("", "ms an image", "images/s"),
+        ("", "ms per image", "images/s"),
         rows,
         footer=f"end to end / slowest stage: {stages['end to end'] / max(alone):.2f}; "
         f"/ sum: {stages['end to end'] / sum(alone):.2f}; peak memory {peak:.0f} MiB",

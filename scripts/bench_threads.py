@@ -1,7 +1,7 @@
-"""Time `dseg infer` by default and with one thread, on an idle machine and beside other work.
+"""Time `dseg infer` with default threads and with one thread, on an idle and on a busy machine.
 
-The other work is one busy process a core, at normal priority. Cases take turns within a round,
-since machines drift; the best of all rounds counts, and ratios are those within this call.
+The busy machine runs one other process per core, at normal priority. Cases alternate within a
+round, since the speed of a machine drifts; the best round counts. Compare ratios of one call only.
 
 Example:
     python scripts/bench_threads.py --rounds 3
@@ -37,16 +37,16 @@ CASES = {  # number of images, height, width
 BUSY = """
 import os
 parent = os.getppid()
-while os.getppid() == parent:  # and no longer, however this process ends
+while os.getppid() == parent:  # ends with its parent, however that ends
     for _ in range(1_000_000):
         pass
 """
-USERS_OWN = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 @contextmanager
 def beside_other_work(busy: bool) -> Iterator[None]:
-    """Keep every core busy meanwhile, if asked to."""
+    """Keep every core busy within the context, if ``busy``."""
     words = (sys.executable, "-c", BUSY)
     others = [subprocess.Popen(words) for _ in range(count_cores() if busy else 0)]
     try:
@@ -58,7 +58,7 @@ def beside_other_work(busy: bool) -> Iterator[None]:
 
 
 def draw(folder: Path, case: str) -> Path:
-    """Write a case's images; return their folder."""
+    """Write the images of a case; return their folder."""
     count, height, width = CASES[case]
     (folder / case).mkdir()
     for number in range(count):
@@ -70,7 +70,7 @@ def draw(folder: Path, case: str) -> Path:
 
 def infer(images: Path, out: Path, own: dict[str, str]) -> float:
     """Return the seconds from the first image to the last file written."""
-    env = {name: value for name, value in os.environ.items() if name not in USERS_OWN} | own
+    env = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES} | own
     env["PYTHONPATH"] = str(ROOT)
     weights = find_bundled()
     words = ("infer", images, "-w", weights, "--save", "label_ids", "--device", "cpu", "-q")
@@ -92,18 +92,24 @@ def measure(folder: Path, cases: list[str], own: dict[str, str], rounds: int) ->
                         seconds = infer(images, folder / "out", variables)
                     best[way] = min(best[way], seconds)
             count, height, width = CASES[case]
-            told = ", ".join(f"{way} {seconds:.2f}" for way, seconds in best.items())
+            times = ", ".join(f"{way} {seconds:.2f}" for way, seconds in best.items())
             ratio = best["default"] / best["one thread"]
             when = "beside other work" if busy else "idle"
-            print(f"{count:5} of {height}x{width:<5} {when:18} {told}; {ratio:.2f}", flush=True)
+            print(f"{count:5} of {height}x{width:<5} {when:18} {times}; {ratio:.2f}", flush=True)
 
 
 @click.command()
 @click.option("--case", "cases", type=click.Choice(list(CASES)), multiple=True)
 @click.option("--rounds", default=3, show_default=True)
-@click.option("--env", "own", metavar="NAME=VALUE", multiple=True, help="Set it by default.")
+@click.option(
+    "--env",
+    "own",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Environment variable of the default case.",
+)
 def main(cases: tuple[str, ...], rounds: int, own: tuple[str, ...]) -> None:
-    """Measure every case idle and loaded."""
+    """Measure every case on the idle and on the busy machine."""
     variables = dict(text.split("=", 1) for text in own)
     with TemporaryDirectory() as folder:
         measure(Path(folder), list(cases or CASES), variables, rounds)

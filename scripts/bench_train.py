@@ -1,11 +1,11 @@
-"""Time training: the loader alone, the step alone, and the run, in turns; and a step's memory.
+"""Time training: the loader alone, the step alone, and the run, in turns; and the memory of a step.
 
-The data are the drawn scenes that ship, 512x1024, read again and again. The run is compared with
-the slower of its two halves: that is what reading ahead can reach at best.
+The data are the bundled drawn scenes, 512x1024, read again and again. The run is compared with the
+slower of loader and step, which is the bound for a loader that reads ahead.
 
---input times the input of a training alone: PNG photos of 2048x1024 with masks, which it draws,
-decoded, augmented and loaded, from files and from the cache in memory, one thread each; and a
-validation of DABNet on images of 512x1024. It runs on older code too, by PYTHONPATH.
+--input times only the input of training: generated PNG photos of 2048x1024 with masks, decoded,
+augmented and loaded, from files and from the cache in memory, one thread each; and a validation of
+DABNet on images of 512x1024. It also runs with older versions of dseg (PYTHONPATH).
 
 Example:
     python scripts/bench_train.py --model dabnet --crop 360x480 --batch 8
@@ -58,7 +58,7 @@ NEVER = 10**9
 
 
 class Silent:
-    """Takes what a run reports, and keeps nothing."""
+    """Callbacks that do nothing."""
 
     def row(self, row: dict[str, Any]) -> None: ...
 
@@ -87,7 +87,7 @@ def make_trainer(model: str, recipe: Recipe, device: torch.device, steps: int) -
 
 
 def make_cache(dataset: Dataset) -> Callable[[int], Pair]:
-    """Return what reads from a cache in memory, of this code or an older one."""
+    """Return a function that reads from a cache in memory, also in older versions of dseg."""
     try:
         machine = import_module("dseg.data.cache.machine")
     except ModuleNotFoundError:
@@ -111,7 +111,7 @@ def make_stream(recipe: Recipe, cached: bool) -> Stream:
 
 
 def seconds_of(batches: Iterator[Batch], trainer: Trainer | None, steps: int) -> float:
-    """Return the seconds a step, after two that are not counted."""
+    """Return the seconds per step, after two warm-up steps."""
     start = 0.0
     for place, batch in enumerate(islice(batches, steps + 2)):
         if place == 2:
@@ -146,7 +146,7 @@ def draw_photos(folder: Path, count: int, height: int, width: int) -> Dataset:
 
 
 def time_input(folder: Path, images: int, turns: int, crop: tuple[int, int]) -> dict[str, float]:
-    """Return images/s of each part of a training's input, the best of all turns."""
+    """Return images/s of each stage of the training input, in the best turn."""
     (folder / "small").mkdir()
     photos = draw_photos(folder, images, 1024, 2048)
     small = draw_photos(folder / "small", 2, 512, 1024)
@@ -208,16 +208,16 @@ def report_input(images: int, turns: int, crop: str) -> None:
 
 @click.command(help=__doc__)
 @click.option("--model", default="dabnet")
-@click.option("--crop", default=None, help="By default 360x480; of --input 768x768.")
+@click.option("--crop", default=None, help="Default 360x480, with --input 768x768.")
 @click.option("--batch", default=8)
 @click.option("--steps", default=6)
 @click.option("--turns", default=3)
 @click.option("--workers", default=1)
 @click.option("--cache/--no-cache", default=False)
 @click.option("--device", default="cpu")
-@click.option("--memory", is_flag=True, help="Peak memory of a step, in processes of their own.")
-@click.option("--input", "reading", is_flag=True, help="Images/s of the input, by its parts.")
-@click.option("--images", default=8, help="Photos that --input draws.")
+@click.option("--memory", is_flag=True, help="Measure the peak memory of a step.")
+@click.option("--input", "reading", is_flag=True, help="Time the stages of the input.")
+@click.option("--images", default=8, help="Number of photos of --input.")
 @click.option("--one", default="", hidden=True)
 def main(
     model: str,
@@ -269,7 +269,7 @@ def main(
 
 
 def measure_memory(*, model: str, crop: str, saving: bool) -> dict[str, Any]:
-    """Return the peak resident memory of one step and its loss, in a process of its own."""
+    """Return the peak resident memory in GB and the seconds of one step in this process."""
     recipe = Recipe(source="").override([f"crop={crop}", "batch=1"])
     trainer = make_trainer(model, recipe, torch.device("cpu"), 1)
     if saving:

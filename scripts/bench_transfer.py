@@ -1,6 +1,6 @@
-"""Measure label transfer against the straightforward method, on maps of 2048x1024 pixels.
+"""Time label transfer and the straightforward method, on maps of 2048x1024 pixels.
 
-Both turn the same colour maps into label ids, with and without reading and writing PNG files;
+Both convert the same colour maps to label ids, with and without reading and writing PNG files;
 their results are compared pixel by pixel.
 
 Usage: python scripts/bench_transfer.py [MAPS]
@@ -22,7 +22,7 @@ from dseg.labels import LabelSpace, find_label_space
 from dseg.transfer import TransferJob, transfer_files, transfer_mask
 
 WIDTH, HEIGHT = 2048, 1024
-SHAPES = 600  # ellipses a map: about as many borders as a labelled street has
+SHAPES = 600  # ellipses per map: about as many borders as in a labelled street
 ROUNDS = 3  # the fastest counts
 
 
@@ -41,7 +41,7 @@ def draw_map(seed: int, space: LabelSpace) -> Pixels:
 
 
 def transfer_straight(colors: Pixels, space: LabelSpace) -> Pixels:
-    """For each class compare three channels of the whole image, then write through the mask."""
+    """Convert class by class: compare three channels of the image, then assign through the mask."""
     result = np.zeros(colors.shape[:2], np.uint8)
     for (red, green, blue), label_id in zip(space.colors, space.label_ids, strict=True):
         same = (colors[:, :, 0] == red) & (colors[:, :, 1] == green) & (colors[:, :, 2] == blue)
@@ -50,7 +50,7 @@ def transfer_straight(colors: Pixels, space: LabelSpace) -> Pixels:
 
 
 def seconds(function: Callable[[], object], maps: int) -> float:
-    """Return the seconds a map of the fastest of some rounds."""
+    """Return the seconds per map in the fastest round."""
     times = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
@@ -60,12 +60,12 @@ def seconds(function: Callable[[], object], maps: int) -> float:
 
 
 def compare(what: str, straight: float, ours: float) -> None:
-    """Print one line: seconds a map, and the ratio."""
+    """Print the seconds per map of both methods and their ratio."""
     print(f"{what:34s}{straight:12.4f}{ours:12.4f}{straight / ours:10.1f}x")
 
 
 def bench(folder: Path, maps: int) -> None:
-    """Make the maps in ``folder``, time both methods and compare their results."""
+    """Draw the maps into ``folder``, time both methods and compare their results."""
     space = find_label_space("cityscapes")
     pixels = [draw_map(seed, space) for seed in range(maps)]
     jobs = [TransferJob(folder / f"c{n}.png", folder / f"ours{n}.png") for n in range(maps)]

@@ -1,10 +1,10 @@
-"""Turn a run's best weights into a checkpoint that ships: 16 bits a number, with its scores.
+"""Convert the best weights of a run to a bundled checkpoint: half precision, with its scores.
 
-Scores it on the test split of CamVid, mapped onto Cityscapes' classes, and on drawn scenes that it
-was not trained on, writes weights/<network>.safetensors and prints its row of weights/README.md.
+Scores it on the test split of CamVid, mapped onto Cityscapes' classes, and on drawn scenes of the
+validation split, writes dseg/weights/<network>.safetensors and prints its row of weights/README.md.
 
 Example:
-    python scripts/ship_weights.py RUN --camvid CamVid --scenes scenes
+    python scripts/bundle_weights.py RUN --camvid CamVid --scenes scenes
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dseg.distributed import Group
 from dseg.labels import LABEL_SPACES
 from dseg.training.validate import validate
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+WEIGHTS = Path(dseg.__file__).parent / "weights"
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -36,11 +36,11 @@ def main(run: Path, camvid: Path, scenes: Path, out: Path) -> None:
     source = run / "best.safetensors"
     with safe_open(source, framework="pt") as file:
         training = json.loads(file.metadata()["dseg"])["training"]
-    training.pop("datasets")  # folders of one machine
+    training.pop("datasets")  # has paths of this machine
     model = dseg.load_model(weights=source)
     target = out / f"{model.card.network}.safetensors"
     save_model(model, target, training=training, half=True)
-    halved = dseg.load_model(weights=target)  # what ships is what is scored
+    halved = dseg.load_model(weights=target)  # score the weights as stored
     scores = {
         "camvid_test_miou": score(halved, "camvid", camvid, "test"),
         "scenes_val_miou": score(halved, "scenes", scenes, "val"),
@@ -55,7 +55,7 @@ def main(run: Path, camvid: Path, scenes: Path, out: Path) -> None:
 
 
 def score(model: dseg.models.SegModel, name: str, root: Path, split: str) -> float:
-    """Return the mean IoU over the classes that the data set's masks know."""
+    """Return the mean IoU over the classes that occur in the masks of the data set."""
     torch.manual_seed(0)
     dataset = load_dataset(name, root, split, space=LABEL_SPACES["cityscapes"])
     found = validate(model, dataset, Group(), device="cpu")

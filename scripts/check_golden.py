@@ -1,7 +1,7 @@
-"""Hold networks to the logits of their authors' own code, through the ordinary loader.
+"""Compare the logits of networks with those recorded from their authors' code.
 
-Fills the state dict of each contract, saves it in the authors' container, loads it by
-dseg.load_model and compares the logits of every case.
+Fills the state dict of each contract with synthetic weights, saves it in the authors' file format,
+loads it by dseg.load_model and compares the logits of every case.
 
 Example:
     python scripts/check_golden.py denseaspp161 --contracts tests/golden --cases tests/golden
@@ -32,7 +32,7 @@ import dseg  # noqa: E402
 
 
 def check(golden: str, contracts: Path, cases: Path) -> bool:
-    """Print a line for every case of a golden; return whether all passed."""
+    """Print a line for every case of a golden; return True if all passed."""
     passed = []
     try:
         contract = read_contract(contracts, golden)
@@ -48,7 +48,7 @@ def check(golden: str, contracts: Path, cases: Path) -> bool:
         print(f"{golden:42} FAIL: {fault.problem}", flush=True)
         return False
     except KeyError as fault:
-        print(f"{golden:42} FAIL: no entry {fault} in the table or the contract", flush=True)
+        print(f"{golden:42} FAIL: no entry {fault} in the registry or the contract", flush=True)
         return False
     except OSError as fault:
         print(f"{golden:42} FAIL: {fault}", flush=True)
@@ -61,7 +61,9 @@ def check(golden: str, contracts: Path, cases: Path) -> bool:
 @click.command(help=__doc__)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--contracts", type=click.Path(path_type=Path), default=FOLDER)
-@click.option("--cases", type=click.Path(path_type=Path), help="By default that of --contracts.")
+@click.option(
+    "--cases", type=click.Path(path_type=Path), help="Default: the folder of --contracts."
+)
 def main(names: tuple[str, ...], contracts: Path, cases: Path | None) -> None:
     cases = cases or contracts
     wanted: list[str] = []
@@ -70,13 +72,13 @@ def main(names: tuple[str, ...], contracts: Path, cases: Path | None) -> None:
         if not found:
             print(f"{name:42} has no golden")
         wanted += found
-    if not names:  # ours all, of another folder those that it has for networks of the table
+    if not names:  # all of ours; with another folder those in it that the registry names
         wanted = list_goldens(contracts)
         if cases != FOLDER:
             wanted = [g for g in wanted if g in OF_GOLDEN and (cases / f"{g}.json").is_file()]
     passed = [check(golden, contracts, cases) for golden in wanted]
     if not passed:
-        print("nothing was checked")
+        print("No golden was checked.")
     sys.exit(0 if passed and all(passed) else 1)
 
 

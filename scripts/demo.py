@@ -1,4 +1,4 @@
-"""The main job on the two street scenes that ship: masks, label ids, official score."""
+"""Segment and score the two bundled street scenes: masks, label ids, official score."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def main(out: Path) -> None:
     ids = out / "transferred"
     run("transfer-labels", out / "color", "--out", ids)
     run("eval", "--pred-dir", ids, "--gt-dir", SAMPLES / "gtFine" / "demo")
-    print("\nLook at the masks over their images:")
+    print("\nThe masks over their images:")
     for overlay in sorted((out / "overlay").rglob("*.png")):
         print(f"  {overlay}")
 
 
 def run(*words: str | Path) -> None:
-    """Run one dseg command as a user would, showing it first."""
+    """Print a dseg command, and run it."""
     print("\n$ dseg", *words, flush=True)
     done = subprocess.run([sys.executable, "-m", "dseg", *map(str, words)], check=False)
     if done.returncode:

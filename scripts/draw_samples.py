@@ -25,7 +25,7 @@ from dseg.synth.view import LABEL_IDS, Daylight
 
 SAMPLES = Path(__file__).resolve().parent.parent / "dseg" / "samples"
 CITY = "dsegville"
-BORDER = 3  # pixels at each side that lie out of the region of interest
+BORDER = 3  # width in pixels of the border outside the region of interest
 
 DAY = Daylight(
     sky=((92, 146, 206), (204, 222, 236)),
@@ -182,7 +182,7 @@ def _fill_dusk(scene: Scene) -> None:
 
 
 def write_scene(scene: Scene, folder: Path, number: int) -> None:
-    """Write the image and its two masks under the names that Cityscapes gives them."""
+    """Write the image and its two masks under file names of Cityscapes."""
     image, instance_ids = scene.finished()
     spots = (*instance_ids.shape, 1)
     grain = scene.rng.random(spots) < 0.06

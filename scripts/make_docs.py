@@ -54,7 +54,7 @@ def files() -> str:
 
 
 def proof(spec: ModelSpec) -> str:
-    """Return what holds a network to its authors' code."""
+    """Return how a network is tested against its authors' code."""
     if spec.real_files:
         return "masks of a trained file"
     relatives = (other for other in MODELS.values() if other.target == spec.target)
@@ -68,7 +68,7 @@ PARTS: dict[Path, dict[str, Callable[[], str]]] = {
 
 
 def rendered(path: Path) -> str:
-    """Return a text with each part between its two marks made anew."""
+    """Return a file's text with every generated part replaced."""
     text = path.read_text(encoding="utf-8")
     for name, make in PARTS[path].items():
         start, end = f"<!-- {name}: made by make docs -->", f"<!-- end of {name} -->"
@@ -81,12 +81,12 @@ def rendered(path: Path) -> str:
 
 
 @click.command(help=__doc__)
-@click.option("--check", is_flag=True, help="Only report whether they are current; exit 1 if not.")
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if a table is out of date.")
 def main(check: bool) -> None:
     for path in PARTS:
         current = rendered(path)
         if check and current != path.read_text(encoding="utf-8"):
-            sys.exit(f"{path.relative_to(ROOT)} is not current: make docs")
+            sys.exit(f"{path.relative_to(ROOT)} is out of date: run make docs")
         if not check:
             path.write_text(current, encoding="utf-8")
 

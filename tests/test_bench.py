@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +30,7 @@ SIZE = (32, 64)
 ROWS = ["forward", "labels", "end to end"]
 
 
-def plan(**more: Any) -> BenchConfig:
+def make_config(**more: Any) -> BenchConfig:
     few = {"size": SIZE, "device": "cpu", "warmup": 1, "samples": 3, "seconds": 0.01}
     return BenchConfig(**(few | more))
 
@@ -108,14 +106,16 @@ def test_the_device_is_waited_for_within_a_sample() -> None:
         ({"threads": 0}, "threads is 0."),
         ({"seconds": 0.0}, "seconds is 0."),
         ({"seconds": float("nan")}, "seconds is nan."),
-        ({"dtype": "int4"}, "No precision named 'int4'."),
+        ({"dtype": "int4"}, "Unknown precision 'int4'."),
         ({"device": "cuda:7"}, "This machine has no device 'cuda:7'."),
     ],
     ids=str,
 )
-def test_a_plan_that_cannot_be_measured_is_refused(wrong: dict[str, Any], problem: str) -> None:
+def test_a_configuration_that_cannot_be_measured_is_refused(
+    wrong: dict[str, Any], problem: str
+) -> None:
     with pytest.raises(DsegError) as caught:
-        plan(**wrong)
+        make_config(**wrong)
     assert caught.value.problem == problem
 
 
@@ -128,13 +128,13 @@ def test_a_plan_that_cannot_be_measured_is_refused(wrong: dict[str, Any], proble
 )
 def test_a_precision_that_says_nothing_is_refused(dtype: str, problem: str, hint: str) -> None:
     with pytest.raises(DsegError, match=problem) as caught:
-        plan(dtype=dtype)
+        make_config(dtype=dtype)
     assert hint in caught.value.hint
 
 
 @pytest.mark.usefixtures("no_process")
 def test_a_network_is_measured_in_three_rows(street: Path) -> None:
-    found = bench_network("dabnet", plan(batch=2), street)
+    found = bench_network("dabnet", make_config(batch=2), street)
     assert found.fault == ""
     assert found.cost is not None
     assert (found.cost.params, found.score) == (756_643, 69.57)
@@ -150,7 +150,7 @@ def test_a_network_is_measured_in_three_rows(street: Path) -> None:
 
 def test_sides_that_a_network_cannot_read_are_padded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(find_class("dabnet"), "min_size", 64)
-    runner = Runner("dabnet", plan(size=(40, 65)))
+    runner = Runner("dabnet", make_config(size=(40, 65)))
     view = runner.view([draw(40, 65)])
     assert view.shape == (1, 3, 64, 65)
     assert view.is_contiguous(memory_format=torch.channels_last)
@@ -161,7 +161,7 @@ def test_sides_that_a_network_cannot_read_are_padded(monkeypatch: pytest.MonkeyP
 def test_labels_are_those_of_the_predictor(batch: int) -> None:
     model = load_model(None, find_bundled())
     images = [draw(64, 96, seed) for seed in range(batch)]
-    runner = Runner(model.card.network, plan(), find_bundled())
+    runner = Runner(model.card.network, make_config(), find_bundled())
     found = runner.label(runner.view(images), 64, 96)
     assert found.dtype == torch.uint8
     predictor = Predictor(model, device="cpu")
@@ -171,7 +171,9 @@ def test_labels_are_those_of_the_predictor(batch: int) -> None:
 
 def test_reduced_precision_is_that_of_weights_but_not_of_norms() -> None:
     name = load_model(None, find_bundled()).card.network
-    full, half = (Runner(name, plan(dtype=dtype), find_bundled()) for dtype in ("fp32", "bf16"))
+    full, half = (
+        Runner(name, make_config(dtype=dtype), find_bundled()) for dtype in ("fp32", "bf16")
+    )
     kinds = {
         isinstance(module, _BatchNorm): {weight.dtype for weight in module.parameters()}
         for module in half.model.modules()
@@ -187,7 +189,7 @@ def test_reduced_precision_is_that_of_weights_but_not_of_norms() -> None:
 
 def test_norms_stay_where_they_are_wanted() -> None:
     def count(**more: Any) -> int:
-        model = Runner("dabnet", plan(**more)).model
+        model = Runner("dabnet", make_config(**more)).model
         assert not model.training
         return sum(isinstance(module, _BatchNorm) for module in model.modules())
 
@@ -217,7 +219,7 @@ def test_what_was_measured_before_a_fault_is_kept(
         raise RuntimeError("no kernel")
 
     monkeypatch.setattr(Runner, "label", fail)
-    found = bench_network("dabnet", plan(), street)
+    found = bench_network("dabnet", make_config(), street)
     assert found.fault == "RuntimeError: no kernel"
     assert list(found.timings) == ["forward"]
     assert found.as_dict()["labels"] is None
@@ -225,7 +227,7 @@ def test_what_was_measured_before_a_fault_is_kept(
 
 def test_memory_is_what_a_fresh_process_gains() -> None:
     model_bytes = 4 * dseg.MODELS["mobilenetdenseaspp"].params
-    growth = memory_of.measure_growth("mobilenetdenseaspp", plan(threads=1), None)
+    growth = memory_of.measure_growth("mobilenetdenseaspp", make_config(threads=1), None)
     assert growth is not None
     assert model_bytes < growth < 2**30
 
@@ -235,7 +237,7 @@ def test_that_process_keeps_freed_memory_as_inference_does(
 ) -> None:
     asked: list[bool] = []
     monkeypatch.setattr(memory_of, "keep_freed_memory", lambda: asked.append(True))
-    memory_of._grow("dabnet", plan(threads=torch.get_num_threads()), None)
+    memory_of._grow("dabnet", make_config(threads=torch.get_num_threads()), None)
     assert asked == [True]
 
 
@@ -245,7 +247,7 @@ def end_badly(*_: object) -> None:
 
 def test_a_process_that_is_killed_is_a_fault(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_of, "_grow", end_badly)
-    found = bench_network("dabnet", plan(), street)
+    found = bench_network("dabnet", make_config(), street)
     assert "most likely memory ran out" in found.fault
     assert found.cost is not None and not found.timings
 
@@ -257,14 +259,14 @@ def test_the_peak_is_not_below_what_is_held() -> None:
 
 
 def test_the_machine_is_described() -> None:
-    facts = describe_machine(plan())
+    facts = describe_machine(make_config())
     assert (facts["device"], facts["threads"]) == ("cpu", torch.get_num_threads())
     assert facts["device_name"]
     assert facts["versions"]["torch"] == torch.__version__
-    assert describe_dtype(plan()) == "float32"
-    assert describe_dtype(plan(dtype="bf16")).startswith("bfloat16 weights and activations")
-    assert "fresh process" in describe_memory(plan())
-    assert describe_memory(plan(compiled=True)).endswith("not compiled")
+    assert describe_dtype(make_config()) == "float32"
+    assert describe_dtype(make_config(dtype="bf16")).startswith("bfloat16 weights and activations")
+    assert "fresh process" in describe_memory(make_config())
+    assert describe_memory(make_config(compiled=True)).endswith("not compiled")
 
 
 @pytest.mark.parametrize("size", [(20, 40), (64, 100), (70, 2100)], ids=str)
@@ -314,28 +316,14 @@ def test_a_suffix_that_names_no_format_is_refused(name: str) -> None:
     assert ".png, .svg, .pdf" in caught.value.hint
 
 
-@pytest.fixture
-def named() -> Iterator[Callable[[], list[Any]]]:
-    """Return what gives the extents of all names of a plot of 40 networks."""
-    figure, scored, bare = plot._make_axes("a machine")
-    made = reports()
-    plot._draw_points(scored, bare, made)
-    figure.draw_without_rendering()
-    plot._name_scored(scored, [one for one in made if one.score is not None])
-    plot._name_bare(bare, [one for one in made if one.score is None])
-    yield lambda: [[t.get_window_extent() for t in axes.texts] for axes in (scored, bare)]
-
-
-def test_names_in_the_plot_do_not_overlap(named: Callable[[], list[Any]]) -> None:
-    for boxes in named():
-        assert len(boxes) == 20
-    scored = named()[0]
-    assert [pair for pair in combinations(scored, 2) if plot._covered(pair[0], pair[1:])] == []
-
-
-def test_places_are_moved_apart_as_little_as_that_takes() -> None:
-    step = plot.STEP * plot.DPI / 72
-    assert plot._spread([]) == []
-    assert plot._spread([0.0, 100.0]) == [0.0, 100.0]
-    moved = plot._spread([50.0, 50.0, 50.0])
-    assert moved == pytest.approx([50 - step, 50, 50 + step])
+def test_points_are_numbered_by_rising_time_and_named_in_the_legend() -> None:
+    figure = plot.draw([*reports(40), Report(name="dabnet", fault="out of memory")], "a machine")
+    scored, unscored = figure.axes
+    assert (len(scored.lines), len(unscored.lines)) == (20, 20)
+    for axes in figure.axes:
+        numbers = [int(text.get_text()) for text in axes.texts]
+        times = [line.get_xdata()[0] for line in axes.lines]  # type: ignore[index]
+        assert numbers == sorted(numbers) and times == sorted(times)
+    names = [text.get_text().split() for text in figure.legends[0].get_texts()]
+    assert [int(number) for number, *_ in names] == list(range(1, 41))
+    assert {name for _, name, *_ in names} == {f"network_{n}_of_many," for n in range(40)}

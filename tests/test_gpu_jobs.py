@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT / "scripts" / "gpu"), str(ROOT / "scripts")]
 
 import timed_training  # noqa: E402
 import zoo  # noqa: E402
-from desk import Desk, make_strict  # noqa: E402
+from context import JobContext, make_strict  # noqa: E402
 from jobs import JOBS, run_job  # noqa: E402
 from timed_training import (  # noqa: E402
     Order,
@@ -186,7 +186,7 @@ def test_throughput_goes_on_behind_what_is_measured(tmp_path: Path) -> None:
 
 
 def test_check_has_the_bench_before_throughput_and_compiles_last(tmp_path: Path) -> None:
-    order = list(JOBS["check"].parts(Desk("check", tmp_path, 0, True)))
+    order = list(JOBS["check"].parts(JobContext("check", tmp_path, 0, True)))
     assert order[:3] == ["tests", "bench", "throughput"]
     assert order[-1] == "bench_compiled"
     out = tmp_path / "out"
@@ -201,19 +201,19 @@ def test_check_has_the_bench_before_throughput_and_compiles_last(tmp_path: Path)
 
 def test_what_is_missing_is_named_at_once(tmp_path: Path) -> None:
     child = command("camvid", "--out", tmp_path / "out")
-    out, said = child.communicate()
+    out, output = child.communicate()
     assert (child.returncode, out) == (2, "")
-    problem, hint = said.splitlines()
+    problem, hint = output.splitlines()
     assert problem.startswith("Error: The job camvid needs ")
-    assert "CamVid's folder (--data)" in problem and "a GPU" in problem
-    assert hint == "Hint: scripts/gpu/README.md says what each job needs."
+    assert "the folder of CamVid (--data)" in problem and "a GPU" in problem
+    assert "scripts/gpu/README.md" in hint
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.work").exists()
 
 
 @pytest.mark.parametrize("name", ["camvid", "bundled", "zoo"])
 def test_a_folder_of_another_layout_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "data" / "images").mkdir(parents=True)
-    with pytest.raises(DsegError, match="is no camvid data set"):
+    with pytest.raises(DsegError, match="camvid data set"):
         start(name, tmp_path / "out", data=tmp_path / "data")
     assert not (tmp_path / "out").exists()
 
@@ -230,13 +230,13 @@ def test_networks_that_dseg_lacks_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(zoo.GROUPS, 1, ("no_such_net", "fast_scnn"))
-    desk = Desk("zoo", tmp_path, 0, True, options={"group": 1, "keep": []})
-    assert list(zoo.find_parts(desk)) == ["fastscnn", "table"]
-    assert zoo.find_skipped(desk) == ["no_such_net"]
+    context = JobContext("zoo", tmp_path, 0, True, options={"group": 1, "keep": []})
+    assert list(zoo.find_parts(context)) == ["fastscnn", "table"]
+    assert zoo.find_skipped(context) == ["no_such_net"]
     monkeypatch.setitem(zoo.GROUPS, 1, ("no_such_net",))
     with pytest.raises(DsegError, match="dseg has none of no_such_net"):
-        zoo.find_parts(desk)
-    other = Desk("zoo", tmp_path, 0, True, options={"group": 2, "keep": ["fastscnn"]})
+        zoo.find_parts(context)
+    other = JobContext("zoo", tmp_path, 0, True, options={"group": 2, "keep": ["fastscnn"]})
     with pytest.raises(DsegError, match="--keep names fastscnn"):
         zoo.find_parts(other)
 

@@ -1,4 +1,4 @@
-"""What networks cost: parameters, operations, memory, and milliseconds an image."""
+"""Benchmarks of networks: parameters, operations, peak memory, and milliseconds per image."""
 
 from dseg.bench.config import DTYPES, BenchConfig
 from dseg.bench.cost import Cost, count_cost

@@ -1,4 +1,4 @@
-"""Plan: what is measured and how often, checked before anything is built."""
+"""Configuration of a benchmark, checked before a network is built."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ LEAST_SIDE = 16  # pixels
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
-    """What is measured.
+    """What is measured, and how often.
 
     Attributes:
         size: (height, width) of the image.
-        batch: images in a forward.
-        device: as ``find_device`` reads it.
-        dtype: a key of ``DTYPES``, of weights and activations.
-        compiled: pass the network through ``torch.compile``.
-        deploy: fold norms into convolutions first, as ``dseg infer`` does.
+        batch: images in a forward pass.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        dtype: type of weights and activations, a key of ``DTYPES``.
+        compiled: compile the network by ``torch.compile``.
+        deploy: fold batch norms into convolutions first, as ``dseg infer`` does.
         warmup: runs before the first sample, fewer if they take longer than ``seconds``.
-        samples: runs that are timed, fewer if they take longer than ``seconds``, but
-            three at least.
-        seconds: for each measurement and its warm-up.
-        threads: of the CPU; None for torch's choice.
+        samples: timed runs, fewer if they take longer than ``seconds``, but at least three.
+        seconds: time limit of each measurement, and of its warm-up.
+        threads: number of CPU threads; None for torch's default.
 
     Raises:
-        DsegError: no such device, not that precision there, or a number out of range.
+        DsegError: the device does not exist or does not support the precision, or a number is
+            out of range.
     """
 
     size: tuple[int, int] = (1024, 2048)
@@ -51,20 +51,20 @@ class BenchConfig:
         if min(self.size) < LEAST_SIDE or height * width > MAX_PIXELS:
             raise DsegError(
                 f"An image of {height}x{width} cannot be measured.",
-                hint=f"name sides of {LEAST_SIDE} at least, {MAX_PIXELS:,} pixels at most.",
+                hint=f"use sides of at least {LEAST_SIDE}, at most {MAX_PIXELS:,} pixels.",
             )
         least = {"batch": 1, "warmup": 1, "samples": 1, "threads": 1}
         for name, smallest in least.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
-                raise DsegError(f"{name} is {value}.", hint=f"use {smallest} at least.")
+                raise DsegError(f"{name} is {value}.", hint=f"use at least {smallest}.")
         if not self.seconds > 0:
             raise DsegError(f"seconds is {self.seconds:g}.", hint="use more than 0.")
         _check_dtype(self.dtype, find_device(self.device))
 
     @property
     def torch_device(self) -> torch.device:
-        """The device."""
+        """The device that is measured."""
         return find_device(self.device)
 
     @property
@@ -73,27 +73,25 @@ class BenchConfig:
         return DTYPES[self.dtype]
 
     def use_threads(self) -> None:
-        """Give torch's operations on the CPU that many threads, in all of this process."""
+        """Set the number of CPU threads of torch for this process."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
 
 
 def _check_dtype(name: str, device: torch.device) -> None:
-    """Refuse a precision that would not be measured honestly."""
+    """Refuse a precision whose timings would be misleading."""
     if name not in DTYPES:
-        raise DsegError(
-            f"No precision named {name!r}.", hint=f"choose one of: {', '.join(DTYPES)}."
-        )
+        raise DsegError(f"Unknown precision {name!r}.", hint=f"choose one of: {', '.join(DTYPES)}.")
     if name == "int8":
         raise DsegError(
-            "int8 cannot be measured: torch's own quantisation reads only networks that do not "
-            "look at their image's size, and is to be removed from torch.",
+            "int8 cannot be measured: torch's own quantisation supports only networks that do "
+            "not depend on the size of their input, and will be removed from torch.",
             hint="measure fp32 or bf16 here; quantise an ONNX export of the network (Q/DQ nodes) "
             "and measure that in its own runtime.",
         )
     if name == "fp16" and device.type == "cpu":
         raise DsegError(
-            "fp16 cannot be measured on the CPU: torch's convolutions in it are a hundred times "
-            "slower there than in fp32.",
+            "fp16 cannot be measured on the CPU: there torch's fp16 convolutions are a hundred "
+            "times slower than fp32.",
             hint="use fp32 or bf16, or a GPU.",
         )

@@ -1,4 +1,4 @@
-"""Parameters and operations of a network, counted without computing anything."""
+"""Numbers of parameters and operations of a network, counted on the meta device."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dseg.models import build_model
 
 
 class Cost(NamedTuple):
-    """What a network costs at one image size.
+    """Cost of a network for one image size.
 
     Attributes:
-        params: parameters.
-        macs: multiply-accumulates of the convolutions and matrix products of one forward.
+        params: number of parameters.
+        macs: multiply-accumulates of the convolutions and matrix products of a forward pass.
         flops: floating-point operations, two for each multiply-accumulate.
     """
 
@@ -25,10 +25,10 @@ class Cost(NamedTuple):
 
 
 def count_cost(name: str, height: int = 1024, width: int = 2048) -> Cost:
-    """Count parameters and operations of a network for one image, without computing anything.
+    """Count parameters and operations of a network for one image, on the meta device.
 
-    Counted by ``torch.utils.flop_counter`` in evaluation mode; norms, activations, pooling and
-    upsampling are not counted, as in the papers.
+    ``torch.utils.flop_counter`` counts them in evaluation mode; as in the papers, norms,
+    activations, pooling and upsampling are not counted.
 
     Raises:
         DsegError: no such network.

@@ -1,4 +1,4 @@
-"""What a measurement depends on besides the network: device, precision, threads, versions."""
+"""Describe what a measurement depends on besides the network: device, precision, versions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from dseg import __version__
 from dseg.bench.config import BenchConfig
 
 
-def describe_machine(plan: BenchConfig) -> dict[str, Any]:
-    """Return the device's name, the threads and the versions, ready for JSON."""
-    device = plan.torch_device
+def describe_machine(config: BenchConfig) -> dict[str, Any]:
+    """Return device, number of threads and versions, for JSON."""
+    device = config.torch_device
     versions = {
         "dseg": __version__,
         "torch": torch.__version__,
@@ -36,23 +36,24 @@ def describe_machine(plan: BenchConfig) -> dict[str, Any]:
     }
 
 
-def describe_dtype(plan: BenchConfig) -> str:
-    """Say in words in which types a network computes."""
-    if plan.dtype != "fp32":
-        name = str(plan.torch_dtype).removeprefix("torch.")
+def describe_dtype(config: BenchConfig) -> str:
+    """Return a description of the precision of weights and activations."""
+    if config.dtype != "fp32":
+        name = str(config.torch_dtype).removeprefix("torch.")
         return f"{name} weights and activations (no autocast), batch norms in float32"
-    tf32 = plan.torch_device.type == "cuda" and torch.backends.cudnn.allow_tf32
+    tf32 = config.torch_device.type == "cuda" and torch.backends.cudnn.allow_tf32
     return "float32, TF32 in convolutions" if tf32 else "float32"
 
 
-def describe_memory(plan: BenchConfig) -> str:
-    """Say in words what the peak of memory is that is reported."""
+def describe_memory(config: BenchConfig) -> str:
+    """Return a description of the peak memory that is reported."""
     known = {
-        "cuda": "the most that torch allocated for the network and one batch to labels",
-        "cpu": "what a fresh process gained by building the network and labelling one batch",
+        "cuda": "peak of torch's allocations for the network and labelling one batch",
+        "cpu": "growth of a fresh process by building the network and labelling one batch",
     }
-    text = known.get(plan.torch_device.type, "not known on this device")
-    return f"{text}, not compiled" if plan.compiled and plan.torch_device.type == "cpu" else text
+    kind = config.torch_device.type
+    text = known.get(kind, "not known on this device")
+    return f"{text}, not compiled" if config.compiled and kind == "cpu" else text
 
 
 def _cudnn_version() -> str:

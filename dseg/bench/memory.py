@@ -1,4 +1,4 @@
-"""The most memory that a network takes: what CUDA allocates, or what a fresh process gains."""
+"""Peak memory of a network: CUDA allocations, or the growth of a fresh process."""
 
 from __future__ import annotations
 
@@ -19,55 +19,56 @@ from dseg.bench.runner import Runner
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 
 
-def measure_growth(name: str, plan: BenchConfig, weights: Path | None) -> int | None:
-    """Return the bytes that a fresh process gains by building a network and labelling a batch.
+def measure_growth(name: str, config: BenchConfig, weights: Path | None) -> int | None:
+    """Return by how many bytes a fresh process grows as it builds a network and labels a batch.
 
-    Memory that is given back is not seen in the process that measures: its allocator keeps it.
+    The calling process would give too small a figure: its allocator has kept freed memory.
 
     Returns:
-        None where the system does not tell.
+        The peak growth in bytes; None where the system does not report it.
 
     Raises:
         DsegError: the process was killed, most likely since memory ran out.
     """
-    quietly = (signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process without a trace
+    quietly = (signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process without a traceback
     context = get_context("spawn")
     with ProcessPoolExecutor(1, context, signal.signal, quietly) as pool:
         try:
-            return pool.submit(_grow, name, plan, weights).result()
+            return pool.submit(_grow, name, config, weights).result()
         except BrokenProcessPool as fault:
             raise DsegError(
-                "The process that measured its memory was killed; most likely memory ran out.",
+                "The process that measured memory was killed; most likely memory ran out.",
                 hint="use a smaller --size or --batch.",
                 exit_code=EXIT_FAILED_INPUTS,
             ) from fault
 
 
-def _grow(name: str, plan: BenchConfig, weights: Path | None) -> int | None:
+def _grow(name: str, config: BenchConfig, weights: Path | None) -> int | None:
     keep_freed_memory()  # as dseg infer does on the CPU, where alone this is measured
-    plan.use_threads()
+    config.use_threads()
     before = resident("VmRSS")
-    runner = Runner(name, replace(plan, compiled=False), weights)  # not the compiler's memory
-    images = [np.zeros((*plan.size, 3), np.uint8)] * plan.batch
-    runner.label(runner.view(images), *plan.size)
+    # Not compiled: the compiler's memory is not the network's.
+    runner = Runner(name, replace(config, compiled=False), weights)
+    images = [np.zeros((*config.size, 3), np.uint8)] * config.batch
+    runner.label(runner.view(images), *config.size)
     after = resident("VmHWM")
     return None if before is None or after is None else after - before
 
 
 def resident(kind: str) -> int | None:
-    """Return the resident bytes of this process, now (``VmRSS``) or at most so far (``VmHWM``)."""
+    """Return the resident bytes of this process: current (``VmRSS``) or peak (``VmHWM``)."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return _most_resident()
+        return _peak_resident()
     for line in status.splitlines():
         if line.startswith(f"{kind}:"):
             return 1024 * int(line.split()[1])
     return None
 
 
-def _most_resident() -> int | None:
-    """Return the most resident bytes so far where there is no /proc, None on Windows."""
+def _peak_resident() -> int | None:
+    """Return the peak of resident bytes where there is no /proc; None on Windows."""
     try:
         import resource
     except ImportError:
@@ -78,7 +79,7 @@ def _most_resident() -> int | None:
 
 
 class CudaPeak:
-    """The most bytes that torch allocates on a CUDA device from now on."""
+    """Peak of the bytes that torch allocates on a CUDA device, from construction on."""
 
     def __init__(self, device: torch.device):
         self._device = device
@@ -86,5 +87,5 @@ class CudaPeak:
         self._before = torch.cuda.memory_allocated(device)
 
     def read(self) -> int:
-        """Return the bytes so far."""
+        """Return the peak so far, in bytes."""
         return torch.cuda.max_memory_allocated(self._device) - self._before

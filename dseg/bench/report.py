@@ -1,4 +1,4 @@
-"""Report: what one network costs, and why it could not be measured where it could not."""
+"""The measurements of one network, or the reason why it could not be measured."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from dseg.labels import make_lookup
 from dseg.memory import is_out_of_memory
 from dseg.registry import MODELS
 
-TIMED_ROWS = {  # what is timed, one after the other
+TIMED_ROWS = {  # timed in this order
     "forward": "the network alone, on images that lie ready on the device",
     "labels": "forward, logits resized to the image's size, best class of each pixel as uint8",
     "end to end": "PNG decoded, normalised, labelled, label ids written as PNG, without overlap",
 }
-LONGEST = 120  # characters of a reason
+LONGEST = 120  # characters of a fault
 
 
 @dataclass(kw_only=True)
 class Report:
-    """What one network costs.
+    """The measurements of one network.
 
     Attributes:
-        name: of the table.
-        cost: parameters and operations for one image of the size; None if not counted.
-        memory: peak in bytes; None where it is not known.
-        timings: by row; those up to a fault.
-        score: published Cityscapes mIoU in percent, None if there is none.
-        fault: why it could not be measured, empty if it could.
+        name: key of ``MODELS``.
+        cost: parameters and operations for one image; None if not counted.
+        memory: peak memory in bytes; None if unknown.
+        timings: times by key of ``TIMED_ROWS``; after a fault, those measured before it.
+        score: published Cityscapes mIoU in percent; None if there is none.
+        fault: reason why the network could not be measured; empty if it could.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Report:
     fault: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it, ready for JSON."""
+        """Return the report for JSON."""
         cost = self.cost
         return {
             "name": self.name,
@@ -70,79 +70,81 @@ class Report:
         }
 
 
-def bench_network(name: str, plan: BenchConfig, image: Path, weights: Path | None = None) -> Report:
-    """Measure a network; a fault of nearly any kind ends its measurement and is written down.
+def bench_network(
+    name: str, config: BenchConfig, image: Path, weights: Path | None = None
+) -> Report:
+    """Measure a network; nearly any error ends its measurement and is kept in the report.
 
     Args:
-        name: of the table.
-        plan: what is measured.
-        image: a file of the plan's size, to be read for each image of a batch.
-        weights: a checkpoint file; random weights take as long.
+        name: key of ``MODELS``.
+        config: sizes, precision, numbers of runs.
+        image: image file of the configured size, read for each image of a batch.
+        weights: checkpoint file; by default random weights, which take as long.
 
     Raises:
-        CheckpointError: the checkpoint is missing or not this network's.
+        CheckpointError: the checkpoint is missing, or of another network.
     """
     report = Report(name=name, score=MODELS[name].score)
     try:
-        _fill(report, plan, image, weights)
+        _fill(report, config, image, weights)
     except CheckpointError:
         raise
-    except Exception as fault:  # of a library's kernels, a compiler, a network: the rest goes on
+    except Exception as fault:  # in kernels, a compiler or a network: the other networks go on
         report.fault = _reason(fault)
     gc.collect()
-    if plan.torch_device.type != "cpu":
+    if config.torch_device.type != "cpu":
         torch.accelerator.empty_cache()
-    if plan.compiled:
+    if config.compiled:
         torch.compiler.reset()
     return report
 
 
-def _fill(report: Report, plan: BenchConfig, image: Path, weights: Path | None) -> None:
-    """Fill a report in, in the order in which a fault costs least."""
-    report.cost = count_cost(report.name, *plan.size)
-    device = plan.torch_device
-    if device.type == "cpu":  # a process that is killed for its memory is not this one
-        report.memory = measure_growth(report.name, plan, weights)
+def _fill(report: Report, config: BenchConfig, image: Path, weights: Path | None) -> None:
+    """Fill in a report; what fails early and cheaply comes first."""
+    report.cost = count_cost(report.name, *config.size)
+    device = config.torch_device
+    if device.type == "cpu":  # first, in another process, which may be killed for its memory
+        report.memory = measure_growth(report.name, config, weights)
     peak = CudaPeak(device) if device.type == "cuda" else None
-    runner = Runner(report.name, plan, weights)
+    runner = Runner(report.name, config, weights)
     with TemporaryDirectory() as folder:
-        for row, work in _works(runner, plan, image, Path(folder)).items():
+        for row, work in _timed_functions(runner, config, image, Path(folder)).items():
             report.timings[row] = measure(
                 work,
-                batch=plan.batch,
-                warmup=plan.warmup,
-                samples=plan.samples,
-                seconds=plan.seconds,
+                batch=config.batch,
+                warmup=config.warmup,
+                samples=config.samples,
+                seconds=config.seconds,
                 synchronise=runner.synchronise,
             )
             if row == "labels" and peak is not None:
                 report.memory = peak.read()
 
 
-def _works(
-    runner: Runner, plan: BenchConfig, image: Path, out: Path
+def _timed_functions(
+    runner: Runner, config: BenchConfig, image: Path, out: Path
 ) -> dict[str, Callable[[], object]]:
-    """Return what is timed in each row."""
-    pixels = [read_image(image)] * plan.batch
+    """Return the function to time for each key of ``TIMED_ROWS``."""
+    pixels = [read_image(image)] * config.batch
     view = runner.view(pixels)
     space = runner.model.card.label_space
     label_ids = np.frombuffer(make_lookup(enumerate(space.label_ids)), np.uint8)
 
     def end_to_end() -> None:
-        images = [read_image(image) for _ in range(plan.batch)]
-        train_ids = runner.label(runner.view(images), *plan.size).cpu().numpy()
+        images = [read_image(image) for _ in range(config.batch)]
+        train_ids = runner.label(runner.view(images), *config.size).cpu().numpy()
         for index, ids in enumerate(train_ids):
             write_png(out / f"{index}.png", label_ids[ids])
 
     return {
         "forward": partial(runner.forward, view),
-        "labels": partial(runner.label, view, *plan.size),
+        "labels": partial(runner.label, view, *config.size),
         "end to end": end_to_end,
     }
 
 
 def _reason(fault: Exception) -> str:
-    """Say in a line why a network could not be measured."""
+    """Return one line on why a network could not be measured."""
     if is_out_of_memory(fault):
         return "out of memory"
     if isinstance(fault, DsegError):

@@ -1,4 +1,4 @@
-"""Runner: a network as it is measured, from decoded images to labels."""
+"""Runner: the measured network, from decoded images to labels."""
 
 from __future__ import annotations
 
@@ -17,39 +17,37 @@ from dseg.models import Normaliser, SegModel, build_model
 
 
 class Runner:
-    """A network on its device and in its precision.
-
-    Without a checkpoint its weights are random, which does not change how long it takes.
+    """A network on the measured device and in the measured precision.
 
     Args:
-        name: of the table.
-        plan: what is measured.
-        weights: a checkpoint file.
+        name: key of ``MODELS``.
+        config: device, precision, whether to fold norms and compile.
+        weights: checkpoint file; by default random weights, which take as long.
 
     Raises:
-        DsegError: no such network, or the checkpoint is not its own.
+        DsegError: the network is unknown, or the checkpoint is of another network.
     """
 
-    def __init__(self, name: str, plan: BenchConfig, weights: Path | None = None):
-        self.device, self.dtype = plan.torch_device, plan.torch_dtype
+    def __init__(self, name: str, config: BenchConfig, weights: Path | None = None):
+        self.device, self.dtype = config.torch_device, config.torch_dtype
         self.model = _ready(
-            build_model(name) if weights is None else load_model(name, weights), plan
+            build_model(name) if weights is None else load_model(name, weights), config
         )
         cast(self.model, self.dtype)
         self._normalise = Normaliser(self.model.card, self.device)
         self._logits = self.model.logits
-        if plan.compiled:
+        if config.compiled:
             self._logits = torch.compile(self.model.logits, dynamic=False)
 
     def view(self, images: list[Pixels]) -> Tensor:
-        """Return (N, 3, h, w) of N decoded images of one size, padded to what the network reads."""
+        """Return N images of one size as normalised input (N, 3, h, w), padded for the network."""
         pixels = torch.from_numpy(np.stack(images)).to(self.device)
         view = self._normalise(pixels.permute(0, 3, 1, 2))
         return self.model.pad(view).to(self.dtype).contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def forward(self, view: Tensor) -> Tensor:
-        """Return the main logits, as small as the network gives them."""
+        """Return the main logits at the network's output resolution."""
         return self._logits(view)[0]
 
     @torch.inference_mode()
@@ -59,13 +57,13 @@ class Runner:
         return scores[..., :height, :width].max(1).indices.to(torch.uint8)
 
     def synchronise(self) -> None:
-        """Wait until the device has done all that it was given."""
+        """Wait until the device has finished."""
         if self.device.type != "cpu":
             torch.accelerator.synchronize(self.device)
 
 
 def cast(model: nn.Module, dtype: torch.dtype) -> None:
-    """Give a network's weights another type; batch norms keep float32, as autocast keeps them."""
+    """Convert weights and buffers to a type; batch norms keep float32, as under autocast."""
     for module in model.modules():
         if not isinstance(module, _BatchNorm):
             for tensors in (module._parameters, module._buffers):
@@ -74,9 +72,9 @@ def cast(model: nn.Module, dtype: torch.dtype) -> None:
                         value.data = value.data.to(dtype)
 
 
-def _ready(model: SegModel, plan: BenchConfig) -> SegModel:
-    """Return a network for inference, with norms folded if the plan says so."""
-    if plan.deploy:
-        return prepare(model, device=plan.torch_device)
-    model = model.eval().requires_grad_(False).to(plan.torch_device)
+def _ready(model: SegModel, config: BenchConfig) -> SegModel:
+    """Return a network for inference, with norms folded if configured."""
+    if config.deploy:
+        return prepare(model, device=config.torch_device)
+    model = model.eval().requires_grad_(False).to(config.torch_device)
     return model.to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""The image that is measured: a drawn street as a PNG."""
+"""The image that networks are measured on: a drawn street as a PNG."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dseg.images import write_png
 from dseg.predict.resizing import resize_image
 from dseg.synth import draw_scene
 
-SIDES = 64, 2048  # pixels; a smaller or larger image is a resized drawing
+SIDES = 64, 2048  # pixels of a drawing; other sizes are resized
 
 
 def write_street(path: Path, size: tuple[int, int]) -> None:
-    """Write a street of (height, width) pixels, always the same for a size.
+    """Write a drawn street of (height, width) pixels, the same one for each size.
 
     Raises:
         DsegError: the file cannot be written.

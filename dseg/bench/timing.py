@@ -1,4 +1,4 @@
-"""Milliseconds of a piece of work that is repeated."""
+"""Time a function that is called again and again."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LEAST_SAMPLES = 3
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a batch takes.
+    """Times of a batch.
 
     Attributes:
-        median_ms: of a batch.
-        p95_ms: the 95th percentile.
-        frames_per_s: images a second, by the median.
-        samples: batches that were timed.
+        median_ms: median milliseconds of a batch.
+        p95_ms: 95th percentile in milliseconds.
+        frames_per_s: images per second, from the median.
+        samples: number of timed batches.
     """
 
     median_ms: float
@@ -38,14 +38,16 @@ def measure(
     synchronise: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
-    """Time a piece of work run by run.
+    """Time each call of a function.
 
     Args:
-        batch: images in a run.
-        warmup: runs that are not timed; none begins after ``seconds``.
-        samples: runs that are timed; none begins after ``seconds``, once there are three.
-        synchronise: waits for the device, before a run begins and before it counts as done.
-        clock: seconds, for tests.
+        work: function that processes one batch.
+        batch: images per call.
+        warmup: number of calls before the timed ones; none begins after ``seconds``.
+        samples: number of timed calls; after three of them, none begins after ``seconds``.
+        seconds: time limit of the warm-up, and of the timed calls.
+        synchronise: waits for the device, before and at the end of each timed call.
+        clock: returns seconds; replaced in tests.
     """
     start = clock()
     for _ in range(warmup):

@@ -137,7 +137,7 @@ class ESPNet(SegModel):
     at 1/2 to that map, normalised with it; that of its test code and its Cityscapes files does not.
 
     Args:
-        num_classes: number of outputs, five at least, since the decoder's channels are the classes'.
+        num_classes: number of outputs, at least five; the decoder has as many channels.
         p, q: as of ``ESPNetC``.
         fuse_image: the last fusion reads the image at 1/2 too.
 

@@ -1,14 +1,14 @@
 """Job ``camvid``: DABNet on CamVid's train and val, the paper's protocol, as long as time allows.
 
-The network trains on both splits, so that no score of the run says how good it is: the curve is
-of frames that are trained on. The test split is scored afterwards, once: ``score.py``.
+The network trains on both splits, so the curve, on val, is not a measure of generalisation. The
+test split is scored afterwards, once, by ``score.py``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from desk import Desk
+from context import JobContext
 from training import (
     TINY_BATCH,
     TINY_CROP,
@@ -21,25 +21,27 @@ from training import (
 )
 
 FILES = ("best.safetensors", "last.safetensors", "metrics.jsonl", "loss.png", "miou.png")
-LAST_S = 45.0  # before the end of the job's time, when the schedule is to end
+LAST_S = 45.0  # between the end of the schedule and the end of the job
 
 
-def train_dabnet(desk: Desk) -> dict[str, Any]:
-    """Train with an epoch's count that ends a minute before the job does."""
-    root = find_camvid(desk)
+def train_dabnet(context: JobContext) -> dict[str, Any]:
+    """Train as many epochs as end a minute before the job."""
+    root = find_camvid(context)
     words = ("--model", "dabnet_camvid", "--dataset", "camvid", "--data-dir", root)
     training = Training(
         part="dabnet",
         words=(*words, "--split", "trainval", "--val-split", "val"),
         samples=count("trainval", camvid=root),
         val_samples=count("val", camvid=root),
-        batch=TINY_BATCH if desk.tiny else 16,
-        crop=TINY_CROP if desk.tiny else "360x480",
+        batch=TINY_BATCH if context.tiny else 16,
+        crop=TINY_CROP if context.tiny else "360x480",
         validations=10,
-        compile=desk.options["compile"],
-        store=lambda: copy_results(desk.work / "dabnet", desk.out, *FILES),
+        compile=context.options["compile"],
+        store=lambda: copy_results(context.work / "dabnet", context.out, *FILES),
     )
-    return train_timed(desk, training, desk.left - (0 if desk.tiny else LAST_S), desk.left)
+    return train_timed(
+        context, training, context.left - (0 if context.tiny else LAST_S), context.left
+    )
 
 
 PARTS: dict[str, Part] = {"dabnet": train_dabnet}

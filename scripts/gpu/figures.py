@@ -11,7 +11,7 @@ DPI = 100
 
 
 def write_table(rows: Sequence[Mapping[str, str]], path: Path) -> None:
-    """Write rows of the same columns as a Markdown table."""
+    """Write rows with the same columns as a Markdown table."""
     columns = list(rows[0]) if rows else []
     lines = [columns, ["---"] * len(columns), *([row[key] for key in columns] for row in rows)]
     with written_whole(path) as file:

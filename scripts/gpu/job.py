@@ -1,8 +1,8 @@
 """Run one of the prepared jobs on a machine with a GPU.
 
-Each job stops by itself in time, and also on SIGTERM, with everything kept: DIR/results.json
-has the figures, each beside its device, precision and batch, and DIR.work the states, so that the
-same command goes on. README.md beside this file says what each job needs and leaves.
+A job stops at its time limit, and on SIGTERM, and saves its results before: DIR/results.json has
+the figures with device, precision and batch, DIR.work the states, so that the same command resumes
+the job. README.md beside this file lists what each job needs and writes.
 
 Examples:
     python scripts/gpu/job.py camvid --minutes 8 --out gpu-camvid --data CamVid
@@ -28,22 +28,28 @@ from dseg.errors import DsegError  # noqa: E402
 
 @click.command(help=__doc__.replace("\n    python", "\n\n    python"))
 @click.argument("name", type=click.Choice(list(JOBS)))
-@click.option("--minutes", default=8.0, show_default=True, help="After which it has stopped.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Results go there.")
-@click.option("--data", type=click.Path(path_type=Path), help="CamVid's folder.")
-@click.option("--tiny", is_flag=True, help="Once and small, on the CPU, to try it.")
-@click.option("--only", multiple=True, metavar="PART", help="These parts alone.")
+@click.option("--minutes", default=8.0, show_default=True, help="Time limit.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of results.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of CamVid.")
+@click.option("--tiny", is_flag=True, help="Try the job at a small size on the CPU.")
+@click.option("--only", multiple=True, metavar="PART", help="Run only these parts.")
 @click.option(
-    "--group", type=click.IntRange(1, 4), default=1, show_default=True, help="Networks of zoo."
+    "--group",
+    type=click.IntRange(1, 4),
+    default=1,
+    show_default=True,
+    help="Group of networks of zoo.",
 )
 @click.option(
     "--compile",
     type=click.Choice(["auto", "on", "off"]),
     default="auto",
     show_default=True,
-    help="Compile the network of camvid; auto: if the time that it saves is more than it takes.",
+    help="Compile the network of camvid; auto: if that saves more time than it takes.",
 )
-@click.option("--keep", multiple=True, metavar="NETWORK", help="Whose checkpoints zoo leaves.")
+@click.option(
+    "--keep", multiple=True, metavar="NETWORK", help="Networks whose checkpoints zoo keeps."
+)
 def main(
     name: str,
     minutes: float,

@@ -1,4 +1,4 @@
-"""What a job needs, checked before any time is spent; the packages without importing any."""
+"""Check packages and disk space before a job starts, without importing any package."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find_missing(packages: dict[str, str]) -> list[str]:
 
 
 def refuse_missing_packages() -> None:
-    """End the process with two lines if a package is missing that every job imports."""
+    """Exit with an error and a hint if a package is missing that every job imports."""
     missing = find_missing(PACKAGES)
     if missing:
         print(f"Error: Packages are missing: {', '.join(missing)}.", file=sys.stderr)
@@ -41,6 +41,6 @@ def refuse_missing_packages() -> None:
 
 
 def free_gb(folder: Path) -> float:
-    """Return the free disk space where a folder is or will be, in GB."""
+    """Return the free disk space at an existing or future folder, in GB."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(there).free / 1e9

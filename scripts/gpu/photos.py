@@ -1,4 +1,4 @@
-"""Draw images and save each as JPEG and as PNG.
+"""Draw images and save each as JPEG and as PNG; arguments are NUMBER,HEIGHT,WIDTH.
 
 Example:
     python scripts/gpu/photos.py DIR 0,1024,2048 1,1024,2048

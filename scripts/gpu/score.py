@@ -1,6 +1,6 @@
-"""Score checkpoints that a job brought back on CamVid's test split: whole images, one scale.
+"""Score the checkpoints of a job on CamVid's test split: whole images, one scale.
 
-Prints a row of a table for each, and writes all scores to FOLDER/scores.json.
+Prints a table row for each, and writes all scores to FOLDER/scores.json.
 
 Examples:
     python scripts/gpu/score.py gpu-camvid --data CamVid --only last
@@ -21,7 +21,7 @@ from needs import refuse_missing_packages  # noqa: E402
 refuse_missing_packages()
 
 import click  # noqa: E402
-from desk import describe_machine  # noqa: E402
+from context import describe_machine  # noqa: E402
 
 from dseg.checkpoints import sha256  # noqa: E402
 from dseg.cli import main as dseg  # noqa: E402
@@ -32,10 +32,12 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.command(help=__doc__.replace("\n    python", "\n\n    python"))
 @click.argument("folder", type=FOLDER)
-@click.option("--data", type=FOLDER, required=True, help="CamVid's folder.")
-@click.option("--split", default="test", show_default=True, help="That is scored.")
-@click.option("--label-space", default="camvid", show_default=True, help="Of the networks.")
-@click.option("--only", metavar="NAME", help="Files of this name alone, such as last.")
+@click.option("--data", type=FOLDER, required=True, help="Folder of CamVid.")
+@click.option("--split", default="test", show_default=True, help="Split to score.")
+@click.option(
+    "--label-space", default="camvid", show_default=True, help="Label space of the networks."
+)
+@click.option("--only", metavar="NAME", help="Score only files of this name, such as last.")
 @click.option("--device", default="cpu", show_default=True)
 def main(
     folder: Path, data: Path, split: str, label_space: str, only: str | None, device: str
@@ -44,7 +46,8 @@ def main(
     files = [file for file in files if only in (None, file.stem)]
     if not files:
         click.echo(
-            f"Error: {folder} holds no such checkpoint.\nHint: name a job's --out.", err=True
+            f"Error: {folder} has no such checkpoint.\nHint: name the --out folder of a job.",
+            err=True,
         )
         sys.exit(2)
     found = {}

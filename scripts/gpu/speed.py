@@ -1,7 +1,7 @@
-"""Job ``throughput``: how fast every network trains at its recipe's crop, in how much memory.
+"""Job ``throughput``: training speed and peak memory of every network at the crop of its recipe.
 
-One process a network, so that none sees another's memory; the next ones import and build their
-network meanwhile, and wait for their turn.
+Every network has a process, so that memory is measured separately; the next processes import and
+build their network meanwhile, and wait for their turn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from desk import ROOT, Desk, OutOfTimeError, last_line, make_environment, read_log
+from context import ROOT, JobContext, OutOfTimeError, last_line, make_environment, read_log
 from figures import draw_bars, write_table
 from training import Part
 
@@ -25,42 +25,42 @@ from dseg.registry import MODELS
 
 SCRIPT = ROOT / "scripts" / "gpu" / "speed_worker.py"
 BATCHES = (16, 8, 4, 2, 1)
-LIMIT_S = 45.0  # of one network, from its turn on
+LIMIT_S = 45.0  # time limit of a network, from its turn on
 AHEAD = 2  # processes that wait for their turn
 TINY = ("dabnet", "fastscnn")
 
 
-def measure_all(desk: Desk) -> dict[str, Any]:
-    """Measure one network after another, those of an earlier start left out."""
-    found: dict[str, Any] = desk.results.get("networks", {})
-    names = [name for name in order_networks(desk) if name not in found]
+def measure_all(context: JobContext) -> dict[str, Any]:
+    """Measure one network after another, except those of an earlier start."""
+    found: dict[str, Any] = context.results.get("networks", {})
+    names = [name for name in order_networks(context) if name not in found]
     waiting: list[Waiter] = []
     try:
         while names or waiting:
-            while names and len(waiting) <= (0 if desk.tiny else AHEAD):
-                waiting.append(Waiter(desk, names.pop(0)))
-            if not desk.left:
+            while names and len(waiting) <= (0 if context.tiny else AHEAD):
+                waiting.append(Waiter(context, names.pop(0)))
+            if not context.left:
                 break
             waiter = waiting.pop(0)
             row = waiter.measure()
             if row is None:
                 waiting.insert(0, waiter)
                 break
-            found[waiter.name] = desk.facts(dtype="bf16") | row
-            desk.say(f"{waiter.name}: {row}")
-            desk.keep("networks", found)
+            found[waiter.name] = context.facts(dtype="bf16") | row
+            context.log(f"{waiter.name}: {row}")
+            context.keep("networks", found)
     finally:
         for waiter in waiting:
             waiter.kill()
-    write_results(desk, found)
+    write_results(context, found)
     if names or waiting:
         raise OutOfTimeError(f"{len(found)} networks are measured")
     return found
 
 
-def order_networks(desk: Desk) -> list[str]:
+def order_networks(context: JobContext) -> list[str]:
     """Return the first network of each paper, then the second ones, and so on."""
-    if desk.tiny:
+    if context.tiny:
         return list(TINY)
     titles = [spec.title for spec in MODELS.values()]
     groups = [
@@ -71,13 +71,13 @@ def order_networks(desk: Desk) -> list[str]:
 
 
 class Waiter:
-    """A process that builds a network, and measures it when told to."""
+    """A process that builds a network, and measures it on request."""
 
-    def __init__(self, desk: Desk, name: str):
-        self.desk, self.name = desk, name
-        self.log = desk.work / f"{name}.log"
-        facts = {"name": name, "tiny": desk.tiny, "device": desk.device.type}
-        order = {**facts, "batches": BATCHES[-2:] if desk.tiny else BATCHES}
+    def __init__(self, context: JobContext, name: str):
+        self.context, self.name = context, name
+        self.log = context.work / f"{name}.log"
+        facts = {"name": name, "tiny": context.tiny, "device": context.device.type}
+        order = {**facts, "batches": BATCHES[-2:] if context.tiny else BATCHES}
         with self.log.open("wb") as file:
             self.child = subprocess.Popen(
                 [sys.executable, str(SCRIPT), json.dumps(order)],
@@ -89,34 +89,34 @@ class Waiter:
             )
 
     def measure(self) -> dict[str, Any] | None:
-        """Return what the process found, or why it found nothing; None if the job has to end."""
+        """Return the measurement or the reason for failure; None if the job has to end."""
         assert self.child.stdin is not None
         with suppress(BrokenPipeError):
             self.child.stdin.write(b"go\n")
             self.child.stdin.close()
         end = monotonic() + LIMIT_S
-        while self.child.poll() is None and monotonic() < end and self.desk.left:
-            self.desk.say_sometimes(lambda: f"{self.name}: {last_line(read_log(self.log))}")
+        while self.child.poll() is None and monotonic() < end and self.context.left:
+            self.context.log_sometimes(lambda: f"{self.name}: {last_line(read_log(self.log))}")
             sleep(0.02)
         code = self.child.poll()
-        if code is None and not self.desk.left:
+        if code is None and not self.context.left:
             return None
         self.kill()
-        said = read_log(self.log).strip()
-        last = said.splitlines()[-1:] or [""]
+        output = read_log(self.log).strip()
+        last = output.splitlines()[-1:] or [""]
         if code == 0 and last[0].startswith("{"):
             return dict(json.loads(last[0]))
-        return {"failed": f"no result in {LIMIT_S:g} s" if code is None else said[-400:]}
+        return {"failed": f"no result in {LIMIT_S:g} s" if code is None else output[-400:]}
 
     def kill(self) -> None:
-        """End the process and those that it began."""
+        """Kill the process and its child processes."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.child.pid, signal.SIGKILL)
         self.child.wait()
 
 
-def write_results(desk: Desk, found: dict[str, Any]) -> None:
-    """Write the table and the plot of what is measured so far."""
+def write_results(context: JobContext, found: dict[str, Any]) -> None:
+    """Write the table and the plot of the networks measured so far."""
     rows = []
     for name, row in found.items():
         measured = "failed" not in row
@@ -131,10 +131,10 @@ def write_results(desk: Desk, found: dict[str, Any]) -> None:
                 "dtype": row["dtype"],
             }
         )
-    write_table(rows, desk.out / "table.md")
+    write_table(rows, context.out / "table.md")
     rates = {name: row["images_per_s"] for name, row in found.items() if "failed" not in row}
     if rates:
-        draw_bars(rates, Path(desk.out / "throughput.png"), "training images/s, bf16")
+        draw_bars(rates, Path(context.out / "throughput.png"), "training images/s, bf16")
 
 
 PARTS: dict[str, Part] = {"networks": measure_all}

@@ -1,4 +1,4 @@
-"""Time the training step of one network at its recipe's crop, with the largest batch that fits.
+"""Time the training step of a network at the crop of its recipe, with the largest batch that fits.
 
 Builds the network, waits for a line on standard input, and prints a line of JSON.
 
@@ -35,7 +35,7 @@ from dseg.training.callbacks import Intervals
 from dseg.training.loop import Trainer
 from dseg.training.run import make_loss
 
-WARM, STRETCHES, STRETCH_S = 4, 3, 0.5
+WARM, RUNS, RUN_S = 4, 3, 0.5
 
 
 def build(name: str, recipe: Recipe) -> SegModel:
@@ -66,7 +66,7 @@ def make_trainer(model: SegModel, recipe: Recipe, device: torch.device) -> Train
 
 
 def time_batch(model: SegModel, recipe: Recipe, device: torch.device) -> dict[str, Any]:
-    """Return the images a second and the peak memory of training steps, data on the device."""
+    """Return images per second and peak memory of training steps, with data on the device."""
     trainer = make_trainer(model, recipe, device)
     classes = model.card.label_space.num_classes
     batch = fill_batch(recipe.batch, *recipe.crop, classes, device)
@@ -85,15 +85,15 @@ def time_batch(model: SegModel, recipe: Recipe, device: torch.device) -> dict[st
 
     take(WARM if cuda else 1)
     each = take(2) if cuda else 0.0
-    count = max(1, round(STRETCH_S / each)) if each else 1
-    step = statistics.median(take(count) for _ in range(STRETCHES if cuda else 1))
+    count = max(1, round(RUN_S / each)) if each else 1
+    step = statistics.median(take(count) for _ in range(RUNS if cuda else 1))
     peak = torch.cuda.max_memory_allocated() if cuda else 1024 * maxrss()
     return {
         "batch": recipe.batch,
         "images_per_s": recipe.batch / step,
         "ms": 1e3 * step,
         "peak_gb": peak / 1e9,
-        "steps": count * STRETCHES if cuda else 1,
+        "steps": count * RUNS if cuda else 1,
     }
 
 
@@ -103,7 +103,9 @@ def maxrss() -> int:
 
 
 def main(order: dict[str, Any]) -> None:
-    torch.set_num_threads(2 if order["device"] == "cuda" else 1)  # others build beside this one
+    torch.set_num_threads(
+        2 if order["device"] == "cuda" else 1
+    )  # other processes build networks meanwhile
     torch.backends.cudnn.benchmark = True
     name, device = order["name"], torch.device(order["device"])
     recipe_name = MODELS[name].recipe

@@ -1,4 +1,4 @@
-"""Take training steps of networks, and print a line of JSON for each.
+"""Run training steps of networks, and print a line of JSON for each.
 
 Example:
     python scripts/gpu/survey.py dabnet bisenetv1
@@ -22,19 +22,21 @@ from dseg.recipes import Recipe
 
 
 def one_step(name: str) -> dict[str, Any]:
-    """Take two training steps and one prediction of a network, in a process of its own.
+    """Run two training steps and one prediction of a network.
 
-    Returns what has no deterministic algorithm and what made the host wait in the second step.
+    Returns:
+        Losses, operations without a deterministic algorithm, places that synchronised the host with
+        the device in the second step, and how far bf16 is from float32.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.set_num_threads(2 if device.type == "cuda" else 1)  # others run beside this one
+    torch.set_num_threads(2 if device.type == "cuda" else 1)  # other processes run at the same time
     found: dict[str, Any] = {"network": name}
     try:
         cuda = device.type == "cuda"
         count, height, width = (4, 128, 192) if cuda else (2, 64, 96)
         recipe = Recipe(source="").override([f"crop={height}x{width}", f"batch={count}"])
         trainer = make_trainer(name, recipe, device, 4)
-        trainer.update.amp = torch.bfloat16 if cuda else None  # slow on many processors
+        trainer.update.amp = torch.bfloat16 if cuda else None  # bf16 is slow on many CPUs
         classes = trainer.model.card.label_space.num_classes
         batch = fill_batch(count, height, width, classes, device)
         for step in range(2):

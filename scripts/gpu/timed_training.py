@@ -1,8 +1,8 @@
 """Train by ``dseg train`` for a given time, in one process.
 
-First the command runs for some seconds, to measure how fast it is; from that the epochs are
-chosen, so that the schedule ends in time; then the real run begins, or goes on with the epochs
-that were chosen when it was begun. ``training.py`` writes the file that this script reads.
+The command first runs for some seconds, to measure its speed, from which the number of epochs is
+chosen so that the schedule ends in time. Then the real run starts, or resumes with the number of
+epochs that was chosen at its start. ``training.py`` writes the file that this script reads.
 
 Example:
     python scripts/gpu/timed_training.py order.json
@@ -27,32 +27,32 @@ from dseg.cli import main as dseg
 from dseg.errors import DsegError
 from dseg.jsonio import parse_object
 
-SAFE = 0.97  # of the time is planned for
-GAIN = 1.5  # of compiling, assumed before it is measured
-COMPILING_S = 90.0  # the same
-COMPILED_AGAIN_S = 40.0  # to load from the compiler's cache what was compiled before
-VAL_IMAGE_S = 0.02  # of one image, at least, where validation was not measured
-CEASELESS = 10**6  # steps of a run that is stopped
+SAFE = 0.97  # fraction of the time that is planned
+GAIN = 1.5  # speed-up by compiling, assumed before it is measured
+COMPILING_S = 90.0  # time of compiling, assumed before it is measured
+COMPILED_AGAIN_S = 40.0  # time to compile again, with the compiler's cache
+VAL_IMAGE_S = 0.02  # least time per image of a validation that was not measured
+ENDLESS = 10**6  # steps of a run that is stopped by a signal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is to be trained for how long.
+    """A training run and its time limit.
 
     Attributes:
-        words: ``dseg train``'s, without its folder and epochs.
-        run: the run's folder.
-        samples: training images.
-        val_samples: validation images.
-        batch: images a step.
-        validations: how many, over the whole run.
-        until: of time.monotonic, when the run is to end.
-        measure_s: at most, from the first row of metrics.
-        measure_steps: at most, before a validation, which is timed too.
+        words: arguments of ``dseg train``, without folder and epochs.
+        run: folder of the run.
+        samples: number of training images.
+        val_samples: number of validation images.
+        batch: images per step.
+        validations: number of validations in the whole run.
+        until: value of time.monotonic at which the run has to end.
+        measure_s: most seconds of measuring, from the first row of metrics.
+        measure_steps: most steps of measuring, before a validation, which is timed too.
         log_every: steps between rows of metrics.
         compile: ``auto``, ``on`` or ``off``.
-        epochs: at most.
-        plan: as ``make_plan`` returned it for a run that goes on.
+        epochs: most epochs.
+        plan: result of ``make_plan`` at the start of a run that is resumed.
     """
 
     words: tuple[str, ...]
@@ -76,13 +76,13 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """How fast a training is.
+    """Speed of a training run.
 
     Attributes:
-        images_per_s: of the steady state, by the clock on the wall.
-        start_s: from the beginning to the first step's end, data and compiling included.
-        validation_s: of one validation with its checkpoints and plots; 0 if it was not reached.
-        rows: rows of metrics that were measured.
+        images_per_s: images per second of wall time, after warm-up.
+        start_s: seconds to the end of the first step, with data and compiling.
+        validation_s: seconds of a validation with its checkpoints and plots; 0 if not reached.
+        rows: number of measured rows of metrics.
     """
 
     images_per_s: float
@@ -92,11 +92,11 @@ class Speed:
 
 
 class Watcher(threading.Thread):
-    """Notes when rows of metrics.jsonl appear, and stops the run by SIGTERM once it is measured.
+    """Record when rows of metrics.jsonl appear, and stop the measured run by SIGTERM.
 
     Args:
-        file: metrics.jsonl.
-        order: how long to measure.
+        file: path of metrics.jsonl.
+        order: limits of measuring.
     """
 
     def __init__(self, file: Path, order: Order):
@@ -110,7 +110,7 @@ class Watcher(threading.Thread):
         while not self._over and not self.sent:
             self._read()
             with self._lock:
-                if self.rows and not self._over and self._has_seen_enough():
+                if self.rows and not self._over and self._is_measured():
                     self.sent = True
                     os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.01)
@@ -129,22 +129,22 @@ class Watcher(threading.Thread):
             row = parse_object(line)
             self.rows.append((now, str(row["kind"]), int(row["step"])))
 
-    def _has_seen_enough(self) -> bool:
+    def _is_measured(self) -> bool:
         kinds = [kind for _, kind, _ in self.rows]
-        after = "val" in kinds and kinds[-1] == "train"  # a validation, and a row behind it
-        validates = self.rows[-1][2] >= self.order.measure_steps  # which is worth waiting for
+        after = "val" in kinds and kinds[-1] == "train"  # a validation, and a row after it
+        validates = self.rows[-1][2] >= self.order.measure_steps  # wait longer for a validation
         seconds = self.order.measure_s * (3 if validates else 1)
         now = time.monotonic()
         return after or now - self.rows[0][0] > seconds or now > self.order.until
 
 
 def find_speed(rows: list[tuple[float, str, int]], begun: float, batch: int) -> Speed:
-    """Return the speed that the times of rows of metrics show.
+    """Compute the speed from the times of rows of metrics.
 
     Args:
-        rows: (time in s, kind, step) of each, in their order.
+        rows: (time in s, kind, step) of each row, in order.
         begun: time at which the run was started.
-        batch: images a step.
+        batch: images per step.
 
     Raises:
         DsegError: there is no row of training.
@@ -167,12 +167,12 @@ def find_speed(rows: list[tuple[float, str, int]], begun: float, batch: int) -> 
 
 
 def guess_validation(speed: Speed, order: Order) -> float:
-    """Return the seconds of a validation that was not reached: rather too many."""
+    """Return a high estimate of the seconds of a validation that was not reached."""
     return 2 + order.val_samples * max(VAL_IMAGE_S, 1 / speed.images_per_s)
 
 
 def choose_epochs(speed: Speed, order: Order, seconds: float) -> float:
-    """Return how many epochs end within so many seconds; whole ones if there are two or more."""
+    """Return the number of epochs that end within a time; a whole number from two epochs on."""
     fixed = speed.start_s + order.validations * speed.validation_s
     epochs = max(0.0, SAFE * (seconds - fixed)) * speed.images_per_s / order.samples
     epochs = min(order.epochs, epochs)
@@ -180,13 +180,13 @@ def choose_epochs(speed: Speed, order: Order, seconds: float) -> float:
 
 
 def may_pay(speed: Speed, seconds: float) -> bool:
-    """Return True if compiling would train more within so many seconds, were it as assumed."""
+    """Return True if a compiled run, at the assumed speed-up, would train more within a time."""
     compiled = seconds - COMPILING_S - speed.start_s - 15 - COMPILED_AGAIN_S
     return GAIN * compiled > seconds - speed.start_s
 
 
 def pays(plain: Speed, compiled: Speed, order: Order, seconds: float) -> bool:
-    """Return True if a compiled run trains more epochs, though it starts once more."""
+    """Return True if a compiled run trains more epochs, although it has to start again."""
     again = replace(compiled, start_s=min(compiled.start_s, plain.start_s + COMPILED_AGAIN_S))
     return choose_epochs(again, order, seconds) > choose_epochs(plain, order, seconds)
 
@@ -199,12 +199,12 @@ def measure(order: Order, *words: str) -> Speed:
     begun = time.monotonic()
     watcher.start()
     train(
-        *(*order.words, *words, "--out", folder, "--set", f"steps={CEASELESS}", "--draw", 0),
-        *("--validate-every", every, "--log-every", order.log_every, "--save-every", CEASELESS),
+        *(*order.words, *words, "--out", folder, "--set", f"steps={ENDLESS}", "--draw", 0),
+        *("--validate-every", every, "--log-every", order.log_every, "--save-every", ENDLESS),
     )
     watcher.end()
     shutil.rmtree(folder)
-    if not watcher.sent:  # somebody else's signal
+    if not watcher.sent:  # another signal
         raise SystemExit(143)
     speed = find_speed(watcher.rows, begun, order.batch)
     if not speed.validation_s:
@@ -214,7 +214,7 @@ def measure(order: Order, *words: str) -> Speed:
 
 
 def make_plan(order: Order) -> dict[str, Any]:
-    """Measure, and return the epochs, whether to compile, and what that was concluded from."""
+    """Measure, and return the epochs, whether to compile, and the measurements."""
     compiled: Speed | None = None
     plain = None if order.compile == "on" else measure(order)
     if plain is None or (order.compile == "auto" and may_pay(plain, order.left)):
@@ -236,7 +236,7 @@ def make_plan(order: Order) -> dict[str, Any]:
 
 
 def train(*words: object) -> int:
-    """Run ``dseg train``; return its exit code, but end the process if it failed."""
+    """Run ``dseg train`` and return its exit code; exit if it failed."""
     try:
         dseg(["train", *map(str, words)], prog_name="dseg")
     except SystemExit as end:
@@ -270,7 +270,7 @@ def main(file: Path) -> int:
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what a run's rows of metrics come to."""
+    """Summarise the rows of metrics of a run."""
     train_rows = [row for row in rows if row["kind"] == "train"]
     later = [row["images_per_s"] for row in train_rows[len(train_rows) // 2 :]]
     scores = [

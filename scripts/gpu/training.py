@@ -1,4 +1,4 @@
-"""What the jobs that train share: CamVid, one timed training, checkpoints of 16 bits."""
+"""Functions of the jobs that train: CamVid, a timed training run, checkpoints in 16 bits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from desk import GRACE_S, ROOT, Desk, FailedError, OutOfTimeError, last_line
+from context import GRACE_S, ROOT, FailedError, JobContext, OutOfTimeError, last_line
 from PIL import Image
 from safetensors import safe_open
 from timed_training import Order, summarise
@@ -30,18 +30,18 @@ TINY_CROP, TINY_BATCH = "64x96", 2
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One training of a job.
+    """A training run of a job.
 
     Attributes:
-        part: its name in the results, and of its folder in ``Desk.work``.
-        words: ``dseg train``'s, without device, folder, batch and epochs.
-        samples, val_samples: training and validation images.
-        batch: images a step.
-        crop: of the training images, HxW.
-        validations: how many.
+        part: name in the results, and of the folder in ``JobContext.work``.
+        words: arguments of ``dseg train``, without device, folder, batch and epochs.
+        samples, val_samples: number of training and validation images.
+        batch: images per step.
+        crop: size of training crops, HxW.
+        validations: number of validations.
         compile: ``auto``, ``on`` or ``off``.
-        cache: as ``--cache``.
-        store: called every minute and at the end, to copy what the run has written.
+        cache: value of ``--cache``.
+        store: called every minute and at the end, to copy files of the run.
     """
 
     part: str
@@ -56,25 +56,25 @@ class Training:
     store: Callable[[], None]
 
 
-def find_camvid(desk: Desk) -> Path:
-    """Return CamVid's folder; of a tiny job without --data, noise in the same layout.
+def find_camvid(context: JobContext) -> Path:
+    """Return the folder of CamVid; for a tiny job without --data, noise in the same layout.
 
     Raises:
-        DsegError: the folder is missing or of another layout.
+        DsegError: the folder is missing or has another layout.
     """
-    root = desk.data or make_noise(desk.work / "camvid")
+    root = context.data or make_noise(context.work / "camvid")
     for split in TINY_SPLITS:
         load_dataset("camvid", root, split)
     return root
 
 
 def count(split: str, **roots: Path) -> int:
-    """Return the images of a split, of one or more data sets."""
+    """Return the number of images of a split in one or more data sets."""
     return sum(len(load_dataset(name, root, split)) for name, root in roots.items())
 
 
 def make_noise(root: Path) -> Path:
-    """Write bands of noise in CamVid's layout, 96x128; each band's brightness is its class's."""
+    """Write 96x128 bands of noise in CamVid's layout, as bright as their classes' ids."""
     for split, images in TINY_SPLITS.items():
         for kind in ("", "annot"):
             (root / f"{split}{kind}").mkdir(parents=True, exist_ok=True)
@@ -89,31 +89,33 @@ def make_noise(root: Path) -> Path:
     return root
 
 
-def train_timed(desk: Desk, training: Training, seconds: float, limit: float) -> dict[str, Any]:
-    """Train for a given time; go on where an earlier start of the job stopped.
+def train_timed(
+    context: JobContext, training: Training, seconds: float, limit: float
+) -> dict[str, Any]:
+    """Train for a given time; resume where an earlier start of the job stopped.
 
     Args:
-        desk: the job.
-        training: what.
-        seconds: in which the schedule is to end.
+        context: context of the job.
+        training: training run.
+        seconds: time within which the schedule has to end.
         limit: seconds after which the run is stopped.
 
     Returns:
-        The plan, its measurement and what the run came to.
+        The plan, its measurements and a summary of the run.
 
     Raises:
-        OutOfTimeError: stopped by the clock or a signal; the state is saved.
-        FailedError: the command failed; the results say how.
+        OutOfTimeError: the time limit or a signal stopped the run; its state is saved.
+        FailedError: the command failed; the results have its output.
     """
-    run = desk.work / training.part
-    plan = desk.results.get(training.part, {}).get("plan") if has_state(run) else None
-    order = _make_order(desk, training, run, seconds, plan)
-    file = desk.work / f"{training.part}.json"
+    run = context.work / training.part
+    plan = context.results.get(training.part, {}).get("plan") if has_state(run) else None
+    order = _make_order(context, training, run, seconds, plan)
+    file = context.work / f"{training.part}.json"
     file.with_suffix(".plan").unlink(missing_ok=True)
     file.write_text(json.dumps(asdict(order)))
     metrics = MetricsFile(run / "metrics.jsonl")
     found: dict[str, Any] = {
-        **desk.facts(dtype=_dtype(desk), batch=training.batch, crop=training.crop),
+        **context.facts(dtype=_dtype(context), batch=training.batch, crop=training.crop),
         "command": " ".join(map(str, ("dseg", "train", *order.words))),
         "plan": plan,
     }
@@ -122,35 +124,35 @@ def train_timed(desk: Desk, training: Training, seconds: float, limit: float) ->
         rows = metrics.read()
         if file.with_suffix(".plan").exists():
             found["plan"] = json.loads(file.with_suffix(".plan").read_text())
-        desk.results[training.part] = found | summarise(rows)
-        return f"{training.part}: {show_row(rows)}"
+        context.results[training.part] = found | summarise(rows)
+        return f"{training.part}: {describe_rows(rows)}"
 
     words = [sys.executable, SCRIPT, file]
-    desk.also = training.store
+    context.on_save = training.store
     try:
-        code, said = desk.call(words, limit, grace=GRACE_S, watch=look)
+        code, output = context.call(words, limit, grace=GRACE_S, watch=look)
     finally:
-        desk.also = None
+        context.on_save = None
     look()
     training.store()
-    found = desk.results[training.part]
+    found = context.results[training.part]
     if code in (124, 143):
-        desk.say(last_line(said))
+        context.log(last_line(output))
         raise OutOfTimeError(f"{training.part} was stopped at step {found['step']}")
     if code:
-        desk.keep(training.part, found | {"failed": said[-1500:]})
-        raise FailedError(f"{training.part}: exit code {code}\n{said[-1500:]}")
-    desk.say(f"{training.part}: {show_row(metrics.read())}")
+        context.keep(training.part, found | {"failed": output[-1500:]})
+        raise FailedError(f"{training.part}: exit code {code}\n{output[-1500:]}")
+    context.log(f"{training.part}: {describe_rows(metrics.read())}")
     return dict(found)
 
 
 def _make_order(
-    desk: Desk, training: Training, run: Path, seconds: float, plan: dict[str, Any] | None
+    context: JobContext, training: Training, run: Path, seconds: float, plan: dict[str, Any] | None
 ) -> Order:
-    tiny = desk.tiny
+    tiny = context.tiny
     words = (
         *(*training.words, "--batch-size", training.batch, "--set", f"crop={training.crop}"),
-        *("--device", desk.device.type, "--amp", "off" if tiny else "bf16"),
+        *("--device", context.device.type, "--amp", "off" if tiny else "bf16"),
         *("--cache", training.cache, "--save-every", 60, "--no-check", "--quiet"),
     )
     until = time.monotonic() + seconds
@@ -172,12 +174,12 @@ def _make_order(
     return replace(order, measure_steps=3, log_every=1, epochs=1.0)
 
 
-def _dtype(desk: Desk) -> str:
-    return "fp32" if desk.tiny else "bf16"
+def _dtype(context: JobContext) -> str:
+    return "fp32" if context.tiny else "bf16"
 
 
-def show_row(rows: list[dict[str, Any]]) -> str:
-    """Return the last rows of metrics in words."""
+def describe_rows(rows: list[dict[str, Any]]) -> str:
+    """Describe the last rows of metrics."""
     train = next((row for row in reversed(rows) if row["kind"] == "train"), None)
     score = next((row for row in reversed(rows) if row["kind"] == "val"), None)
     if train is None:
@@ -190,7 +192,7 @@ def show_row(rows: list[dict[str, Any]]) -> str:
 
 
 def copy_results(run: Path, target: Path, *names: str) -> None:
-    """Copy those files of a run that there are."""
+    """Copy the files of a run that exist."""
     target.mkdir(parents=True, exist_ok=True)
     for name in names:
         if (run / name).exists():
@@ -198,7 +200,7 @@ def copy_results(run: Path, target: Path, *names: str) -> None:
 
 
 def store_half(source: Path, target: Path) -> None:
-    """Write a run's checkpoint with 16 bits a number, without the folders of its machine."""
+    """Write a checkpoint of a run in half precision, without the paths of its data sets."""
     with safe_open(source, framework="pt") as file:
         training = json.loads(file.metadata()["dseg"])["training"]
     training.pop("datasets", None)
@@ -206,4 +208,4 @@ def store_half(source: Path, target: Path) -> None:
     save_model(dseg.load_model(weights=source), target, training=training, half=True)
 
 
-Part = Callable[[Desk], dict[str, Any]]
+Part = Callable[[JobContext], dict[str, Any]]

@@ -1,7 +1,7 @@
-"""Job ``zoo``: three networks of equal minutes, one protocol for all, from scratch on CamVid.
+"""Job ``zoo``: three networks with equal time and one protocol, from scratch on CamVid.
 
-Trained on the training split, the best weights chosen on the validation split. Where CamVid's
-folder has the test split too, the best weights are scored on it once.
+The networks train on the training split; the validation split selects the best weights. If the
+folder of CamVid has the test split, the best weights are scored on it once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from desk import Desk, OutOfTimeError
+from context import JobContext, OutOfTimeError
 from figures import draw_curves, write_table
 from training import (
     TINY_BATCH,
@@ -35,41 +35,41 @@ GROUPS = {
     3: ("pidnet_s", "ddrnet_23_slim", "gcnet_s"),
     4: ("efficientvit_b0", "msfnet", "denseaspp121"),
 }
-LAST_S = 10.0  # before the end of a network's time, when its schedule is to end
-SPARE_S = 20.0  # of the job's time, for starting and for the results
-MOST_BYTES = 9 << 20  # of all checkpoints, unless --keep names some
+LAST_S = 10.0  # between the end of a schedule and the end of its time
+SPARE_S = 20.0  # for starting and for the results
+MOST_BYTES = 9 << 20  # of all checkpoints together, without --keep
 RECIPE = (
     *("--recipe", "dabnet_camvid", "--set", "scales=0.5,1.75", "--set", "continuous=true"),
     *("--set", "warmup=100", "--set", "jitter=0.3", "--set", "ema=0.99"),
 )
 
 
-def find_networks(desk: Desk) -> tuple[str, ...]:
-    """Return those networks of the group that dseg has, as it spells them."""
+def find_networks(context: JobContext) -> tuple[str, ...]:
+    """Return the networks of the group that are in the registry, by their names there."""
     plain = {name.replace("_", ""): name for name in MODELS}
-    wanted = [name.replace("_", "") for name in GROUPS[desk.options["group"]]]
+    wanted = [name.replace("_", "") for name in GROUPS[context.options["group"]]]
     return tuple(plain[name] for name in wanted if name in plain)
 
 
-def find_skipped(desk: Desk) -> list[str]:
-    """Return the networks of the group that dseg does not have."""
+def find_skipped(context: JobContext) -> list[str]:
+    """Return the networks of the group that are not in the registry."""
     plain = {name.replace("_", "") for name in MODELS}
-    return [name for name in GROUPS[desk.options["group"]] if name.replace("_", "") not in plain]
+    return [name for name in GROUPS[context.options["group"]] if name.replace("_", "") not in plain]
 
 
-def find_parts(desk: Desk) -> dict[str, Part]:
+def find_parts(context: JobContext) -> dict[str, Part]:
     """Return a part for each network, and one for the table and the checkpoints.
 
     Raises:
-        DsegError: dseg has none of the group's networks, or --keep names others.
+        DsegError: the registry has no network of the group, or --keep names another network.
     """
-    names = find_networks(desk)
+    names = find_networks(context)
     if not names:
         raise DsegError(
-            f"dseg has none of {', '.join(GROUPS[desk.options['group']])}.",
+            f"dseg has none of {', '.join(GROUPS[context.options['group']])}.",
             hint="name another --group, 1 to 4.",
         )
-    if others := set(desk.options["keep"]) - set(names):
+    if others := set(context.options["keep"]) - set(names):
         raise DsegError(
             f"--keep names {', '.join(sorted(others))}, which this group does not train.",
             hint=f"choose from {', '.join(names)}.",
@@ -77,77 +77,77 @@ def find_parts(desk: Desk) -> dict[str, Part]:
     return {**{name: partial(train_network, name=name) for name in names}, "table": finish}
 
 
-def train_network(desk: Desk, name: str) -> dict[str, Any]:
-    """Train a network for its share of the job's time."""
-    root = find_camvid(desk)
-    seconds = max(0.0, desk.seconds - SPARE_S) / len(find_networks(desk))
+def train_network(context: JobContext, name: str) -> dict[str, Any]:
+    """Train a network for its fraction of the time."""
+    root = find_camvid(context)
+    seconds = max(0.0, context.seconds - SPARE_S) / len(find_networks(context))
     training = Training(
         part=name,
         words=("--model", name, "--dataset", "camvid", "--data-dir", root, *RECIPE),
         samples=count("train", camvid=root),
         val_samples=count("val", camvid=root),
-        batch=TINY_BATCH if desk.tiny else 16,
-        crop=TINY_CROP if desk.tiny else "352x480",  # sides that 32 divides
-        store=lambda: write_results(desk, find_networks(desk)),
+        batch=TINY_BATCH if context.tiny else 16,
+        crop=TINY_CROP if context.tiny else "352x480",  # sides that 32 divides
+        store=lambda: write_results(context, find_networks(context)),
     )
-    seconds = desk.left if desk.tiny else min(seconds, desk.left)
-    late = 0.0 if desk.tiny else LAST_S
-    found = train_timed(desk, training, seconds - late, 1.1 * seconds)
-    return found | score_test(desk, name, root)
+    seconds = context.left if context.tiny else min(seconds, context.left)
+    late = 0.0 if context.tiny else LAST_S
+    found = train_timed(context, training, seconds - late, 1.1 * seconds)
+    return found | score_test(context, name, root)
 
 
-def score_test(desk: Desk, name: str, root: Path) -> dict[str, Any]:
-    """Score a network on the test split, where there is one."""
+def score_test(context: JobContext, name: str, root: Path) -> dict[str, Any]:
+    """Score a network on the test split, if there is one."""
     if "test" not in find_splits("camvid", root):
         return {"test": "there is no test split in the folder; scripts/gpu/score.py scores later"}
-    file = desk.work / f"{name}-test.json"
-    code, said = desk.dseg(
-        *("eval", "--weights", desk.work / name / "best.safetensors", "--dataset", "camvid"),
-        *("--data-dir", root, "--split", "test", "--device", desk.device.type, "--json", file),
+    file = context.work / f"{name}-test.json"
+    code, output = context.dseg(
+        *("eval", "--weights", context.work / name / "best.safetensors", "--dataset", "camvid"),
+        *("--data-dir", root, "--split", "test", "--device", context.device.type, "--json", file),
         limit=120,
     )
     if code == 124:
         raise OutOfTimeError(f"{name} was not scored")
-    return {"test": json.loads(file.read_text()) if not code else said[-600:]}
+    return {"test": json.loads(file.read_text()) if not code else output[-600:]}
 
 
-def finish(desk: Desk) -> dict[str, Any]:
-    """Write the table, the curves and those checkpoints that fit."""
-    names = find_networks(desk)
-    write_results(desk, names)
-    done = [name for name in names if desk.is_finished(name)]
-    found = {**store_checkpoints(desk, done), "not_in_dseg": find_skipped(desk)}
+def finish(context: JobContext) -> dict[str, Any]:
+    """Write the table, the curves and the checkpoints that fit."""
+    names = find_networks(context)
+    write_results(context, names)
+    done = [name for name in names if context.is_finished(name)]
+    found = {**store_checkpoints(context, done), "not_in_dseg": find_skipped(context)}
     if found["left_in_work"]:
-        desk.say(f"left where they are: {', '.join(found['left_in_work'])}")
+        context.log(f"not copied to the results: {', '.join(found['left_in_work'])}")
     if found["not_in_dseg"]:
-        desk.say(f"dseg has no {', '.join(found['not_in_dseg'])}: left out")
+        context.log(f"dseg has no {', '.join(found['not_in_dseg'])}: left out")
     if len(done) < len(names):
-        desk.keep("table", found)
+        context.keep("table", found)
         raise OutOfTimeError("not all networks are trained")
     return found
 
 
-def store_checkpoints(desk: Desk, names: list[str]) -> dict[str, Any]:
-    """Store the best weights of the networks of --keep, or as many as fit, smallest first."""
-    wanted = desk.options["keep"]
+def store_checkpoints(context: JobContext, names: list[str]) -> dict[str, Any]:
+    """Store the best weights of --keep's networks, or as many as fit, smallest first."""
+    wanted = context.options["keep"]
     kept, left, size = [], [], 0
     for name in sorted(names, key=lambda name: MODELS[name].params):
-        best = desk.work / name / "best.safetensors"
+        best = context.work / name / "best.safetensors"
         fits = size + best.stat().st_size / 2 <= MOST_BYTES
         if name in wanted or (fits and not wanted):
-            store_half(best, desk.out / f"{name}.safetensors")
-            size += (desk.out / f"{name}.safetensors").stat().st_size
+            store_half(best, context.out / f"{name}.safetensors")
+            size += (context.out / f"{name}.safetensors").stat().st_size
             kept.append(name)
         else:
             left.append(str(best))
     return {"checkpoints": kept, "left_in_work": left}
 
 
-def write_results(desk: Desk, names: tuple[str, ...]) -> None:
-    """Write the table and the curves of what is trained so far."""
+def write_results(context: JobContext, names: tuple[str, ...]) -> None:
+    """Write the table and the curves of the networks trained so far."""
     rows, curves = [], {}
     for name in names:
-        found = desk.results.get(name, {})
+        found = context.results.get(name, {})
         scores = [score for score in found.get("validations", []) if score["miou"] is not None]
         test = found.get("test")
         score = f"{100 * test['averageScoreClasses']:.2f}" if isinstance(test, dict) else ""
@@ -163,10 +163,10 @@ def write_results(desk: Desk, names: tuple[str, ...]) -> None:
                 "device": found.get("device", ""),
             }
         )
-        metrics = MetricsFile(desk.work / name / "metrics.jsonl").read()
+        metrics = MetricsFile(context.work / name / "metrics.jsonl").read()
         curve = [
             (row["epoch"], 100 * (row["miou"] or 0)) for row in metrics if row["kind"] == "val"
         ]
         curves[name] = curve
-    write_table(rows, desk.out / "table.md")
-    draw_curves(curves, desk.out / "curves.png", "epoch", "CamVid val mIoU (%)")
+    write_table(rows, context.out / "table.md")
+    draw_curves(curves, context.out / "curves.png", "epoch", "CamVid val mIoU (%)")

@@ -1,4 +1,4 @@
-"""What all jobs share: a clock that ends them, a file of results, commands with a limit."""
+"""JobContext: time limit, results file and commands of a job."""
 
 from __future__ import annotations
 
@@ -27,34 +27,35 @@ from dseg.jsonio import read_object
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = "results.json"
-SAY_EVERY_S = 5.0
+LOG_EVERY_S = 5.0
 SAVE_EVERY_S = 60.0
-GRACE_S = 12.0  # for a training to save its state
-RESERVE_S = {False: 15.0, True: 1.0}  # before the end, for saving what there is; by ``tiny``
+GRACE_S = 12.0  # for a training run to save its state
+RESERVE_S = {False: 15.0, True: 1.0}  # before the end, for saving results; by ``tiny``
 
 
 class OutOfTimeError(Exception):
-    """The clock or a signal ended a part of a job; what the part kept stays."""
+    """The time limit or a signal ended a part of a job; what it has saved is kept."""
 
 
 class FailedError(Exception):
-    """A part of a job failed; the other parts are worth having."""
+    """A part of a job failed; the other parts go on."""
 
 
 @dataclass
-class Desk:
-    """Where a job puts its results and how much time it has.
+class JobContext:
+    """Result folders, time limit and options of a job.
 
     Attributes:
-        job: the job's name.
-        out: the folder of results; ``results.json`` there is written after each part.
-        seconds: from the beginning to the end.
-        tiny: whether all is done once and small, to try the job without a GPU.
-        data: CamVid's folder.
-        options: of single jobs.
-        signal: that asked the job to stop; 0 for none.
-        results: the contents of ``results.json``; ``finished`` lists the parts that are done.
-        also: called every minute, before the results are saved.
+        job: name of the job.
+        out: folder of results; ``results.json`` there is written after each part.
+        seconds: time limit of the job.
+        tiny: whether everything runs once at a small size, to try the job without a GPU.
+        data: folder of CamVid.
+        options: command-line options of this job.
+        begun: monotonic time at which the job started.
+        signal: number of the signal that asked the job to stop; 0 for none.
+        results: contents of ``results.json``; ``finished`` lists the parts that are done.
+        on_save: called every minute, before the results are saved.
     """
 
     job: str
@@ -66,12 +67,12 @@ class Desk:
     begun: float = field(default_factory=time.monotonic)
     signal: int = 0
     results: dict[str, Any] = field(default_factory=dict)
-    also: Callable[[], None] | None = None
-    _said: float = 0.0
+    on_save: Callable[[], None] | None = None
+    _logged: float = 0.0
     _saved: float = 0.0
 
     def open(self) -> None:
-        """Read the results of an earlier start, and begin another.
+        """Read the results of an earlier start, and record a new one.
 
         Raises:
             DsegError: the folder holds another job's results, or a damaged file.
@@ -86,7 +87,7 @@ class Desk:
             )
             raise DsegError(
                 f"{self.out} holds the results of another job: {there}, not {here}.",
-                hint="name another --out, or start the job as it was begun.",
+                hint="name another --out, or repeat the command of that job.",
             )
         self.work.mkdir(parents=True, exist_ok=True)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -101,7 +102,7 @@ class Desk:
 
     @property
     def work(self) -> Path:
-        """The folder beside ``out`` for states, checkpoints and data, which need not come back."""
+        """The folder beside ``out`` for states, checkpoints and data, which stay there."""
         return self.out.with_name(f"{self.out.name}.work")
 
     @property
@@ -110,14 +111,14 @@ class Desk:
 
     @property
     def left(self) -> float:
-        """Seconds until work has to stop, so that the job can end in time; 0 after a signal."""
+        """Seconds until work has to stop for the job to end in time; 0 after a signal."""
         if self.signal:
             return 0.0
         return max(0.0, self.begun + self.seconds - RESERVE_S[self.tiny] - time.monotonic())
 
     @contextmanager
     def stopping_on_signals(self) -> Iterator[None]:
-        """Stop on SIGTERM and Ctrl-C, with everything kept."""
+        """Let SIGTERM and Ctrl-C stop the job after its results are saved."""
 
         def remember(number: int, frame: FrameType | None) -> None:
             self.signal = number
@@ -134,26 +135,26 @@ class Desk:
         return part in self.results["finished"]
 
     def facts(self, **more: Any) -> dict[str, Any]:
-        """Return what stands beside every figure: device and versions, and what is given."""
+        """Return what is recorded beside every figure: device, versions and the arguments."""
         machine = self.results["machine"]
         return {key: machine[key] for key in ("device", "torch", "cuda")} | more
 
-    def say(self, text: str) -> None:
-        self._said = time.monotonic()
-        print(f"[{self._said - self.begun:6.1f} s] {text}", flush=True)
+    def log(self, text: str) -> None:
+        self._logged = time.monotonic()
+        print(f"[{self._logged - self.begun:6.1f} s] {text}", flush=True)
 
-    def say_sometimes(self, text: Callable[[], str]) -> None:
-        """Print a line if none was printed for some seconds; save the results every minute."""
+    def log_sometimes(self, text: Callable[[], str]) -> None:
+        """Print a line if none was printed for 5 seconds; save the results every minute."""
         now = time.monotonic()
-        if now - self._said >= SAY_EVERY_S:
-            self.say(text())
+        if now - self._logged >= LOG_EVERY_S:
+            self.log(text())
         if now - self._saved >= SAVE_EVERY_S:
-            if self.also is not None:
-                self.also()
+            if self.on_save is not None:
+                self.on_save()
             self.save()
 
     def keep(self, part: str, found: Any, *, finished: bool = False) -> None:
-        """Take a part's results, and write the file anew."""
+        """Add the results of a part, and save all results."""
         self.results[part] = found
         if finished and not self.is_finished(part):
             self.results["finished"].append(part)
@@ -172,15 +173,15 @@ class Desk:
         grace: float = 0.0,
         watch: Callable[[], str] | None = None,
     ) -> tuple[int, str]:
-        """Run a command for at most ``limit`` seconds; return its exit code and what it printed.
+        """Run a command for at most ``limit`` seconds; return its exit code and output.
 
-        A command that runs longer is stopped, with all processes that it began: code 124.
+        A command that runs longer is stopped with all its child processes; its code is 124.
 
         Args:
             words: the command.
-            limit: seconds; the job's end is a limit too.
+            limit: time limit in seconds; the end of the job is a limit too.
             grace: seconds between SIGTERM and SIGKILL, for a command that saves on SIGTERM.
-            watch: returns the line to print every few seconds; by default the command's last.
+            watch: returns the line to print every few seconds; by default the last line of output.
         """
         log = self.work / f"log-{time.monotonic_ns()}.txt"
         with log.open("wb") as file:
@@ -199,21 +200,21 @@ class Desk:
                 if time.monotonic() > end or not self.left:
                     _end(child, grace)
                     return 124, read_log(log)
-                self.say_sometimes(watch or (lambda: last_line(read_log(log))))
+                self.log_sometimes(watch or (lambda: last_line(read_log(log))))
                 time.sleep(0.05)
         finally:
             _kill_group(child)
-        said = read_log(log)
+        output = read_log(log)
         log.unlink()
-        return child.returncode, said
+        return child.returncode, output
 
     def dseg(self, *words: object, limit: float) -> tuple[int, str]:
-        """Run a ``dseg`` command, see ``call``."""
+        """Run a ``dseg`` command as ``call`` does."""
         return self.call([sys.executable, "-m", "dseg", *words], limit)
 
 
 def make_strict(value: Any) -> Any:
-    """Return a value as strict JSON has it: null for NaN and infinity, text for what is unknown."""
+    """Return a value for strict JSON: null for NaN and infinity, text for unknown types."""
     if isinstance(value, dict):
         return {str(key): make_strict(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -224,7 +225,7 @@ def make_strict(value: Any) -> Any:
 
 
 def read_results(out: Path) -> dict[str, Any]:
-    """Return the results that a folder holds; nothing if it holds none.
+    """Return the results in a folder; an empty dict if there are none.
 
     Raises:
         DsegError: the file cannot be read.
@@ -238,7 +239,7 @@ def read_results(out: Path) -> dict[str, Any]:
 
 
 def _end(child: subprocess.Popen[bytes], grace: float) -> None:
-    """Let a command save and end, or kill it."""
+    """Stop a command by SIGTERM, if it gets a grace period, then kill it."""
     if grace:
         child.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -262,7 +263,7 @@ def last_line(text: str) -> str:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what every figure depends on."""
+    """Return device, memory, cores and versions."""
     cuda = torch.cuda.is_available()
     return {
         "device": torch.cuda.get_device_name() if cuda else _name_cpu(),
@@ -285,6 +286,6 @@ def _name_cpu() -> str:
 
 
 def make_environment() -> dict[str, str]:
-    """Return the environment of the jobs' commands, which import from here."""
+    """Return an environment in which commands import this repository's code."""
     paths = [str(ROOT), str(ROOT / "scripts"), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
