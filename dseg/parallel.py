@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -127,31 +127,40 @@ class Threads(ThreadPoolExecutor):
 
 
 def map_in_order(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int | None = None
-) -> Iterator[Result]:
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int | None = None,
+    *,
+    ahead: int | None = None,
+    wait: bool = False,
+) -> Generator[Result, None, None]:
     """Yield ``function(item)`` in the order of the items, computed by threads.
 
-    Decoding and counting release the interpreter's lock, so threads fill the cores and nothing
-    has to be copied between processes. Few results wait at a time: memory does not grow with the
-    number of items.
+    Decoding and counting release the interpreter's lock, so threads use all cores, and nothing is
+    copied between processes. Memory does not grow with the number of items. When the generator is
+    closed, or the function raises an error, calls that have not started are cancelled.
 
     Args:
         function: must be safe to call from several threads.
-        items: what to call it with.
-        workers: threads, by default one a core.
+        items: its arguments.
+        workers: number of threads, by default one per core.
+        ahead: number of results that are computed ahead of the one being waited for. By default
+            twice the number of threads; one worker then computes in the calling thread.
+        wait: at the end, wait for calls that have started.
     """
     workers = min(workers or count_cores(), max(len(items), 1))
-    if workers == 1:
+    if ahead is None and workers == 1:
         yield from map(function, items)
         return
+    ahead = 2 * workers if ahead is None else ahead
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * workers:
+            if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    finally:  # after a fault the caller does not wait for what is under way
-        pool.shutdown(wait=False, cancel_futures=True)
+    finally:
+        pool.shutdown(wait=wait, cancel_futures=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,16 @@ def test_results_come_in_order_and_only_few_wait():
     assert [next(results) for _ in range(3)] == [0, -1, -2]
     assert len(started) < 12
     assert list(results) == [-item for item in range(3, 50)]
+
+
+def test_exactly_as_many_results_as_asked_for_are_computed_ahead():
+    started = []
+    results = map_in_order(started.append, range(9), workers=1, ahead=3, wait=True)
+    next(results)
+    until = time.monotonic() + 30
+    while len(started) < 4 and time.monotonic() < until:
+        time.sleep(0.001)
+    assert started == [0, 1, 2, 3]
 
 
 def test_a_fault_in_a_worker_is_raised_where_it_belongs():

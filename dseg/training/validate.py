@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -21,7 +19,7 @@ from dseg.evaluation.confusion import class_iou, mean_of_present, pixel_accuracy
 from dseg.evaluation.values import Counts
 from dseg.labels import IGNORE
 from dseg.models import SegModel
-from dseg.parallel import count_cores
+from dseg.parallel import count_cores, map_in_order
 from dseg.predict import Pending, Predictor
 
 AMP = {None: "off", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -81,7 +79,8 @@ def validate(
     drawn: list[tuple[str, Pair, NDArray[np.uint8]]] = []
     indices = group.shard(range(len(dataset)))
     broken: NotFiniteError | None = None
-    pairs = _read_ahead(indices, read or dataset.read, _count_readers(group, predictor.device))
+    readers = _count_readers(group, predictor.device)
+    pairs = map_in_order(read or dataset.read, indices, readers, ahead=readers, wait=True)
     with closing(pairs):
         try:
             for place, (pair, pending) in enumerate(_predict_ahead(predictor, pairs)):
@@ -104,23 +103,6 @@ def validate(
 def _count_readers(group: Group, device: torch.device) -> int:
     """Return how many threads decode: one beside a network on the CPU, which needs the cores."""
     return 1 if device.type == "cpu" else group.share_of(count_cores())
-
-
-def _read_ahead(
-    indices: Sequence[int], read: Callable[[int], Pair], threads: int
-) -> Generator[Pair, None, None]:
-    """Yield pairs in order, decoded by threads, one more of them than threads held at most."""
-    with ThreadPoolExecutor(threads) as readers:
-        waiting: deque[Future[Pair]] = deque()
-        try:
-            for index in indices:
-                waiting.append(readers.submit(read, index))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            readers.shutdown(cancel_futures=True)
 
 
 def _predict_ahead(predictor: Predictor, pairs: Iterator[Pair]) -> Iterator[tuple[Pair, Pending]]:

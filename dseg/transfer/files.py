@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from dseg.errors import DsegError
 from dseg.images import MaskFile, Pixels, read_mask_file, write_png
 from dseg.labels import IGNORE, LabelSpace
-from dseg.parallel import count_cores
+from dseg.parallel import Item, Result, count_cores
 from dseg.transfer.jobs import TransferJob
 from dseg.transfer.mask import Coding, check_unknown, transfer_mask
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_COLOR_TYPE = 25  # offset in the file; 0 there means one channel without a palette
@@ -84,7 +79,7 @@ def transfer_files(
         return None
 
     faults = []
-    for fault in _in_order(run, jobs, workers):
+    for fault in _map_files(run, jobs, workers):
         advance()
         faults.append(fault)
     return Transferred(faults, read_as)
@@ -119,7 +114,7 @@ def detect_ids(
     label_ids = {*space.label_ids, *space.ignored_ids}
     only_label_ids = label_ids - set(range(space.num_classes)) - {IGNORE}
     found: set[int] = set()
-    for values in _in_order(partial(_values_of, read=read), files, workers):
+    for values in _map_files(partial(_values_of, read=read), files, workers):
         found |= values
         if found & only_label_ids:
             return "label-ids"
@@ -155,7 +150,7 @@ def _find_id_files(
     grey; so files beside colour files are not read as ids.
     """
     has_ids = partial(_may_hold_ids, read=read)
-    kinds = dict(zip(files, _in_order(has_ids, files, workers), strict=True))
+    kinds = dict(zip(files, _map_files(has_ids, files, workers), strict=True))
     colored = {path.parent for path, kind in kinds.items() if kind is False}
     return {path for path, kind in kinds.items() if kind and path.parent not in colored}
 
@@ -187,19 +182,9 @@ def _values_of(path: Path, read: Callable[[Path], MaskFile]) -> set[int]:
     return {value for value in np.unique(values).tolist() if 0 <= value <= IGNORE}
 
 
-def _in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None
+def _map_files(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int | None
 ) -> Iterator[Result]:
-    """Map over threads, in order, with at most three items a thread in memory."""
+    """Map over threads, in order, with at most three items per thread in memory."""
     threads = workers or count_cores()
-    pool = ThreadPoolExecutor(threads)
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= 3 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    return map_map_files(function, items, threads, ahead=3 * threads - 1, wait=True)

@@ -11,9 +11,8 @@ import json
 import mmap
 import struct
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -26,6 +25,7 @@ from dseg import __version__
 from dseg.datasets.base import Dataset, Pair
 from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, DsegError
 from dseg.images import Pixels
+from dseg.parallel import map_in_order
 
 MAGIC = b"dseg cache 1\n\0\0\0"
 HEADER = struct.Struct("<16sQQ32s")  # magic; where the index begins, its bytes, its digest
@@ -259,14 +259,4 @@ def read_all(
         except DsegError as fault:
             return fault
 
-    waiting: deque[Future[Prepared | DsegError]] = deque()
-    pool = ThreadPoolExecutor(threads)
-    try:
-        for index in range(len(dataset)):
-            waiting.append(pool.submit(read, index))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return map_in_order(read, range(len(dataset)), threads, ahead=threads, wait=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ from dseg.datasets.cityscapes import LABEL_IDS
 from dseg.datasets.validate.counting import Counted, count_sample
 from dseg.datasets.validate.report import DataReport, Fault, Level, Remark
 from dseg.labels import IGNORE
-from dseg.parallel import count_cores
+from dseg.parallel import count_cores, map_in_order
 
 NAMED_AT_MOST = 3
 SIZES_AT_MOST = 1000
@@ -56,29 +54,12 @@ def check_dataset(
             "no image", str(path), f"{path} has no image.", "add it, or remove the mask.", "warning"
         )
     count = partial(count_sample, decode_image=decode_images)
-    for sample, counted in _in_order(dataset.samples, count, workers or count_cores()):
+    samples, workers = dataset.samples, workers or count_cores()
+    results = map_in_order(count, samples, workers, ahead=2 * workers - 1, wait=True)
+    for sample, counted in zip(samples, results, strict=True):
         tally.add(sample, counted)
         advance()
     return tally.report(len(unlabelled), len(orphans))
-
-
-def _in_order(
-    samples: Sequence[Sample], count: Callable[[Sample], Counted], workers: int
-) -> Iterator[tuple[Sample, Counted]]:
-    """Count samples in threads, a few ahead; the order is that of the samples."""
-    waiting: deque[tuple[Sample, Future[Counted]]] = deque()
-    todo = iter(samples)
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            while True:
-                for sample in islice(todo, 2 * workers - len(waiting)):
-                    waiting.append((sample, pool.submit(count, sample)))
-                if not waiting:
-                    return
-                sample, future = waiting.popleft()
-                yield sample, future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 class _Tally:
