@@ -187,4 +187,4 @@ def _map_files(
 ) -> Iterator[Result]:
     """Map over threads, in order, with at most three items per thread in memory."""
     threads = workers or count_cores()
-    return map_map_files(function, items, threads, ahead=3 * threads - 1, wait=True)
+    return map_in_order(function, items, threads, ahead=3 * threads - 1, wait=True)
