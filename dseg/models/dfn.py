@@ -34,7 +34,8 @@ class DFN(SegModel):
     In evaluation the release returns log-probabilities, this class logits; the release also runs
     the Border Network then, without effect. It only accepts sides that are multiples of 32. No
     output of its Border Network was recorded: the connections follow common descriptions of the
-    paper, which agree with the release's number of operations, and the heads are the Smooth Network's.
+    paper, which agree with the release's number of operations, and the heads are the Smooth
+    Network's.
 
     Args:
         num_classes: number of outputs.

@@ -12,7 +12,7 @@ import numpy as np
 from dseg.errors import DsegError
 from dseg.images import MaskFile, Pixels, read_mask_file, write_png
 from dseg.labels import IGNORE, LabelSpace
-from dseg.parallel import Item, Result, count_cores
+from dseg.parallel import Item, Result, count_cores, map_in_order
 from dseg.transfer.jobs import TransferJob
 from dseg.transfer.mask import Coding, check_unknown, transfer_mask
 
