@@ -57,16 +57,6 @@ SAMPLES = Path(dseg.__file__).parent / "samples"
 NEVER = 10**9
 
 
-class Silent:
-    """Callbacks that do nothing."""
-
-    def row(self, row: dict[str, Any]) -> None: ...
-
-    def validated(self, *given: Any) -> None: ...
-
-    def save(self, state: dict[str, Any]) -> None: ...
-
-
 def make_trainer(model: str, recipe: Recipe, device: torch.device, steps: int) -> Trainer:
     network = dseg.build_model(model).to(device).to(memory_format=torch.channels_last)
     return Trainer(
@@ -81,7 +71,6 @@ def make_trainer(model: str, recipe: Recipe, device: torch.device, steps: int) -
         device=device,
         amp=None,
         seed=0,
-        listener=Silent(),
         stopping=lambda: False,
     )
 

@@ -18,10 +18,8 @@ from dseg.models import SegOutput
 from dseg.training.loop import Trainer
 
 
-def fp16_trainer(listener: Rows, *overrides: str, steps: int, run: Path = Path()) -> Trainer:
-    return make_trainer(
-        listener, "ema=0.9", *overrides, amp=torch.float16, steps=steps, log_every=1, run=run
-    )
+def fp16_trainer(*overrides: str, steps: int, run: Path = Path()) -> Trainer:
+    return make_trainer("ema=0.9", *overrides, amp=torch.float16, steps=steps, log_every=1, run=run)
 
 
 def set_scale(trainer: Trainer, scale: float) -> None:
@@ -30,8 +28,8 @@ def set_scale(trainer: Trainer, scale: float) -> None:
 
 
 def state_of(trainer: Trainer) -> dict[str, Tensor]:
-    assert trainer.update.mean is not None
-    means = {f"mean.{k}": v for k, v in trainer.update.mean.model.state_dict().items()}
+    assert trainer.update.ema is not None
+    means = {f"mean.{k}": v for k, v in trainer.update.ema.network.state_dict().items()}
     both = {**trainer.model.state_dict(), **means}
     return copy.deepcopy({k: v for k, v in both.items() if v.is_floating_point()})
 
@@ -44,23 +42,23 @@ def differing(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 def test_a_step_without_overflow_moves_weights_statistics_and_their_mean(
     clip: tuple[str, ...],
 ) -> None:
-    listener = Rows()
-    trainer = fp16_trainer(listener, *clip, steps=1)
+    rows = Rows()
+    trainer = fp16_trainer(*clip, steps=1)
     before = state_of(trainer)
-    trainer.train(repeat(make_batch()))
+    trainer.train(repeat(make_batch()), rows)
     assert differing(before, state_of(trainer)) == set(before)
-    assert "skipped_steps" not in listener.rows[0]
+    assert "skipped_steps" not in rows.rows[0]
 
 
 @pytest.mark.parametrize("clip", [(), ("clip=1",)])
 def test_a_step_whose_gradients_overflow_changes_nothing(clip: tuple[str, ...]) -> None:
-    listener = Rows()
-    trainer = fp16_trainer(listener, *clip, steps=1)
+    rows = Rows()
+    trainer = fp16_trainer(*clip, steps=1)
     set_scale(trainer, 2.0**60)
     before = state_of(trainer)
-    trainer.train(repeat(make_batch()))
+    trainer.train(repeat(make_batch()), rows)
     assert differing(before, state_of(trainer)) == set()
-    assert listener.rows[0]["skipped_steps"] == 1
+    assert rows.rows[0]["skipped_steps"] == 1
     assert trainer.update.scaler.get_scale() == 2.0**59
 
 
@@ -80,14 +78,14 @@ class Overflowing:
 
 
 def test_a_loss_that_is_not_a_number_is_skipped_with_its_step(tmp_path: Path) -> None:
-    listener = Rows()
-    trainer = fp16_trainer(listener, steps=3, run=tmp_path)
+    rows = Rows()
+    trainer = fp16_trainer(steps=3, run=tmp_path)
     trainer.update.network = Overflowing(trainer, 1)  # type: ignore[assignment]
     before = state_of(trainer)
-    trainer.train(repeat(make_batch()))
-    assert math.isnan(listener.rows[0]["loss"])
-    assert [row.get("skipped_steps", 0) for row in listener.rows] == [1, 0, 0]
-    assert all(math.isfinite(row["loss"]) for row in listener.rows[1:])
+    trainer.train(repeat(make_batch()), rows)
+    assert math.isnan(rows.rows[0]["loss"])
+    assert [row.get("skipped_steps", 0) for row in rows.rows] == [1, 0, 0]
+    assert all(math.isfinite(row["loss"]) for row in rows.rows[1:])
     after = state_of(trainer)
     assert all(bool(torch.isfinite(value).all()) for value in after.values())
     assert differing(before, after) == set(before)
@@ -95,11 +93,11 @@ def test_a_loss_that_is_not_a_number_is_skipped_with_its_step(tmp_path: Path) ->
 
 
 def test_losses_that_are_never_numbers_end_the_run(tmp_path: Path) -> None:
-    trainer = fp16_trainer(Rows(), steps=99, run=tmp_path)
+    trainer = fp16_trainer(steps=99, run=tmp_path)
     set_scale(trainer, 4.0)
     trainer.update.network = Overflowing(trainer, 99)  # type: ignore[assignment]
     with pytest.raises(DsegError, match=r"The loss of step 3 is nan"):  # at a scale of 1/2
-        trainer.train(repeat(make_batch()))
+        trainer.train(repeat(make_batch()), Rows())
     assert [file.name for file in tmp_path.iterdir()] == ["not-a-number.json"]
 
 
@@ -109,7 +107,7 @@ def test_momentum_is_zero_until_a_step_counts(monkeypatch: pytest.MonkeyPatch) -
         return SGD(groups, lr=0.1, momentum=0.9, fused=True)
 
     monkeypatch.setattr("dseg.training.step.make_optimizer", fused)
-    trainer = fp16_trainer(Rows(), steps=2)
+    trainer = fp16_trainer(steps=2)
     set_scale(trainer, 2.0**60)
     trainer.update(0, [make_batch()])
 
@@ -125,12 +123,12 @@ def test_momentum_is_zero_until_a_step_counts(monkeypatch: pytest.MonkeyPatch) -
 
 def test_skipped_steps_are_counted_over_a_stop() -> None:
     first, second = Rows(), Rows()
-    trainer = make_trainer(first, amp=torch.float16, steps=2)
+    trainer = make_trainer(amp=torch.float16, steps=2)
     set_scale(trainer, 2.0**60)
     trainer.stopping = lambda: True
-    trainer.train(repeat(make_batch()))
+    trainer.train(repeat(make_batch()), first)
     assert (trainer.step, first.rows) == (1, [])
-    resumed = make_trainer(second, amp=torch.float16, steps=2)
+    resumed = make_trainer(amp=torch.float16, steps=2)
     resumed.restore(copy.deepcopy(trainer.state()))
-    resumed.train(repeat(make_batch()))
+    resumed.train(repeat(make_batch()), second)
     assert [row["skipped_steps"] for row in second.rows] == [2]

@@ -95,12 +95,12 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_between_two_rows_nothing_is_read(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides, name = CASES[case]
-    listener = Rows()
-    trainer = make_trainer(listener, *overrides, name=name)
-    found = count_waits(trainer, monkeypatch)
+    rows = Rows()
+    trainer = make_trainer(*overrides, name=name)
+    found = count_waits(trainer, rows, monkeypatch)
     assert found == []
-    assert [row["step"] for row in listener.rows] == [2, 3]
-    assert all(row["loss"] > 0 for row in listener.rows)
+    assert [row["step"] for row in rows.rows] == [2, 3]
+    assert all(row["loss"] > 0 for row in rows.rows)
 
 
 def test_neither_is_it_in_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,11 +108,11 @@ def test_neither_is_it_in_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
         return SGD([{"params": list(model.parameters()), "factor": 1.0}], lr=0.1, fused=True)
 
     monkeypatch.setattr("dseg.training.step.make_optimizer", fused)
-    trainer = make_trainer(Rows(), "clip=1", "ema=0.9", amp=torch.float16)
-    assert count_waits(trainer, monkeypatch) == []
+    trainer = make_trainer("clip=1", "ema=0.9", amp=torch.float16)
+    assert count_waits(trainer, Rows(), monkeypatch) == []
 
 
-def count_waits(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def count_waits(trainer: Trainer, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Train to the end; return what was read while no row was made."""
     counter = CountWaits()
 
@@ -127,11 +127,11 @@ def count_waits(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(Trainer, method, paused)
 
-    pause("_see_losses")
+    pause("_read_losses")
     pause("state")
     batches: Iterator[Batch] = repeat(make_batch())
     with counter:
-        trainer.train(batches)
+        trainer.train(batches, rows)
     return counter.found
 
 

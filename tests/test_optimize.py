@@ -137,20 +137,20 @@ def values(model: nn.Module) -> tuple[set[float], set[int]]:
 def test_the_mean_of_the_weights_moves_by_hand():
     model = build_model("DABNet", 3)
     fill(model, 0)
-    mean = EmaWeights(model, 0.15)
+    ema = EmaWeights(model, 0.15)
     fill(model, 10)
-    mean.update(0)  # keeps (1 + 0) / (10 + 0)
-    assert values(mean.model) == ({9.0}, {10})
+    ema.update(0)  # keeps (1 + 0) / (10 + 0)
+    assert values(ema.network) == ({9.0}, {10})
     fill(model, 20)
-    mean.update(1)  # keeps 0.15, which is less than (1 + 1) / (10 + 1)
-    assert values(mean.model) == ({18.35}, {20})  # 0.15 * 9 + 0.85 * 20
+    ema.update(1)  # keeps 0.15, which is less than (1 + 1) / (10 + 1)
+    assert values(ema.network) == ({18.35}, {20})  # 0.15 * 9 + 0.85 * 20
     assert values(model) == ({20.0}, {20})
 
 
 def test_the_mean_learns_nothing_and_shares_nothing():
     model = build_model("DABNet", 3)
-    mean = EmaWeights(model, 0.9)
-    before = copy.deepcopy(mean.model.state_dict())
+    ema = EmaWeights(model, 0.9)
+    before = copy.deepcopy(ema.network.state_dict())
     fill(model, 7)
-    assert all(torch.equal(before[key], value) for key, value in mean.model.state_dict().items())
-    assert not any(parameter.requires_grad for parameter in mean.model.parameters())
+    assert all(torch.equal(before[key], value) for key, value in ema.network.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in ema.network.parameters())

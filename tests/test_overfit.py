@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 import dseg
+from dseg.config import RuntimeConfig, TrainConfig
 from dseg.data.stream import Batch
 from dseg.datasets import load_dataset
 from dseg.datasets.base import Dataset
@@ -22,7 +23,6 @@ from dseg.labels import IGNORE
 from dseg.models import Normaliser, SegModel
 from dseg.recipes import Recipe
 from dseg.registry import MODELS
-from dseg.training import RuntimeConfig, TrainConfig
 from dseg.training.callbacks import Intervals
 from dseg.training.loop import Trainer
 from dseg.training.run import make_loss, make_model
@@ -54,7 +54,7 @@ class NoFiles:
     def row(self, row: dict[str, Any]) -> None:
         self.losses.append(row["loss"])
 
-    def validated(self, *found: object) -> None:
+    def validated(self, event: object) -> None:
         raise AssertionError("there is nothing to validate")
 
     def save(self, state: dict[str, Any]) -> None:
@@ -82,7 +82,7 @@ def batch(scenes: Dataset) -> Batch:
     return Batch(torch.stack(images), torch.stack(masks), ["first", "second"], [])
 
 
-def make_trainer(name: str, scenes: Dataset, run: Path, listener: NoFiles) -> Trainer:
+def make_trainer(name: str, scenes: Dataset, run: Path) -> Trainer:
     settings = TrainConfig(
         **{"model": name, "datasets": (("scenes", str(SAMPLES)),), "split": "demo"},
         **{"val_split": "", "label_space": "", "class_file": "", "recipe_name": ""},
@@ -96,7 +96,7 @@ def make_trainer(name: str, scenes: Dataset, run: Path, listener: NoFiles) -> Tr
         *(model, recipe, Intervals(steps=RECIPE.steps, validate_every=0, log_every=1)),
         make_loss(RECIPE, (), scenes.space.num_classes, CPU),
         **{"train_set": scenes, "val_set": None, "group": Group(), "run": run, "device": CPU},
-        **{"amp": None, "seed": 0, "listener": listener, "stopping": lambda: False},
+        **{"amp": None, "seed": 0, "stopping": lambda: False},
     )
 
 
@@ -127,8 +127,8 @@ def find_accuracy(trainer: Trainer, batch: Batch) -> float:
 def test_a_network_learns_two_scenes_by_heart(
     name: str, scenes: Dataset, batch: Batch, tmp_path: Path
 ) -> None:
-    listener = NoFiles()
-    trainer = make_trainer(name, scenes, tmp_path, listener)
+    callbacks = NoFiles()
+    trainer = make_trainer(name, scenes, tmp_path)
     before = find_accuracy(trainer, batch)
     seen: list[float] = []
 
@@ -138,7 +138,7 @@ def test_a_network_learns_two_scenes_by_heart(
         return bool(seen) and seen[-1] > WANTED
 
     trainer.stopping = known
-    trainer.train(repeat(batch))
+    trainer.train(repeat(batch), callbacks)
     assert before < 0.7
     assert seen[-1] > WANTED
-    assert listener.losses[-1] < listener.losses[0] / 2
+    assert callbacks.losses[-1] < callbacks.losses[0] / 2

@@ -12,7 +12,7 @@ from dseg.datasets import load_dataset
 from dseg.distributed import Group
 from dseg.models import build_model
 from dseg.recipes import Recipe
-from dseg.training.callbacks import Intervals
+from dseg.training.callbacks import Intervals, Validated
 from dseg.training.loop import Trainer
 from dseg.training.run import make_loss
 
@@ -29,13 +29,12 @@ class Rows:
     def row(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
 
-    def validated(self, *found: Any) -> None: ...
+    def validated(self, event: Validated) -> None: ...
 
     def save(self, state: dict[str, Any]) -> None: ...
 
 
 def make_trainer(
-    listener: Rows,
     *overrides: str,
     name: str = "dabnet",
     amp: torch.dtype | None = None,
@@ -53,7 +52,7 @@ def make_trainer(
         *(model, recipe, Intervals(steps=steps, validate_every=0, log_every=log_every)),
         make_loss(recipe, weights, 19, CPU),
         **{"train_set": scenes, "val_set": None, "group": Group(), "run": run, "device": CPU},
-        **{"amp": amp, "seed": 0, "listener": listener, "stopping": lambda: False},
+        **{"amp": amp, "seed": 0, "stopping": lambda: False},
     )
 
 

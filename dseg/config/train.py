@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from dseg.config.options import (
@@ -222,3 +223,30 @@ def find_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
         else:
             found.append(f"{own.name} {before} -> {after}")
     return found
+
+
+def continue_config(run: Path, before: TrainConfig, wanted: TrainConfig) -> TrainConfig:
+    """Return the configuration of a resumed run: its own, with the changes that are allowed.
+
+    These are the folders of its data, the class file, and the number of epochs or steps.
+
+    Args:
+        run: folder of the run, for the message.
+        before: configuration of the run.
+        wanted: configuration with which it is to continue.
+
+    Raises:
+        DsegError: they differ in other values.
+    """
+    recipe = replace(before.recipe, epochs=wanted.recipe.epochs, steps=wanted.recipe.steps)
+    after = replace(before, recipe=recipe, class_file=wanted.class_file)
+    if [name for name, _ in wanted.datasets] == [name for name, _ in before.datasets]:
+        after = replace(after, datasets=wanted.datasets)
+    differences = find_differences(after, wanted)
+    if differences:
+        raise DsegError(
+            f"{run} was started with other options: {'; '.join(differences[:4])}.",
+            hint=f"continue with its own (dseg train --resume --out {run}), or start a new "
+            "run with another --out.",
+        )
+    return after

@@ -1,5 +1,6 @@
-"""Training: one run from its settings to its weights, resumable to the bit."""
+"""Training: one run from its config to its weights, resumable to the bit."""
 
+from dseg.training.api import train
 from dseg.training.callbacks import Outcome
 from dseg.training.run import run_training
 from dseg.training.run_dir import run_held
@@ -13,4 +14,5 @@ __all__ = [
     "run_held",
     "run_training",
     "stopping_on_signals",
+    "train",
 ]

@@ -1,4 +1,4 @@
-"""Conditions: what a run computes under, which changes nothing of what it computes."""
+"""When a run logs, validates and saves; the callbacks that it then calls; and its outcome."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from dseg.models import SegModel
 from dseg.training.validate import Validation
 
 
 class Display(Protocol):
-    """Where a run says how it is getting on."""
+    """Shows the progress of a run."""
 
     def train(
         self, step: int, *, epoch: float, loss: float, lr: float, images_per_s: float
@@ -30,14 +31,14 @@ Show = Callable[[int, int], AbstractContextManager[Display]]  # (steps, steps do
 
 @dataclass(frozen=True, kw_only=True)
 class Intervals:
-    """When a run does what besides training.
+    """When a run logs, validates and saves.
 
     Attributes:
-        steps: optimizer steps in all.
-        validate_every: steps from one validation to the next; 0 for the last step alone.
-        save_every: seconds from one saved state to the next.
-        log_every: steps from one row of metrics to the next.
-        draw: images that each validation keeps to be drawn.
+        steps: optimizer steps of the whole run.
+        validate_every: steps between validations; 0 for one after the last step.
+        save_every: seconds between saved states.
+        log_every: steps between rows of metrics.
+        draw: number of images to draw at each validation.
     """
 
     steps: int
@@ -47,41 +48,73 @@ class Intervals:
     draw: int = 4
 
     def validates(self, step: int) -> bool:
-        """Return True if a validation follows so many steps."""
+        """Return True if the run validates after so many steps."""
         regular = self.validate_every > 0 and step > 0 and step % self.validate_every == 0
         return regular or step == self.steps
 
     def logs(self, step: int) -> bool:
-        """Return True if a row of metrics follows so many steps."""
+        """Return True if the run logs after so many steps."""
         return step % self.log_every == 0 or step == self.steps
 
 
+class Validated(NamedTuple):
+    """A validation, as callbacks receive it.
+
+    Attributes:
+        step: optimizer steps done.
+        epoch: passes over the training split.
+        scores: the scores.
+        network: the network that was scored: with the EMA weights if the recipe has them.
+        better: True if its mean IoU is higher than those before.
+        best: best mean IoU so far, 0 to 1.
+        seconds: duration.
+    """
+
+    step: int
+    epoch: float
+    scores: Validation
+    network: SegModel
+    better: bool
+    best: float
+    seconds: float
+
+
 class Callbacks(Protocol):
-    """What becomes of rows, validations and states; called on the main process only."""
+    """What the training loop calls, on the main process only."""
 
     def row(self, row: dict[str, Any]) -> None:
-        """Take a row of training metrics."""
+        """Receive a row of training metrics."""
 
-    def validated(
-        self, step: int, epoch: float, found: Validation, better: bool, seconds: float
-    ) -> None:
-        """Take a validation of the network with the scored weights."""
+    def validated(self, event: Validated) -> None:
+        """Receive a validation."""
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keep a state on disk."""
+        """Save a state."""
 
 
 class Outcome(NamedTuple):
     """How a run ended.
 
     Attributes:
-        step: steps done.
-        stopped: whether it was told to stop before all was done.
-        best: the best validation mIoU, minus infinity for none.
-        idle: whether nothing was left to do.
+        step: optimizer steps done.
+        stopped: True if it was stopped before the last step.
+        best: best validation mIoU, 0 to 1; minus infinity for none.
+        idle: True if there was nothing left to do.
     """
 
     step: int
     stopped: bool
     best: float
     idle: bool = False
+
+
+class SilentDisplay:
+    """A display that shows nothing."""
+
+    def train(
+        self, step: int, *, epoch: float, loss: float, lr: float, images_per_s: float
+    ) -> None: ...
+
+    def validated(self, step: int, *, miou: float, best: float, seconds: float) -> None: ...
+
+    def say(self, text: str) -> None: ...

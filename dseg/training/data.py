@@ -25,24 +25,24 @@ from dseg.training.loop import Trainer
 LOG_CONSTANT = 1.10  # of class weights 1 / ln(c + p), as DABNet has it
 
 
-def load_splits(settings: TrainConfig) -> tuple[Dataset, Dataset | None]:
+def load_splits(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
     """Find the images of the training and the validation split."""
-    space = find_label_space(settings.label_space) if settings.label_space else None
-    class_file = Path(settings.class_file) if settings.class_file else None
+    space = find_label_space(config.label_space) if config.label_space else None
+    class_file = Path(config.class_file) if config.class_file else None
 
     def load(split: str) -> Dataset:
         return join_datasets(
             [
                 load_dataset(name, Path(root), split, space=space, class_file=class_file)
-                for name, root in settings.datasets
+                for name, root in config.datasets
             ]
         )
 
-    dataset = load(settings.split)
-    if not settings.val_split:
+    dataset = load(config.split)
+    if not config.val_split:
         return dataset, None
-    share = _read_share(settings.val_split)
-    return hold_back(dataset, share) if share else (dataset, load(settings.val_split))
+    share = _read_share(config.val_split)
+    return hold_back(dataset, share) if share else (dataset, load(config.val_split))
 
 
 def _read_share(text: str) -> float:
@@ -80,19 +80,19 @@ def hold_back(dataset: Dataset, share: float) -> tuple[Dataset, Dataset]:
 
 
 def check_splits(
-    settings: TrainConfig,
-    conditions: RuntimeConfig,
+    config: TrainConfig,
+    runtime: RuntimeConfig,
     group: Group,
     train_set: Dataset,
     val_set: Dataset | None,
     progress: Progress,
 ) -> tuple[float, ...]:
     """Refuse data that cannot be trained on or scored; return the class weights of the recipe."""
-    _refuse_other_classes(settings, train_set)
+    _refuse_other_classes(config, train_set)
 
     def read() -> tuple[float, ...] | DsegError:
         try:
-            return _read_masks(settings, conditions, train_set, val_set, progress)
+            return _read_masks(config, runtime, train_set, val_set, progress)
         except DsegError as fault:
             return fault
 
@@ -102,9 +102,9 @@ def check_splits(
     return found
 
 
-def _refuse_other_classes(settings: TrainConfig, train_set: Dataset) -> None:
+def _refuse_other_classes(config: TrainConfig, train_set: Dataset) -> None:
     """Refuse published class weights that are of another number of classes."""
-    recipe, classes = settings.recipe, train_set.space.num_classes
+    recipe, classes = config.recipe, train_set.space.num_classes
     if recipe.class_weights == "published" and len(recipe.published_weights) != classes:
         raise DsegError(
             f"The recipe has {len(recipe.published_weights)} class weights, the data "
@@ -114,22 +114,22 @@ def _refuse_other_classes(settings: TrainConfig, train_set: Dataset) -> None:
 
 
 def _read_masks(
-    settings: TrainConfig,
-    conditions: RuntimeConfig,
+    config: TrainConfig,
+    runtime: RuntimeConfig,
     train_set: Dataset,
     val_set: Dataset | None,
     progress: Progress,
 ) -> tuple[float, ...]:
     """Read the masks that are to be checked or counted; return the class weights."""
-    recipe = settings.recipe
-    kind, checked = recipe.class_weights, conditions.check_data
+    recipe = config.recipe
+    kind, checked = recipe.class_weights, runtime.check_data
     weights = recipe.published_weights if kind == "published" else ()
     if not checked and kind not in ("log", "median"):
         return weights
     others = val_set if checked else None
     with progress("masks checked", len(train_set) + len(others or ())) as advance:
         report = check_dataset(train_set, advance=advance)
-        if checked and settings.on_bad_data == "stop":
+        if checked and config.on_bad_data == "stop":
             report.refuse_faults()
         if others is not None:
             check_dataset(others, advance=advance).refuse_faults()
@@ -144,10 +144,10 @@ def _read_masks(
 
 
 def make_batches(
-    settings: TrainConfig, conditions: RuntimeConfig, trainer: Trainer, progress: Progress
+    config: TrainConfig, runtime: RuntimeConfig, trainer: Trainer, progress: Progress
 ) -> Iterator[Batch]:
     """Yield the parts of the batches of all steps that are left; for CUDA, on the device."""
-    recipe, group, dataset = settings.recipe, trainer.group, trainer.train_set
+    recipe, group, dataset = config.recipe, trainer.group, trainer.train_set
     augmentation = Augmentation(
         crop=recipe.crop,
         short_side=recipe.short_side,
@@ -159,13 +159,13 @@ def make_batches(
         blur=recipe.blur,
     )
     read = None
-    if conditions.cache in ("ram", "disk"):
-        read = _open_cache(conditions, trainer, progress).read
-    on_bad_data: OnBadData = "skip" if settings.on_bad_data == "skip" else "stop"
+    if runtime.cache in ("ram", "disk"):
+        read = _open_cache(runtime, trainer, progress).read
+    on_bad_data: OnBadData = "skip" if config.on_bad_data == "skip" else "stop"
     stream = Stream(
         dataset,
         augmentation,
-        seed=settings.seed,
+        seed=config.seed,
         fill=[255 * channel for channel in trainer.model.card.mean],
         on_bad_data=on_bad_data,
         read=read,
@@ -177,25 +177,25 @@ def make_batches(
         world_size=group.world_size,
         local_size=group.local_size,
         first=trainer.step,
-        last=trainer.rhythm.steps,
+        last=trainer.intervals.steps,
     )
-    if conditions.cache == "device":
+    if runtime.cache == "device":
         with progress("images cached", len(dataset)) as advance:
             threads = group.share_of(count_cores())
             cache = DeviceCache(dataset, trainer.device, threads, advance)
         return load_device_batches(stream, plan, cache)
     cuda = trainer.device.type == "cuda"
-    workers = conditions.workers
+    workers = runtime.workers
     if workers is None:
         workers = choose_workers(stream, plan, cores=group.share_of(count_cores()), cuda=cuda)
     return prefetch(load_batches(stream, plan, workers=workers, pin=cuda), trainer.device)
 
 
-def _open_cache(conditions: RuntimeConfig, trainer: Trainer, progress: Progress) -> CacheFile:
+def _open_cache(runtime: RuntimeConfig, trainer: Trainer, progress: Progress) -> CacheFile:
     """Return the machine's cache of the training images, made if need be."""
     folder = None
-    if conditions.cache == "disk":
-        folder = Path(conditions.cache_dir) if conditions.cache_dir else trainer.run / "cache"
+    if runtime.cache == "disk":
+        folder = Path(runtime.cache_dir) if runtime.cache_dir else trainer.run / "cache"
 
     def make() -> Builder:  # the other processes wait, so that all cores are free
         return Builder(

@@ -17,10 +17,16 @@ from dseg.errors import NotFiniteError
 from dseg.losses import SegLoss
 from dseg.models import SegModel
 from dseg.recipes import Recipe
-from dseg.training.callbacks import Callbacks, Intervals, Outcome
+from dseg.training.callbacks import Callbacks, Intervals, Outcome, Validated
 from dseg.training.finite import has_finite_weights, refuse_step
 from dseg.training.optim import find_lr
-from dseg.training.state import restore_adversarial, restore_optimizer, restore_weights
+from dseg.training.state import (
+    ADVERSARIAL_KEY,
+    EMA_KEY,
+    restore_adversarial,
+    restore_optimizer,
+    restore_weights,
+)
 from dseg.training.step import StepResult, TrainStep
 from dseg.training.validate import validate
 
@@ -33,7 +39,7 @@ class Trainer:
     Args:
         model: on its device, with norms synchronised where there are more processes.
         recipe: optimizer, schedule, EMA weights, clipping.
-        rhythm: when it logs, validates and saves.
+        intervals: when it logs, validates and saves.
         loss: of a micro-batch.
         train_set, val_set: the splits; without the second nothing is validated.
         group: the processes.
@@ -41,7 +47,6 @@ class Trainer:
         device: where ``model`` is.
         amp: precision within the network, None for float32.
         seed: of dropout.
-        listener: see there.
         stopping: asked after each step whether to save and stop.
 
     Attributes:
@@ -54,7 +59,7 @@ class Trainer:
         self,
         model: SegModel,
         recipe: Recipe,
-        rhythm: Intervals,
+        intervals: Intervals,
         loss: SegLoss,
         *,
         train_set: Dataset,
@@ -64,13 +69,12 @@ class Trainer:
         device: torch.device,
         amp: torch.dtype | None,
         seed: int,
-        listener: Callbacks,
         stopping: Callable[[], bool],
     ):
-        self.model, self.recipe, self.rhythm = model, recipe, rhythm
+        self.model, self.recipe, self.intervals = model, recipe, intervals
         self.train_set, self.val_set = train_set, val_set
         self.group, self.run, self.device, self.amp = group, run, device, amp
-        self.listener, self.stopping = listener, stopping
+        self.stopping = stopping
         self.update = TrainStep(
             model,
             recipe,
@@ -79,7 +83,7 @@ class Trainer:
             device=device,
             amp=amp,
             seed=seed,
-            steps=rhythm.steps,
+            steps=intervals.steps,
         )
         self.step, self.validated_at, self.best = 0, 0, -math.inf
         self._pending: list[tuple[StepResult, list[str]]] = []  # this process's, not yet read
@@ -91,46 +95,47 @@ class Trainer:
     @property
     def scored(self) -> SegModel:
         """The network that is validated and kept: with the EMA weights, if there are any."""
-        return self.model if self.update.mean is None else self.update.mean.model
+        return self.model if self.update.ema is None else self.update.ema.network
 
     @property
     def epoch(self) -> float:
         """Passes over the training split so far."""
         return round(self.step * self.recipe.batch / len(self.train_set), 4)
 
-    def train(self, batches: Iterator[Batch]) -> Outcome:
+    def train(self, batches: Iterator[Batch], callbacks: Callbacks) -> Outcome:
         """Train from the present step to the last, or until told to stop.
 
         Args:
             batches: the micro-batches of each step, from the present step on.
+            callbacks: called with metrics, validations and states.
 
         Raises:
             DsegError: the loss is not a number, data cannot be read, or the disk is full.
         """
-        rhythm, stop, idle = self.rhythm, False, self._finished()
+        intervals, stop, idle = self.intervals, False, self._finished()
         saved, logged = time.monotonic(), self.step
-        if self.step and rhythm.validates(self.step) and self.validated_at != self.step:
-            stop = not self._validate()  # the run was stopped while it validated
-            self._save()
-        while self.step < rhythm.steps and not stop:
+        if self.step and intervals.validates(self.step) and self.validated_at != self.step:
+            stop = not self._validate(callbacks)  # the run was stopped while it validated
+            self._save(callbacks)
+        while self.step < intervals.steps and not stop:
             begun = time.monotonic()
             self._take_step([next(batches) for _ in range(self.recipe.accumulate)])
             self.step += 1
             self._spent += time.monotonic() - begun
-            due = rhythm.validates(self.step)
-            stop, save = self._agree(time.monotonic() - saved > rhythm.save_every)
-            if rhythm.logs(self.step):
-                self._log(self.step - logged)
+            due = intervals.validates(self.step)
+            stop, save = self._agree(time.monotonic() - saved > intervals.save_every)
+            if intervals.logs(self.step):
+                self._log(self.step - logged, callbacks)
                 logged = self.step
             if due and not stop:
-                stop = not self._validate()
+                stop = not self._validate(callbacks)
             if due or stop or save:
-                self._save()
+                self._save(callbacks)
                 saved = time.monotonic()
         return Outcome(self.step, stop and not self._finished(), self.best, idle)
 
     def _finished(self) -> bool:
-        return self.step >= self.rhythm.steps and self.validated_at == self.step
+        return self.step >= self.intervals.steps and self.validated_at == self.step
 
     def _take_step(self, micro_batches: list[Batch]) -> None:
         """Do one optimizer step on this process's shard of a batch."""
@@ -144,13 +149,13 @@ class Trainer:
         """
         if self.group.world_size == 1:
             return self.stopping(), save
-        if self.device.type == "cuda" and not self.rhythm.logs(self.step):
+        if self.device.type == "cuda" and not self.intervals.logs(self.step):
             return False, False  # to ask costs a synchronisation
         wishes = [float(self.stopping()), float(save and self.group.main)]
         stop, saves = self.group.sum(torch.tensor(wishes, device=self.device)).tolist()
         return stop > 0, saves > 0
 
-    def _see_losses(self) -> None:
+    def _read_losses(self) -> None:
         """Add up what the processes lost since the last look, and stop if it is no number."""
         if not self._pending:
             return
@@ -178,28 +183,28 @@ class Trainer:
         return {place for place, flag in enumerate(torch.stack(flags).tolist()) if flag}
 
     def _refuse(self, step: int, what: str, loss: float, names: list[str]) -> None:
-        lr = find_lr(self.recipe, step - 1, self.rhythm.steps)
+        lr = find_lr(self.recipe, step - 1, self.intervals.steps)
         refuse_step(self.run, self.group, what=what, step=step, loss=loss, lr=lr, names=names)
 
-    def _log(self, steps: int) -> None:
+    def _log(self, steps: int, callbacks: Callbacks) -> None:
         """Report the losses since the last row; a resumed run has timed but its own steps."""
-        self._see_losses()
+        self._read_losses()
         losses, self._losses = self._losses, []
         skipped, self._skipped = self._skipped, 0
         seconds, self._spent = self._spent, 0.0
         if self.group.main:
             row = {"kind": "train", "step": self.step, "epoch": self.epoch}
             row["loss"] = sum(losses) / len(losses) if losses else math.nan
-            row["lr"] = find_lr(self.recipe, self.step - 1, self.rhythm.steps)
+            row["lr"] = find_lr(self.recipe, self.step - 1, self.intervals.steps)
             row["images_per_s"] = steps * self.recipe.batch / max(seconds, 1e-9)
             row["seconds"] = seconds
             if skipped:
                 row["skipped_steps"] = skipped
-            self.listener.row(row)
+            callbacks.row(row)
 
-    def _validate(self) -> bool:
+    def _validate(self, callbacks: Callbacks) -> bool:
         """Score the weights; return False if told to stop meanwhile."""
-        self._see_losses()
+        self._read_losses()
         if self.val_set is not None:
             start = time.monotonic()
             try:
@@ -209,7 +214,7 @@ class Trainer:
                     self.group,
                     device=str(self.device),
                     amp=self.amp,
-                    draw=self.rhythm.draw * self.group.main,
+                    draw=self.intervals.draw * self.group.main,
                     stopping=self.stopping if self.group.world_size == 1 else lambda: False,
                 )
             except NotFiniteError:
@@ -221,14 +226,17 @@ class Trainer:
             self.best = max(self.best, found.mean_iou)
             if self.group.main:
                 seconds = time.monotonic() - start
-                self.listener.validated(self.step, self.epoch, found, better, seconds)
+                epoch, network, best = self.epoch, self.scored, self.best
+                callbacks.validated(
+                    Validated(self.step, epoch, found, network, better, best, seconds)
+                )
         self.validated_at = self.step
         return True
 
-    def _save(self) -> None:
-        self._see_losses()
+    def _save(self, callbacks: Callbacks) -> None:
+        self._read_losses()
         if self.group.main:
-            self.listener.save(self.state())
+            callbacks.save(self.state())
 
     def state(self) -> dict[str, Any]:
         """Return all that decides how the run goes on; its tensors are those in use."""
@@ -242,8 +250,8 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": update.optimizer.state_dict(),
             "scaler": update.scaler.state_dict(),
-            "opponents": [parameter.data for parameter in update.adversarial],
-            "mean": None if update.mean is None else update.mean.model.state_dict(),
+            ADVERSARIAL_KEY: [parameter.data for parameter in update.adversarial],
+            EMA_KEY: None if update.ema is None else update.ema.network.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -256,6 +264,6 @@ class Trainer:
         begun = self.step > 0 and not update.scaler.is_enabled()  # which may have skipped them all
         restore_optimizer(update.optimizer, state["optimizer"], begun=begun)
         update.scaler.load_state_dict(state["scaler"])
-        restore_adversarial(update.adversarial, state.get("opponents", ()))
-        if update.mean is not None:
-            restore_weights(update.mean.model, state["mean"])
+        restore_adversarial(update.adversarial, state.get(ADVERSARIAL_KEY, ()))
+        if update.ema is not None:
+            restore_weights(update.ema.network, state[EMA_KEY])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from dseg.distributed import Group
 from dseg.models import SegModel
@@ -89,44 +89,50 @@ def set_lr(optimizer: Optimizer, lr: float) -> None:
         group["lr"] = lr * group["factor"]
 
 
-class EmaWeights:
-    """An exponential running mean of a network's weights and statistics.
+class EmaWeights(AveragedModel):
+    """Exponential moving average of a network's weights and floating-point statistics.
 
-    The decay rises to its value, so that the first weights are soon forgotten: at step t it is
-    at most (1 + t) / (10 + t).
+    The decay rises to its value, so that the initial weights are soon forgotten: at step t it is
+    at most (1 + t) / (10 + t). ``AveragedModel`` holds the averaged copy, but its own update waits
+    for the device and knows neither this decay nor skipped steps.
 
     Args:
-        model: whose present state the mean starts from, and which ``update`` reads: its tensors
-            have to stay the same ones.
+        model: network whose present state the average starts from, and which ``update`` reads; its
+            tensors have to stay the same objects.
         decay: 0 to 1.
-
-    Attributes:
-        model: a network with the EMA weights.
     """
 
     def __init__(self, model: SegModel, decay: float):
+        super().__init__(model, use_buffers=True)
         self.decay = decay
-        self.model = copy.deepcopy(model).requires_grad_(False)
-        means, values = self.model.state_dict().values(), model.state_dict().values()
-        self._means = [tensor for tensor in means if tensor.is_floating_point()]
+        self.module.requires_grad_(False)
+        averaged, values = self.module.state_dict().values(), model.state_dict().values()
+        self._averaged = [tensor for tensor in averaged if tensor.is_floating_point()]
         self._values = [tensor for tensor in values if tensor.is_floating_point()]
-        self._mean_counts = [tensor for tensor in means if not tensor.is_floating_point()]
+        self._copied_counts = [tensor for tensor in averaged if not tensor.is_floating_point()]
         self._counts = [tensor for tensor in values if not tensor.is_floating_point()]
+
+    @property
+    def network(self) -> SegModel:
+        """The network with the averaged weights."""
+        assert isinstance(self.module, SegModel)
+        return self.module
 
     @torch.no_grad()
     def update(self, step: int, skipped: Tensor | None = None) -> None:
-        """Move the mean towards the network's state after a step.
+        """Move the average towards the network's state after a step.
 
         Args:
-            step: counted from 0.
-            skipped: scalar, True if the step changed nothing, and the mean has to stay as it is.
+            step: number of the step, from 0.
+            skipped: scalar on the device, True if the step changed nothing, so that the average
+                stays as it is.
         """
         moved = 1 - min(self.decay, (1 + step) / (10 + step))
         if skipped is None:
-            torch._foreach_lerp_(self._means, self._values, moved)
+            torch._foreach_lerp_(self._averaged, self._values, moved)
         else:
-            differences = torch._foreach_sub(self._values, self._means)
+            differences = torch._foreach_sub(self._values, self._averaged)
             torch._foreach_mul_(differences, torch.where(skipped, 0.0, moved))
-            torch._foreach_add_(self._means, differences)
+            torch._foreach_add_(self._averaged, differences)
         if self._counts:
-            torch._foreach_copy_(self._mean_counts, self._counts)
+            torch._foreach_copy_(self._copied_counts, self._counts)

@@ -1,4 +1,4 @@
-"""Going on with a run: what of its data, schedule and threads is as it was, and what is not."""
+"""Resuming a run: restore its state, and compare data, schedule and threads with before."""
 
 from __future__ import annotations
 
@@ -13,24 +13,30 @@ from dseg.training.run_file import read_steps
 from dseg.training.state import STATE, check_state, load_state
 
 
-def resume_run(trainer: Trainer, folder: RunDir, *, accept_data: bool) -> list[str]:
-    """Take up a folder's newest state; return what is to be said of it.
+def resume_run(
+    trainer: Trainer, run_dir: RunDir, *, accept_data: bool
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Restore the newest state of a run.
 
     Args:
-        trainer, folder: of the run.
-        accept_data: whether other data than the run's are taken.
+        trainer: trainer of the run.
+        run_dir: folder of the run.
+        accept_data: continue although the data have changed.
+
+    Returns:
+        Changes of data and schedule for run.json, and remarks for the user.
 
     Raises:
         DsegError: no state can be read, it is of another network, of other data, or of more steps
             than the run now has.
     """
-    run, steps = folder.run, trainer.rhythm.steps
+    run, steps = run_dir.run, trainer.intervals.steps
     before = read_steps(run) or steps
     state, file = load_state(run)
     try:
         saved = check_state(state, max(before, steps))
         _refuse_shorter(run, saved["step"], trainer)
-        changes = _compare_data(state["data"], trainer, folder, accept_data)
+        changes = _compare_data(state["data"], trainer, run_dir, accept_data)
         trainer.restore(saved)
     except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as fault:
         raise DsegError(
@@ -44,17 +50,17 @@ def resume_run(trainer: Trainer, folder: RunDir, *, accept_data: bool) -> list[s
             f"The schedule changes from step {trainer.step} on: {recipe.schedule} over {steps} "
             f"steps ({steps * recipe.batch / len(trainer.train_set):g} epochs), {before} before."
         )
-    folder.changes += [{"step": trainer.step, "what": change} for change in changes]
+    recorded = [{"step": trainer.step, "what": change} for change in changes]
     if file.name != STATE:
         changes.append(
             f"WARNING: {run / STATE} is missing or damaged; going on from {file.name}, which is of "
             f"step {trainer.step}."
         )
-    return [*changes, *_compare_threads(state, folder)]
+    return recorded, [*changes, *_compare_threads(state, run_dir)]
 
 
 def _refuse_shorter(run: Path, done: int, trainer: Trainer) -> None:
-    steps, recipe = trainer.rhythm.steps, trainer.recipe
+    steps, recipe = trainer.intervals.steps, trainer.recipe
     if done > steps:
         epochs = recipe.batch / len(trainer.train_set)
         raise DsegError(
@@ -64,7 +70,7 @@ def _refuse_shorter(run: Path, done: int, trainer: Trainer) -> None:
         )
 
 
-def _compare_data(then: Any, trainer: Trainer, folder: RunDir, accept_data: bool) -> list[str]:
+def _compare_data(then: Any, trainer: Trainer, run_dir: RunDir, accept_data: bool) -> list[str]:
     """Refuse other data than the run's unless they are accepted; return what is to be said."""
     if isinstance(then, list):
         if is_of_names(then, trainer.train_set):
@@ -78,7 +84,7 @@ def _compare_data(then: Any, trainer: Trainer, folder: RunDir, accept_data: bool
             f"{len(trainer.train_set)} images now, {count} then, or other names"
         )
     else:
-        found = find_changes(then, folder.data)
+        found = find_changes(then, run_dir.data)
     if not found:
         return []
     if accept_data:
@@ -91,12 +97,12 @@ def _compare_data(then: Any, trainer: Trainer, folder: RunDir, accept_data: bool
     )
 
 
-def _compare_threads(state: dict[str, Any], folder: RunDir) -> list[str]:
+def _compare_threads(state: dict[str, Any], run_dir: RunDir) -> list[str]:
     """Say so if the same bits were asked for and another number of threads computes."""
-    then = state.get("threads", folder.threads)
-    if not folder.settings.deterministic or then == folder.threads:
+    then = state.get("threads", run_dir.threads)
+    if not run_dir.config.deterministic or then == run_dir.threads:
         return []
     return [
-        f"WARNING: this run was computed with {then} threads a process, now {folder.threads}: its "
+        f"WARNING: this run was computed with {then} threads a process, now {run_dir.threads}: its "
         f"bytes will differ from an uninterrupted run's (set OMP_NUM_THREADS={then})."
     ]

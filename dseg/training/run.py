@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dseg.checkpoints import find_backbone_weights, load_backbone, load_model
 from dseg.config import RuntimeConfig, TrainConfig
 from dseg.data.sampler import StepSampler
+from dseg.data.stream import Batch
 from dseg.datasets.base import Dataset
 from dseg.device import find_amp, find_device
 from dseg.distributed import Group, local_device
@@ -30,18 +33,18 @@ from dseg.training.backends import (
     deterministic_or_refused,
     set_backends,
 )
-from dseg.training.callbacks import Intervals, Outcome, Show
+from dseg.training.callbacks import Display, Intervals, Outcome, Show
 from dseg.training.data import check_splits, load_splits, make_batches
 from dseg.training.fingerprint import take_fingerprint
 from dseg.training.loop import Trainer
 from dseg.training.resume import resume_run
-from dseg.training.run_dir import RunDir
+from dseg.training.run_dir import RunCallbacks, RunDir
 from dseg.training.state import has_state
 
 
 def run_training(
-    settings: TrainConfig,
-    conditions: RuntimeConfig,
+    config: TrainConfig,
+    runtime: RuntimeConfig,
     run: Path,
     group: Group,
     *,
@@ -51,152 +54,184 @@ def run_training(
     progress: Progress,
     stopping: Callable[[], bool],
 ) -> Outcome:
-    """Train a network, from fresh weights or from the state that a folder holds.
+    """Train a network, from its initial weights or from the state in the folder of the run.
 
     Args:
-        settings: what is trained, on what, how.
-        conditions: where and with what reports.
-        run: the folder for weights, metrics and plots.
+        config: what is trained, on which data, and how.
+        runtime: runtime options.
+        run: folder for weights, metrics and plots.
         group: the processes.
-        resume: go on from the folder's state if there is one.
-        accept_data: go on though the data are not those that the run was begun with.
-        show, progress: how the run is shown.
+        resume: continue from the state in the folder if there is one.
+        accept_data: continue although the data have changed.
+        show, progress: display of the run, and of work before it.
         stopping: asked after each step whether to save and stop.
 
     Raises:
-        DsegError: unusable data, checkpoint or settings; a loss that is not a number; a full disk;
-            too little memory.
+        DsegError: unusable data, checkpoint or configuration; a loss that is NaN or infinite; a
+            full disk; too little memory.
     """
+    with _memory_errors_reported(config, runtime):
+        device = find_device(local_device(runtime.device, group))
+        set_backends(device, deterministic=config.deterministic, tf32=config.tf32)
+        trainer, remarks = _make_trainer(config, runtime, run, group, device, progress, stopping)
+        space, steps = trainer.model.card.label_space, trainer.intervals.steps
+        data = group.from_main(lambda: take_fingerprint(trainer.train_set, trainer.val_set))
+        changes: list[dict[str, Any]] = []
+        with (
+            RunDir(
+                run, config, runtime, space=space, steps=steps, group=group, data=data
+            ) as run_dir,
+            _forgotten_without_steps(run_dir, trainer),
+        ):
+            if resume and has_state(run):
+                changes, more = resume_run(trainer, run_dir, accept_data=accept_data)
+                remarks += more
+            run_dir.begin(trainer.step, trainer.validated_at, changes)
+            batches = make_batches(config, runtime, trainer, progress)
+            with show(steps, trainer.step) as display:
+                for remark in remarks if group.main else ():
+                    display.say(remark)
+                with deterministic_or_refused(config.model, device):
+                    outcome = trainer.train(
+                        report_faults(batches, display), RunCallbacks(run_dir, display)
+                    )
+            if group.main and trainer.val_set is None:
+                run_dir.finish(trainer.scored, trainer.step)
+            return outcome
+
+
+def _make_trainer(
+    config: TrainConfig,
+    runtime: RuntimeConfig,
+    run: Path,
+    group: Group,
+    device: torch.device,
+    progress: Progress,
+    stopping: Callable[[], bool],
+) -> tuple[Trainer, list[str]]:
+    """Find and check the data, build the network; return the trainer and remarks on its weights."""
+    recipe, amp = config.recipe, find_amp(config.amp, device)
+    StepSampler(
+        batch=recipe.batch, accumulate=recipe.accumulate, world_size=group.world_size
+    ).check()
+    train_set, val_set = load_splits(config)
+    weights = check_splits(config, runtime, group, train_set, val_set, progress)
+    model, remark = make_model(config, train_set, group, device, runtime)
+    trainer = Trainer(
+        model,
+        recipe,
+        make_intervals(recipe, runtime, len(train_set)),
+        make_loss(recipe, weights, train_set.space.num_classes, device),
+        train_set=train_set,
+        val_set=val_set,
+        group=group,
+        run=run,
+        device=device,
+        amp=amp,
+        seed=config.seed,
+        stopping=stopping,
+    )
+    return trainer, [remark] if remark else []
+
+
+def report_faults(batches: Iterator[Batch], display: Display) -> Iterator[Batch]:
+    """Yield the batches; report each bad record that was left out once."""
+    reported: set[str] = set()
+    for batch in batches:
+        for name, problem in batch.faults:
+            if name not in reported:
+                reported.add(name)
+                display.say(f"WARNING: left out: {problem}")
+        yield batch
+
+
+@contextmanager
+def _forgotten_without_steps(run_dir: RunDir, trainer: Trainer) -> Iterator[None]:
+    """Remove the configuration of a run that fails before its first step."""
     try:
-        return _run(settings, conditions, run, group, resume, accept_data, show, progress, stopping)
+        yield
+    except DsegError:
+        if not trainer.step:
+            run_dir.forget()
+        raise
+
+
+@contextmanager
+def _memory_errors_reported(config: TrainConfig, runtime: RuntimeConfig) -> Iterator[None]:
+    """Turn a shortage of memory into an error that names options which need less."""
+    try:
+        yield
     except Exception as fault:
         if not is_out_of_memory(fault):
             raise
-        raise _memory_error(settings, conditions) from fault
+        raise _memory_error(config, runtime) from fault
 
 
-def _memory_error(settings: TrainConfig, conditions: RuntimeConfig) -> DsegError:
-    """Return the error of a training that does not fit, with what it was about and takes less."""
-    recipe = settings.recipe
+def _memory_error(config: TrainConfig, runtime: RuntimeConfig) -> DsegError:
+    recipe = config.recipe
     height, width = recipe.crop
-    parts = f" in {recipe.accumulate} parts" if recipe.accumulate > 1 else ""
+    micro = f" in {recipe.accumulate} micro-batches" if recipe.accumulate > 1 else ""
     less = ["a smaller --batch-size", f"a smaller crop (--set crop={height // 2}x{width // 2})"]
     if recipe.batch > recipe.accumulate:
-        less.append(f"a batch in more parts (--set accumulate={2 * recipe.accumulate})")
-    if not conditions.checkpoint_activations:
+        less.append(f"more micro-batches (--set accumulate={2 * recipe.accumulate})")
+    if not runtime.checkpoint_activations:
         less.append("--checkpoint-activations (of dense blocks)")
     return memory_error(
-        f"while {settings.model} was trained on batches of {recipe.batch} crops of "
-        f"{height}x{width}{parts}, device {conditions.device}",
+        f"while {config.model} was trained on batches of {recipe.batch} crops of "
+        f"{height}x{width}{micro}, device {runtime.device}",
         f"use {', '.join(less[:-1])} or {less[-1]}.",
     )
 
 
-def _run(
-    settings: TrainConfig,
-    conditions: RuntimeConfig,
-    run: Path,
-    group: Group,
-    resume: bool,
-    accept_data: bool,
-    show: Show,
-    progress: Progress,
-    stopping: Callable[[], bool],
-) -> Outcome:
-    device = find_device(local_device(conditions.device, group))
-    set_backends(device, deterministic=settings.deterministic, tf32=settings.tf32)
-    amp = find_amp(settings.amp, device)
-    recipe = settings.recipe
-    StepSampler(
-        batch=recipe.batch, accumulate=recipe.accumulate, world_size=group.world_size
-    ).check()
-    train_set, val_set = load_splits(settings)
-    weights = check_splits(settings, conditions, group, train_set, val_set, progress)
-    model, taken = make_model(settings, train_set, group, device, conditions)
-    rhythm = make_intervals(settings.recipe, conditions, len(train_set))
-    with RunDir(run, settings, conditions, model.card.label_space, rhythm, group) as folder:
-        trainer = Trainer(
-            model,
-            settings.recipe,
-            rhythm,
-            make_loss(settings.recipe, weights, train_set.space.num_classes, device),
-            train_set=train_set,
-            val_set=val_set,
-            group=group,
-            run=run,
-            device=device,
-            amp=amp,
-            seed=settings.seed,
-            listener=folder,
-            stopping=stopping,
-        )
-        folder.data = group.from_main(lambda: take_fingerprint(train_set, val_set))
-        folder.trainer = trainer
-        remarks = [taken]
-        if resume and has_state(run):
-            remarks += resume_run(trainer, folder, accept_data=accept_data)
-        folder.begin(trainer.step, trainer.validated_at)
-        batches = make_batches(settings, conditions, trainer, progress)
-        with show(rhythm.steps, trainer.step) as display:
-            folder.display = display
-            for remark in filter(None, remarks):
-                if group.main:
-                    display.say(remark)
-            with deterministic_or_refused(settings.model, device):
-                outcome = trainer.train(folder.tell_faults(batches))
-        folder.finish()
-        return outcome
-
-
 def make_model(
-    settings: TrainConfig,
+    config: TrainConfig,
     dataset: Dataset,
     group: Group,
     device: torch.device,
-    conditions: RuntimeConfig,
+    runtime: RuntimeConfig,
 ) -> tuple[SegModel, str]:
     """Build the network with its first weights, on its device; say what its files gave."""
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(config.seed)
     outputs = dataset.space.num_classes
     remarks: list[str] = []
-    if settings.weights:
+    if config.weights:
         model = load_model(
-            settings.model,
-            Path(settings.weights),
+            config.model,
+            Path(config.weights),
             num_classes=outputs,
-            reset_head=settings.reset_head,
-            inplace_abn=settings.inplace_abn,
-            raw_weights=settings.raw_weights,
+            reset_head=config.reset_head,
+            inplace_abn=config.inplace_abn,
+            raw_weights=config.raw_weights,
             on_note=remarks.append,
         )
     else:
-        takes_aux = "aux" in signature(find_class(settings.model)).parameters
-        options = {"aux": True} if takes_aux and settings.recipe.aux_weight else {}
-        model = build_model(settings.model, outputs, **options)
-    if settings.weights and settings.recipe.aux_weight and _lacks_aux(model, settings.model):
+        takes_aux = "aux" in signature(find_class(config.model)).parameters
+        options = {"aux": True} if takes_aux and config.recipe.aux_weight else {}
+        model = build_model(config.model, outputs, **options)
+    if config.weights and config.recipe.aux_weight and _lacks_aux(model, config.model):
         remarks.append(
-            f"WARNING: {Path(settings.weights).name} has no auxiliary heads, so the recipe's "
-            f"auxiliary loss (weight {settings.recipe.aux_weight:g}) is left out."
+            f"WARNING: {Path(config.weights).name} has no auxiliary heads, so the recipe's "
+            f"auxiliary loss (weight {config.recipe.aux_weight:g}) is left out."
         )
-    if settings.backbone_weights:
-        source = settings.backbone_weights
+    if config.backbone_weights:
+        source = config.backbone_weights
         file = group.from_main(lambda: find_backbone_weights(model, source))  # one download
         remarks.append(f"backbone: {load_backbone(model, file)}")
     card = model.card.at_own_size()
     model.card = replace(card, label_space=dataset.space, outputs=(), scores={})
-    if conditions.checkpoint_activations and not checkpoint_activations(model):
+    if runtime.checkpoint_activations and not checkpoint_activations(model):
         raise DsegError(
-            f"{settings.model} has no dense blocks whose activations could be computed twice.",
+            f"{config.model} has no dense blocks whose activations could be computed twice.",
             hint="leave --checkpoint-activations out, or use a smaller batch or crop.",
         )
     model = model.to(device).to(memory_format=torch.channels_last)
-    avoid_wrong_gradients(model, device, find_amp(settings.amp, device))
+    avoid_wrong_gradients(model, device, find_amp(config.amp, device))
     if group.world_size > 1:
         synchronised = synchronise_norms(model, device.type)
         assert isinstance(synchronised, SegModel)
         model = synchronised
-    if conditions.compile:
-        compile_model(model, device, settings.recipe, group)
+    if runtime.compile:
+        compile_model(model, device, config.recipe, group)
     return model, " ".join(remarks)
 
 
@@ -209,16 +244,16 @@ def _lacks_aux(model: SegModel, name: str) -> bool:
     return len(whole.state_dict()) > len(model.state_dict())
 
 
-def make_intervals(recipe: Recipe, conditions: RuntimeConfig, samples: int) -> Intervals:
+def make_intervals(recipe: Recipe, runtime: RuntimeConfig, samples: int) -> Intervals:
     """Turn epochs into steps."""
     steps = recipe.steps or max(1, math.ceil(recipe.epochs * samples / recipe.batch))
-    every = max(1, round(conditions.validate_every * samples / recipe.batch))
+    every = max(1, round(runtime.validate_every * samples / recipe.batch))
     return Intervals(
         steps=steps,
-        validate_every=every if conditions.validate_every else 0,
-        save_every=conditions.save_every,
-        log_every=conditions.log_every,
-        draw=conditions.draw,
+        validate_every=every if runtime.validate_every else 0,
+        save_every=runtime.save_every,
+        log_every=runtime.log_every,
+        draw=runtime.draw,
     )
 
 

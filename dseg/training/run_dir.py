@@ -1,4 +1,4 @@
-"""A run's folder: settings, metrics, weights, plots and the state to resume from."""
+"""The folder of a run: configuration, metrics, weights, plots, and the state to resume from."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import torch
 
 from dseg.checkpoints import save_model
 from dseg.config import RuntimeConfig, TrainConfig
-from dseg.data.stream import Batch
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.files import unwritable_error
 from dseg.labels import LabelSpace
 from dseg.locks import LockedError, locked
-from dseg.training.callbacks import Display, Intervals
+from dseg.models import SegModel
+from dseg.training.callbacks import Display, Validated
 from dseg.training.figures import (
     write_confusion_plot,
     write_loss_plot,
@@ -28,7 +28,6 @@ from dseg.training.figures import (
     write_predictions,
 )
 from dseg.training.fingerprint import Fingerprint
-from dseg.training.loop import Trainer
 from dseg.training.metrics import MetricsFile, TensorBoard
 from dseg.training.run_file import RUN_FILE, read_changes, write_config
 from dseg.training.state import StateWriter, has_state
@@ -41,37 +40,34 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # as some network fil
 
 
 class RunDir:
-    """What a run leaves behind; of several processes, the main one writes it.
+    """The folder of a run, which the main process writes.
 
     Args:
         run: the folder.
-        settings, conditions: of the run.
+        config, runtime: configuration of the run.
         space: the classes.
-        rhythm: steps in all.
+        steps: optimizer steps of the whole run.
         group: the processes.
+        data: fingerprint of the run's images and masks.
     """
-
-    trainer: Trainer
-    display: Display
-    data: Fingerprint
 
     def __init__(
         self,
         run: Path,
-        settings: TrainConfig,
-        conditions: RuntimeConfig,
+        config: TrainConfig,
+        runtime: RuntimeConfig,
+        *,
         space: LabelSpace,
-        rhythm: Intervals,
+        steps: int,
         group: Group,
+        data: Fingerprint,
     ):
-        self.run, self.settings, self.conditions = run, settings, conditions
-        self.space, self.rhythm, self.group = space, rhythm, group
+        self.run, self.config, self.runtime = run, config, runtime
+        self.space, self.steps, self.group, self.data = space, steps, group, data
         self.metrics = MetricsFile(run / "metrics.jsonl")
-        self.states = StateWriter(run)
         self.threads = torch.get_num_threads()
-        self.changes: list[Any] = []  # of data and schedule since the run was begun
+        self._states = StateWriter(run)
         self._board: TensorBoard | None = None
-        self._told: set[str] = set()
 
     def __enter__(self) -> RunDir:
         return self
@@ -85,64 +81,56 @@ class RunDir:
         if self._board is not None:
             self._board.close()
         try:
-            self.states.wait()
+            self._states.wait()
         except DsegError:
             if fault is None:
                 raise
-        if isinstance(fault, DsegError) and self.group.main and not self._holds_work():
-            (self.run / RUN_FILE).unlink(missing_ok=True)  # nothing was begun that could go on
 
-    def _holds_work(self) -> bool:
-        """Return True if steps were done, by this process or by the one whose state is there."""
-        return self.trainer.step > 0 or has_state(self.run)
+    def begin(self, step: int, validated_at: int, changes: list[Any]) -> None:
+        """Write the configuration, and remove metrics from after the state that is resumed.
 
-    def begin(self, step: int, validated_at: int) -> None:
-        """Write the settings and forget what metrics hold beyond the state that is gone on from."""
+        Args:
+            step, validated_at: steps done, and the last validated one.
+            changes: changes of data and schedule since the run was last started.
+        """
         if not self.group.main:
             return
-        if self.conditions.tensorboard:
+        if self.runtime.tensorboard:
             self._board = TensorBoard(self.run / "tensorboard", purge_step=step + 1)
         facts = {
-            "steps": self.rhythm.steps,
+            "steps": self.steps,
             "threads": self.threads,
-            "changes": [*(read_changes(self.run) if step else []), *self.changes],
-            "conditions": asdict(self.conditions),
+            "changes": [*(read_changes(self.run) if step else []), *changes],
+            "conditions": asdict(self.runtime),
         }
-        finished = step >= self.rhythm.steps and validated_at == step
-        if not finished or self.changes:
-            write_config(self.run, self.settings, facts)
+        finished = step >= self.steps and validated_at == step
+        if not finished or changes:
+            write_config(self.run, self.config, facts)
         self.metrics.cut_after(step, validated_at)
 
-    def row(self, row: dict[str, Any]) -> None:
-        """Take a row of training metrics."""
-        self._write(row)
-        self.display.train(
-            row["step"],
-            epoch=row["epoch"],
-            loss=row["loss"],
-            lr=row["lr"],
-            images_per_s=row["images_per_s"],
-        )
+    def write_row(self, row: dict[str, Any]) -> None:
+        """Append a row of metrics."""
+        self.metrics.write(row)
+        if self._board is not None:
+            self._board.write(row)
 
-    def validated(
-        self, step: int, epoch: float, found: Validation, better: bool, seconds: float
-    ) -> None:
-        """Take a validation: keep the weights, the best apart; draw curves and images."""
-        self._write(
+    def write_validation(self, event: Validated) -> None:
+        """Write scores, plots, drawn images and weights, the best ones to another file too."""
+        found = event.scores
+        self.write_row(
             {
-                **{"kind": "val", "step": step, "epoch": epoch, "loss": None},
+                **{"kind": "val", "step": event.step, "epoch": event.epoch, "loss": None},
                 **{"miou": found.mean_iou, "pixel_accuracy": found.pixel_accuracy},
                 "class_iou": found.class_iou,
                 **({"tiled": found.tiled} if found.tiled else {}),
             }
         )
         scores = {"val_miou": found.mean_iou, "val_pixel_accuracy": found.pixel_accuracy}
-        training = {**self.settings.as_json(), "step": step, "epoch": epoch}
-        if better:
-            save_model(self.trainer.scored, self.run / BEST, scores=scores, training=training)
-        save_model(self.trainer.scored, self.run / LAST, scores=scores, training=training)
+        training = {**self.config.as_json(), "step": event.step, "epoch": event.epoch}
+        if event.better:
+            save_model(event.network, self.run / BEST, scores=scores, training=training)
+        save_model(event.network, self.run / LAST, scores=scores, training=training)
         self._draw(found)
-        self.display.validated(step, miou=found.mean_iou, best=self.trainer.best, seconds=seconds)
 
     def _draw(self, found: Validation) -> None:
         rows = self.metrics.read()
@@ -155,30 +143,49 @@ class RunDir:
         write_predictions(samples, self.space, self.run / "predictions")
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keep a state, with what it belongs to; it is written while training goes on."""
+        """Save a state with what it belongs to; a thread writes it while training continues."""
         kept = {"trainer": state, "data": self.data.state(), "threads": self.threads}
-        self.states.save({**kept, "settings": self.settings.as_json()})
+        self._states.save({**kept, "settings": self.config.as_json()})
 
-    def finish(self) -> None:
-        """Keep the weights of a run that validated nothing."""
-        if self.group.main and self.trainer.val_set is None:
-            training = {**self.settings.as_json(), "step": self.trainer.step}
-            save_model(self.trainer.scored, self.run / LAST, training=training)
-            write_loss_plot(self.metrics.read(), self.run / "loss.png")
+    def finish(self, network: SegModel, step: int) -> None:
+        """Write the weights of a run without validation."""
+        training = {**self.config.as_json(), "step": step}
+        save_model(network, self.run / LAST, training=training)
+        write_loss_plot(self.metrics.read(), self.run / "loss.png")
 
-    def tell_faults(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Pass batches on, saying once of each sample that was left out."""
-        for batch in batches:
-            for name, problem in batch.faults:
-                if name not in self._told:
-                    self._told.add(name)
-                    self.display.say(f"WARNING: left out: {problem}")
-            yield batch
+    def forget(self) -> None:
+        """Remove the configuration of a run that has no state to resume from."""
+        if self.group.main and not has_state(self.run):
+            (self.run / RUN_FILE).unlink(missing_ok=True)
 
-    def _write(self, row: dict[str, Any]) -> None:
-        self.metrics.write(row)
-        if self._board is not None:
-            self._board.write(row)
+
+class RunCallbacks:
+    """The callbacks of a run: they write its folder and show its progress.
+
+    Args:
+        run_dir: the folder.
+        display: the display.
+    """
+
+    def __init__(self, run_dir: RunDir, display: Display):
+        self._run_dir, self._display = run_dir, display
+
+    def row(self, row: dict[str, Any]) -> None:
+        """Write and show a row of training metrics."""
+        self._run_dir.write_row(row)
+        shown = ("epoch", "loss", "lr", "images_per_s")
+        self._display.train(row["step"], **{name: row[name] for name in shown})
+
+    def validated(self, event: Validated) -> None:
+        """Write and show a validation."""
+        self._run_dir.write_validation(event)
+        self._display.validated(
+            event.step, miou=event.scores.mean_iou, best=event.best, seconds=event.seconds
+        )
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Save a state."""
+        self._run_dir.save(state)
 
 
 @contextmanager

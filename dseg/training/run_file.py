@@ -21,7 +21,7 @@ RUN_FILE = "run.json"
 
 
 def read_config(run: Path) -> TrainConfig:
-    """Read the settings of a run's folder.
+    """Read the config of a run's folder.
 
     Raises:
         DsegError: there is none, or it is damaged or of another version.
@@ -82,9 +82,9 @@ def _faults_told(run: Path) -> Iterator[Path]:
         ) from fault
 
 
-def write_config(run: Path, settings: TrainConfig, facts: dict[str, Any]) -> None:
-    """Write the settings, and what else there is to know of the run, to its folder."""
+def write_config(run: Path, config: TrainConfig, facts: dict[str, Any]) -> None:
+    """Write the config, and what else there is to know of the run, to its folder."""
     versions = {"dseg": __version__, "torch": torch.__version__, "numpy": np.__version__}
-    text = json.dumps({"settings": settings.as_json(), **facts, "versions": versions}, indent=2)
+    text = json.dumps({"settings": config.as_json(), **facts, "versions": versions}, indent=2)
     with written_whole(run / RUN_FILE) as part:
         part.write_text(text + "\n", encoding="utf-8")

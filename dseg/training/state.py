@@ -24,7 +24,8 @@ STATE = "state.pt"
 PREVIOUS = "state-previous.pt"
 SET_EACH_STEP = ("lr", "params")  # of an optimizer's groups
 OF_THE_DEVICE = ("foreach", "fused", "capturable")  # how it computes, not what
-PARTS = ("step", "validated_at", "best", "losses", "model", "optimizer", "scaler", "mean")
+EMA_KEY, ADVERSARIAL_KEY = "mean", "opponents"  # names in the file
+REQUIRED = ("step", "validated_at", "best", "losses", "model", "optimizer", "scaler", EMA_KEY)
 
 
 def save_state(run: Path, state: dict[str, Any]) -> None:
@@ -155,7 +156,7 @@ def check_state(state: Any, steps: int) -> dict[str, Any]:
     if not isinstance(state.get("data"), (list, dict)):
         raise ValueError("it does not say what its data were")
     found: dict[str, Any] = state["trainer"]
-    for name in PARTS:
+    for name in REQUIRED:
         if name not in found:
             raise ValueError(f"it has no {name}")
     step, validated_at, best = found["step"], found["validated_at"], found["best"]
@@ -173,7 +174,7 @@ def check_state(state: Any, steps: int) -> dict[str, Any]:
     if not is_count(found.get("skipped", 0)):
         raise ValueError(f"its skipped steps are {show(found['skipped'])}")
     _check_scaler(found["scaler"])
-    for name in ("model", "mean"):
+    for name in ("model", EMA_KEY):
         if found[name] is not None:
             _check_tensors(found[name], name)
     return found
@@ -220,7 +221,7 @@ def restore_optimizer(optimizer: Optimizer, saved: Any, *, begun: bool) -> None:
         begun: whether steps were done.
 
     Raises:
-        ValueError: it is of other settings or parameters, or holds numbers that are not finite.
+        ValueError: it is of other config or parameters, or holds numbers that are not finite.
     """
     if not isinstance(saved, dict) or not isinstance(saved.get("state"), dict):
         raise ValueError("its optimizer has no state")

@@ -60,7 +60,7 @@ class TrainStep:
         steps: of the whole run, which the schedule spans.
 
     Attributes:
-        mean: the EMA weights, None if the recipe has none.
+        ema: EMA weights; None if the recipe has none.
         adversarial: parameters of the loss.
     """
 
@@ -88,7 +88,7 @@ class TrainStep:
         fused = device.type == "cuda"
         self.optimizer = make_optimizer(model, recipe, self.adversarial, fused=fused)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == torch.float16)
-        self.mean = EmaWeights(model, recipe.ema) if recipe.ema else None
+        self.ema = EmaWeights(model, recipe.ema) if recipe.ema else None
         self._statistics = None
         if self.scaler.is_enabled():
             self._statistics = _Statistics(model)
@@ -109,8 +109,8 @@ class TrainStep:
             with self._unsynchronised(place < len(micro_batches) - 1):
                 loss += self._backward(batch.images.to(self.device, non_blocking=True), ids, total)
         skipped = self._update()
-        if self.mean is not None:
-            self.mean.update(step, skipped)
+        if self.ema is not None:
+            self.ema.update(step, skipped)
         return StepResult(loss, skipped)
 
     def _backward(self, images: Tensor, train_ids: Tensor, total: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_train import NEVER, Silent
+from bench_train import NEVER
 from survey import fill_batch
 
 import dseg
@@ -60,7 +60,6 @@ def make_trainer(model: SegModel, recipe: Recipe, device: torch.device) -> Train
         device=device,
         amp=torch.bfloat16,
         seed=0,
-        listener=Silent(),
         stopping=lambda: False,
     )
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from dseg.cli.train.options import TrainRequest
 from dseg.config import RuntimeConfig, TrainConfig
-from dseg.config.train import find_differences
-from dseg.errors import DsegError
+from dseg.config.train import continue_config
 
 
 def complete_request(request: TrainRequest, before: TrainConfig) -> TrainRequest:
@@ -42,19 +41,7 @@ def merge_config(request: TrainRequest, before: TrainConfig, named: TrainConfig)
     kept = {name: getattr(before, name) for name in not_given}
     if "recipe_name" in not_given:
         kept["recipe"] = before.recipe.override(request.recipe_overrides())
-    wanted = replace(named, **kept)
-    recipe = replace(before.recipe, epochs=wanted.recipe.epochs, steps=wanted.recipe.steps)
-    after = replace(before, recipe=recipe, class_file=wanted.class_file)
-    if [name for name, _ in wanted.datasets] == [name for name, _ in before.datasets]:
-        after = replace(after, datasets=wanted.datasets)
-    differences = find_differences(after, wanted)
-    if differences:
-        raise DsegError(
-            f"{request.run} was started with other options: {'; '.join(differences[:4])}.",
-            hint=f"continue with its own (dseg train --resume --out {request.run}), or start a new "
-            "run with another --out.",
-        )
-    return after
+    return continue_config(request.run, before, replace(named, **kept))
 
 
 def merge_runtime(request: TrainRequest, before: RuntimeConfig) -> RuntimeConfig:
