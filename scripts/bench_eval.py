@@ -105,8 +105,8 @@ def time_without_decoding(files: Files, repeat: int) -> tuple[float, float]:
             paths = gt_file, pred_file, gt_file.with_name(name)
             runs, lengths = join_runs(*(arrays[str(path)] for path in paths))
             joint = joint_counts(runs[0], runs[1], lengths)
-            lookups = TRUTH.lookup, PREDICTIONS["label"].lookup
-            fold_counts(joint, *lookups, (NUM_LABELS, NUM_LABELS))
+            indices = TRUTH.indices, PREDICTIONS["label"].indices
+            fold_counts(joint, *indices, (NUM_LABELS, NUM_LABELS))
             count_instances(runs[2], runs[1], lengths)
 
     with official_module() as module:

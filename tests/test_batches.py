@@ -69,13 +69,13 @@ class Label:
         machine = Predictor(model, protocol=Protocol(), device="cpu")
         machine.model.batches = self.batches = []  # of the copy
         images = find_images([self.folder / "images"])
-        settings = Manifest.of(machine, "weights", "")
+        manifest = Manifest.of(machine, "weights", "")
         found: list[Summary] = []
 
         def work() -> None:
             kinds = ("train_ids", "confidence")
             target = self.folder / out
-            found.append(predict_images(machine, images, target, settings, kinds=kinds, **options))
+            found.append(predict_images(machine, images, target, manifest, kinds=kinds, **options))
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()

@@ -386,7 +386,9 @@ def test_files_of_other_formats_are_counted_and_images_with_pages_named(infer):
     image.save("img/sub/pages.tif", save_all=True, append_images=[image])
     result = infer("img", "--json", "facts.json")
     assert result.exit_code == 0
-    assert "note: img/sub/pages.tif has several pages or frames, of which" in result.stderr
+    assert (
+        "note: img/sub/pages.tif has several pages or frames; the first is read." in result.stderr
+    )
     assert "Files of unsupported formats: 2 .gif, 1 .jp2, 1 .psd." in result.stderr
     facts = json.loads(Path("facts.json").read_text())
     assert facts["not_read"] == {".gif": 2, ".jp2": 1, ".psd": 1}

@@ -70,7 +70,7 @@ def test_ground_truth_alone_gets_the_official_scores_of_the_command(cityscapes: 
     ("named", "options"),
     [
         ({}, ()),
-        ({"dataset": "cityscapes"}, ("--dataset", "cityscapes")),
+        ({"dataset": "Cityscapes"}, ("--dataset", "cityscapes")),
         ({"pred_ids": "train"}, ("--pred-ids", "train")),
         ({"instances": False, "per_image": True}, ("--no-instances", "--per-image")),
     ],
@@ -116,6 +116,7 @@ def test_folders_of_masks_are_scored_in_another_label_space(tmp_path: Path) -> N
         ({}, "No ground truth"),
         ({"gt_dir": "a", "data_dir": "b"}, "Two are named"),
         ({"dataset": "camvid"}, "data_dir"),
+        ({"dataset": "camvd", "data_dir": "b"}, "camvd"),
         ({"dataset": "camvid", "gt_dir": "a", "data_dir": "b"}, "data_dir"),
         ({"data_dir": "b", "label_space": "camvid"}, "without dataset"),
         ({"gt_dir": "a", "label_space": "camvd"}, "camvd"),

@@ -296,6 +296,8 @@ def test_wrong_sizes_are_refused(infer) -> None:
     misused(infer("img", "--input-scale", "half"), "'half' is not a fraction like 0.25 or 1/3")
     both = infer("img", "--input-size", "64x96", "--input-scale", "0.5")
     refused(both, 2, "Both an input size (64x96) and an input scale (0.5)", "one of them")
-    refused(infer("img", "--input-size", "0x9"), 2, "has no pixels", "1 at least")
-    refused(infer("img", "--input-scale", "-1"), 2, "scale of -1.0 cannot be used", "above 0")
+    refused(infer("img", "--input-size", "0x9"), 2, "has no pixels", "above 0")
+    refused(
+        infer("img", "--input-scale", "-1"), 2, "scale of -1.0 cannot be used", "from 0.001 to 8"
+    )
     assert not Path("dseg-out").exists()

@@ -99,4 +99,4 @@ def test_sliding_needs_a_tile() -> None:
     with pytest.raises(DsegError) as caught:
         Protocol(sliding=True)
     assert caught.value.hint == "name one, such as --tile 832x832."
-    refused(run("infer", "img", "--sliding"), 2, "there is none")
+    refused(run("infer", "img", "--sliding"), 2, "no tile size")

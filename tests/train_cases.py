@@ -18,10 +18,11 @@ from torch import nn
 from dseg.checkpoints import save_model
 from dseg.cli import main as dseg
 from dseg.cli.console import training_display
-from dseg.config import RuntimeConfig, TrainConfig, run_training
+from dseg.config import RuntimeConfig, TrainConfig
 from dseg.distributed import Group, joined
 from dseg.models import SegModel, build_model
 from dseg.recipes import Recipe
+from dseg.training import run_training
 from dseg.training.loop import Trainer
 from dseg.training.state import has_state
 

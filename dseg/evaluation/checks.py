@@ -45,7 +45,7 @@ def refuse_dataset_train_ids(values: Counts, space: LabelSpace) -> None:
 
     They are if all values are train ids and more pixels are correct when read as train ids. If all
     values are label ids as well, most pixels must be correct as train ids, and twice as many as
-    label ids: label ids without a class that is never predicted can look like train ids.
+    label ids, because label ids can look like train ids if some class is never predicted.
 
     Args:
         values: (K, 256) counts of the predictions' values in each class.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg.evaluation.values import VALUES, Counts, IdMap, Lookup, ValueTable, refuse_wrong_ids
+from dseg.evaluation.values import VALUES, Counts, IdMap, IndexTable, ValueTable, refuse_wrong_ids
 
 
 def join_runs(*maps: NDArray[Any]) -> tuple[tuple[NDArray[Any], ...], Counts]:
@@ -69,7 +69,9 @@ def joint_counts(truth: IdMap, prediction: IdMap, lengths: Counts) -> Counts:
     return weighted_counts(pairs, lengths, VALUES * VALUES).reshape(VALUES, VALUES)
 
 
-def fold_counts(joint: Counts, rows: Lookup, columns: Lookup, shape: tuple[int, int]) -> Counts:
+def fold_counts(
+    joint: Counts, rows: IndexTable, columns: IndexTable, shape: tuple[int, int]
+) -> Counts:
     """Gather counts of file values into counts of classes.
 
     Args:
@@ -94,7 +96,7 @@ def checked_counts(
     prediction: tuple[Path, ValueTable],
     shape: tuple[int, int],
     *,
-    columns: Lookup | None = None,
+    columns: IndexTable | None = None,
 ) -> Counts:
     """Check the values of a pair, and gather their counts into counts of classes.
 
@@ -113,8 +115,8 @@ def checked_counts(
     """
     refuse_wrong_ids(truth[0], joint.sum(1), truth[1])
     refuse_wrong_ids(prediction[0], joint.sum(0), prediction[1])
-    columns = prediction[1].lookup if columns is None else columns
-    return fold_counts(joint, truth[1].lookup, columns, shape)
+    columns = prediction[1].indices if columns is None else columns
+    return fold_counts(joint, truth[1].indices, columns, shape)
 
 
 def class_iou(matrix: Counts) -> list[float]:

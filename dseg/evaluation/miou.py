@@ -30,10 +30,10 @@ from dseg.evaluation.results import ClassScores, ImageScores
 from dseg.evaluation.values import (
     VALUES,
     Counts,
-    Lookup,
+    IndexTable,
     ValueTable,
+    make_index_table,
     make_label_id_table,
-    make_lookup,
 )
 from dseg.labels import IGNORE, LabelSpace
 from dseg.parallel import count_cores, map_in_order
@@ -49,7 +49,7 @@ class MaskKind(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class MaskPair:
     """Two mask files of the same size, and how each is read."""
 
     gt_file: Path
@@ -89,7 +89,7 @@ def evaluate_pairs(
     """
     refuse_no_pairs(gt_files, pred_files)
     mask = MaskKind(make_label_id_table(space), partial(read_ids, accept_lossy=accept_lossy))
-    pairs = [Pair(*files, mask, mask) for files in zip(gt_files, pred_files, strict=True)]
+    pairs = [MaskPair(*files, mask, mask) for files in zip(gt_files, pred_files, strict=True)]
     return score_pairs(
         pairs, space, workers=workers, per_image=per_image, advance=advance, group=group
     )[0]
@@ -137,7 +137,7 @@ def evaluate_dataset(
         read_prediction or partial(read_ids, accept_lossy=accept_lossy),
     )
     pairs = [
-        Pair(gt_file, pred_file, truths[id(encodings[gt_file])], prediction)
+        MaskPair(gt_file, pred_file, truths[id(encodings[gt_file])], prediction)
         for gt_file, pred_file in zip(gt_files, pred_files, strict=True)
     ]
     scores, values = score_pairs(
@@ -155,7 +155,7 @@ def evaluate_dataset(
 
 
 def score_pairs(
-    pairs: Sequence[Pair],
+    pairs: Sequence[MaskPair],
     space: LabelSpace,
     *,
     known: Collection[int] | None = None,
@@ -177,7 +177,7 @@ def score_pairs(
     """
     group = group or Group()
     known = range(space.num_classes) if known is None else known
-    columns = pairs[0].prediction.table.lookup
+    columns = pairs[0].prediction.table.indices
     shard = group.shard(pairs)
     workers = workers or group.share_of(count_cores())
     total = np.zeros((space.num_classes + 1, VALUES), np.int64)
@@ -195,7 +195,7 @@ def score_pairs(
     return _make_scores(counts, space, known, tuple(images), len(pairs)), total
 
 
-def _count_pair(pair: Pair, *, size: int) -> Counts:
+def _count_pair(pair: MaskPair, *, size: int) -> Counts:
     """Count the values of the prediction in each class: (size + 1, 256)."""
     truth, prediction = read_masks(
         pair.gt_file, pair.pred_file, pair.truth.read, pair.prediction.read
@@ -210,7 +210,7 @@ def _count_pair(pair: Pair, *, size: int) -> Counts:
     )
 
 
-def _to_classes(counts: Counts, columns: Lookup) -> Counts:
+def _to_classes(counts: Counts, columns: IndexTable) -> Counts:
     """Turn (K + 1, 256) counts of values into (K + 1, K + 1) counts of classes."""
     return fold_counts(counts, IDENTITY, columns, (len(counts), len(counts)))
 
@@ -222,7 +222,7 @@ def _iou_of_known(matrix: Counts, known: Collection[int]) -> list[float]:
 
 
 def _score_image(
-    pair: Pair, counts: Counts, space: LabelSpace, known: Collection[int]
+    pair: MaskPair, counts: Counts, space: LabelSpace, known: Collection[int]
 ) -> ImageScores:
     """Score one image from its (K + 1, K + 1) counts."""
     matrix = counts[:-1]
@@ -267,7 +267,7 @@ def _truth_kind(encoding: Encoding, size: int, accept_lossy: bool) -> MaskKind:
     by_color = encoding.colors is not None
     train_ids = {**{k: k for k in range(size)}, IGNORE: IGNORE} if by_color else encoding.train_ids
     table = ValueTable(
-        make_lookup({value: size if k == IGNORE else k for value, k in train_ids.items()}),
+        make_index_table({value: size if k == IGNORE else k for value, k in train_ids.items()}),
         encoding.allowed,
         "look at the masks with dseg check-data, or choose the right --dataset.",
     )
@@ -280,12 +280,12 @@ def _make_prediction_table(space: LabelSpace, pred_ids: str) -> ValueTable:
     size = space.num_classes
     if pred_ids == "train":
         return ValueTable(
-            make_lookup({**{k: k for k in range(size)}, IGNORE: size}),
+            make_index_table({**{k: k for k in range(size)}, IGNORE: size}),
             f"train ids are 0 to {size - 1} and {IGNORE}",
             "if these are label ids, leave --pred-ids train away.",
         )
     table = make_label_id_table(space)
     if space.name == "cityscapes":
-        return replace(PREDICTIONS["label"], lookup=table.lookup)
+        return replace(PREDICTIONS["label"], indices=table.indices)
     hint = "score what dseg infer wrote for these classes, choose the right --label-space, or, if"
     return replace(table, hint=f"{hint} these are train ids, give --pred-ids train.")

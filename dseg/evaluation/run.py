@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dseg.datasets import load_dataset
+from dseg.datasets import find_dataset_name, load_dataset
 from dseg.errors import DsegError
 from dseg.evaluation.checks import refuse_blank_truth, refuse_train_ids
 from dseg.evaluation.cityscapes.scores import evaluate_cityscapes
@@ -69,7 +69,10 @@ def evaluate(
             is scored, or the arguments contradict each other.
     """
     space = find_label_space(label_space) if isinstance(label_space, str) else label_space
-    official = space in (None, CITYSCAPES) if dataset is None else dataset in OFFICIAL and not space
+    official = space in (None, CITYSCAPES)
+    if dataset is not None:
+        dataset = find_dataset_name(dataset)
+        official = space is None and dataset in OFFICIAL
     truth = _find_truth(gt_dir, dataset, data_dir, split, official)
     _check_ids(pred_ids, official or dataset is not None)
     folder = prediction_folder(Path(pred_dir), "train_ids" if pred_ids == "train" else "label_ids")

@@ -14,7 +14,7 @@ from dseg.labels import LabelSpace
 
 Counts = NDArray[np.int64]
 IdMap = NDArray[np.uint8]
-Lookup = NDArray[np.int16]
+IndexTable = NDArray[np.int16]
 FORBIDDEN = -1  # in a lookup table: a value that no file may hold
 VALUES = 256
 LAST_TRAIN_ID = 18
@@ -26,24 +26,24 @@ class ValueTable:
     """How the values of a kind of mask file are read.
 
     Attributes:
-        lookup: (256,) int16, the row or column of each value, ``FORBIDDEN`` for a wrong one.
+        indices: (256,) int16, the row or column of each value, ``FORBIDDEN`` for a wrong one.
         allowed: the allowed values in words, for messages.
         hint: advice for a wrong value.
         may_be_train_ids: whether train ids are a likely mistake.
     """
 
-    lookup: Lookup
+    indices: IndexTable
     allowed: str
     hint: str
     may_be_train_ids: bool = False
 
 
-def make_lookup(pairs: dict[int, int]) -> Lookup:
+def make_index_table(pairs: dict[int, int]) -> IndexTable:
     """Return the (256,) table of a mapping from file values to rows or columns."""
-    lookup = np.full(VALUES, FORBIDDEN, np.int16)
+    table = np.full(VALUES, FORBIDDEN, np.int16)
     for value, index in pairs.items():
-        lookup[value] = index
-    return lookup
+        table[value] = index
+    return table
 
 
 def make_label_id_table(space: LabelSpace) -> ValueTable:
@@ -53,7 +53,7 @@ def make_label_id_table(space: LabelSpace) -> ValueTable:
     last = max(space.label_ids, default=0)
     others = ", ".join(str(label_id) for label_id in sorted(space.ignored_ids))
     return ValueTable(
-        make_lookup(ignored | classes),
+        make_index_table(ignored | classes),
         f"{space.name} has ids up to {last}, and {others} for ignored pixels",
         "choose the right --label-space or --num-classes; --ignore names an id to leave out.",
     )
@@ -68,7 +68,7 @@ def refuse_wrong_ids(path: Path, counts: Counts, table: ValueTable) -> None:
         table: the allowed values.
     """
     present = np.flatnonzero(counts)
-    wrong = present[table.lookup[present] == FORBIDDEN]
+    wrong = present[table.indices[present] == FORBIDDEN]
     if not wrong.size:
         return
     worst = wrong[0]

@@ -82,7 +82,7 @@ def count_instances(
     if largest >= NUM_LABELS * INSTANCE_BASE:
         raise ValueError(f"instance {largest}, but label ids end at {NUM_LABELS - 1}")
     label_of = own // INSTANCE_BASE
-    predicted = table.lookup[prediction[inside]]
+    predicted = table.indices[prediction[inside]]
     same_group = GROUPS[predicted] == GROUPS[label_of]
     sizes = weighted_counts(own, pixels)
     hits = weighted_counts(own, pixels * (predicted == label_of))

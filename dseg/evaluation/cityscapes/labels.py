@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dseg.evaluation.values import IdMap, ValueTable, make_lookup
+from dseg.evaluation.values import IdMap, ValueTable, make_index_table
 from dseg.labels import CITYSCAPES_LABELS, IGNORE, LABEL_SPACES
 
 ROWS = CITYSCAPES_LABELS
@@ -26,19 +26,19 @@ MEAN_PIXELS = {
     "bicycle": 4672.3249222261,
 }
 TRUTH = ValueTable(
-    make_lookup({label_id: label_id for label_id in range(NUM_LABELS)}),
+    make_index_table({label_id: label_id for label_id in range(NUM_LABELS)}),
     "Cityscapes label ids are 0 to 33",
     "use the *_gtFine_labelIds.png files as they were downloaded.",
 )
 PREDICTIONS = {
     "label": ValueTable(
-        TRUTH.lookup,
+        TRUTH.indices,
         TRUTH.allowed,
         "the evaluation reads label ids (road is 7), not train ids, and no 255.",
         may_be_train_ids=True,
     ),
     "train": ValueTable(
-        make_lookup(dict(enumerate(LABEL_SPACES["cityscapes"].label_ids)) | {IGNORE: 0}),
+        make_index_table(dict(enumerate(LABEL_SPACES["cityscapes"].label_ids)) | {IGNORE: 0}),
         "train ids are 0 to 18 and 255",
         "if these are label ids, leave --pred-ids train away.",
     ),
