@@ -240,7 +240,7 @@ def test_no_two_networks_share_a_spelling() -> None:
 def test_a_wrong_name_is_told_the_nearest(typed: str, near: str) -> None:
     with pytest.raises(DsegError) as caught:
         build_model(typed)
-    assert caught.value.problem == f"No network named {typed!r}."
+    assert caught.value.problem == f"Unknown network {typed!r}."
     assert f"did you mean {near}" in caught.value.hint
     assert caught.value.hint.endswith("List all: dseg models")
 

@@ -27,8 +27,8 @@ def build_model(name: str, num_classes: int | None = None, **kwargs: Any) -> Seg
 
     Args:
         name: network listed by ``dseg models``; case, ``-`` and ``_`` do not matter.
-        num_classes: outputs; by default those of the published network (19 for Cityscapes).
-        kwargs: constructor arguments that replace the registered ones, such as ``output_stride=16``.
+        num_classes: number of outputs; by default the published network's (19 for Cityscapes).
+        kwargs: constructor arguments that replace registered ones, such as ``output_stride=16``.
 
     Raises:
         DsegError: unknown network or argument.

@@ -7,16 +7,16 @@
            flat      road, sidewalk                     each reads the 3x3 and its ancestors'
            vehicle   car, truck, bus, ...               maps, weighted by its probability
            ...                                          log p(child | concept), (N,steps,h,w)
-      -> classifier  the sum along each class's path, not trained           (N,K,h,w)
+      -> classifier  the sum along each class's path, not trained          (N,K,h,w)
 
-This was written from the paper's abstract only. From the abstract: a graph of neurons that follows the
-hierarchy of the labels, each the module of one concept; dense blocks that pass what all ancestors
-learned to a neuron; in training, only those neurons are active whose concepts an image shows. From
-other sources, unverified: a ResNet-101 as backbone, attention by the ancestors' predictions. Chosen
-here: the categories of Cityscapes as hierarchy; stride 8 and a 3x3 to 512 channels; a neuron of 1x1
-to 256 and 3x3 to 128 channels and a classifier; an ancestor's map times the probability that it
-gives to the next concept on the way; a softmax over a concept's children; no auxiliary head, since
-each level of the tree is supervised anyway.
+This was written from the paper's abstract only. From the abstract: a graph of neurons that follows
+the hierarchy of the labels, each the module of one concept; dense blocks that pass what all
+ancestors learned to a neuron; in training, only those neurons are active whose concepts an image
+shows. From other sources, unverified: a ResNet-101 as backbone, attention by the ancestors'
+predictions. Chosen here: the categories of Cityscapes as hierarchy; stride 8 and a 3x3 to 512
+channels; a neuron of 1x1 to 256 and 3x3 to 128 channels and a classifier; an ancestor's map times
+the probability that it gives to the next concept on the way; a softmax over a concept's children;
+no auxiliary head, since each level of the tree is supervised anyway.
 
 All neurons always run, which keeps the graph static. As logits are log-probabilities, cross-entropy
 on classes is the sum of the cross-entropies of the levels. A neuron whose concept no pixel has then

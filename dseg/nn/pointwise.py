@@ -50,8 +50,8 @@ def distribute(value: Tensor, hidden: Tensor, kernel: Tensor, block: int = BLOCK
     """Sum the values of all positions at every position, with weights that those predict.
 
     The affinities are those of ``collect`` with the two positions exchanged:
-    ``z[q] = sum_p softmax_p(kernel[q - p] . hidden[p]) value[p]``. The blocks are over p, so that the
-    softmax over p is accumulated block by block.
+    ``z[q] = sum_p softmax_p(kernel[q - p] . hidden[p]) value[p]``. The blocks are over p, so that
+    the softmax over p is accumulated block by block.
 
     Args:
         value, hidden, kernel, block: as for ``collect``.
