@@ -170,7 +170,7 @@ class ESPNet(SegModel):
         if num_classes < len(RATES):
             raise DsegError(
                 f"ESPNet's decoder cannot be built for {num_classes} classes: its {len(RATES)} "
-                "branches share the classes' channels.",
+                "branches split as many channels as there are classes.",
                 hint=f"use {len(RATES)} classes or more, or espnet_c, which has no decoder.",
             )
         self.backbone = ESPEncoder(num_classes, p, q)
