@@ -150,11 +150,11 @@ def test_a_damaged_record_is_reported(
 ) -> None:
     Path("dseg-out").mkdir()
     Path("dseg-out/dseg-run.json").write_bytes(data)
-    problem_text = f"dseg-out holds results of another run (dseg-run.json is damaged: {problem}"
+    refusal = f"dseg-out holds results of another run (dseg-run.json is damaged: {problem}"
     refused(
         infer("img"),
         2,
-        problem_text.partition("...")[0] if "Unterm" in problem_text else problem_text,
+        refusal.partition("...")[0] if "Unterm" in refusal else refusal,
         "--overwrite",
     )
     assert Path("dseg-out/dseg-run.json").read_bytes() == data

@@ -1,4 +1,4 @@
-"""How DenseASPP is trained."""
+"""Recipes of DenseASPP."""
 
 from __future__ import annotations
 
