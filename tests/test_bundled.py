@@ -1,4 +1,4 @@
-"""The bundled weights: their model card, how they are found, and their prediction of a street."""
+"""The weights that ship: what they are, that they are found, and that they know a street."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SAMPLES = Path(dseg.__file__).parent / "samples"
 FILES = sorted((ROOT / "weights").glob("*.safetensors"))
 
 
-def test_bundled_weights_are_found_from_anywhere(here: Path) -> None:
+def test_what_ships_is_found_from_anywhere(here: Path) -> None:
     assert find_bundled() == ROOT / "weights" / "dabnet.safetensors"
     assert bundled_folder() in (ROOT / "weights",)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_each_file_is_small_and_matches_the_table(file: Path) -> None:
+def test_each_file_is_small_and_the_one_that_the_table_says(file: Path) -> None:
     assert file.stat().st_size <= 6_000_000
     assert f"`{sha256(file)}`" in (ROOT / "weights" / "README.md").read_text()
 
@@ -50,7 +50,7 @@ def test_the_demo_segments_the_drawn_streets_without_naming_a_network(here: Path
     assert found["road"] > 0.8 and found["building"] > 0.7 and found["sky"] > 0.6
 
 
-def test_an_installation_without_them_has_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installation_without_them_says_what_to_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dseg.checkpoints.locations.bundled_folder", lambda: Path("nowhere"))
     with pytest.raises(CheckpointError) as caught:
         find_bundled()

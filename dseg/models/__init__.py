@@ -25,10 +25,16 @@ __all__ = [
 def build_model(name: str, num_classes: int | None = None, **kwargs: Any) -> SegModel:
     """Build a network with newly initialised weights, in training mode.
 
+    Example:
+        >>> model = dseg.build_model("bisenetv2", num_classes=11)
+        >>> model.card.network
+        'bisenetv2'
+
     Args:
         name: network listed by ``dseg models``; case, ``-`` and ``_`` do not matter.
-        num_classes: number of outputs; by default the published network's (19 for Cityscapes).
-        kwargs: constructor arguments that replace registered ones, such as ``output_stride=16``.
+        num_classes: outputs; by default those of the published network (19 for Cityscapes).
+        kwargs: constructor arguments in place of the registered ones, such as
+            ``output_stride=16``.
 
     Raises:
         DsegError: unknown network or argument.

@@ -31,10 +31,11 @@ BORDER = 21  # channels of the Border Network
 class DFN(SegModel):
     """The network of the release, on ResNet with a deep stem.
 
-    In evaluation the release returns log-probabilities, this class logits; it also runs the Border
-    Network then, without effect. It only accepts sides that are multiples of 32. No output
-    of its Border Network was recorded: the connections follow common descriptions of the paper,
-    which agree with the release's number of operations, and the heads are the Smooth Network's.
+    In evaluation the release returns log-probabilities, this class logits; the release also runs
+    the Border Network then, without effect. It only accepts sides that are multiples of 32. No
+    output of its Border Network was recorded: the connections follow common descriptions of the
+    paper, which agree with the release's number of operations, and the heads are the Smooth
+    Network's.
 
     Args:
         num_classes: number of outputs.

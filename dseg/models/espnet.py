@@ -138,7 +138,7 @@ class ESPNet(SegModel):
     does not.
 
     Args:
-        num_classes: number of outputs, at least five, since the decoder has as many channels.
+        num_classes: number of outputs, at least five; the decoder has as many channels.
         p, q: see ``ESPNetC``.
         fuse_image: whether the last fusion also reads the image at 1/2.
 
