@@ -139,7 +139,7 @@ class ESPNet(SegModel):
 
     Args:
         num_classes: number of outputs, at least five; the decoder has as many channels.
-        p, q: see ``ESPNetC``.
+        p, q: as of ``ESPNetC``.
         fuse_image: whether the last fusion also reads the image at 1/2.
 
     Raises:
