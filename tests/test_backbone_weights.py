@@ -52,13 +52,13 @@ def test_a_file_without_any_known_key_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\x00\x01" * 50, b"PK\x03\x04"])
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "junk.pth").write_bytes(content)
     fault = refused(lambda: load_backbone(build_model(LITTLE), tmp_path / "junk.pth"))
     assert "not a complete checkpoint" in fault.problem
 
 
-def test_a_file_that_does_not_exist_is_told(tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_is_reported(tmp_path: Path) -> None:
     fault = refused(lambda: load_backbone(build_model(LITTLE), tmp_path / "none.pth"))
     assert fault.problem == f"Checkpoint {tmp_path / 'none.pth'} does not exist."
     assert URL in fault.hint
@@ -111,7 +111,7 @@ def test_a_deep_stem_is_found_under_either_of_its_names(tmp_path: Path, spelling
     assert all(torch.equal(found[k], v) for k, v in source.backbone.state_dict().items())
 
 
-def test_a_network_without_a_backbone_is_told() -> None:
+def test_a_network_without_a_backbone_is_reported() -> None:
     with pytest.raises(DsegError) as caught:
         load_backbone(build_model("dabnet"), "imagenet")
     assert caught.value.exit_code == 2

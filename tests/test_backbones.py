@@ -185,5 +185,5 @@ def test_every_resnet_has_torchvisions_keys_and_shapes(depth: int) -> None:
 
 @pytest.mark.parametrize(("depth", "stride"), [(20, 32), (50, 4)])
 def test_a_resnet_that_does_not_exist_is_told(depth: int, stride: int) -> None:
-    with pytest.raises(DsegError, match=r"no ResNet of depth (20|50) at output stride (32|4)"):
+    with pytest.raises(DsegError, match=r"not have depth (20|50) with output stride (32|4)"):
         ResNet(depth, stride)

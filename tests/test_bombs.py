@@ -46,7 +46,7 @@ for file in sys.argv[1:]:
     try:
         read_checkpoint(Path(file))
     except CheckpointError as fault:
-        assert "refused" in fault.problem or "whole" in fault.problem, fault
+        assert "refused" in fault.problem or "not a complete checkpoint" in fault.problem, fault
     else:
         raise AssertionError(file)
 """

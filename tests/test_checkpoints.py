@@ -48,7 +48,7 @@ def test_a_bare_state_dict_loads(state: dict[str, Tensor], tmp_path: Path, zippe
 
 
 def test_bare_safetensors_load(state: dict[str, Tensor], tmp_path: Path) -> None:
-    file = tmp_path / "bare.pth"  # told by content, not by suffix
+    file = tmp_path / "bare.pth"  # recognised by content, not by suffix
     save_file({f"module.{key}": value for key, value in state.items()}, file)
     assert read_checkpoint(file).kind == "safetensors"
     assert same(load_model(NAME, file), state)
@@ -76,7 +76,7 @@ def test_containers_with_anything_beside_the_weights(
     assert same(load_model(NAME, file), state)
 
 
-def test_what_lies_beside_the_weights_is_never_made(tmp_path: Path) -> None:
+def test_other_values_than_the_weights_are_never_constructed(tmp_path: Path) -> None:
     class Loud:
         def __reduce__(self) -> tuple[object, ...]:
             return np.dtype, ("no such type",)  # would raise if it were called
@@ -150,7 +150,7 @@ def test_bytes_of_python_2_beside_the_weights_do_no_harm(tmp_path: Path) -> None
     )
 
 
-def test_a_wrong_network_is_told_the_right_one(state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_a_wrong_network_gets_the_right_ones_name(state: dict[str, Tensor], tmp_path: Path) -> None:
     file = write(state, tmp_path / "m.pth")
     fault = refused(lambda: load_model("denseaspp121", file))
     assert f"{file} does not fit denseaspp121: " in fault.problem
@@ -161,7 +161,7 @@ def test_a_wrong_network_is_told_the_right_one(state: dict[str, Tensor], tmp_pat
     )
 
 
-def test_a_stranger_is_told_to_be_inspected(tmp_path: Path) -> None:
+def test_a_unknown_file_gets_the_hint_to_inspect_it(tmp_path: Path) -> None:
     file = write({"a.weight": torch.ones(2)}, tmp_path / "s.pth")
     fault = refused(lambda: load_model(NAME, file))
     assert "0 keys matched" in fault.problem
@@ -169,9 +169,7 @@ def test_a_stranger_is_told_to_be_inspected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1000, 8), ()], ids=str)
-def test_imagenets_thousand_classes_are_no_network_of_ours(
-    shape: tuple[int, ...], tmp_path: Path
-) -> None:
+def test_imagenets_thousand_classes_fit_no_network(shape: tuple[int, ...], tmp_path: Path) -> None:
     state = {
         "features.conv0.weight": torch.ones(64, 3, 7, 7),
         "classifier.weight": torch.ones(shape),
@@ -213,7 +211,7 @@ def test_a_nameless_file_that_fits_several_classes_is_asked_for_its_name() -> No
     assert fault.hint == "name it with --model."
 
 
-def test_another_class_count_is_told_and_the_head_can_be_reset(tmp_path: Path) -> None:
+def test_another_class_count_is_reported_and_the_head_can_be_reset(tmp_path: Path) -> None:
     theirs = build_model(NAME, 5)
     file = write(theirs.state_dict(), tmp_path / "five.pth")
     fault = refused(lambda: load_model(NAME, file, 19))
@@ -276,7 +274,7 @@ def test_norms_of_in_place_training_scale_by_the_size_of_their_weights(
 @pytest.mark.parametrize(
     "key", ["a.weight", "backbone.stem.norm.num_batches_tracked", "classifier.bias"]
 )
-def test_nothing_of_use_is_refused_even_in_part(key: str, tmp_path: Path) -> None:
+def test_no_matching_key_is_refused_even_with_partial(key: str, tmp_path: Path) -> None:
     shape = (7,) if key == "classifier.bias" else ()
     file = write({key: torch.ones(shape)}, tmp_path / "s.pth")
     fault = refused(lambda: load_model(NAME, file, 19, partial=True, reset_head=True))

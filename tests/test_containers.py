@@ -1,4 +1,4 @@
-"""What trainers put around the weights: containers, prefixes, averages, and values beside them."""
+"""Files of trainers: containers, prefixes, averaged weights, and other values."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_lightning_files_load(
 @pytest.mark.usefixtures("elsewhere")
 @OLD_TORCH
 @pytest.mark.parametrize("make", [dict, AttributeDict, argparse.Namespace, DictConfig])
-def test_hyper_parameters_of_any_kind_are_read_past(
+def test_hyper_parameters_of_any_kind_are_skipped(
     state: dict[str, Tensor], tmp_path: Path, make: type, zipped: bool
 ) -> None:
     hyper = DictConfig() if make is DictConfig else make(lr=0.1, sizes=[1, 2])
@@ -145,7 +145,7 @@ def test_another_class_of_the_same_library_is_refused(
     assert "contains code (omegaconf.dictconfig.Other)" in fault.problem
 
 
-def test_what_lies_beside_the_network_in_lightnings_module_is_left_out(tmp_path: Path) -> None:
+def test_other_tensors_in_a_lightning_module_are_left_out(tmp_path: Path) -> None:
     keys = ["model.a", "model.b", "model.c", "criterion.weight", "val_iou.confmat"]
     state = {key: torch.ones(1) for key in keys}
     checkpoint = read(lightning(state), tmp_path)
@@ -156,7 +156,7 @@ def test_what_lies_beside_the_network_in_lightnings_module_is_left_out(tmp_path:
     assert note == "1 tensor outside model is left out (first criterion.weight)."
 
 
-def test_only_of_a_file_of_lightning_is_anything_left_out(tmp_path: Path) -> None:
+def test_tensors_are_left_out_of_lightning_files_only(tmp_path: Path) -> None:
     keys = ["model.a", "model.b", "head.c"]
     checkpoint = read({"state_dict": {key: torch.ones(1) for key in keys}}, tmp_path)
     assert (list(checkpoint.state), checkpoint.notes) == (keys, ())
@@ -263,7 +263,7 @@ def test_the_counter_of_an_averaged_model_is_left_out(tmp_path: Path) -> None:
 
 
 @OLD_TORCH
-def test_a_flat_file_may_hold_other_values_too(
+def test_a_flat_file_can_hold_other_values_too(
     state: dict[str, Tensor], tmp_path: Path, zipped: bool
 ) -> None:
     others = {"epoch": 3, "best_acc": 0.7, "arch": "dense", "scaler": None, 5: "five"}
@@ -333,7 +333,7 @@ def test_what_a_trainer_resumes_from_is_not_the_network(
     assert checkpoint.extras == tuple(others)
 
 
-def test_containers_may_lie_within_each_other(tmp_path: Path) -> None:
+def test_containers_can_be_nested(tmp_path: Path) -> None:
     content = {
         "time": 1.5,
         "checkpoint": {"epoch": 3, "model": {"name": "x", "state_dict": ONES, "note": "y"}},
@@ -387,7 +387,7 @@ def test_attributes_that_a_file_sets_on_a_dict_change_nothing(tmp_path: Path) ->
 @OLD_TORCH
 @pytest.mark.parametrize("call", [(getattr, "x"), (exec, "x"), (__import__, "os")], ids=str)
 @pytest.mark.parametrize("within", [dict, OrderedDict, list, tuple])
-def test_code_is_refused_wherever_it_lies(
+def test_code_is_refused_anywhere(
     call: tuple[Any, str], within: type, tmp_path: Path, zipped: bool
 ) -> None:
     evil = Evil(*call)
@@ -403,7 +403,7 @@ def test_two_tensors_of_one_name_are_refused(state: dict[str, Tensor], tmp_path:
     assert fault.problem.startswith("Two tensors of the checkpoint are named ")
 
 
-def test_a_count_of_updates_is_no_averaged_network(
+def test_an_update_counter_is_not_an_averaged_network(
     state: dict[str, Tensor], tmp_path: Path
 ) -> None:
     content = {"state_dict": state, "ema_state": {"num_updates": torch.tensor(5)}}

@@ -48,7 +48,7 @@ CASES = pytest.mark.parametrize(("data", "problem"), DAMAGED.values(), ids=DAMAG
 
 
 @CASES
-def test_what_is_wrong_with_a_text_is_said(data: bytes, problem: str) -> None:
+def test_what_is_wrong_with_a_text_is_reported(data: bytes, problem: str) -> None:
     with pytest.raises(ValueError) as fault:
         parse_object(data)
     assert problem in str(fault.value)
@@ -62,7 +62,7 @@ def test_brackets_within_texts_are_not_nesting_and_64_levels_are_read() -> None:
     assert parse_object(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
 
 
-def test_a_pipe_and_a_folder_are_no_such_files(tmp_path: Path) -> None:
+def test_a_pipe_and_a_folder_are_not_regular_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no regular file"):
         read_object(tmp_path)
 
@@ -77,7 +77,7 @@ def write_card(file: Path, change: dict[str, Any], text: str = "") -> None:
 
 
 @pytest.mark.parametrize("case", [name for name in DAMAGED if name != "binary"])
-def test_a_damaged_card_is_told(case: str, tmp_path: Path) -> None:
+def test_a_damaged_card_is_reported(case: str, tmp_path: Path) -> None:
     data, problem = DAMAGED[case]
     file = tmp_path / "own.safetensors"
     save_file({"a": torch.ones(1)}, file, {"dseg": data.decode()})
@@ -119,7 +119,7 @@ def test_a_damaged_card_is_told(case: str, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_card_with_a_wrong_value_is_told(
+def test_a_card_with_a_wrong_value_is_reported(
     change: dict[str, Any], problem: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "own.safetensors"
@@ -129,7 +129,7 @@ def test_a_card_with_a_wrong_value_is_told(
     assert len(fault.problem) < 250
 
 
-def test_a_card_without_a_part_is_told(tmp_path: Path) -> None:
+def test_a_card_without_a_part_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "own.safetensors"
     write_card(file, {})
     data = card_of(file)
@@ -145,15 +145,22 @@ def test_a_card_without_a_part_is_told(tmp_path: Path) -> None:
 
 
 @CASES
-def test_a_damaged_record_is_told(infer: Callable[..., Result], data: bytes, problem: str) -> None:
+def test_a_damaged_record_is_reported(
+    infer: Callable[..., Result], data: bytes, problem: str
+) -> None:
     Path("dseg-out").mkdir()
     Path("dseg-out/dseg-run.json").write_bytes(data)
-    told = f"dseg-out holds results of another run (dseg-run.json is damaged: {problem}"
-    refused(infer("img"), 2, told.partition("...")[0] if "Unterm" in told else told, "--overwrite")
+    refusal = f"dseg-out holds results of another run (dseg-run.json is damaged: {problem}"
+    refused(
+        infer("img"),
+        2,
+        refusal.partition("...")[0] if "Unterm" in refusal else refusal,
+        "--overwrite",
+    )
     assert Path("dseg-out/dseg-run.json").read_bytes() == data
 
 
-def test_a_record_with_wrong_values_is_told_in_short(infer: Callable[..., Result]) -> None:
+def test_a_record_with_wrong_values_is_reported_briefly(infer: Callable[..., Result]) -> None:
     infer("img")
     record = Path("dseg-out/dseg-run.json")
     facts = json.loads(record.read_text())
@@ -196,7 +203,7 @@ def resume(place: Path) -> Result:
 
 
 @CASES
-def test_a_damaged_run_file_is_told(place: Path, data: bytes, problem: str) -> None:
+def test_a_damaged_run_file_is_reported(place: Path, data: bytes, problem: str) -> None:
     (place / "run/run.json").write_bytes(data)
     refused(resume(place), 2, "run.json cannot be read: ", "another --out")
     assert problem in resume(place).stderr
@@ -236,7 +243,7 @@ def test_a_damaged_run_file_is_told(place: Path, data: bytes, problem: str) -> N
         ("conditions", {"device": 0}, "device cannot be 0"),
     ],
 )
-def test_a_run_file_with_a_wrong_value_is_told(
+def test_a_run_file_with_a_wrong_value_is_reported(
     place: Path, part: str, change: dict[str, Any], problem: str
 ) -> None:
     file = place / "run/run.json"
@@ -347,7 +354,7 @@ def weights(state: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(("damage", "problem"), STATES.values(), ids=STATES)
-def test_a_damaged_state_is_told(
+def test_a_damaged_state_is_reported(
     place: Path, damage: Callable[[dict[str, Any]], object], problem: str
 ) -> None:
     file = place / "run/state.pt"

@@ -106,7 +106,7 @@ def test_bases_move_towards_the_mean_over_all_processes(monkeypatch: pytest.Monk
     totals: list[Tensor] = []
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "all_reduce", lambda total: totals.append(total.clone()))
-    first(x[:2])  # what this process has to say, to nobody
+    first(x[:2])  # this process, without any other
     monkeypatch.setattr(dist, "all_reduce", lambda total: total.add_(totals[0]))
     second(x[2:])
     torch.testing.assert_close(second.mu, whole.mu)

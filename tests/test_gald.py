@@ -100,7 +100,7 @@ def masked(module: LocalDistribution, x: Tensor) -> Tensor:
     return x * (1 + 1 / (1 + torch.exp(-up)))
 
 
-def test_a_map_is_dealt_out_by_a_mask_of_its_coarse_copy() -> None:
+def test_a_map_is_distributed_by_a_mask_of_its_coarse_copy() -> None:
     module = drawn(LocalDistribution(3))
     assert isinstance(module, LocalDistribution)
     x = torch.rand(2, 3, 31, 24, dtype=torch.float64)

@@ -40,8 +40,8 @@ def reason_slowly(unit: GlobalReasoning, x: Tensor) -> Tensor:
     for i, node in enumerate(nodes):
         adjacent = unit.mix_nodes.weight[i, :, 0]
         heard = sum(weight * other for weight, other in zip(adjacent, nodes, strict=True))
-        told = torch.relu(node + heard + unit.mix_nodes.bias[i])
-        reasoned.append(unit.mix_states.weight[:, :, 0] @ told)
+        received = torch.relu(node + heard + unit.mix_nodes.bias[i])
+        reasoned.append(unit.mix_states.weight[:, :, 0] @ received)
     spread = [sum(b[i] * reasoned[i] for i in range(3)) for b in shares]
     added = torch.stack([unit.extend.weight[:, :, 0, 0] @ z for z in spread], 1)
     scale = unit.norm.weight / (1 + 1e-4) ** 0.5
@@ -80,6 +80,6 @@ def test_a_new_unit_returns_its_input(training: bool) -> None:
         assert torch.equal(GlobalReasoning(8, 4).train(training)(x), x)
 
 
-def test_nodes_have_twice_as_many_states_as_there_are_nodes_unless_told() -> None:
+def test_nodes_have_twice_as_many_states_as_there_are_nodes_unless_received() -> None:
     assert GlobalReasoning(8, 4).state.out_channels == 8
     assert GlobalReasoning(8, 4, 5).state.out_channels == 5

@@ -38,7 +38,7 @@ def inspect(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["inspect", *arguments])
 
 
-def test_inspect_tells_what_an_authors_file_is(state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_inspect_describes_an_authors_file(state: dict[str, Tensor], tmp_path: Path) -> None:
     content = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}
     file = write(content, tmp_path / "a.pth", zipped=False)
     result = inspect(str(file))
@@ -106,7 +106,7 @@ def test_models_lists_every_network_as_strict_json() -> None:
     assert all(name in shown for name in dseg.MODELS)
 
 
-def test_models_with_words_lists_those_that_have_all_of_them() -> None:
+def test_models_with_words_lists_those_with_all_of_them() -> None:
     def listed(*words: str) -> list[str]:
         rows = strict(CliRunner().invoke(main, ["models", *words, "--json"]).stdout)
         return [row["name"] for row in rows]

@@ -50,7 +50,7 @@ def test_our_own_file_keeps_everything(tmp_path: Path) -> None:
     assert (card.mean, card.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert card.scores["miou"] == 61.25
     assert math.isnan(card.scores["empty"])
-    save_model(loaded, tmp_path / "again.safetensors")  # the card's own scores
+    save_model(loaded, tmp_path / "again.safetensors")  # the model card's scores
     assert read_checkpoint(tmp_path / "again.safetensors").card.scores["miou"] == 61.25
 
 
@@ -110,7 +110,7 @@ def test_an_auxiliary_head_comes_back_from_a_file(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_strange_card_is_refused(
+def test_an_invalid_model_card_is_refused(
     change: dict[str, object] | None, problem: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "own.safetensors"
@@ -121,7 +121,7 @@ def test_a_strange_card_is_refused(
     assert problem in refused(lambda: read_checkpoint(file)).problem
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(
+def test_a_full_disk_is_reported_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(part: Path, data: bytes) -> None:
@@ -134,7 +134,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_others_may_read_what_this_user_may_share(tmp_path: Path) -> None:
+def test_other_users_can_read_the_file(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         save_model(build_model(NAME, 2), tmp_path / "own.safetensors")
@@ -190,7 +190,7 @@ def test_folders_are_searched_in_order_and_the_own_name_first(homes: dict[str, P
     assert find_weights("denseaspp161") == homes["named"] / "denseASPP161.pkl"
 
 
-def test_missing_weights_are_told_file_source_and_place(homes: dict[str, Path]) -> None:
+def test_missing_weights_are_reported_with_file_source_and_place(homes: dict[str, Path]) -> None:
     fault = refused(lambda: load_model("DenseASPP161"))
     assert fault.problem == (
         f"No weights for denseaspp161 in weights, {homes['named']}, {homes['cache']}."
@@ -202,7 +202,7 @@ def test_missing_weights_are_told_file_source_and_place(homes: dict[str, Path]) 
     )
 
 
-def test_weights_that_were_never_published_are_told_so(homes: dict[str, Path]) -> None:
+def test_weights_that_were_never_published_have_such_a_hint(homes: dict[str, Path]) -> None:
     (homes["weights"] / "_.pth").touch()
     fault = refused(lambda: load_model("denseaspp121"))
     assert "published no file for denseaspp121" in fault.hint

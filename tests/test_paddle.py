@@ -370,7 +370,9 @@ def test_pairs_that_multiply_when_they_are_printed_do_no_harm(tmp_path: Path) ->
     file.write_bytes(b"\x80\x02cnumpy\ndtype\n" + doubled + b"\x85R.")
     assert "an array of tuple, not of numbers" in refused(lambda: read_checkpoint(file)).problem
     file.write_bytes(b"\x80\x02}U\x01a" + doubled + b"s.")
-    assert "no state dict but a dict of 'a'" in refused(lambda: read_checkpoint(file)).problem
+    assert (
+        "not hold a state dict but a dict of 'a'" in refused(lambda: read_checkpoint(file)).problem
+    )
 
 
 def test_text_that_is_encoded_many_times_does_not_multiply(tmp_path: Path) -> None:
@@ -380,7 +382,7 @@ def test_text_that_is_encoded_many_times_does_not_multiply(tmp_path: Path) -> No
     file.write_bytes(b"\x80\x02](" + text + again * 500 + b"e.")
     tracemalloc.start()
     try:
-        assert "no state dict but list" in refused(lambda: read_checkpoint(file)).problem
+        assert "not hold a state dict but list" in refused(lambda: read_checkpoint(file)).problem
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()

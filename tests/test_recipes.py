@@ -117,7 +117,7 @@ def test_a_part_of_an_epoch_counts_even_where_the_recipe_has_a_whole_number() ->
         ("source=me", "field=value"),
     ],
 )
-def test_a_wrong_setting_says_what_is_right(setting: str, words: str) -> None:
+def test_a_wrong_setting_has_a_hint(setting: str, words: str) -> None:
     with pytest.raises(DsegError) as caught:
         Recipe(source="x").override([setting])
     assert words in str(caught.value)

@@ -118,7 +118,9 @@ def test_a_file_cut_short_is_refused(state: dict[str, Tensor], tmp_path: Path, k
         (bytes(2000), "neither safetensors nor a torch.save file"),
     ],
 )
-def test_what_is_no_checkpoint_is_named(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_described(
+    content: bytes, reason: str, tmp_path: Path
+) -> None:
     file = tmp_path / "weights.pth"
     file.write_bytes(content)
     assert reason in refused(lambda: read_checkpoint(file)).problem
@@ -167,7 +169,7 @@ def test_another_kind_of_file_is_named_with_what_to_do(
         b"\x08\x08",
     ],
 )
-def test_what_resembles_onnx_is_not_called_so(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_resembles_onnx_is_not_called_onnx(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "weights.bin"
     file.write_bytes(content)
     assert "ONNX" not in str(refused(lambda: read_checkpoint(file)))
@@ -202,7 +204,7 @@ def test_torchscript_is_refused_as_a_program(tmp_path: Path) -> None:
 
 @OLD_TORCH
 @pytest.mark.filterwarnings("error")
-def test_a_new_pickle_protocol_is_not_called_damage(tmp_path: Path, zipped: bool) -> None:
+def test_a_new_pickle_protocol_is_not_reported_as_damage(tmp_path: Path, zipped: bool) -> None:
     file = write({"a": torch.ones(1)}, tmp_path / "p4.pth", zipped=zipped, pickle_protocol=4)
     assert "pickled with protocol 4 or 5" in refused(lambda: read_checkpoint(file)).problem
 
@@ -223,12 +225,14 @@ def test_a_new_pickle_protocol_is_not_called_damage(tmp_path: Path, zipped: bool
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_holds_no_state_dict_is_told(content: object, held: str, tmp_path: Path) -> None:
+def test_a_file_without_a_state_dict_is_reported(
+    content: object, held: str, tmp_path: Path
+) -> None:
     file = write(content, tmp_path / "c.pth")
     fault = refused(lambda: read_checkpoint(file))
     assert fault.problem == f"{file} does not hold a state dict but {held}."
 
 
 @pytest.mark.parametrize("place", ["missing.pth", "."])
-def test_a_path_that_is_no_file(tmp_path: Path, place: str) -> None:
+def test_a_path_that_is_not_a_file(tmp_path: Path, place: str) -> None:
     assert "cannot be read" in refused(lambda: read_checkpoint(tmp_path / place)).problem

@@ -16,7 +16,7 @@ from dseg.registry import MODELS
 
 
 def load(model: SegModel, path: Path, name: str | None = None) -> tuple[SegModel, list[str]]:
-    """Load a network's bare state dict again, with what is said of it."""
+    """Save and load a network's bare state dict; return the network and the notes."""
     notes: list[str] = []
     file = write(model.state_dict(), path / "w.pth")
     return load_model(name, file, on_note=notes.append), notes
@@ -85,8 +85,8 @@ def test_an_older_version_is_named(tmp_path: Path) -> None:
     assert "an older version of BiSeNetV2" in refused(lambda: load_model("bisenetv2", file)).hint
 
 
-def test_inplace_abn_are_read_so_from_their_authors_files_alone(tmp_path: Path) -> None:
-    """Files with our keys are of batch norm itself; a negative weight there is told."""
+def test_inplace_abn_is_read_from_its_authors_files_only(tmp_path: Path) -> None:
+    """Files with our keys have plain batch norm; a negative weight is reported."""
     ours = build_model("ccnet_r50")
     ours.backbone.conv1[1].weight.data[0] = -0.5
     model, notes = load(ours, tmp_path, "ccnet_r50")
@@ -113,7 +113,7 @@ def test_recurrence_is_the_rows() -> None:
         ("gald_r50", "the authors published no file for gald_r50"),
     ],
 )
-def test_missing_weights_are_told_where_they_are(
+def test_missing_weights_are_reported_with_their_place(
     name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

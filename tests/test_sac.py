@@ -96,7 +96,7 @@ def test_a_scale_of_zero_reads_one_pixel() -> None:
 def test_a_scale_of_each_place_is_bilinear_interpolation(dilation: int) -> None:
     x, weight, bias = tensors()
     scale = 1 + 1.5 * torch.randn(2, 1, 5, 7, dtype=torch.float64)
-    assert scale.min() < 0 and scale.max() > 3  # mirrored patches, and beyond the border
+    assert scale.min() < 0 and scale.max() > 3  # flipped patches, and beyond the border
     out = scale_adaptive_conv2d(x, weight, bias, scale, dilation)
     torch.testing.assert_close(out, direct(x, weight, bias, scale, dilation))
 

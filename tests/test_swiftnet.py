@@ -70,7 +70,7 @@ def test_a_level_keeps_its_own_norms() -> None:
 
 
 def test_a_bottleneck_has_no_pyramid() -> None:
-    with pytest.raises(DsegError, match="no ResNet of depth 50 over a pyramid"):
+    with pytest.raises(DsegError, match="pyramid ResNet does not have depth 50"):
         PyramidResNet(50)
 
 

@@ -25,13 +25,13 @@ def check(value: Tensor, wanted: Tensor | None = None, key: str = KEY) -> None:
 @pytest.mark.parametrize(
     "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str
 )
-def test_floats_of_16_to_64_bits_are_sound(dtype: torch.dtype) -> None:
+def test_floats_of_16_to_64_bits_are_accepted(dtype: torch.dtype) -> None:
     check(torch.tensor([-1.5, 0, 3], dtype=dtype))
     check(torch.zeros(0, 3, dtype=dtype))
     check(torch.tensor(2.0, dtype=dtype))
 
 
-def test_counters_may_be_of_any_kind() -> None:
+def test_counters_can_be_of_any_kind() -> None:
     check(torch.tensor(3), torch.tensor(0), "norm.num_batches_tracked")
     check(torch.tensor(3.0), torch.tensor(0), "norm.num_batches_tracked")
     check(torch.tensor(3, dtype=torch.int32), torch.tensor(0), "norm.num_batches_tracked")
@@ -52,9 +52,7 @@ def test_what_is_not_loaded_is_not_checked() -> None:
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
-def test_numbers_that_are_not_finite_are_counted(
-    values: list[float], found: str, dtype: torch.dtype
-) -> None:
+def test_nan_and_infinity_are_counted(values: list[float], found: str, dtype: torch.dtype) -> None:
     fault = refused(lambda: check(torch.tensor(values, dtype=dtype)))
     assert fault.problem == f"m.pth cannot be used: layer.weight {found}."
     assert fault.hint == (
@@ -111,7 +109,7 @@ def test_values_that_float32_cannot_hold_are_refused(value: float) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_plain_float_tensor_is_refused(value: Tensor, problem: str) -> None:
+def test_other_than_plain_float_tensors_is_refused(value: Tensor, problem: str) -> None:
     fault = refused(lambda: check(value))
     assert fault.problem == f"m.pth cannot be used: layer.weight {problem}."
     assert fault.hint == (

@@ -82,7 +82,7 @@ def test_a_toolkit_is_recognised(name: str, keys: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("name", "keys"), CASES)
-def test_a_backbone_alone_is_nobodys(name: str, keys: list[str]) -> None:
+def test_a_backbone_alone_has_no_toolkit(name: str, keys: list[str]) -> None:
     heads = ("decode", "classifier", "segmentation", "sem_seg", "class_predictor", "model.trans")
     rest = [key for key in keys if not key.startswith(heads)]
     if name not in ("Ultralytics (YOLO)", "PaddleSeg"):
@@ -139,7 +139,7 @@ OLD_V1 = (
         (OLD_V1.format("ffm.conv.weight ffm.bn.weight"), ""),
     ],
 )
-def test_an_older_version_is_told_from_the_newer_one(keys: str, name: str) -> None:
+def test_an_older_version_is_distinguished_from_the_newer_one(keys: str, name: str) -> None:
     assert name_older_version(dict.fromkeys(keys.split(), torch.ones(()))) == name
 
 

@@ -240,7 +240,7 @@ def test_no_two_networks_share_a_spelling() -> None:
 def test_a_wrong_name_is_told_the_nearest(typed: str, near: str) -> None:
     with pytest.raises(DsegError) as caught:
         build_model(typed)
-    assert caught.value.problem == f"No network named {typed!r}."
+    assert caught.value.problem == f"Unknown network {typed!r}."
     assert f"did you mean {near}" in caught.value.hint
     assert caught.value.hint.endswith("List all: dseg models")
 
@@ -255,12 +255,12 @@ def test_an_unknown_argument_is_told_the_known_ones() -> None:
     with pytest.raises(DsegError) as caught:
         build_model("denseaspp121", aux=True)
     assert caught.value.problem == "Unknown argument 'aux' of denseaspp121."
-    assert caught.value.hint == "it takes: depth, mid, growth, output_stride."
+    assert caught.value.hint == "it has: depth, mid, growth, output_stride."
 
 
 @pytest.mark.parametrize("name", ["denseaspp121", "mobilenetdenseaspp"])
 def test_an_output_stride_that_is_not_there_is_refused(name: str) -> None:
-    with pytest.raises(DsegError, match="at output stride 32"):
+    with pytest.raises(DsegError, match="output stride 32"):
         build_model(name, output_stride=32)
 
 

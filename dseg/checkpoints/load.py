@@ -53,9 +53,7 @@ def load_weights(
     if not fits or not (report.complete or partial):
         raise _misfit(model, checkpoint, report)
     wanted = model.state_dict()
-    names = map_keys(
-        type(model), {key: key for key in checkpoint.state}
-    )  # file's key of each of ours
+    names = map_keys(type(model), {key: key for key in checkpoint.state})  # ours to the file's
     check_tensors(
         checkpoint.path,
         {names[key]: state[key] for key in report.matched},

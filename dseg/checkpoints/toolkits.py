@@ -32,7 +32,7 @@ class KeyPattern:
         )
 
 
-PATTERNS = (  # the first that fits; a leading "model." may have been removed from all keys
+PATTERNS = (  # the first match counts; a leading "model." of all keys can be removed already
     KeyPattern(
         "segmentation_models.pytorch",
         (r"encoder\.", r"decoder\.", r"segmentation_head\.0\.weight$"),

@@ -1,7 +1,7 @@
 """Label spaces: the classes of a data set with their train ids, label ids and colours.
 
-``train_id`` counts a network's outputs (0 to K - 1), ``label_id`` is what the data set's mask
-files hold; the two differ in Cityscapes, ADE20K and COCO-Stuff. Colours are RGB, 0 to 255.
+``train_id`` is the index of a network's output (0 to K - 1), ``label_id`` the value in the data
+set's mask files; the two differ in Cityscapes, ADE20K and COCO-Stuff. Colours are RGB, 0 to 255.
 """
 
 from __future__ import annotations

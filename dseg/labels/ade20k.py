@@ -6,7 +6,7 @@ from dseg.labels.space import IGNORE, Color, LabelSpace
 
 # A row for each label id from 1: the first of the benchmark's names (objectInfo150.txt), and its
 # colour (color150). One deviation: there, skyscraper has the colour of road, (140, 140, 140), so
-# that a colour would not identify either; here it has the bluer grey of Mask2Former's table.
+# that the colour would be ambiguous; here it has the bluer grey of Mask2Former's table.
 CLASSES: tuple[tuple[str, Color], ...] = (
     ("wall", (120, 120, 120)),
     ("building", (180, 120, 120)),

@@ -25,5 +25,5 @@ CAMVID = LabelSpace(
     label_ids=tuple(range(11)),
     ignored_ids=(11, IGNORE),
     ignored_colors=(((0, 0, 0), 11),),
-    other_colors=(((60, 40, 222), 4),),  # of pavement, in DABNet's release
+    other_colors=(((60, 40, 222), 4),),  # pavement in DABNet's release
 )

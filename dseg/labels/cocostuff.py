@@ -1,6 +1,6 @@
 """COCO-Stuff 164k: 80 classes of things and 91 of stuff (Caesar et al., CVPR 2018).
 
-The data set publishes no table of colours: a class has VOC's colour of its COCO id.
+The data set has no published colours: a class has VOC's colour of its COCO id.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dseg.labels.space import IGNORE, LabelSpace
 from dseg.labels.voc import voc_color
 
-# By COCO id (labels.txt); 11 ids of 1 to 91 never occur in the masks, so they are missing here.
+# By COCO id (labels.txt); 11 ids of 1 to 91 never occur in masks and are missing here.
 CLASSES: dict[int, str] = {
     1: "person",
     2: "bicycle",
@@ -187,7 +187,7 @@ COCOSTUFF = LabelSpace(
     name="cocostuff",
     names=tuple(CLASSES.values()),
     colors=tuple(voc_color(coco_id) for coco_id in CLASSES),
-    label_ids=tuple(coco_id - 1 for coco_id in CLASSES),  # as the stuffthingmaps have them
+    label_ids=tuple(coco_id - 1 for coco_id in CLASSES),  # as in the stuffthingmaps
     ignored_ids=(IGNORE,),
     ignored_colors=((voc_color(0), IGNORE),),  # COCO id 0 is "unlabeled"
 )

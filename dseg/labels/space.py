@@ -1,4 +1,4 @@
-"""The type of a label space, and look-up tables from one mask value to another."""
+"""LabelSpace, and look-up tables from one mask value to another."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 Color = tuple[int, int, int]
-IGNORE = 255  # the train id of everything that is neither trained nor scored
+IGNORE = 255  # train id of pixels that are neither trained nor scored
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSpace:
-    """The classes of one data set; position in ``names`` is the train id.
+    """The classes of a data set; the position in ``names`` is the train id.
 
     Attributes:
-        name: how ``--label-space`` spells it.
+        name: name for ``--label-space``.
         names: class names, K of them.
-        colors: one RGB colour a class.
-        label_ids: the value that stands for the class in a mask file.
-        ignored_ids: values of mask files that are neither trained nor scored; the first one
-            is written for pixels of no class.
-        ignored_colors: colours that stand for no class, as ``(colour, label_id)``.
-        other_colors: colours that a release draws classes in besides, as ``(colour, label_id)``.
+        colors: RGB colour of each class.
+        label_ids: value of each class in mask files.
+        ignored_ids: values in mask files that are neither trained nor scored; the first one
+            is written for pixels without a class.
+        ignored_colors: colours of ignored values, as ``(colour, label_id)``.
+        other_colors: additional colours of classes in a release, as ``(colour, label_id)``.
     """
 
     name: str
@@ -38,10 +38,10 @@ class LabelSpace:
 
     @property
     def void_label_id(self) -> int:
-        """The value that a mask file uses for none of the classes.
+        """The value in mask files for pixels without a class.
 
-        It is the first of ``ignored_ids``; without any (a class file may ignore nothing), the
-        largest value that no class has.
+        It is the first of ``ignored_ids``; if there is none (a class file can ignore nothing), it
+        is the largest value that no class has.
         """
         unused = (value for value in range(IGNORE, -1, -1) if value not in self.label_ids)
         return self.ignored_ids[0] if self.ignored_ids else next(unused)
@@ -51,19 +51,19 @@ class LabelSpace:
         return self.label_ids.index(label_id) if label_id in self.label_ids else IGNORE
 
     def palette(self) -> list[int]:
-        """Return 768 numbers: the colour of each train id, black for every other value."""
+        """Return 768 numbers: the colour of each train id, and black for all other values."""
         flat = [channel for color in self.colors for channel in color]
         return flat + [0] * (768 - len(flat))
 
     def label_id_of_color(self) -> dict[Color, int]:
-        """Return the label id of each colour; of two that share a colour, the scored one."""
+        """Return the label id of each colour; if two ids share a colour, the scored one."""
         found = dict(reversed((*self.other_colors, *self.ignored_colors)))
         found.update(zip(self.colors, self.label_ids, strict=True))
         return found
 
 
 def make_lookup(pairs: Iterable[tuple[int, int]], default: int = IGNORE) -> bytes:
-    """Return 256 bytes that map a mask's values, ready for ``numpy.frombuffer``."""
+    """Return 256 bytes that map the values of a mask, for ``numpy.frombuffer``."""
     table = bytearray([default] * 256)
     for value, result in pairs:
         table[value] = result

@@ -1,4 +1,4 @@
-"""Label spaces of networks whose classes have no names."""
+"""Label spaces without class names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dseg.labels.voc import voc_color
 
 @cache
 def unnamed_label_space(num_classes: int) -> LabelSpace:
-    """Return a space for a network whose classes nobody has named: class 0 to K - 1, VOC colours.
+    """Return a label space with the names class 0 to class K - 1 and VOC's colours.
 
     Args:
-        num_classes: 1 to 255.
+        num_classes: number of classes, 1 to 255.
     """
     if not 1 <= num_classes <= 255:
         raise DsegError(
-            f"{num_classes} classes do not fit a mask of 8 bits.", hint="use 1 to 255 classes."
+            f"{num_classes} classes do not fit into an 8-bit mask.", hint="use 1 to 255 classes."
         )
     return LabelSpace(
         name=f"unnamed-{num_classes}",

@@ -6,10 +6,10 @@ from dseg.labels.space import IGNORE, Color, LabelSpace
 
 
 def voc_color(index: int) -> Color:
-    """Return the colour of one VOC mask value: its bits spread over the top bits of R, G, B.
+    """Return the RGB colour of a VOC mask value.
 
-    The colour map of the PASCAL VOC development kit: bits 0, 1, 2 of the index are the highest
-    bits of red, green and blue, bits 3, 4, 5 the next ones, and so on.
+    This is the colour map of the PASCAL VOC development kit: bits 0, 1, 2 of the index are the
+    highest bits of red, green and blue, bits 3, 4, 5 the next ones, and so on.
     """
     red = green = blue = 0
     for bit in range(8):

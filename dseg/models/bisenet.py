@@ -1,4 +1,4 @@
-"""BiSeNet: a shallow path for detail beside a deep one for context (Yu et al., ECCV 2018).
+"""BiSeNet: a shallow path for detail and a deep one for context (Yu et al., ECCV 2018).
 
     image (N,3,H,W) ----------------------------+
       -> backbone    ResNet-18, maps at         | spatial   three convolutions of stride 2

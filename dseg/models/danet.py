@@ -1,4 +1,4 @@
-"""DANet: attention among positions beside attention among channels (Fu et al., CVPR 2019).
+"""DANet: attention between positions and between channels (Fu et al., CVPR 2019).
 
     image (N,3,H,W)
       -> backbone    ResNet, stride 8                                       (N,2048,h,w)

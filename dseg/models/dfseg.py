@@ -72,11 +72,11 @@ class DFSeg(SegModel):
         """Return the logits at 1/16 (version 1) or 1/8 (version 2) of the image."""
         finest, middle, coarsest = self.backbone.maps(image)
         x = self.control5(self.context(coarsest))
-        x = self.fuse4(_beside(x, self.control4(middle)))
-        x = self.fuse3(_beside(x, self.control3(finest)))
+        x = self.fuse4(_concat_at(x, self.control4(middle)))
+        x = self.fuse3(_concat_at(x, self.control3(finest)))
         return [self.classifier(self.dropout(self.head(x)))]
 
 
-def _beside(coarse: Tensor, fine: Tensor) -> Tensor:
+def _concat_at(coarse: Tensor, fine: Tensor) -> Tensor:
     """Concatenate two maps at the size of the second."""
     return torch.cat([resize_like(coarse, fine, True), fine], 1)

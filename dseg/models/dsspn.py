@@ -7,7 +7,7 @@
            flat      road, sidewalk                     each reads the 3x3 and its ancestors'
            vehicle   car, truck, bus, ...               maps, weighted by its probability
            ...                                          log p(child | concept), (N,steps,h,w)
-      -> classifier  the sum along each class's path, not trained           (N,K,h,w)
+      -> classifier  the sum along each class's path, not trained          (N,K,h,w)
 
 This was written from the paper's abstract only. From the abstract: a graph of neurons that follows
 the hierarchy of the labels, each the module of one concept; dense blocks that pass what all

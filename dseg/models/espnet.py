@@ -10,12 +10,12 @@
          the image at 1/2 too
       -> x2, transposed convolutions all three                               (N,K,H)
 
-``ESPNetC`` ends after the encoder's classifier, ``ESPNet`` has the decoder too. The paper trains
-the first, then the second from its weights: an ``ESPNetC`` file of the same p and q is a file for
-the backbone of an ``ESPNet``.
+``ESPNetC`` ends after the encoder's classifier; ``ESPNet`` has the decoder too. The paper trains
+ESPNetC first, then ESPNet from its weights: a file of ``ESPNetC`` with the same p and q fits the
+backbone of ``ESPNet``.
 
 The authors' evaluation (Cityscapes) resizes the normalised image bilinearly to 512x1024, and
-enlarges the labels by repeating pixels.
+upsamples labels by nearest-neighbour interpolation.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ EPS = 1e-3
 
 
 class ESPEncoder(Backbone):
-    """ESPNet-C with its classifier, which hands the inputs of its levels on.
+    """ESPNet-C with its classifier; it also returns the inputs of its levels.
 
     Args:
-        num_classes: of the logits at 1/8.
-        p, q: ESP modules at 1/4 and at 1/8, besides the ones that stride.
+        num_classes: number of outputs at 1/8.
+        p, q: number of ESP modules at 1/4 and at 1/8, without the strided ones.
     """
 
     CLASSIFIERS = ("classifier.",)
@@ -84,11 +84,11 @@ class ESPEncoder(Backbone):
 
 
 class ESPNetC(SegModel):
-    """The encoder alone; logits at 1/8 of the image.
+    """The encoder only; logits at 1/8 of the image.
 
     Args:
         num_classes: number of outputs.
-        p, q: ESP modules at 1/4 and at 1/8, 2 and 8 in the authors' best network.
+        p, q: number of ESP modules at 1/4 and at 1/8, 2 and 8 in the authors' best network.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -114,7 +114,7 @@ class ESPNetC(SegModel):
     def __init__(self, num_classes: int, p: int = 2, q: int = 8):
         super().__init__()
         self.backbone = ESPEncoder(num_classes, p, q)
-        init_convs(self)  # PReLU starts at a slope of 0.25, near ReLU
+        init_convs(self)  # the initial slope of PReLU is 0.25, near ReLU
 
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at 1/8 of the image."""
@@ -122,24 +122,25 @@ class ESPNetC(SegModel):
 
     @classmethod
     def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return p and q, from the numbers of the modules."""
+        """Return p and q, from the number of modules."""
         return {"p": _count(state, "backbone.block1."), "q": _count(state, "backbone.block2.")}
 
 
 class ESPNet(SegModel):
     """The encoder and the decoder; logits at the image's size.
 
-    The release reads only sides that are multiples of 8, or one less. Here what a transposed
-    convolution makes too much on the right and at the bottom is cut, so that any side is read. As
-    in the release, the stem's map enters the last fusion as it is, without a 1x1 of its own.
+    The release only accepts sides that are multiples of 8, or one less. Here the excess of a
+    transposed convolution is cut off on the right and at the bottom, so that any size is accepted.
+    As in the release, the stem's map enters the last fusion without a 1x1 convolution.
 
-    The release has two decoders: that of its training code and of its CamVid file joins the image
-    at 1/2 to that map, normalised with it; that of its test code and its Cityscapes files does not.
+    The release has two decoders: that of its training code and its CamVid file concatenates the
+    image at 1/2 to that map and normalises both; that of its test code and Cityscapes files
+    does not.
 
     Args:
         num_classes: number of outputs, at least five; the decoder has as many channels.
         p, q: as of ``ESPNetC``.
-        fuse_image: the last fusion reads the image at 1/2 too.
+        fuse_image: whether the last fusion also reads the image at 1/2.
 
     Raises:
         DsegError: fewer than five classes.
@@ -169,7 +170,7 @@ class ESPNet(SegModel):
         if num_classes < len(RATES):
             raise DsegError(
                 f"ESPNet's decoder cannot be built for {num_classes} classes: its {len(RATES)} "
-                "branches share the classes' channels.",
+                "branches split as many channels as there are classes.",
                 hint=f"use {len(RATES)} classes or more, or espnet_c, which has no decoder.",
             )
         self.backbone = ESPEncoder(num_classes, p, q)
@@ -190,7 +191,7 @@ class ESPNet(SegModel):
             num_classes + stem, num_classes, 3, act=nn.PReLU(num_classes), eps=EPS
         )
         self.classifier = _doubling(num_classes)
-        init_convs(self)  # PReLU starts at a slope of 0.25, near ReLU
+        init_convs(self)  # the initial slope of PReLU is 0.25, near ReLU
 
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at the image's size."""
@@ -203,7 +204,7 @@ class ESPNet(SegModel):
 
     @classmethod
     def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return p and q, from the numbers of the modules, and which decoder it is."""
+        """Return p and q, from the number of modules, and ``fuse_image``."""
         options = ESPNetC.options_for(state)
         fusion, last = state.get("fuse1.conv.weight"), state.get("classifier.weight")
         if fusion is not None and last is not None and fusion.ndim == last.ndim == 4:
@@ -216,11 +217,11 @@ def _doubling(channels: int) -> nn.ConvTranspose2d:
 
 
 def _cut(x: Tensor, like: Tensor) -> Tensor:
-    """Return the upper left of x that is as large as a map whose halved size was doubled."""
+    """Crop the bottom and right of x to the size of ``like``."""
     return x[..., : like.shape[-2], : like.shape[-1]]
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Return how many numbered modules lie under a prefix."""
+    """Return the number of numbered modules under a prefix."""
     numbers = (re.match(re.escape(prefix) + r"(\d+)\.", key) for key in state)
     return len({found[1] for found in numbers if found})

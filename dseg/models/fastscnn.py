@@ -31,18 +31,18 @@ STAGES = ((64, 2), (96, 2), (128, 1))  # channels and stride of three bottleneck
 class FastSCNN(SegModel):
     """The network of the paper, 1.14 M parameters.
 
-    The release upsamples the coarse branch fourfold and so reads only images whose maps then fit;
-    here it is upsampled to the finer map's size, which is the same on those.
+    The release upsamples the coarse branch by 4 and only accepts images whose maps then fit; here
+    it is resized to the finer map's size, which is equal for such images.
 
     Args:
         num_classes: number of outputs.
-        stem_padding: of the first 3x3. The release has 0, the paper's sizes (table 1) need 1.
-        fuse_dilation: of the depth-wise 3x3 on the coarse branch. The release's is 1, the paper's
-            (section 3.2.3) 4.
-        inner_relu: ReLU between the two halves of a separable convolution. The release has it,
-            the paper (section 3.2.1) leaves it out.
+        stem_padding: padding of the first 3x3. The release has 0; the paper's sizes (table 1) need
+        1. fuse_dilation: dilation of the depth-wise 3x3 on the coarse branch, 1 in the release and
+            4 in the paper (section 3.2.3).
+        inner_relu: whether a ReLU follows the depth-wise half of a separable convolution, as in
+            the release; the paper (section 3.2.1) has none.
         aux: add an auxiliary head on the stem's map, read in training only.
-        aux_mid: channels within that head; 32 in github.com/Tramac/Fast-SCNN-pytorch.
+        aux_mid: hidden channels of that head; 32 in github.com/Tramac/Fast-SCNN-pytorch.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -115,7 +115,7 @@ class FastSCNN(SegModel):
 
     @classmethod
     def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return also the width of the auxiliary head."""
+        """Also return the width of the auxiliary head."""
         head = state.get("aux.reduce.conv.weight")
         width = {"aux_mid": head.shape[0]} if head is not None and head.ndim else {}
         return {**super().options_for(state), **width}

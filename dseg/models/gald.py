@@ -1,4 +1,4 @@
-"""GALD-Net: context gathered over the map, then dealt out by a mask (Li et al., BMVC 2019).
+"""GALD-Net: global context, distributed to each position by a mask (Li et al., BMVC 2019).
 
     image (N,3,H,W)
       -> backbone    ResNet with a deep stem, stride 8    (N,2048,h,w)
@@ -7,8 +7,8 @@
       -> classifier  1x1                                  (N,K,h,w)
          aux         on the third stage, in training      (N,K,h,w)
 
-The version of the release: aggregation by a compact non-local module. Its demonstration always
-labels at 1024x2048; here masks have the image's size.
+This is the release's version, with a compact non-local module for aggregation. Its demo always
+predicts at 1024x2048; here masks have the image's size.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class GALDNet(DilatedNetwork):
         (r"^head\.a2block\.", "context.attend."),
         *GALD_KEYS,
     )
-    # the mask's three unpadded strides need 15 rows and columns at 1/8
+    # three unpadded strided convolutions need 15 rows and columns at 1/8
     min_size: ClassVar[int] = 111
 
     def __init__(self, num_classes: int, depth: int = 50, aux: bool = False):

@@ -1,18 +1,18 @@
-"""GFF: the levels of a pyramid fused by gates, then joined densely (Li et al., AAAI 2020).
+"""GFF: pyramid levels fused by gates, then densely connected (Li et al., AAAI 2020).
 
     image (N,3,H,W)
       -> backbone    ResNet, four maps                          1/4, 1/8, 1/8, 1/8
-      -> reduce      of each map, 1x1                           (N,256,..)
-      -> fuse        each level with what the others let through
-      -> context     on the last map, pooling pyramid, 3x3      (N,256,h,w)
+      -> reduce      1x1 on each map                            (N,256,..)
+      -> fuse        each level with the gated maps of the others
+      -> context     pooling pyramid and 3x3 on the last map      (N,256,h,w)
       -> pyramid     from the context up, two 3x3 a level,
                      each reading all levels before it          (N,256,..)
-      -> classifier  of all five maps at 1/4, 3x3, 1x1          (N,K,H/4,W/4)
+      -> classifier  3x3, 1x1 on all five maps at 1/4           (N,K,H/4,W/4)
          aux         on the third stage, in training            (N,K,h,w)
 
 ``GFFNet`` is the network of the paper, ``WideGFFNet`` the authors' later release: three levels on
-WideResNet-38, gates of one value a channel, and levels fused one after the other. That release's
-evaluation divides overlapping tiles by counts of the wrong axes; ours averages them.
+WideResNet-38, gates with one value per channel, and levels fused one after the other. That
+release's evaluation divides overlapping tiles by counts of the wrong axes; ours averages them.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from dseg.nn.pyramid import ATROUS_KEYS, AtrousPyramid, PreNormBranch
 
 
 class GFFNet(SegModel):
-    """The network of the paper, which no release holds: PSPNet with gated and dense fusion.
+    """The network of the paper, which was not released: PSPNet with gated and dense fusion.
 
-    The paper's are the gates, the four levels of 256 channels, the dense order and the two 3x3 a
-    level. Ours, since it leaves them open: the deep stem and the dilations of PSPNet's release,
-    norm and ReLU after every convolution but the gates', 256 channels out of the context, and a
-    3x3 with dropout before the classifier.
+    From the paper: the gates, the four levels of 256 channels, the dense order and the two 3x3 per
+    level. Chosen here, since the paper leaves them open: the deep stem and the dilations of
+    PSPNet's release, norm and ReLU after every convolution but the gates', 256 output channels of
+    the context, and a 3x3 with dropout before the classifier.
 
     Args:
         num_classes: number of outputs.
@@ -68,17 +68,17 @@ class GFFNet(SegModel):
         aux = [self.aux(maps[2])] if self.aux is not None and self.training else []
         context = self.context(maps[-1])
         fused = self.fuse(_apply(self.reduce, maps))
-        del maps  # the largest maps, of no use from here on
+        del maps  # frees the largest maps
         outputs = self.pyramid(fused[::-1], context)
         return [self.classifier(concat_at(outputs, outputs[-1])), *aux]
 
 
 class WideGFFNet(SegModel):
-    """The network of the release, on WideResNet-38; it learns from the main output alone.
+    """The network of the release, on WideResNet-38, trained on the main output only.
 
-    Levels are the maps of the second and of the fifth stage, at 1/2 and 1/8, and the last one's
-    after an atrous pyramid; the pyramid works at 1/2. The coarsest level goes to the classifier
-    twice, the second time as it was before the fusion.
+    Levels are the maps of the second and the fifth stage, at 1/2 and 1/8, and an atrous pyramid on
+    the last map; the dense pyramid is at 1/2. The classifier reads the coarsest level twice, the
+    second time without the fusion.
 
     Args:
         num_classes: number of outputs.
@@ -126,10 +126,10 @@ class WideGFFNet(SegModel):
         return [self.classifier(self.refine(self._joined(image)))]
 
     def _joined(self, image: Tensor) -> Tensor:
-        """Return what the classifier's convolutions read; the maps of the levels end here."""
+        """Return the input of the classifier's convolutions; the maps of levels are freed here."""
         fine, middle, last = self.backbone.maps(image)
         sources = [fine, middle, self.context(last)]
-        del fine, middle, last  # the largest maps, of no use once they are reduced
+        del fine, middle, last  # frees the largest maps after their reduction
         maps = _apply(self.reduce, sources)
         fused = self.fuse(maps, sources)
         coarsest = maps[-1]

@@ -6,10 +6,10 @@
       -> classifier  1x1                                         (N,K,h,w)
          aux         on the third stage, in training             (N,K,h,w)
 
-The unit is held to the release, which lacks the segmentation network. Of that, the dilated ResNet
-and the one unit behind it are the paper's. What could not be held against the authors' files, and
-is to be taken as chosen here: the multi-grid, the two 3x3 convolutions and their 512 channels, 64
-nodes of 128 states, the dropout and the auxiliary head.
+The unit is tested against the release, which lacks the segmentation network. The dilated ResNet and
+the single unit after it are the paper's. The rest could not be compared with the authors' files and
+is chosen here: the multi-grid, the two 3x3 convolutions and their 512 channels, 64 nodes of 128
+states, the dropout and the auxiliary head.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class GloReNet(DilatedNetwork):
         num_classes: number of outputs.
         depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
-        nodes: of the graph.
-        states: of each node.
+        nodes: number of graph nodes.
+        states: number of states per node.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class GloReNet(DilatedNetwork):
         context = nn.Sequential(
             OrderedDict(
                 reduce=conv_norm_act(2048, 512, 3, act=nn.ReLU(inplace=True)),
-                # the images' sizes vary between training and evaluation
+                # image sizes differ between training and evaluation
                 reason=GlobalReasoning(512, nodes, states, normalize=True),
                 refine=conv_norm_act(512, 512, 3, act=nn.ReLU(inplace=True)),
                 dropout=nn.Dropout2d(0.1),

@@ -10,9 +10,9 @@
       -> x2 -> classifier  1x1                                             (N,K,H/4)
       -> x4
 
-Coarse maps are supervised too, each by its own classifier (cascade label guidance). The table has
-the mean of the release's evaluation; its script for other image sizes rounds it (103.939, 116.779,
-123.68).
+Coarse maps are supervised too, each by its own classifier (cascade label guidance). The registry
+has the mean of the release's evaluation; its script for other image sizes rounds it (103.939,
+116.779, 123.68).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from dseg.nn.conv import conv_norm_act, init_convs
 from dseg.nn.fuse import resize_like
 from dseg.nn.pooling import RELEASE_KEYS, PoolingPyramid, pooling_context
 
-AUX = ("fuse12", "fuse24")  # whose coarse maps have classifiers
+AUX = ("fuse12", "fuse24")  # fusions whose coarse maps have classifiers
 
 
 class ICNet(SegModel):
-    """The network of the release, 47.5 M parameters: ResNet-50 at full width, the paper's at half.
+    """The network of the release, 47.5 M parameters: ResNet-50 at full width (half in the paper).
 
     Args:
         num_classes: number of outputs.
@@ -75,8 +75,9 @@ class ICNet(SegModel):
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return logits of 8 * ceil(H / 8) rows, in training with the auxiliary ones.
 
-        Those are, as in the release's loss: the same logits before the last upsampling, then those
-        of fuse12's and of fuse24's coarse map, at 1/4, 1/8 and 1/16 of the image.
+        The auxiliary logits are, as in the release's loss: the same logits before the last
+        upsampling, then those of fuse12's and of fuse24's coarse map, at 1/4, 1/8 and 1/16 of the
+        image.
         """
         layer1, layer2, layer3, layer4 = (
             self.backbone.get_submodule(f"layer{number}") for number in (1, 2, 3, 4)
@@ -106,7 +107,7 @@ class CascadeFeatureFusion(nn.Module):
         self.fine = conv_norm_act(fine, channels, 1)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum and the projected coarse map, (N, channels, h, w) of the fine map each."""
+        """Return sum and projected coarse map, (N, channels, h, w) in the fine map's size."""
         projected = self.coarse(resize_like(coarse, fine, True))
         return (projected + self.fine(fine)).relu_(), projected
 

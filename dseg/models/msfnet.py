@@ -2,15 +2,15 @@
 
     image (N,3,H,W)
       -> backbone    ResNet-18, maps at 1/4, 1/8, 1/16 and 1/32
-      -> context     beside each its averages; those of one size fused: 1/8 to 1/512   (N,C,h,w)
-      -> segment, border    two streams up to 1/8, without exchange                (N,C,H/8,W/8)
+      -> context     maps and their averages, fused by size: 1/8 to 1/512              (N,C,h,w)
+      -> segment, border    two separate streams up to 1/8                         (N,C,H/8,W/8)
       -> fuse        both concatenated, 1x1                                        (N,C,H/8,W/8)
       -> classifier  1x1                                                           (N,K,H/8,W/8)
       -> to the image's size
 
-The authors published no code, and this was written with a part of the paper's text only. From the
+The authors published no code, and this was written from a part of the paper's text only. From the
 paper: the backbone; spatial aware pooling after every stage, with stride s and kernel 2 s + 1, to
-five sizes, of which that at 1/4 is left out; fusion of what has one size; upsampling from 1/8; a
+five sizes, of which that at 1/4 is left out; fusion of maps of equal size; upsampling from 1/8; a
 class boundary supervision. Chosen here: averages; the stage's own map as the first of its sizes;
 128 channels; concatenation and 1x1 within a size, addition and 3x3 between sizes; two streams, of
 which the second is supervised at boundaries and both are read by the classifier.
@@ -30,19 +30,20 @@ from dseg.nn.backbones.resnet import ResNet
 from dseg.nn.conv import conv_norm_act, init_convs
 from dseg.nn.fuse import resize_like
 
-STRIDES = (2, 4, 8, 16)  # of the pooling
+STRIDES = (2, 4, 8, 16)  # strides of the pooling
 
 
 class MSFNet(SegModel):
     """The network of the paper on ResNet-18.
 
-    A map of one cell has one value a channel: crops of up to 512 need batches of two and more.
+    Crops of up to 512 give maps with one value per channel, so that training needs batches of at
+    least two.
 
     Args:
         num_classes: number of outputs.
         aux: add the classifier of class boundary supervision, read in training only.
         depth: depth of the ResNet.
-        width: channels of all that follows it.
+        width: channels after the ResNet.
     """
 
     align_corners: ClassVar[bool] = False
@@ -71,7 +72,7 @@ class MSFNet(SegModel):
 
 
 class MultiFeaturesFusion(nn.Module):
-    """All stages' maps and their averages, those of the same stride concatenated and reduced.
+    """Concatenate and reduce all stages' maps and averages of the same stride.
 
     Args:
         in_channels: channels of the stages, finest first.
@@ -87,13 +88,13 @@ class MultiFeaturesFusion(nn.Module):
 
     @staticmethod
     def _stages(place: int, count: int) -> range:
-        """Return the stages that have a map of the first stage's stride times 2^place."""
+        """Return the stages with a map of the first stage's stride times 2^place."""
         return range(max(0, place - len(STRIDES)), min(place + 1, count))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Map four stages' (N, in_channels[i], h, w) to (N, width, h, w), finest first.
 
-        The finest is of the second stage's size, each next one half of that, rounded up.
+        The finest has the second stage's size, each next one half of the previous, rounded up.
         """
         pooled = [spatial_aware_pooling(x) for x in maps]
         fused = []
@@ -104,11 +105,11 @@ class MultiFeaturesFusion(nn.Module):
 
 
 class UpsamplingStream(nn.Module):
-    """From the coarsest of several maps up to the finest: doubled, added to the next, 3x3.
+    """From the coarsest map to the finest: upsample, add to the next map, 3x3.
 
     Args:
         channels: channels of all maps.
-        steps: one less than there are maps.
+        steps: number of maps minus one.
     """
 
     def __init__(self, channels: int, steps: int):
@@ -118,7 +119,7 @@ class UpsamplingStream(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Map (N, channels, h, w) each, finest first, to one of the first's size."""
+        """Fuse maps (N, channels, h, w), finest first, into one of the first map's size."""
         *finer, x = maps
         for step, skip in zip(self.steps, reversed(finer), strict=True):
             x = step(skip + resize_like(x, skip, align_corners=False))
@@ -126,9 +127,9 @@ class UpsamplingStream(nn.Module):
 
 
 def spatial_aware_pooling(x: Tensor) -> list[Tensor]:
-    """Return a map and its averages over windows of 2 s + 1 every s places, s of ``STRIDES``.
+    """Return a map and its averages over windows of 2 s + 1 with stride s, for s in ``STRIDES``.
 
-    Windows overlap, and count only what lies within the map: (N, C, h / s, w / s), rounded up.
+    Windows overlap and exclude padding; sizes are (N, C, h / s, w / s), rounded up.
     """
     pooled = [
         F.avg_pool2d(x, 2 * stride + 1, stride, padding=stride, count_include_pad=False)

@@ -1,17 +1,17 @@
-"""OCNet: each position sees those of its object (Yuan et al., arXiv 1809.00916).
+"""OCNet: attention of each position to those of its object (Yuan et al., arXiv 1809.00916).
 
     image (N,3,H,W)
       -> backbone    ResNet with a deep stem, stride 8             (N,2048,h,w)
       -> context     3x3                                           (N,512,h,w)
-                     object context pooling (base), also within
-                     ever smaller regions (pyramid), or beside
+                     object context pooling (base), also in
+                     smaller regions (pyramid), or with
                      atrous convolutions (asp)                     (N,512,h,w)
       -> classifier  1x1                                           (N,K,h,w)
          aux         on the third stage, in training               (N,K,h,w)
 
-``OCNetBase``, ``OCNetPyramid`` and ``OCNetASP`` are the authors' own, with leaky activations in
-the head, the ``Tramac`` ones those of a model zoo. They differ in the stem's pooling, in the
-dilation of the stages' first blocks, in the activations, and in the width of asp.
+``OCNetBase``, ``OCNetPyramid`` and ``OCNetASP`` are the authors' versions, with leaky activations
+in the head; the ``Tramac`` classes are those of a model zoo. They differ in the stem's pooling, in
+the dilation of the stages' first blocks, in the activations, and in the width of asp.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dseg.nn.conv import conv_norm_act, fcn_head, rectifier
 from dseg.nn.object_context import SLOPE, ObjectAtrousPyramid, ObjectPyramid, start_closed
 from dseg.nn.pooling import SIZES
 
-# within ``context.objects``, of both versions, to ours
+# keys below ``context.objects`` in both versions, to ours
 OBJECT_KEYS: KeyMap = (
     (r"^context\.objects\.context\.([01])\.", r"context.objects.reduce.\1."),
     (r"^context\.objects\.context\.[23]\.", "context.objects.attend."),
@@ -52,10 +52,10 @@ OBJECT_KEYS: KeyMap = (
 
 
 class OCNet(DilatedNetwork):
-    """What the authors' three networks have in common.
+    """Base class of the authors' three networks.
 
     Args:
-        objects: the object context, of (N, 512, h, w).
+        objects: object context module on (N, 512, h, w).
         num_classes: number of outputs.
         depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
@@ -85,7 +85,7 @@ class OCNet(DilatedNetwork):
         slope: float | None = SLOPE,
     ):
         reduce = conv_norm_act(2048, 512, 3, bias=True, act=rectifier(slope))
-        # the release's dropout is known of the pyramid's head only
+        # the release's dropout is known for the pyramid's head only
         head = fcn_head(1024, num_classes, 0.05, mid=512, bias=True, slope=slope, of_maps=True)
         super().__init__(
             ResNet(depth, 8, stem_width=64, ceil_mode=True, layout=DILATED),
@@ -110,9 +110,9 @@ class OCNetBase(OCNet):
 
 
 class OCNetPyramid(OCNet):
-    """Object context pooling within 1, 2, 3 and 6 regions a side (Pyramid-OC).
+    """Object context pooling in grids of 1, 2, 3 and 6 regions per side (Pyramid-OC).
 
-    Here the release has no activation in the reduction and in the auxiliary head.
+    For this network the release has no activation in the reduction and in the auxiliary head.
 
     Args:
         num_classes: number of outputs.
@@ -126,7 +126,7 @@ class OCNetPyramid(OCNet):
 
 
 class OCNetASP(OCNet):
-    """Object context pooling beside convolutions of rates 1, 12, 24 and 36 (ASP-OC).
+    """Object context pooling with convolutions of rates 1, 12, 24 and 36 (ASP-OC).
 
     Args:
         num_classes: number of outputs.
@@ -139,7 +139,7 @@ class OCNetASP(OCNet):
 
 
 class TramacOCNetBase(DilatedNetwork):
-    """The model zoo's Base-OC: ReLU, and the first block of a stage keeps the rate before it.
+    """The model zoo's Base-OC: ReLU, and the first block of a stage has the previous stage's rate.
 
     Args:
         num_classes: number of outputs.
@@ -167,7 +167,7 @@ class TramacOCNetBase(DilatedNetwork):
 
     @staticmethod
     def build_context() -> nn.Sequential:
-        """Build what maps (N, 2048, h, w) to (N, 512, h, w)."""
+        """Build the context module: (N, 2048, h, w) to (N, 512, h, w)."""
         return _reduced(ObjectPyramid(512, 256, beside=True, slope=0.0))
 
 
@@ -176,16 +176,16 @@ class TramacOCNetPyramid(TramacOCNetBase):
 
     @staticmethod
     def build_context() -> nn.Sequential:
-        """Build what maps (N, 2048, h, w) to (N, 512, h, w)."""
+        """Build the context module: (N, 2048, h, w) to (N, 512, h, w)."""
         return _reduced(ObjectPyramid(512, 512, SIZES, widened=2048, slope=0.0))
 
 
 class TramacOCNetASP(TramacOCNetBase):
-    """The model zoo's ASP-OC: without a reduction before it, and twice as wide."""
+    """The model zoo's ASP-OC: without a reduction before it, and with twice the width."""
 
     @staticmethod
     def build_context() -> nn.Sequential:
-        """Build what maps (N, 2048, h, w) to (N, 512, h, w)."""
+        """Build the context module: (N, 2048, h, w) to (N, 512, h, w)."""
         objects = ObjectAtrousPyramid(2048, 512, 512, (12, 24, 36, 1), slope=0.0)
         return nn.Sequential(OrderedDict(objects=objects))
 

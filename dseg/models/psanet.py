@@ -24,15 +24,15 @@ from dseg.nn.pointwise import PointwiseSpatialAttention
 
 
 class PSANet(DilatedNetwork):
-    """The author's PyTorch version: logits of sides n are those of ceil(n / 8).
+    """The author's PyTorch version; an image side of n gives logits of side ceil(n / 8).
 
-    The release reads sides of 8 k + 1; there its logits, eight times as large, are these resized.
+    The release only accepts sides of 8 k + 1, and resizes the same logits to them.
 
     Args:
         num_classes: number of outputs.
         depth: depth of the ResNet, 50 or 101.
         aux: add the auxiliary head, read in training only.
-        mask_size: of ``PointwiseSpatialAttention``; 89 spans the map of a crop of 705 pixels.
+        mask_size: see ``PointwiseSpatialAttention``; 89 spans the map of a crop of 705 pixels.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -68,7 +68,7 @@ class PSANet(DilatedNetwork):
 
     @classmethod
     def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Return also the mask's size, whose square its layers have as rows."""
+        """Also return the mask's size, whose square is the number of rows of its layers."""
         mask = state.get("context.attend.branches.collect.mask.weight")
         side = isqrt(mask.shape[0]) if mask is not None and mask.ndim else 0
         if mask is None or side % 2 == 0 or side**2 != mask.shape[0]:

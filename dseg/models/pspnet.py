@@ -1,4 +1,4 @@
-"""PSPNet: averages over ever finer grids as context (Zhao et al., CVPR 2017).
+"""PSPNet: averages over increasingly fine grids as context (Zhao et al., CVPR 2017).
 
     image (N,3,H,W)
       -> backbone    ResNet with a deep stem, stride 8    (N,2048,h,w)
@@ -6,7 +6,7 @@
       -> classifier  1x1                                  (N,K,h,w)
          aux         on the third stage, in training      (N,K,h,w)
 
-``PSPNet`` is the author's own version, ``GALDPSPNet`` that of the GALD and Fast_Seg releases,
+``PSPNet`` is the author's version, ``GALDPSPNet`` that of the GALD and Fast_Seg releases, and
 ``TramacPSPNet`` that of a model zoo. They differ in the stem's pooling, in the dilation of the
 stages' first blocks, and in the pyramid's activations and order.
 """
@@ -31,9 +31,9 @@ from dseg.nn.pooling import RELEASE_KEYS, PoolingPyramid, pooling_context
 
 
 class PSPNet(DilatedNetwork):
-    """The author's version: logits of sides n are those of ceil(n / 8).
+    """The author's version; an image side of n gives logits of side ceil(n / 8).
 
-    The release reads sides of 8 k + 1; there its logits, eight times as large, are these resized.
+    The release only accepts sides of 8 k + 1, and resizes the same logits to them.
 
     Args:
         num_classes: number of outputs.
@@ -58,7 +58,7 @@ class PSPNet(DilatedNetwork):
 
 
 class GALDPSPNet(DilatedNetwork):
-    """The version of GALD-Net's authors: no ReLU within the pyramid, which the feature follows.
+    """The version of GALD-Net's authors: no ReLU in the pyramid, feature concatenated last.
 
     Args:
         num_classes: number of outputs.
@@ -86,7 +86,7 @@ class GALDPSPNet(DilatedNetwork):
 
 
 class TramacPSPNet(DilatedNetwork):
-    """The model zoo's version: the first block of a dilated stage keeps the rate before it.
+    """The model zoo's version: the first block of a dilated stage has the previous stage's rate.
 
     Args:
         num_classes: number of outputs.

@@ -20,21 +20,22 @@ from dseg.models.dilated import TOP_LEVEL_KEYS
 from dseg.nn.backbones.resnet import ResNet
 from dseg.nn.refine import RefineBlock, conv3x3
 
-INIT_STD = 0.01  # of new weights
+INIT_STD = 0.01  # standard deviation of initial weights
 
 
 class RefineNet(SegModel):
-    """The four-cascaded network, in the release that ports its authors' Matlab to PyTorch.
+    """The four-cascaded network, in the release that ports its authors' Matlab code to PyTorch.
 
-    Its evaluation brings the logits to the image's size by bicubic interpolation.
+    The release's evaluation resizes logits to the image's size by bicubic interpolation.
 
-    The decoder has no norms, and weights of He et al. (ICCV 2015) would about double the variance
-    at every residual unit; new ones have a standard deviation of 0.01 instead, which is our choice.
+    The decoder has no norms, and the initialisation of He et al. (ICCV 2015) would about double
+    the variance at every residual unit; initial weights have a standard deviation of 0.01 instead,
+    which is our choice.
 
     Args:
         num_classes: number of outputs.
         depth: depth of ResNet.
-        dropout: probability, of the two coarsest maps and of what is classified.
+        dropout: dropout probability of the two coarsest maps and of the classifier's input.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -47,7 +48,7 @@ class RefineNet(SegModel):
         (r"^mflow_conv_g(\d)_b3_joint_varout_dimred\.", r"fuse.l\1.project."),
         (r"\.(\d)_conv\.", r".unit\1.conv1."),
         (r"\.(\d)_conv_relu_varout_dimred\.", r".unit\1.conv2."),
-        (r"^fuse\.l1\.", "fuse.stage4."),  # counted from the coarsest there
+        (r"^fuse\.l1\.", "fuse.stage4."),  # numbered from the coarsest stage there
         (r"^fuse\.l2\.", "fuse.stage3."),
         (r"^fuse\.l3\.", "fuse.stage2."),
         (r"^fuse\.l4\.", "fuse.stage1."),

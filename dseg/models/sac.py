@@ -1,4 +1,4 @@
-"""SAC: convolutions whose patch is as large as its surroundings ask (Zhang et al., ICCV 2017).
+"""SAC: convolutions with a patch size predicted per position (Zhang et al., ICCV 2017).
 
     image (N,3,H,W)
       -> backbone    ResNet at 1/8, scale-adaptive 3x3 in the last stage    (N,2048,h,w)
@@ -6,9 +6,9 @@
       -> classifier  1x1                                                    (N,K,h,w)
          aux         on the third stage, in training                        (N,K,h,w)
 
-The convolution and the ResNet are the paper's. The layers that it stands in are ours, as are the
-rates, the head (of Zhao et al., CVPR 2017, without its pyramid), the auxiliary head and
-align_corners; there is no release to compare with.
+The convolution and the ResNet are the paper's. The choice of layers with it is ours, as are the
+rates, the head (that of Zhao et al., CVPR 2017, without its pyramid), the auxiliary head and
+align_corners; no release exists to compare with.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SACNet(DilatedNetwork):
 
 
 def _adapt_last_stage(backbone: ResNet) -> None:
-    """Put scale-adaptive convolutions in place of the 3x3 of the fourth stage, same weights."""
+    """Replace the 3x3 convolutions of the fourth stage by scale-adaptive ones of equal weights."""
     blocks = backbone.get_submodule("layer4").children()
     for block in blocks:
         old = block.get_submodule("conv2")
@@ -63,7 +63,7 @@ def _adapt_last_stage(backbone: ResNet) -> None:
         )
         new.weight = old.weight
         block.conv2 = new
-    # what the files of ImageNet weights lack
+    # keys that ImageNet files lack
     backbone.ABSENT = tuple(
         f"{name}." for name, _ in backbone.named_modules() if name.endswith("conv2.scale")
     )

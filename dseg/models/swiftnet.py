@@ -6,8 +6,8 @@
       -> classifier  norm, ReLU, 1x1                                   (N,K,H/4,W/4)
       -> to the image's size
 
-The paper takes the backbone's maps before their last ReLU. In both releases that ReLU works in
-place, so that theirs, and ours, are the maps after it.
+The paper uses the backbone's maps before their last ReLU. In both releases that ReLU is in-place,
+so that theirs, and ours, are the maps after it.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ class SwiftNet(SegModel):
 
     @classmethod
     def statistics_in(cls, state: Mapping[str, Tensor]) -> tuple[RGB, RGB] | None:
-        """Return the mean and deviation of the file: the release normalises in the network."""
+        """Return the mean and standard deviation in the file."""
         return statistics_in(state)
 
 
 def statistics_in(state: Mapping[str, Tensor]) -> tuple[RGB, RGB] | None:
-    """Return the mean and deviation, in 0..1, of buffers that hold them in 0..255, RGB.
+    """Return the RGB mean and standard deviation in 0..1 from buffers that hold them in 0..255.
 
-    The release subtracts ``img_mean`` and divides by ``img_std`` after the image was multiplied by
-    ``img_scale``, where there is one.
+    The release multiplies the image by ``img_scale``, if it exists, subtracts ``img_mean`` and
+    divides by ``img_std``.
     """
     mean, std = (state.get(f"backbone.img_{name}") for name in ("mean", "std"))
     if mean is None or std is None or not mean.numel() == std.numel() == 3:
@@ -77,7 +77,7 @@ def statistics_in(state: Mapping[str, Tensor]) -> tuple[RGB, RGB] | None:
 
 
 class NarrowSwiftNet(SegModel):
-    """A second public version: the ladder is as wide as there are classes, and ends in logits.
+    """A second public version: the ladder has one channel per class, and returns logits.
 
     Args:
         num_classes: number of outputs.

@@ -25,14 +25,14 @@ from dseg.nn.fuse import resize_like
 class SwiftNetPyramid(SegModel):
     """The authors' network.
 
-    The release reads only sides at which maps of the same stride are of the same size, such as
-    multiples of 4; here the smaller level's are resized where they are not.
+    The release only accepts sides at which maps of equal stride have equal sizes, such as multiples
+    of 4; here the smaller level's maps are resized if they differ.
 
     Args:
         num_classes: number of outputs.
         depth: depth of the ResNet: 18 or 34.
         width: channels of the ladder.
-        levels: sizes of the image.
+        levels: number of image sizes.
     """
 
     KEY_MAP: ClassVar[KeyMap] = (
@@ -56,7 +56,7 @@ class SwiftNetPyramid(SegModel):
 
     def logits(self, image: Tensor) -> list[Tensor]:
         """Return the logits at 1/4 of the image."""
-        skips: list[Tensor] = []  # of strides 4, 8, ...
+        skips: list[Tensor] = []  # at strides 4, 8, ...
         for level, maps in enumerate(self.backbone(image)):
             for stage, (project, x) in enumerate(zip(reversed(self.lateral), maps, strict=True)):
                 place, skip = level + stage, project(x)
@@ -73,5 +73,5 @@ class SwiftNetPyramid(SegModel):
 
     @classmethod
     def statistics_in(cls, state: Mapping[str, Tensor]) -> tuple[RGB, RGB] | None:
-        """Return the mean and deviation of the file: the release normalises in the network."""
+        """Return the mean and standard deviation in the file."""
         return statistics_in(state)

@@ -45,12 +45,12 @@ class ExpectationMaximisation(nn.Module):
         """Map (N, channels, h, w) to the same shape; fitting is in float32 under autocast too."""
         features = self.project(x.detach()).flatten(2)
         with full_precision(x.device.type):
-            bases, shares = self.fit(to_float32(features))
-            rebuilt = torch.bmm(bases, shares.transpose(1, 2))
+            bases, responsibilities = self.fit(to_float32(features))
+            reconstruction = torch.bmm(bases, responsibilities.transpose(1, 2))
         if self.training:
             self._update(bases)
-        rebuilt = rebuilt.to(x.dtype).relu_().view_as(x)
-        out: Tensor = (self.restore(rebuilt) + x).relu_()
+        reconstruction = reconstruction.to(x.dtype).relu_().view_as(x)
+        out: Tensor = (self.restore(reconstruction) + x).relu_()
         return out
 
     def fit(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,12 +62,14 @@ class ExpectationMaximisation(nn.Module):
             position.
         """
         bases = self.mu.to(features.dtype).expand(len(features), -1, -1)
-        shares = bases
+        responsibilities = bases
         for _ in range(self.steps):
-            shares = torch.bmm(features.transpose(1, 2), bases).softmax(2)
-            bases = torch.bmm(features, shares / (EPS + shares.sum(1, keepdim=True)))
+            responsibilities = torch.bmm(features.transpose(1, 2), bases).softmax(2)
+            bases = torch.bmm(
+                features, responsibilities / (EPS + responsibilities.sum(1, keepdim=True))
+            )
             bases = bases / (EPS + bases.norm(dim=1, keepdim=True))
-        return bases, shares
+        return bases, responsibilities
 
     @torch.no_grad()
     def _update(self, bases: Tensor) -> None:

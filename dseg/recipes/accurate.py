@@ -1,8 +1,7 @@
-"""How the accurate networks are trained.
+"""Recipes of the accurate networks.
 
-Batches are those of all GPUs together, with norms synchronised among them. On fewer devices the
-same batch is computed in parts (``accumulate``); what differs then is that norms take their
-statistics over a part, not over the batch.
+The batch size is that of all GPUs together, with synchronised norms. On fewer devices the batch is
+split into micro-batches (``accumulate``); norms then have the statistics of a micro-batch.
 """
 
 from __future__ import annotations

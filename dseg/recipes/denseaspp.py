@@ -1,4 +1,4 @@
-"""How DenseASPP is trained."""
+"""Recipes of DenseASPP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dseg.recipes.recipe import Recipe
 DENSEASPP: dict[str, Recipe] = {
     "denseaspp_cityscapes": Recipe(
         source="no training code was released: crop, batch, Adam, 3e-4, 1e-5 and 80 epochs are "
-        "commonly reported and not verified against the paper; scales and flip are ours",
+        "commonly reported and not verified against the paper; scales and mirror are ours",
         epochs=80,
         batch=8,
         crop=(512, 512),

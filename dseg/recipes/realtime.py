@@ -1,4 +1,4 @@
-"""How the real-time networks are trained."""
+"""Recipes of the real-time networks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ORSIC: dict[str, Any] = {
     "crop": (768, 768),
     "scales": (0.5, 2.0),
     "optimizer": "adam",
-    "lr": 1e-4,  # of the backbone
+    "lr": 1e-4,  # learning rate of the backbone
     "head_lr": 4,
     "beta2": 0.99,
     "weight_decay": 1e-4,

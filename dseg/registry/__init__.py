@@ -1,4 +1,4 @@
-"""The table of networks: one ModelSpec each, data only. Everything that lists networks reads it."""
+"""The registry of networks: one ModelSpec each, data only, read by everything that lists them."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ MODELS: dict[str, ModelSpec] = {
 
 
 def plain_name(name: str) -> str:
-    """Return a name as the comparison sees it: lower case, without ``-``, ``_`` and spaces."""
+    """Return a name for comparison: in lower case, without ``-``, ``_`` and spaces."""
     return "".join(c for c in name.lower() if c not in "-_ ")
 
 
 def find_model(name: str) -> str:
-    """Return the table's key for a network's name in any case and spelling of ``-`` and ``_``.
+    """Return the key of ``MODELS`` for a name; case, ``-``, ``_`` and spaces do not matter.
 
     Raises:
-        DsegError: there is none; the hint names the nearest ones.
+        DsegError: unknown network; the hint names the nearest ones.
     """
     keys = {plain_name(key): key for key in MODELS}
     if plain_name(name) in keys:
         return keys[plain_name(name)]
     nearest = [keys[near] for near in get_close_matches(plain_name(name), keys, n=3, cutoff=0.5)]
     guess = f"did you mean {' or '.join(nearest)}? " if nearest else ""
-    raise DsegError(f"No network named {name!r}.", hint=f"{guess}List all: dseg models")
+    raise DsegError(f"Unknown network {name!r}.", hint=f"{guess}List all: dseg models")

@@ -1,4 +1,4 @@
-"""The table's rows of the accurate networks by attention."""
+"""Registry entries of the accurate networks with attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table's rows of BiSeNet and BiSeNetV2, in both public versions."""
+"""Registry entries of BiSeNet and BiSeNetV2, in both public versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table's rows of DenseASPP, in both public versions."""
+"""Registry entries of DenseASPP, in both public versions."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ MOBILE: dict[str, Any] = {
 
 
 def _at_stride_16(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return the entry of the same network at output stride 16: same weights, a quarter the map."""
+    """Return the entry of the same network at output stride 16, which has the same weights."""
     return {**entry, "kwargs": {**entry.get("kwargs", {}), "output_stride": 16}}
 
 

@@ -1,4 +1,4 @@
-"""The table's rows of ESPNet, in both public versions."""
+"""Registry entries of ESPNet, in both public versions."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ ESPNET: dict[str, Any] = {
     "licence": "MIT",
     "order": "BGR",
 }
-# The deviations are of 0..255, and what is divided by them is divided by 255 once more.
+# The release divides by standard deviations in 0..255, and then once more by 255.
 ESPNET_CITYSCAPES: dict[str, Any] = {
     **ESPNET,
-    "num_classes": 20,  # the last is everything else
+    "num_classes": 20,  # the last class is everything else
     "outputs": (*range(19), 255),
     "mean": from_255(73.15840149, 82.90893555, 72.3923111),
     "std": (44.91483307, 46.15289307, 45.3192215),
     "protocol": Protocol(input_size=(512, 1024), resample="bilinear", restore="nearest"),
 }
-ESPNET_CAMVID: dict[str, Any] = {  # statistics of the 367 training frames, which none published
+ESPNET_CAMVID: dict[str, Any] = {  # statistics of the 367 training frames, which were not published
     **ESPNET,
     "num_classes": 12,
     "label_space": "camvid",

@@ -1,4 +1,4 @@
-"""The table's rows of GALD-Net, DGCNet and GFF."""
+"""Registry entries of GALD-Net, DGCNet and GFF."""
 
 from __future__ import annotations
 

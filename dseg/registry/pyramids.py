@@ -1,4 +1,4 @@
-"""The table's rows of the accurate networks by pyramids, fields and ladders."""
+"""Registry entries of the accurate networks with pyramids, large receptive fields or ladders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEEPLABV3: dict[str, Any] = {
     "source": "github.com/pytorch/vision",
     "recipe": "deeplabv3",
 }
-TORCHVISION: dict[str, Any] = {  # its preset
+TORCHVISION: dict[str, Any] = {  # the preset of its weights
     **VOC,
     "protocol": Protocol(short_side=520, resample="bilinear-antialias"),
     "licence": "BSD-3-Clause",
@@ -66,7 +66,7 @@ DFN: dict[str, Any] = {
 def _dfn(crop: int) -> Protocol:
     """Return TorchSeg's evaluation: probabilities of crops, summed where they overlap.
 
-    Its network gives log-probabilities; those of a flipped pair are added before they are raised.
+    Its network returns log-probabilities; those of an image and its flip are added before ``exp``.
     """
     return Protocol(
         resample="bilinear",

@@ -1,4 +1,4 @@
-"""The table's rows of the real-time networks."""
+"""Registry entries of the real-time networks."""
 
 from __future__ import annotations
 

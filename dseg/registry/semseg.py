@@ -1,4 +1,4 @@
-"""The table's rows of semseg: PSPNet and PSANet of their authors."""
+"""Registry entries of semseg: PSPNet and PSANet of their authors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEMSEG: dict[str, Any] = {
 
 
 def _semseg(crop: int, side: int) -> Protocol:
-    """Return semseg's evaluation: crops of the image at a long side, each flipped, fused evenly."""
+    """Return semseg's evaluation: crops of the image at a long side, averaged with their flips."""
     return Protocol(
         long_side=side,
         resample="bilinear",
@@ -33,9 +33,9 @@ def _semseg(crop: int, side: int) -> Protocol:
 
 
 def semseg_protocols(crop: int, photo_crop: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what semseg does around a network of Cityscapes, and around one of VOC or ADE20K.
+    """Return semseg's protocols for Cityscapes, and for VOC and ADE20K.
 
-    The latter's photographs are always read at a long side of 512 pixels.
+    Photos of the latter are always resized to a long side of 512 pixels.
     """
     at_512 = Protocol(long_side=512, resample="bilinear", restore="bilinear")
     city = {"authors": _semseg(crop, 2048), "multi_scales": SCALES_TO_175}

@@ -1,4 +1,4 @@
-"""What rows of several releases have in common: where they are, and how they normalise."""
+"""Values that entries of several releases share: links, normalisation and protocols."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from dseg.protocol import Protocol
 from dseg.registry.spec import from_255
 
-UNDIVIDED = from_255(1, 1, 1)  # 0..255 minus the mean, not divided
+UNDIVIDED = from_255(1, 1, 1)  # the mean is subtracted in 0..255, without a division
 CAFFE: dict[str, Any] = {
     "order": "BGR",
     "mean": from_255(122.67891434, 116.66876762, 104.00698793),
@@ -20,7 +20,7 @@ SCALES_TO_175 = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
 
 def sliding(side: int) -> Protocol:
-    """Return tiles that overlap by a third, padded on the right and below, logits averaged."""
+    """Return a protocol of tiles that overlap by a third, padded at right and bottom, averaged."""
     return Protocol(tile=(side, side), sliding=True, small="corner")
 
 

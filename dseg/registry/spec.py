@@ -1,4 +1,4 @@
-"""ModelSpec: one row of the table of networks."""
+"""ModelSpec: an entry of the network registry."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ class ModelSpec:
     """One network that a user can name.
 
     Attributes:
-        title: the name as its paper spells it.
+        title: name in the paper's spelling.
         paper: authors, venue and year.
         target: ``module:Class`` below ``dseg.models``.
-        kwargs: what the class's constructor is given besides ``num_classes``.
-        num_classes: outputs of the published network.
-        label_space: what those outputs mean, a key of ``dseg.labels.LABEL_SPACES``.
-        outputs: the train id of each output, 255 for a background or void output; empty where
-            outputs are train ids.
-        params: parameters at ``num_classes``, without auxiliary heads.
+        kwargs: constructor arguments besides ``num_classes``.
+        num_classes: number of outputs of the published network.
+        label_space: classes of the outputs, a key of ``dseg.labels.LABEL_SPACES``.
+        outputs: train id of each output, 255 for a background or void output; empty if outputs
+            are train ids.
+        params: number of parameters with ``num_classes``, without auxiliary heads.
         macs: multiply-accumulates at 1024x2048, as ``dseg.bench.count_cost`` counts them.
-        mean, std: normalisation of the image in 0..1; red, green, blue, whatever the order.
-        order: of the channels that the network reads.
-        protocol: what is done around the published network, always.
-        authors: what its authors do besides for their published single-scale score; None where
-            that is all.
-        multi_scales: the scales of their multi-scale score, each horizontally flipped too.
-        inplace_abn: its authors' files hold norms of in-place activated batch norm.
-        goldens: recordings of the authors' own code that hold the network to it.
-        real_files: trained files, below ``tests/golden/authors``, that give their authors' masks.
-        weights: the authors' checkpoint file, below a folder of weights; empty where its name is
-            not known, or none was published.
-        link: where that file is downloaded, without ``https://``.
-        licence: of the file, as far as its authors state one.
+        mean, std: normalisation of the image in 0..1, as red, green, blue for either ``order``.
+        order: channel order of the network's input.
+        protocol: resizing and other processing that the published network always needs.
+        authors: protocol of its authors' published single-scale score; None if it is
+            ``protocol``.
+        multi_scales: scales of their multi-scale score, each with a horizontal flip.
+        inplace_abn: whether its authors' files have in-place activated batch norm.
+        goldens: recorded outputs of the authors' code that tests compare with.
+        real_files: files below ``tests/golden/authors`` with the authors' masks.
+        weights: path of the authors' checkpoint in a weights folder; empty if its name is
+            unknown or none was published.
+        link: download address of that file, without ``https://``.
+        licence: licence of the file, if its authors state one.
         source: the authors' release.
-        published: the authors' own figures with their protocol, in words.
-        score: published Cityscapes mIoU in percent, of the validation split where there is one,
-            single scale.
-        measured: our figures, in words; weights/README.md says how each came about.
-        recipe: how it is trained unless told otherwise, a key of ``dseg.recipes.RECIPES``.
+        published: the authors' scores with their protocol, as text.
+        score: published single-scale Cityscapes mIoU in percent, on the validation split if
+            available.
+        measured: our scores, as text; weights/README.md describes each.
+        recipe: default training recipe, a key of ``dseg.recipes.RECIPES``.
     """
 
     title: str
@@ -75,5 +75,5 @@ class ModelSpec:
 
 
 def from_255(red: float, green: float, blue: float) -> tuple[float, float, float]:
-    """Return a mean or deviation that is published in 0..255 in 0..1."""
+    """Scale a mean or standard deviation from 0..255 to 0..1."""
     return red / 255, green / 255, blue / 255
