@@ -78,7 +78,7 @@ def test_the_demo_segments_the_drawn_streets_without_naming_a_network(here: Path
 
 
 def test_without_the_bundled_file_the_hint_names_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dseg.checkpoints.find.bundled_folder", lambda: Path("nowhere"))
+    monkeypatch.setattr(f"{find_bundled.__module__}.bundled_folder", lambda: Path("nowhere"))
     with pytest.raises(CheckpointError, match="bundled") as caught:
         find_bundled()
     assert caught.value.exit_code == 3
