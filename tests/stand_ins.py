@@ -1,4 +1,4 @@
-"""Small networks and images for the tests of the predictor, and reference formulas."""
+"""Small networks and images for the tests of the predictor, and its formulas written plainly."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class StandIn(SegModel):
     """Three classes whose scores are a strided convolution of the image, upsampled fourfold.
 
     Attributes:
-        sizes: (height, width) of every input of this network and its copies.
+        sizes: of every image that it, or a copy of it, has seen.
     """
 
     def __init__(self, classes: int = 3, stride: int = 4):
@@ -52,7 +52,7 @@ class StandIn(SegModel):
 
 
 class Constant(StandIn):
-    """Network whose score of class k is k / 2 everywhere."""
+    """Gives class k the score k / 2 everywhere."""
 
     def logits(self, image: Tensor) -> list[Tensor]:
         self.sizes.append((image.shape[2], image.shape[3]))
@@ -61,7 +61,7 @@ class Constant(StandIn):
 
 
 class Hungry(StandIn):
-    """Network that runs out of memory above a number of pixels."""
+    """Runs out of memory above so many pixels."""
 
     def __init__(self, most: int, fault: Callable[[], Exception]):
         super().__init__()
@@ -89,7 +89,7 @@ def resize(scores: Tensor, height: int, width: int) -> Tensor:
 
 
 def assert_same_labels(train_ids: Pixels, scores: Tensor) -> None:
-    """Compare labels where the best two scores differ by more than rounding."""
+    """Compare labels wherever the second best class is not within rounding of the best."""
     best = scores.topk(2, dim=0).values
     clear = (best[0] - best[1] > 1e-4).numpy()
     assert clear.mean() > 0.99

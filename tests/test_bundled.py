@@ -82,4 +82,4 @@ def test_without_the_bundled_file_the_hint_names_model(monkeypatch: pytest.Monke
     with pytest.raises(CheckpointError, match="bundled") as caught:
         find_bundled()
     assert caught.value.exit_code == 3
-    assert "name a network by --model" in caught.value.hint
+    assert "choose a network with --model" in caught.value.hint

@@ -24,13 +24,13 @@ CHECKPOINT_SUFFIXES = (
     ".params",
     ".pdparams",
 )
-BUNDLED = "dabnet.safetensors"  # what is used where no network is named
+BUNDLED = "dabnet.safetensors"  # used if no network is named
 
 
 def weights_folders() -> list[Path]:
-    """Return the folders that are searched, in order.
+    """Return the folders to search, in order.
 
-    They are ``weights/``, $DSEG_WEIGHTS, the cache, and that of the bundled weights.
+    They are ``weights/``, $DSEG_WEIGHTS, the cache, and the folder installed with dseg.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     named = os.environ.get("DSEG_WEIGHTS")
@@ -56,17 +56,17 @@ def bundled_folder() -> Path:
 
 
 def find_bundled() -> Path:
-    """Return the checkpoint that is used where no network is named.
+    """Return the bundled checkpoint, which is used if no network is named.
 
     Raises:
-        CheckpointError: this installation lacks it.
+        CheckpointError: it is missing from this installation.
     """
     file = bundled_folder() / BUNDLED
     if not file.is_file():
         raise CheckpointError(
-            f"No network is named, and the bundled {BUNDLED} is not at {file}.",
-            hint="name a network by --model, for example DenseASPP161 (dseg models), or install "
-            "dseg again.",
+            f"No network is named, and the bundled {file} is missing.",
+            hint="choose a network with --model, for example DenseASPP161 (dseg models), or "
+            "reinstall dseg.",
         )
     return file
 
