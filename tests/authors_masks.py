@@ -154,9 +154,9 @@ def bisenet(
         view = bilinear(view, (height, width), corners=False)
     total = torch.zeros(1)
     for scale in scales:
-        seen = round_up((int(view.shape[-2] * scale), int(view.shape[-1] * scale)), 32)
-        for scaled, flipped in views_of(bilinear(view, seen, corners=True), len(scales) > 1):
-            logits = bilinear(network(scaled), seen, corners=False)
+        input_size = round_up((int(view.shape[-2] * scale), int(view.shape[-1] * scale)), 32)
+        for scaled, flipped in views_of(bilinear(view, input_size, corners=True), len(scales) > 1):
+            logits = bilinear(network(scaled), input_size, corners=False)
             logits = bilinear(logits.flip(-1) if flipped else logits, size, corners=True)
             total = total + logits.softmax(1)
     return labels_of(total)
