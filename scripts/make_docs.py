@@ -41,7 +41,7 @@ def commands() -> str:
 def files() -> str:
     """Return the table of published checkpoints, from the registry."""
     lines = [
-        "| network | file | where | licence | authors' mIoU (%) | tested against the authors' code by |",
+        "| network | file | where | licence | authors' mIoU (%) | authors' code compared by |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
