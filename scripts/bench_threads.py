@@ -45,7 +45,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GO
 
 
 @contextmanager
-def beside_other_work(busy: bool) -> Iterator[None]:
+def keeping_cores_busy(busy: bool) -> Iterator[None]:
     """Keep every core busy within the context, if ``busy``."""
     words = (sys.executable, "-c", BUSY)
     others = [subprocess.Popen(words) for _ in range(count_cores() if busy else 0)]
@@ -88,13 +88,13 @@ def measure(folder: Path, cases: list[str], own: dict[str, str], rounds: int) ->
             best = dict.fromkeys(ways, float("inf"))
             for _ in range(rounds):
                 for way, variables in ways.items():
-                    with beside_other_work(busy):
+                    with keeping_cores_busy(busy):
                         seconds = infer(images, folder / "out", variables)
                     best[way] = min(best[way], seconds)
             count, height, width = CASES[case]
             times = ", ".join(f"{way} {seconds:.2f}" for way, seconds in best.items())
             ratio = best["default"] / best["one thread"]
-            when = "beside other work" if busy else "idle"
+            when = "busy" if busy else "idle"
             print(f"{count:5} of {height}x{width:<5} {when:18} {times}; {ratio:.2f}", flush=True)
 
 

@@ -41,19 +41,19 @@ def commands() -> str:
 def files() -> str:
     """Return the table of published checkpoints, from the registry."""
     lines = [
-        "| network | file | where | licence | authors' mIoU (%) | held to its authors' by |",
+        "| network | file | where | licence | authors' mIoU (%) | authors' code compared by |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
         f"| `{name}` | {f'`{spec.weights}`' if spec.weights else 'name not known'} | {spec.link} "
-        f"| {spec.licence or 'none stated'} | {spec.published} | {proof(spec)} |"
+        f"| {spec.licence or 'none stated'} | {spec.published} | {tested_by(spec)} |"
         for name, spec in MODELS.items()
         if spec.weights or spec.link
     ]
     return "\n".join(lines)
 
 
-def proof(spec: ModelSpec) -> str:
+def tested_by(spec: ModelSpec) -> str:
     """Return how a network is tested against its authors' code."""
     if spec.real_files:
         return "masks of a trained file"

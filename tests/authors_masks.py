@@ -1,7 +1,7 @@
-"""Authors' masks: their checkpoint files, drawn images, and what they do around a network.
+"""Authors' evaluation: their checkpoint files, drawn images, pre- and post-processing.
 
-Everything here is plain torch and numbers of the authors' code; nothing of ``dseg.predict``, and
-of the table of networks only the names.
+The reference is plain torch with constants of the authors' code: it uses nothing of
+``dseg.predict``, and only names of the registry.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Size = tuple[int, int]  # height, width
 
 @dataclass(frozen=True)
 class Normalise:
-    """How an author turns pixels into what the network reads.
+    """Normalisation of pixels by an author.
 
     Attributes:
-        mean, std: in the order of the channels that the network reads.
-        order: of those channels.
-        divisor: of the pixels, before the mean is subtracted.
+        mean, std: mean and standard deviation in the order of the input channels.
+        order: order of the input channels, RGB or BGR.
+        divisor: divides the pixels before the mean is subtracted.
     """
 
     mean: tuple[float, float, float]
@@ -47,7 +47,7 @@ class Normalise:
     divisor: float = 1.0
 
     def __call__(self, image: np.ndarray | Tensor) -> Tensor:
-        """Return (1, 3, H, W) of (H, W, 3) RGB in 0..255, or of (1, 3, H, W) RGB."""
+        """Normalise (H, W, 3) or (1, 3, H, W) RGB in 0..255 to (1, 3, H, W)."""
         view = image if isinstance(image, Tensor) else to_tensor(image)
         view = view.flip(1) if self.order == "BGR" else view
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self.mean, self.std))
@@ -92,32 +92,32 @@ def draw_image(height: int, width: int, seed: int = 0) -> Pixels:
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
-    """Return (1, 3, H, W) float32 of (H, W, 3)."""
+    """Convert (H, W, 3) to (1, 3, H, W) float32."""
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
 
 
 def bilinear(maps: Tensor, size: Size, *, corners: bool) -> Tensor:
-    """Resize (1, C, H, W) without antialiasing: OpenCV's bilinear where corners are not aligned."""
+    """Resize (1, C, H, W) without antialiasing; like OpenCV without aligned corners."""
     return F.interpolate(maps, size, mode="bilinear", align_corners=corners)
 
 
 def round_up(size: Size, divisor: int) -> Size:
-    """Return sides rounded up to multiples."""
+    """Return sides rounded up to multiples of the divisor."""
     height, width = (math.ceil(side / divisor) * divisor for side in size)
     return height, width
 
 
 def labels_of(scores: Tensor) -> Pixels:
-    """Return the best class of (1, K, H, W)."""
+    """Return the best class (H, W) of scores (1, K, H, W)."""
     return scores[0].argmax(0).to(torch.uint8).numpy()
 
 
-Network = Callable[[Tensor], Tensor]  # its logits
+Network = Callable[[Tensor], Tensor]  # from input to logits
 Mask = Callable[[Network, Pixels, Normalise], Pixels]
 
 
 def resized(network: Network, image: Pixels, read: Normalise, *, corners: bool) -> Pixels:
-    """Read the whole image; resize the logits to its size."""
+    """Label the whole image; resize the logits to its size."""
     return labels_of(bilinear(network(read(image)), image.shape[:2], corners=corners))
 
 
@@ -130,7 +130,7 @@ def without_corners(network: Network, image: Pixels, read: Normalise) -> Pixels:
 
 
 def views_of(view: Tensor, flip: bool) -> Iterator[tuple[Tensor, bool]]:
-    """Yield a view, and the flipped one if there is to be one."""
+    """Yield a view, and the flipped view if ``flip``."""
     yield view, False
     if flip:
         yield view.flip(-1), True
@@ -143,9 +143,9 @@ def bisenet(
     scales: tuple[float, ...] = (1.0,),
     short: int | None = None,
 ) -> Pixels:
-    """Softmax summed over scales and flips, at sides that are multiples of 32.
+    """Sum softmax over scales and flips, at sides that are multiples of 32.
 
-    A photograph is first resized so that its short side has so many pixels.
+    With ``short`` the image is first resized so that its short side has this number of pixels.
     """
     size = image.shape[:2]
     view = read(image)
@@ -154,16 +154,16 @@ def bisenet(
         view = bilinear(view, (height, width), corners=False)
     total = torch.zeros(1)
     for scale in scales:
-        seen = round_up((int(view.shape[-2] * scale), int(view.shape[-1] * scale)), 32)
-        for scaled, flipped in views_of(bilinear(view, seen, corners=True), len(scales) > 1):
-            logits = bilinear(network(scaled), seen, corners=False)
+        input_size = round_up((int(view.shape[-2] * scale), int(view.shape[-1] * scale)), 32)
+        for scaled, flipped in views_of(bilinear(view, input_size, corners=True), len(scales) > 1):
+            logits = bilinear(network(scaled), input_size, corners=False)
             logits = bilinear(logits.flip(-1) if flipped else logits, size, corners=True)
             total = total + logits.softmax(1)
     return labels_of(total)
 
 
 def padded_to_8k_and_1(network: Network, image: Pixels, read: Normalise) -> Pixels:
-    """EMANet's evaluation: zeros after normalisation, logits at the padded size, cut."""
+    """Evaluate as EMANet: zero padding after normalisation, logits at the padded size, cropped."""
     height, width = image.shape[:2]
     view = F.pad(read(image), (0, (1 - width) % 8, 0, (1 - height) % 8))
     logits = bilinear(network(view), view.shape[-2:], corners=True)
@@ -171,13 +171,13 @@ def padded_to_8k_and_1(network: Network, image: Pixels, read: Normalise) -> Pixe
 
 
 def by_cubes(network: Network, image: Pixels, read: Normalise) -> Pixels:
-    """RefineNet's evaluation: OpenCV's bicubic interpolation."""
+    """Evaluate as RefineNet: bicubic interpolation of the logits, as OpenCV's."""
     logits = network(read(image))
     return labels_of(F.interpolate(logits, image.shape[:2], mode="bicubic", align_corners=False))
 
 
 def torchvision_preset(network: Network, image: Pixels, read: Normalise) -> Pixels:
-    """Short side 520 with antialias; logits of that size back to the image's."""
+    """Evaluate as torchvision: short side 520 with antialiasing; logits resized to the image."""
     height, width = image.shape[:2]
     short = min(height, width)
     sides = int(520 * width / short), int(520 * height / short)
@@ -191,7 +191,7 @@ def fraction_equal(mask: Pixels, expected: Pixels) -> float:
 
 
 def shows_classes(mask: Pixels, least: int = 3) -> bool:
-    """Return True if so many classes cover a hundredth of the mask each."""
+    """Return True if at least ``least`` classes cover a hundredth of the mask each."""
     return int((np.bincount(mask.ravel()) >= mask.size / 100).sum()) >= least
 
 
@@ -203,7 +203,7 @@ def infer(
     kind: str = "train_ids",
     folder: Path | None = None,
 ) -> tuple[Pixels, Result]:
-    """Return an image's mask by the command; it works in a folder, by default the file's."""
+    """Label an image by the command in ``folder``, by default that of the file; return the mask."""
     folder = folder or file.parent
     Image.fromarray(image).save(folder / "image.png")
     out = folder / "masks"
@@ -216,7 +216,7 @@ def infer(
 
 
 def with_outputs(contract: dict[str, Any], outputs: int) -> dict[str, Any]:
-    """Return a golden's contract with another number of classes."""
+    """Return the contract of a golden with another number of classes."""
     widths = {contract["n_class"] * k: outputs * k for k in (1, 9)}  # DFN has layers nine as wide
     state = [[k, [widths.get(n, n) for n in shape]] for k, shape in contract["state_dict"]]
     return {**contract, "state_dict": state, "n_class": outputs}
@@ -229,7 +229,7 @@ def list_norms(model: SegModel) -> list[_BatchNorm]:
 
 @contextmanager
 def calibrating(model: SegModel) -> Iterator[None]:
-    """Set the statistics of every norm of a network to those of what it reads."""
+    """Set the statistics of every norm of a network to those of its input."""
 
     def measure(norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
         values = inputs[0].transpose(0, 1).flatten(1)
@@ -244,7 +244,7 @@ def calibrating(model: SegModel) -> Iterator[None]:
 
 
 def bias_key(model: SegModel) -> str:
-    """Return the key of the classifier's bias, which not every network has."""
+    """Return the key of the bias of the classifier, which some networks lack."""
     return f"{model.classifiers[0]}bias"
 
 
@@ -260,10 +260,11 @@ def save_authors_file(
     """Save a file as a network's authors do, and return the network with its weights.
 
     Args:
-        name: the network.
-        contract: of its golden: the authors' keys and shapes.
-        view: a normalised image (1, 3, H, W); the norms get the statistics that it causes.
-        inplace_abn: the authors' norms multiply by their weights' amounts.
+        name: key of ``MODELS``.
+        contract: contract of a golden, with the authors' keys and shapes.
+        path: file to write.
+        view: normalised image (1, 3, H, W) from which the norms get their statistics.
+        inplace_abn: the authors' norms use the absolute values of their weights.
         extra: entries of the authors' state dict that the contract does not list.
     """
     filled = {**goldens.fill_state_dict(contract["state_dict"], contract["gain"]), **(extra or {})}

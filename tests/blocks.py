@@ -1,4 +1,4 @@
-"""Recordings of single modules of the authors' code, and how a module of ours is held to them."""
+"""Recordings of single modules of the authors' code, and their comparison with our modules."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def find_block_difference(golden: str, module: nn.Module, key_map: KeyMap = ()) 
     """Return the largest difference from a ``block_*`` recording, in its standard deviations.
 
     Args:
-        module: of ours, of the recorded shape; its weights are those of the recording afterwards.
+        module: our module, of the recorded shape; gets the weights of the recording.
         key_map: turns the authors' keys into those of ``module``.
 
     Raises:
-        AssertionError: keys that the module lacks or has besides.
+        AssertionError: keys of the recording and of the module differ.
     """
     contract = read_contract(FOLDER, golden)
     filled = fill_state_dict(contract["state_dict"], contract["gain"])

@@ -1,4 +1,4 @@
-"""Checkpoint files of every age for the tests: written by hand, with code, or refused."""
+"""Write checkpoint files of all torch versions, and files with code in them, for the tests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _network() -> SegModel:
 
 
 def make_state() -> dict[str, Tensor]:
-    """Return the state dict of one network with random numbers."""
+    """Return the state dict of a network with random weights."""
     return dict(_network().state_dict())
 
 
@@ -56,10 +56,10 @@ def refused(action: Callable[[], object]) -> CheckpointError:
 
 
 class OldPickler:
-    """Writes what torch 0.3.1 wrote, instruction by instruction (pickle protocol 2).
+    """Write pickles as torch 0.3.1 did, instruction by instruction (pickle protocol 2).
 
     Args:
-        python: 2 writes text as byte strings and an OrderedDict by a list of pairs.
+        python: 2 or 3; Python 2 writes text as byte strings, an OrderedDict as a list of pairs.
     """
 
     def __init__(self, python: int) -> None:
@@ -148,7 +148,7 @@ def card_of(file: Path) -> dict[str, Any]:
 
 
 class Evil:
-    """Pickled as a call that leaves a marker when the file is read."""
+    """Object that is pickled as a function call, which runs if the file is unpickled."""
 
     def __init__(self, function: Callable[..., object], argument: str) -> None:
         self.call = (function, (argument,))

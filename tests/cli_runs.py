@@ -1,4 +1,4 @@
-"""Running the command as a user does, and looking at what came of it."""
+"""Run dseg commands as a user does, and read their results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(*words, **options):
 
 
 def refused(result, code: int, problem: str, hint: str = "") -> None:
-    """Check that a fault is two lines and nothing else, with its exit code."""
+    """Check that an error is two lines on stderr, with its exit code and nothing on stdout."""
     assert (result.exit_code, result.stdout) == (code, ""), result.output
     first, second = result.stderr.splitlines()
     assert first.startswith("Error: ") and problem in first
@@ -35,7 +35,7 @@ def refused(result, code: int, problem: str, hint: str = "") -> None:
 
 
 def misused(result, problem: str) -> None:
-    """Check that an option's value is refused before anything is done."""
+    """Check that the value of an option is refused before anything is written."""
     assert (result.exit_code, result.stdout) == (2, ""), result.output
     assert problem in result.stderr.splitlines()[-1]
     assert not Path("dseg-out").exists()

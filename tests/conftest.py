@@ -20,9 +20,9 @@ from dseg.models import build_model
 
 
 def pytest_configure() -> None:
-    """Compute with one thread, in fixtures of whole files too; let Ctrl-C reach the processes.
+    """Use one thread, also in session fixtures; restore SIGINT; make cuBLAS deterministic.
 
-    A shell's background job would ignore it. cuBLAS computes deterministically if asked to.
+    A background job of a shell ignores SIGINT, and so would the processes that tests start.
     """
     torch.set_num_threads(1)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA is used
@@ -34,14 +34,14 @@ LONGEST = ("test_resume.py", "test_zoo.py", "test_train_ranks.py", "test_authors
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that no process is left alone with one."""
+    """Run the slowest files first, so that the processes end at about the same time."""
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of our own format: MobileNetDenseASPP with random weights, always the same."""
+    """A safetensors file of MobileNetDenseASPP with fixed random weights."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "mobile.safetensors"
     save_model(build_model("mobilenetdenseaspp"), path)
@@ -50,7 +50,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Images this small are labelled many times faster by one thread than by several that wait."""
+    """Use one thread, which labels small images many times faster than several."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -59,13 +59,13 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def state() -> dict[str, Tensor]:
-    """A network's state dict, which nobody changes in place."""
+    """A state dict of a network, not to be changed in place."""
     return make_state()
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in that has two images, of 48x64 and 40x50 pixels, below ``img``."""
+    """A working directory with two images, of 48x64 and 40x50 pixels, in ``img``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("DSEG_WEIGHTS", raising=False)
@@ -76,7 +76,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def infer(here: Path, checkpoint: Path) -> Callable[..., Result]:
-    """Run ``dseg infer`` with the checkpoint and more words."""
+    """A function that runs ``dseg infer`` with the checkpoint and more arguments."""
 
     def run_infer(*words: object, command: str = "infer", **options: Any) -> Result:
         return run(command, "-w", checkpoint, "--device", "cpu", *words, **options)

@@ -14,7 +14,7 @@ HEIGHT, WIDTH = 6, 8
 
 
 def save_mask(path, *values: int, palette: bool = False, height: int = HEIGHT) -> Path:
-    """Write a mask whose columns hold the values in turn, as wide stripes."""
+    """Write a mask of vertical stripes, one for each value."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     row = np.repeat(np.array(values, np.uint8), -(-WIDTH // len(values)))[:WIDTH]

@@ -1,4 +1,4 @@
-"""Goldens: what the authors' own code computes, and how a network of ours is held to it."""
+"""Goldens: logits that the authors' code computes, and their comparison with our networks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from dseg.registry import MODELS
 
 OF_GOLDEN = {golden: name for name, spec in MODELS.items() for golden in spec.goldens}
 FOLDER = Path(__file__).parent / "golden"
-LOG_PROBABILITIES = ("dfn_r50_torchseg",)  # what the authors' network returns
-TOLERANCE = 1e-4  # of the standard deviation of the golden's logits
+LOG_PROBABILITIES = ("dfn_r50_torchseg",)  # goldens that are log-probabilities, not logits
+TOLERANCE = 1e-4  # relative to the standard deviation of the golden's logits
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a network's logits lie from the golden's, in standard deviations of the golden."""
+    """Largest difference from the logits of a golden, in standard deviations of the golden."""
 
     case: str
     worst: float
@@ -43,14 +43,14 @@ def read_contract(folder: Path, golden: str) -> dict[str, Any]:
 
 
 def list_goldens(folder: Path) -> list[str]:
-    """Return the networks' goldens that the table names or the folder holds, both or not."""
+    """Return the goldens of networks that the registry names or the folder has."""
     files = (file for suffix in ("json", "npz") for file in folder.glob(f"*.{suffix}"))
     found = {file.stem for file in files if not file.stem.startswith("block_")}
     return sorted(found | OF_GOLDEN.keys())
 
 
 def save_as_the_authors_do(contract: dict[str, Any], path: Path) -> None:
-    """Fill the contract's state dict and save it in its authors' container and format."""
+    """Fill the state dict of a contract and save it in the file format of its authors."""
     filled = fill_state_dict(contract["state_dict"], contract["gain"])
     state = {key: torch.from_numpy(value) for key, value in filled.items()}
     if contract["name"].endswith("_deepmotion"):  # torch 0.3, DataParallel
@@ -58,7 +58,7 @@ def save_as_the_authors_do(contract: dict[str, Any], path: Path) -> None:
         torch.save(state, path, _use_new_zipfile_serialization=False)
     elif contract["name"].startswith("dabnet_"):
         torch.save({"epoch": 1000, "model": state}, path)
-    elif contract["name"].endswith(("_semseg", "_decouple", "_nvidia")):  # of DataParallel
+    elif contract["name"].endswith(("_semseg", "_decouple", "_nvidia")):  # DataParallel
         state = {f"module.{key}": value for key, value in state.items()}
         torch.save({"epoch": 200, "state_dict": state, "optimizer": {}}, path)
     elif contract["name"].endswith("_danet"):
@@ -72,22 +72,22 @@ def save_as_the_authors_do(contract: dict[str, Any], path: Path) -> None:
 
 
 def load_golden(golden: str, file: Path) -> SegModel:
-    """Load a golden's checkpoint, norms as they were recorded: plain, for want of in-place ones."""
+    """Load the checkpoint of a golden with plain norms, as the golden was recorded."""
     return load_model(OF_GOLDEN[golden], weights=file, inplace_abn=False)
 
 
 def compare_cases(model: SegModel, folder: Path, golden: str) -> Iterator[Difference]:
     """Compare a network in evaluation mode with every recorded case of a folder.
 
-    Where the network's logits have another size than the recorded ones, the authors' code
-    upsamples to the image's size, and so does the comparison.
+    If the network's logits have another size than the recorded ones, the authors' code upsamples
+    to the size of the image, and so does the comparison.
     """
     outputs = read_contract(folder, golden).get("outputs", {})
-    if not outputs:  # a contract of keys and shapes alone
+    if not outputs:  # a contract with keys and shapes only
         return
     recorded = np.load(folder / f"{golden}.npz")
     device = next(model.parameters()).device
-    model.training = True  # the network alone: it gives auxiliary logits, its norms do not learn
+    model.training = True  # not of its submodules: auxiliary logits, but norms in evaluation
     for case, facts in outputs.items():
         image = make_input(facts["seed"], facts["height"], facts["width"], facts.get("batch", 1))
         with torch.inference_mode():

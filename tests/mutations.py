@@ -1,4 +1,4 @@
-"""Mutated files: strategies of hypothesis that damage a file as disks, networks and liars do."""
+"""Hypothesis strategies that damage files, by chance and on purpose."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _apply(data: bytes, kind: str, at: int, value: int, length: int) -> bytes:
 
 
 def _with_checks(data: bytes) -> bytes:
-    """Return a PNG whose chunks have the right checksums again, so that decoders go on."""
+    """Return a PNG with correct chunk checksums, so that decoders read on."""
     at, chunks = 8, [data[:8]]
     while at + 12 <= len(data):
         size = struct.unpack(">I", data[at : at + 4])[0]
@@ -45,7 +45,7 @@ def _with_checks(data: bytes) -> bytes:
 
 @st.composite
 def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
-    """Draw one of the seeds with one to six damages, nearer to its beginning than to its end."""
+    """Draw one of the seeds with one to six damages, mostly near its beginning."""
     data = draw(st.sampled_from(seeds))
     kinds = ("byte", "byte", "u16<", "u16>", "u32<", "u32>", "cut", "remove", "repeat", "zeros")
     for _ in range(draw(st.integers(1, 6))):

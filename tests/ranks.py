@@ -1,4 +1,4 @@
-"""Starting several processes as torchrun does, and what they compute for test_distributed."""
+"""Start processes by torchrun, and the functions that they run for test_distributed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dseg.nn.sync_norm import synchronise_norms
 
 
 def torchrun(*words: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run ``python <words>`` in two processes that know each other, one thread each."""
+    """Run ``python <words>`` in two joined processes, with one thread each."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -38,14 +38,14 @@ def torchrun(*words: object, stdin: str = "") -> subprocess.CompletedProcess[str
 
 
 def own_words(result: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return what the processes printed to stderr, without what torchrun adds to a failure."""
+    """Return the stderr lines of the processes, without those of torchrun."""
     lines = result.stderr.splitlines()
     end = next((i for i, line in enumerate(lines) if line.startswith("Traceback")), len(lines))
     return [line for line in lines[:end] if "torch/distributed/elastic" not in line]
 
 
 def exit_code(result: subprocess.CompletedProcess[str]) -> int:
-    """Return the exit code of the process that ended first, which torchrun names."""
+    """Return the exit code of the process that failed first, as torchrun reports it."""
     if result.returncode == 0:
         return 0
     cause = result.stderr.split("Root Cause")[1]
@@ -86,14 +86,14 @@ NORMS: dict[str, tuple[dict[str, Any], tuple[int, int], float]] = {
 def compare_norm(
     group: Group,
     options: dict[str, Any],
-    shares: tuple[int, int],
+    counts: tuple[int, int],
     offset: float,
     *,
     nodes: bool = False,
 ) -> float:
     """Return the largest difference from a float64 BatchNorm2d, or 1d, on the whole batch.
 
-    Of outputs, gradients and running statistics; relative to values above 1.
+    Compares outputs, gradients and running statistics; values above 1 relatively.
     """
     torch.manual_seed(0)
     kind = nn.BatchNorm1d if nodes else nn.BatchNorm2d
@@ -105,10 +105,10 @@ def compare_norm(
     shared.load_state_dict(alone.state_dict())
     alone.double()
     synchronise_norms(shared, "cpu")
-    start = group.rank * shares[0]
-    own = slice(start, start + shares[group.rank])
+    start = group.rank * counts[0]
+    own = slice(start, start + counts[group.rank])
     worst = 0.0
-    for training in (True, True, False):  # the third reads what the first two have gathered
+    for training in (True, True, False):  # the third uses the statistics of the first two
         images = torch.randn(4, 3, 5, 7) * torch.tensor([1.0, 0.5, 3.0]).view(3, 1, 1) + offset
         pull = torch.randn(4, 3, 5, 7)
         if nodes:
@@ -139,7 +139,7 @@ def _outcome(model: nn.Module, images: Tensor, pull: Tensor) -> dict[str, Tensor
 
 
 def one_value_in_all(group: Group) -> str:
-    """Return what a norm says of a single value a channel, in all processes together."""
+    """Return the error message of a norm for one value per channel over all processes."""
     norm = synchronise_norms(nn.BatchNorm2d(3), "cpu")
     try:
         norm(torch.zeros(1 - group.rank, 3, 1, 1))
@@ -149,7 +149,7 @@ def one_value_in_all(group: Group) -> str:
 
 
 def fail(group: Group, how: str) -> None:
-    """Let the second process fail, or both, while the first is on its way to a meeting."""
+    """Let the second process fail, or both, before the first waits in a collective operation."""
     if how == "both" or (how == "second" and group.rank == 1):
         raise DsegError("It is broken.", hint="mend it.", exit_code=3)
     if how == "killed" and group.rank == 1:

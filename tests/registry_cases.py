@@ -1,4 +1,4 @@
-"""Cases of tests over the table of networks."""
+"""Test parameters from the registry of networks."""
 
 from __future__ import annotations
 

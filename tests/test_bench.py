@@ -1,4 +1,4 @@
-"""What networks cost: how it is measured, what is written down, and how it is drawn."""
+"""Benchmarks of networks: measuring, reports and plots."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_config(**more: Any) -> BenchConfig:
 
 @pytest.fixture
 def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure no memory, which takes a process."""
+    """Skip the measurement of memory, which starts a process."""
     monkeypatch.setattr(report, "measure_growth", lambda *_: 5 * 2**20)
 
 
@@ -49,7 +49,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Clock:
-    """Time that passes when work is done: so many seconds in each run."""
+    """Clock that advances by the given seconds in each call of the timed function."""
 
     def __init__(self, *runs: float):
         self.now, self.runs, self.done = 0.0, list(runs), 0
@@ -62,7 +62,7 @@ class Clock:
         self.done += 1
 
 
-def test_runs_are_timed_after_those_that_warm_up() -> None:
+def test_warm_up_runs_are_not_timed() -> None:
     clock = Clock(50.0, 1.0, 2.0, 3.0, 4.0)
     timing = measure(clock.work, batch=8, warmup=1, samples=4, seconds=100, clock=clock)
     assert timing.median_ms == 2500
@@ -126,7 +126,7 @@ def test_a_configuration_that_cannot_be_measured_is_refused(
         ("fp16", "on the CPU", "use fp32 or bf16, or a GPU"),
     ],
 )
-def test_a_precision_that_says_nothing_is_refused(dtype: str, problem: str, hint: str) -> None:
+def test_a_misleading_precision_is_refused(dtype: str, problem: str, hint: str) -> None:
     with pytest.raises(DsegError, match=problem) as caught:
         make_config(dtype=dtype)
     assert hint in caught.value.hint
@@ -207,7 +207,7 @@ def test_norms_stay_where_they_are_wanted() -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_fault_is_told_in_a_line(fault: Exception, reason: str) -> None:
+def test_a_fault_is_reported_in_a_line(fault: Exception, reason: str) -> None:
     assert report._reason(fault) == reason
 
 
@@ -225,7 +225,7 @@ def test_what_was_measured_before_a_fault_is_kept(
     assert found.as_dict()["labels"] is None
 
 
-def test_memory_is_what_a_fresh_process_gains() -> None:
+def test_memory_is_the_growth_of_a_fresh_process() -> None:
     model_bytes = 4 * dseg.MODELS["mobilenetdenseaspp"].params
     growth = memory_of.measure_growth("mobilenetdenseaspp", make_config(threads=1), None)
     assert growth is not None

@@ -1,4 +1,4 @@
-"""The README's generated parts are current, and every command explains itself."""
+"""The generated parts of the README are up to date, and every command has help."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_visible_option_has_help(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_network_stands_in_the_readme(name: str) -> None:
+def test_every_network_is_in_the_readme(name: str) -> None:
     assert f"| `{name}` |" in README
 
 

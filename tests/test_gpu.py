@@ -1,4 +1,4 @@
-"""What a GPU computes: the authors' logits, the CPU's masks, and training that can be repeated."""
+"""On a GPU: the authors' logits, the same masks as on the CPU, and reproducible training."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_logits_match_the_authors_code(golden: str, tmp_path: Path, without_tf32
 
 
 def _labels(out: Path, *words: object) -> np.ndarray:
-    """Return the label ids of the scenes that ship, one after another."""
+    """Return the label ids of the bundled scenes, one after another."""
     done = run("infer", SAMPLES, "-w", BUNDLED, "--save", "label_ids", "-o", out, *words)
     assert done.exit_code == 0, done.output
     files = sorted((out / "label_ids").rglob("*.png"))
@@ -266,7 +266,7 @@ def test_images_beyond_the_memory_are_predicted_in_tiles(tmp_path: Path) -> None
 
 
 def _enlarged(folder: Path, count: int, size: tuple[int, int]) -> Path:
-    """Write the scenes that ship, enlarged to (height, width), so many times over."""
+    """Write ``count`` images, the bundled scenes enlarged to (height, width), in turn."""
     folder.mkdir()
     scenes = sorted((SAMPLES / "leftImg8bit").rglob("*.png"))
     for number in range(count):

@@ -28,11 +28,11 @@ from timed_training import (  # noqa: E402
     Order,
     Speed,
     choose_epochs,
+    compiling_may_pay,
+    compiling_pays,
     find_speed,
     guess_validation,
     make_plan,
-    may_pay,
-    pays,
 )
 
 from dseg.checkpoints import load_model  # noqa: E402
@@ -273,12 +273,12 @@ def test_epochs_end_in_time() -> None:
 def test_compiling_is_for_long_runs() -> None:
     plain = Speed(images_per_s=400, start_s=10, validation_s=2, rows=9)
     compiled = Speed(images_per_s=650, start_s=90, validation_s=2, rows=9)
-    assert not may_pay(plain, 300)
-    assert may_pay(plain, 500)
-    assert pays(plain, compiled, ORDER, 400)
-    assert not pays(plain, compiled, ORDER, 80)
+    assert not compiling_may_pay(plain, 300)
+    assert compiling_may_pay(plain, 500)
+    assert compiling_pays(plain, compiled, ORDER, 400)
+    assert not compiling_pays(plain, compiled, ORDER, 80)
     slow = Speed(images_per_s=283, start_s=90, validation_s=2, rows=9)
-    assert not pays(plain, slow, ORDER, 400)
+    assert not compiling_pays(plain, slow, ORDER, 400)
 
 
 @pytest.mark.parametrize(

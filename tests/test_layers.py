@@ -1,4 +1,4 @@
-"""The import direction of the house, read from the syntax tree."""
+"""Each folder imports only from lower levels, as the syntax trees show."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AT_IMPORT = {
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def room_of(path: Path) -> str:
+def folder_of(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
@@ -43,25 +43,26 @@ def imported(tree: ast.AST) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_imports_only_from_rooms_above_its_own(path: Path) -> None:
-    room = room_of(path)
-    if room in ("__init__", "__main__"):
+def test_a_file_imports_only_from_lower_levels(path: Path) -> None:
+    folder = folder_of(path)
+    if folder in ("__init__", "__main__"):
         return
-    rooms = {
+    folders = {
         name.split(".")[1] for name in imported(ast.parse(path.read_text())) if "dseg." in name
     }
     upward = {
         other
-        for other in rooms - {room, "__version__"}
-        if LEVELS[other] > LEVELS[room] or (LEVELS[other] == LEVELS[room] and LEVELS[room] > 0)
+        for other in folders - {folder, "__version__"}
+        if LEVELS[other] > LEVELS[folder]
+        or (LEVELS[other] == LEVELS[folder] and LEVELS[folder] > 0)
     }
     # level 3: render draws into pixels that images decodes; level 0: registry names errors
-    assert not upward - ({"images"} if room == "render" else set()), f"{room} imports {upward}"
+    assert not upward - ({"images"} if folder == "render" else set()), f"{folder} imports {upward}"
 
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in FILES if room_of(path) == "cli"],
+    [path for path in FILES if folder_of(path) == "cli"],
     ids=lambda path: path.stem,
 )
 def test_a_command_imports_nothing_heavy_before_it_runs(path: Path) -> None:
@@ -71,9 +72,9 @@ def test_a_command_imports_nothing_heavy_before_it_runs(path: Path) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom):
             at_import |= imported(ast.Module(body=[node], type_ignores=[]))
     roots = {name.split(".")[0] for name in at_import}
-    rooms = {name.split(".")[1] for name in at_import if name.startswith("dseg.")}
+    folders = {name.split(".")[1] for name in at_import if name.startswith("dseg.")}
     assert not roots & NOT_AT_IMPORT
-    assert rooms <= AT_IMPORT
+    assert folders <= AT_IMPORT
     if path.stem != "console":
         assert not roots & ONLY_IN_CONSOLE
 
@@ -105,6 +106,6 @@ def test_only_the_official_engine_imports_cityscapesscripts() -> None:
     assert by_name == {"evaluation/cityscapes/official.py"}  # imported when it is asked for
 
 
-def test_no_file_outgrows_its_plan() -> None:
+def test_no_file_has_more_than_300_lines() -> None:
     lengths = {str(path): len(path.read_text().splitlines()) for path in FILES}
     assert {name: length for name, length in lengths.items() if length > 300} == {}

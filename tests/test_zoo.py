@@ -231,7 +231,7 @@ def test_names_in_any_spelling(typed: str, key: str) -> None:
 
 
 def test_no_two_networks_share_a_spelling() -> None:
-    assert len({plain_name(name) for name in dseg.MODELS}) == 106
+    assert len({plain_name(name) for name in dseg.MODELS}) == len(dseg.MODELS)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,6 @@ def test_an_output_stride_that_is_not_there_is_refused(name: str) -> None:
 
 
 def test_every_golden_file_belongs_to_a_network_and_is_there() -> None:
-    assert len(OF_GOLDEN) == 70
     assert list_goldens(FOLDER) == sorted(OF_GOLDEN)
     for golden in OF_GOLDEN:
         assert (FOLDER / f"{golden}.json").is_file()

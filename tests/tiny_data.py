@@ -1,4 +1,4 @@
-"""A data set small enough to train on in seconds: noise whose masks follow the image."""
+"""A data set to train on in seconds: noisy bands whose brightness depends on their class."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from PIL import Image
 
 
 def make_camvid(root: Path, train: int = 6, val: int = 2, size: tuple[int, int] = (40, 56)) -> Path:
-    """Write bands of noise in CamVid's layout; each band's brightness is that of its class.
+    """Write bands of noise in CamVid's layout, as bright as their classes' ids.
 
     Args:
-        root: the data set's folder.
-        train, val: images of the splits.
-        size: (height, width) of all of them.
+        root: folder of the data set.
+        train, val: number of images of the splits.
+        size: (height, width) of the images.
     """
     for split, count in (("train", train), ("val", val)):
         for kind in ("", "annot"):

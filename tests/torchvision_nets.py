@@ -18,7 +18,7 @@ LITTLE = "mobilenetdenseaspp"
 
 
 class OnResNet(SegModel):
-    """What a network on ResNet looks like to ``load_backbone``."""
+    """A network with a ResNet backbone for ``load_backbone``, without a head."""
 
     def __init__(self, depth: int, output_stride: int = 32):
         super().__init__()
@@ -31,9 +31,9 @@ class OnResNet(SegModel):
 
 @torch.no_grad()
 def theirs(name: str, **options: Any) -> Any:
-    """Build torchvision's network with random weights, whose norms have seen a picture.
+    """Build a network of torchvision with random weights and norm statistics of a random image.
 
-    With statistics at random its map would hardly depend on what it is shown.
+    With random statistics its feature maps would hardly depend on the input.
     """
     torch.manual_seed(3)
     network = torchvision.models.get_model(name, weights=None, **options)

@@ -30,7 +30,7 @@ BUNDLED = "dabnet.safetensors"  # used if no network is named
 def weights_folders() -> list[Path]:
     """Return the folders to search, in order.
 
-    They are ``weights/``, $DSEG_WEIGHTS, the cache, and that of the bundled weights.
+    They are ``weights/``, $DSEG_WEIGHTS, the cache, and the folder installed with dseg.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     named = os.environ.get("DSEG_WEIGHTS")

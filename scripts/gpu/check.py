@@ -45,10 +45,10 @@ def run_tests(context: JobContext) -> dict[str, Any]:
     found = {**context.facts(), "exit_code": code, "summary": lines[-1:], "failed_tests": failed}
     if code:
         (context.out / "tests.txt").write_text(output[-100_000:])
-    return _stop_if_cut(context, "tests", code, found)
+    return _check_time_limit(context, "tests", code, found)
 
 
-def _stop_if_cut(
+def _check_time_limit(
     context: JobContext, part: str, code: int, found: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the results of a part; raise OutOfTimeError if the end of the job stopped it."""
@@ -78,7 +78,7 @@ def survey(context: JobContext) -> dict[str, Any]:
     context.log(f"{len(found)} networks, {passed} passed")
     dtype, batch, crop = ("fp32", 2, "64x96") if context.tiny else ("bf16", 4, "128x192")
     facts = context.facts(dtype=dtype, batch=batch, crop=crop, passed=passed, networks=found)
-    return _stop_if_cut(context, "survey", max(code for code, _ in answers), facts)
+    return _check_time_limit(context, "survey", max(code for code, _ in answers), facts)
 
 
 def throughput(context: JobContext) -> dict[str, Any]:

@@ -34,24 +34,24 @@ def measure_all(context: JobContext) -> dict[str, Any]:
     """Measure one network after another, except those of an earlier start."""
     found: dict[str, Any] = context.results.get("networks", {})
     names = [name for name in order_networks(context) if name not in found]
-    waiting: list[Waiter] = []
+    waiting: list[Worker] = []
     try:
         while names or waiting:
             while names and len(waiting) <= (0 if context.tiny else AHEAD):
-                waiting.append(Waiter(context, names.pop(0)))
+                waiting.append(Worker(context, names.pop(0)))
             if not context.left:
                 break
-            waiter = waiting.pop(0)
-            row = waiter.measure()
+            worker = waiting.pop(0)
+            row = worker.measure()
             if row is None:
-                waiting.insert(0, waiter)
+                waiting.insert(0, worker)
                 break
-            found[waiter.name] = context.facts(dtype="bf16") | row
-            context.log(f"{waiter.name}: {row}")
+            found[worker.name] = context.facts(dtype="bf16") | row
+            context.log(f"{worker.name}: {row}")
             context.keep("networks", found)
     finally:
-        for waiter in waiting:
-            waiter.kill()
+        for worker in waiting:
+            worker.kill()
     write_results(context, found)
     if names or waiting:
         raise OutOfTimeError(f"{len(found)} networks are measured")
@@ -70,7 +70,7 @@ def order_networks(context: JobContext) -> list[str]:
     return [name for turn in zip_longest(*groups) for name in turn if name is not None]
 
 
-class Waiter:
+class Worker:
     """A process that builds a network, and measures it on request."""
 
     def __init__(self, context: JobContext, name: str):

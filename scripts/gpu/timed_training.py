@@ -179,13 +179,13 @@ def choose_epochs(speed: Speed, order: Order, seconds: float) -> float:
     return float(int(epochs)) if epochs >= 2 else int(100 * epochs) / 100
 
 
-def may_pay(speed: Speed, seconds: float) -> bool:
+def compiling_may_pay(speed: Speed, seconds: float) -> bool:
     """Return True if a compiled run, at the assumed speed-up, would train more within a time."""
     compiled = seconds - COMPILING_S - speed.start_s - 15 - COMPILED_AGAIN_S
     return GAIN * compiled > seconds - speed.start_s
 
 
-def pays(plain: Speed, compiled: Speed, order: Order, seconds: float) -> bool:
+def compiling_pays(plain: Speed, compiled: Speed, order: Order, seconds: float) -> bool:
     """Return True if a compiled run trains more epochs, although it has to start again."""
     again = replace(compiled, start_s=min(compiled.start_s, plain.start_s + COMPILED_AGAIN_S))
     return choose_epochs(again, order, seconds) > choose_epochs(plain, order, seconds)
@@ -217,9 +217,11 @@ def make_plan(order: Order) -> dict[str, Any]:
     """Measure, and return the epochs, whether to compile, and the measurements."""
     compiled: Speed | None = None
     plain = None if order.compile == "on" else measure(order)
-    if plain is None or (order.compile == "auto" and may_pay(plain, order.left)):
+    if plain is None or (order.compile == "auto" and compiling_may_pay(plain, order.left)):
         compiled = measure(order, "--compile")
-    use = compiled is not None and (plain is None or pays(plain, compiled, order, order.left))
+    use = compiled is not None and (
+        plain is None or compiling_pays(plain, compiled, order, order.left)
+    )
     speed = compiled if use or plain is None else plain
     assert speed is not None
     if use:

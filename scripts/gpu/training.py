@@ -120,7 +120,7 @@ def train_timed(
         "plan": plan,
     }
 
-    def look() -> str:
+    def update() -> str:
         rows = metrics.read()
         if file.with_suffix(".plan").exists():
             found["plan"] = json.loads(file.with_suffix(".plan").read_text())
@@ -130,10 +130,10 @@ def train_timed(
     words = [sys.executable, SCRIPT, file]
     context.on_save = training.store
     try:
-        code, output = context.call(words, limit, grace=GRACE_S, watch=look)
+        code, output = context.call(words, limit, grace=GRACE_S, watch=update)
     finally:
         context.on_save = None
-    look()
+    update()
     training.store()
     found = context.results[training.part]
     if code in (124, 143):
