@@ -456,11 +456,11 @@ def test_masks_can_be_mapped_before_they_are_counted(tmp_path) -> None:
 
 def test_the_command_refuses_what_it_cannot_check(tmp_path) -> None:
     root = make_camvid(tmp_path / "camvid")
-    refused(run_check("voc", root), 2, "is no voc data set", "--dataset camvid")
+    refused(run_check("voc", root), 2, "is not a voc data set", "--dataset camvid")
     refused(run_check("coco", root), 2, "No data set named 'coco'", "cityscapes, camvid")
     refused(run_check("camvid", root, "--split", "test"), 2, "no split 'test'", "train, val")
     refused(run_check("camvid", root, "--label-space", "x"), 2, "Unknown label space 'x'")
-    refused(run_check("folder", root, "--classes", "x.toml"), 2, "class file x.toml")
+    refused(run_check("folder", root, "--classes", "x.toml"), 2, "The class file x.toml")
     refused(run_check("scenes", tmp_path / "no"), 2, "does not exist", "dseg scenes")
 
 
