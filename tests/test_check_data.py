@@ -108,7 +108,7 @@ def test_unequal_sizes_are_a_fault_and_upright_photos_are_not(tmp_path) -> None:
     report = check("camvid", root)
     assert kinds(report) == {"size": 1}
     assert "has 8x5 pixels, its image 8x6" in problem(report, "size")
-    assert "nearest neighbour" in hint(report, "size")
+    assert "nearest-neighbour" in hint(report, "size")
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n"])
