@@ -213,7 +213,7 @@ def test_what_is_missing_is_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["camvid", "bundled", "zoo"])
 def test_a_folder_of_another_layout_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "data" / "images").mkdir(parents=True)
-    with pytest.raises(DsegError, match="is not a camvid data set"):
+    with pytest.raises(DsegError, match="camvid data set"):
         start(name, tmp_path / "out", data=tmp_path / "data")
     assert not (tmp_path / "out").exists()
 

@@ -1,4 +1,4 @@
-"""Mask files: lossy compression, EXIF orientation, grey, several pages, 16-bit values."""
+"""Masks as files: lossy ones, rotated ones, shades of grey, several pages, deep values."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def save_rotated(image: Image.Image, path: Path, orientation: int, **options: ob
         ("RGB", "a.webp", {"lossless": True}),
     ],
 )
-def test_the_exif_orientation_is_applied_to_masks_as_to_images(
+def test_masks_are_rotated_as_images_are(
     mode: str, name: str, options: dict[str, object], orientation: int, tmp_path: Path
 ) -> None:
     image = Image.fromarray(CORNER.astype(np.uint16) if mode == "I;16" else CORNER)
@@ -111,9 +111,7 @@ def test_an_exact_mask_is_read_whatever_its_name(
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.webp", "a.png"])
-def test_a_mask_of_several_pages_is_refused_and_an_image_gets_a_note(
-    name: str, tmp_path: Path
-) -> None:
+def test_several_pages_are_refused_in_masks_and_noted_in_images(name: str, tmp_path: Path) -> None:
     first, second = Image.fromarray(CORNER), Image.fromarray(CORNER + 1)
     lossless = {"lossless": True} if name == "a.webp" else {}
     first.save(tmp_path / name, save_all=True, append_images=[second], **lossless)
@@ -161,7 +159,7 @@ def chunk_of(named: bytes) -> bytes:
 
 
 def save_deep_png(path: Path, values: np.ndarray) -> None:
-    """Write (H, W, 3) uint16 as a PNG with 16 bits per channel, which PIL does not support."""
+    """Write (H, W, 3) uint16 as a PNG of 16 bits per channel, which PIL cannot."""
     height, width, _ = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)

@@ -69,10 +69,11 @@ def load_dataset(
 ) -> Dataset:
     """Find the image and mask files of one split; files are decoded when they are read.
 
-    Example::
-
-        train = load_dataset("camvid", Path("data/CamVid"), "train")
-        image, train_ids = train.read(0)  # (H, W, 3) RGB and (H, W), both uint8
+    Example:
+        >>> train = dseg.load_dataset("camvid", Path("data/CamVid"), "train")
+        >>> image, train_ids = train.read(0)
+        >>> image.shape, train_ids.shape, train.space.names[:3]
+        ((360, 480, 3), (360, 480), ('Sky', 'Building', 'Pole'))
 
     Args:
         name: Key of ``DATASETS``.
