@@ -124,7 +124,7 @@ class _Tally:
         self._note_mask(sample, counted)
 
     def _note_mask(self, sample: Sample, counted: Counted) -> None:
-        """Add warnings about a mask that is readable but of little use."""
+        """Add warnings about a mask that is readable but suspicious or of no use."""
         path = sample.mask
         pixels = int(counted.train_ids.sum())
         if path is None or not pixels:
