@@ -1,4 +1,4 @@
-"""dseg check-data: what it counts, and each mistake with its remedy."""
+"""dseg check-data: its counts, and each mistake with its hint."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def test_the_report_does_not_depend_on_the_number_of_threads(tmp_path) -> None:
         save_image(root / f"train/n{number}.jpg")
         save_mask(root / f"trainannot/n{number}.png", number % 13)
     dataset = load_dataset("camvid", root, "train")
-    seen: list[int] = []
-    first = check_dataset(dataset, workers=1, advance=lambda: seen.append(1))
-    assert len(seen) == 22
+    steps: list[int] = []
+    first = check_dataset(dataset, workers=1, advance=lambda: steps.append(1))
+    assert len(steps) == 22
     assert check_dataset(dataset, workers=7) == first
     assert kinds(first) == {"values": 1}
 
@@ -98,17 +98,17 @@ def test_files_without_a_partner_are_counted(tmp_path) -> None:
 
 def test_unequal_sizes_are_a_fault_and_upright_photos_are_not(tmp_path) -> None:
     root = make_camvid(tmp_path)
-    turned = Image.open(root / "train/a.jpg").transpose(Image.Transpose.ROTATE_90)
-    exif = turned.getexif()
+    rotated = Image.open(root / "train/a.jpg").transpose(Image.Transpose.ROTATE_90)
+    exif = rotated.getexif()
     exif[0x0112] = 6
-    turned.save(root / "train/a.jpg", exif=exif)
+    rotated.save(root / "train/a.jpg", exif=exif)
     assert kinds(check("camvid", root)) == {}
     assert kinds(check("camvid", root, decode_images=True)) == {}
     save_mask(root / "trainannot/a.png", 0, height=5)
     report = check("camvid", root)
     assert kinds(report) == {"size": 1}
     assert "has 8x5 pixels, its image 8x6" in problem(report, "size")
-    assert "nearest neighbour" in hint(report, "size")
+    assert "nearest-neighbour" in hint(report, "size")
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n"])
@@ -140,7 +140,7 @@ def test_colours_in_place_of_ids_are_named(tmp_path) -> None:
     assert report.kinds == {"8 bits": 1, "colours": 1}
 
 
-def test_values_that_mean_nothing_are_counted(tmp_path) -> None:
+def test_invalid_values_are_counted(tmp_path) -> None:
     root = make_camvid(tmp_path)
     save_mask(root / "trainannot/a.png", 0, 12, 77, 200)
     save_mask(root / "trainannot/b.png", 0, 12)
@@ -152,7 +152,7 @@ def test_values_that_mean_nothing_are_counted(tmp_path) -> None:
     assert report.wrong == 60
 
 
-def test_instance_files_of_16_bits_are_told(tmp_path) -> None:
+def test_instance_files_of_16_bits_are_reported(tmp_path) -> None:
     root = make_cityscapes(tmp_path)
     mask = root / "gtFine/val/ulm/ulm_000002_000019_gtFine_labelIds.png"
     Image.fromarray(np.full((6, 8), 26001, np.uint16)).save(mask)
@@ -162,7 +162,7 @@ def test_instance_files_of_16_bits_are_told(tmp_path) -> None:
     assert report.kinds == {"16 bits": 1}
 
 
-def test_blended_masks_are_told_from_single_wrong_values(tmp_path) -> None:
+def test_blended_masks_are_distinguished_from_single_invalid_values(tmp_path) -> None:
     root = make_folder(tmp_path)
     blended = np.arange(48, dtype=np.uint8).reshape(6, 8)
     Image.fromarray(blended).save(root / "masks/train/a.png")
@@ -181,23 +181,23 @@ def test_masks_stored_as_jpeg_are_faults_whatever_their_name(tmp_path, name: str
     assert f"{name} is JPEG, which changes values" in problem(report, "lossy mask")
 
 
-@pytest.mark.parametrize("turned", ["images", "masks", "both"])
-def test_a_pair_of_which_one_is_turned_is_warned_of(tmp_path, turned: str) -> None:
+@pytest.mark.parametrize("rotated", ["images", "masks", "both"])
+def test_a_pair_with_one_file_rotated_by_exif_gets_a_warning(tmp_path, rotated: str) -> None:
     root = make_folder(tmp_path)
     exif = Image.Exif()
     exif[0x112] = 3
-    for kind in ("images", "masks") if turned == "both" else (turned,):
+    for kind in ("images", "masks") if rotated == "both" else (rotated,):
         [path] = (root / kind / "train").glob("a.*")
         with Image.open(path) as image:
             image.load()
         image.save(path, exif=exif)
     report = check("folder", root)
     assert report.clean
-    expected = {} if turned == "both" else {"one of a pair turned": 1}
+    expected = {} if rotated == "both" else {"one of a pair turned": 1}
     assert {k: n for k, n in kinds(report, "warning").items() if "turned" in k} == expected
 
 
-def test_colours_stored_grey_are_colours(tmp_path) -> None:
+def test_colours_stored_as_grey_are_read_as_colours(tmp_path) -> None:
     colors = [{"name": "a", "color": [128, 64, 128]}, {"name": "b", "color": [128, 128, 128]}]
     root = make_folder(tmp_path, {"mask_colors": True, "class": colors})
     Image.new("RGB", (8, 6), (128, 64, 128)).save(root / "masks/train/a.png")
@@ -225,7 +225,7 @@ def test_masks_of_colours_are_checked_against_the_class_file(tmp_path) -> None:
     assert kinds(check("folder", root))["blended values"] == 1
 
 
-def test_a_mask_without_labels_is_warned_of(tmp_path) -> None:
+def test_a_mask_without_labels_gets_a_warning(tmp_path) -> None:
     root = make_camvid(tmp_path)
     save_mask(root / "trainannot/a.png", 11, 255)
     report = check("camvid", root)
@@ -233,14 +233,14 @@ def test_a_mask_without_labels_is_warned_of(tmp_path) -> None:
     assert kinds(report, "warning")["blank"] == 1
 
 
-# Faults of the whole
+# Faults of a whole split
 
 
-def test_binary_masks_are_told_with_the_way_out(tmp_path) -> None:
+def test_binary_masks_are_reported_with_a_hint(tmp_path) -> None:
     root = make_camvid(tmp_path)
     for name in ("a", "b"):
         save_mask(root / f"trainannot/{name}.png", 0, 255)
-    report = check("camvid", root)  # so few may hold one class and ignored pixels by chance
+    report = check("camvid", root)  # by chance, so few can hold one class and ignored pixels
     assert report.clean
     assert kinds(report, "warning")["binary masks"] == 0
     assert "ids = [255]" in hint(report, "binary masks")
@@ -257,7 +257,7 @@ def test_many_binary_masks_of_two_classes_are_a_fault(tmp_path) -> None:
     assert kinds(check("folder", root)) == {"binary masks": 0}
 
 
-def test_the_way_out_of_binary_masks_works(tmp_path) -> None:
+def test_the_hint_about_binary_masks_works(tmp_path) -> None:
     classes = {"class": [{"name": "ground", "id": 0}, {"name": "crack", "ids": [255]}]}
     root = make_folder(tmp_path, classes)
     for name in ("a", "deep/b"):
@@ -284,7 +284,7 @@ def rename_masks(root: Path, old: str, new: str) -> None:
         path.rename(path.with_name(path.name.replace(old, new)))
 
 
-def test_train_ids_under_the_name_of_label_ids_are_told(tmp_path) -> None:
+def test_train_ids_in_files_named_as_label_ids_are_reported(tmp_path) -> None:
     root = make_cityscapes(tmp_path)
     for path in root.rglob("*_labelIds.png"):
         save_mask(path, 0, 8, 255)
@@ -298,14 +298,14 @@ def test_train_ids_under_the_name_of_label_ids_are_told(tmp_path) -> None:
     assert kinds(check("cityscapes", root)) == {}
 
 
-def test_label_ids_without_sky_are_not_taken_for_train_ids(tmp_path) -> None:
+def test_label_ids_without_sky_are_not_mistaken_for_train_ids(tmp_path) -> None:
     root = make_cityscapes(tmp_path)
     for path in root.rglob("*_labelIds.png"):
         save_mask(path, 7, 11, 0)
     assert kinds(check("cityscapes", root)) == {}
 
 
-def test_label_ids_under_the_name_of_train_ids_are_told(tmp_path) -> None:
+def test_label_ids_in_files_named_as_train_ids_are_reported(tmp_path) -> None:
     root = make_cityscapes(tmp_path)
     rename_masks(root, "labelIds", "labelTrainIds")
     report = check("cityscapes", root)
@@ -313,7 +313,7 @@ def test_label_ids_under_the_name_of_train_ids_are_told(tmp_path) -> None:
     assert "*_labelIds.png" in hint(report, "label ids")
 
 
-def test_rare_classes_are_warned_of(tmp_path) -> None:
+def test_rare_classes_get_a_warning(tmp_path) -> None:
     root = make_folder(tmp_path)
     save_image(root / "images/train/a.jpg", 100, 100)
     big = np.zeros((100, 100), np.uint8)
@@ -354,23 +354,21 @@ def test_weights_follow_their_formulas(tmp_path) -> None:
     save_mask(root / "masks/train/deep/b.png", 0, 1, 2, 2)  # 12 puddle, 12 road, 24 car
     report = check("folder", root)
     assert (report.class_pixels, report.labelled) == ((60, 24, 12), 96)
-    expected = [1 / math.log(1.10 + share) for share in (0.625, 0.25, 0.125)]
+    expected = [1 / math.log(1.10 + fraction) for fraction in (0.625, 0.25, 0.125)]
     assert class_weights(report, "log") == pytest.approx(expected)
-    expected = [1 / math.log(1.02 + share) for share in (0.625, 0.25, 0.125)]
+    expected = [1 / math.log(1.02 + fraction) for fraction in (0.625, 0.25, 0.125)]
     assert class_weights(report, "log", 1.02) == pytest.approx(expected)
     # frequencies 60/96, 24/48, 12/48; their median is 0.5
     assert class_weights(report, "median") == pytest.approx((0.8, 1.0, 2.0))
 
 
-def test_ignored_pixels_have_no_share_in_log_weights(tmp_path) -> None:
+def test_ignored_pixels_do_not_affect_log_weights(tmp_path) -> None:
     report = check("camvid", make_camvid(tmp_path))
     assert (report.labelled, report.pixels) == (72, 96)
     assert class_weights(report, "log")[3] == pytest.approx(1 / math.log(1.10 + 24 / 72))
 
 
-def test_a_class_that_never_occurs_has_no_median_weight_and_the_largest_log_weight(
-    tmp_path,
-) -> None:
+def test_an_absent_class_has_median_weight_0_and_the_largest_log_weight(tmp_path) -> None:
     root = make_folder(tmp_path)
     for name in ("a", "deep/b"):
         save_mask(root / f"masks/train/{name}.png", 1, 2)
@@ -379,14 +377,14 @@ def test_a_class_that_never_occurs_has_no_median_weight_and_the_largest_log_weig
     assert class_weights(report, "log")[2] == pytest.approx(10.492, abs=1e-3)
 
 
-def test_weights_of_nothing_are_refused(tmp_path) -> None:
+def test_weights_without_labelled_pixels_are_refused(tmp_path) -> None:
     root = make_camvid(tmp_path)
     for name in ("a", "b"):
         save_mask(root / f"trainannot/{name}.png", 11)
     for kind in ("log", "median"):
         with pytest.raises(DsegError, match="No pixel"):
             class_weights(check("camvid", root), kind)
-    with pytest.raises(DsegError, match="k=1 gives"):
+    with pytest.raises(DsegError, match="k=1 is not above 1"):
         class_weights(check("camvid", root, "val"), "log", 1)
 
 
@@ -397,7 +395,7 @@ def run_check(name: str, root: Path, *words):
     return run("check-data", "--dataset", name, "--data-dir", root, *words)
 
 
-def test_the_command_shows_tables_and_ends_well(tmp_path) -> None:
+def test_the_command_shows_tables_and_ends_with_0(tmp_path) -> None:
     result = run_check("camvid", make_camvid(tmp_path), "--weights", "median")
     assert result.exit_code == 0, result.output
     assert "camvid train" in result.stdout
@@ -414,7 +412,7 @@ def test_the_command_ends_with_1_where_there_are_faults(tmp_path) -> None:
     result = run_check("camvid", root, "-q", "--split", "train")
     assert (result.exit_code, result.stderr) == (1, "")
     assert "FAULT values: " in result.stdout
-    assert "  Hint: choose the right --dataset" in result.stdout
+    assert "  Hint: choose the matching --dataset" in result.stdout
     assert run_check("camvid", root, "-q", "--split", "val").exit_code == 0
 
 
@@ -456,11 +454,11 @@ def test_masks_can_be_mapped_before_they_are_counted(tmp_path) -> None:
 
 def test_the_command_refuses_what_it_cannot_check(tmp_path) -> None:
     root = make_camvid(tmp_path / "camvid")
-    refused(run_check("voc", root), 2, "is no voc data set", "--dataset camvid")
+    refused(run_check("voc", root), 2, "is not a voc data set", "--dataset camvid")
     refused(run_check("coco", root), 2, "No data set named 'coco'", "cityscapes, camvid")
     refused(run_check("camvid", root, "--split", "test"), 2, "no split 'test'", "train, val")
     refused(run_check("camvid", root, "--label-space", "x"), 2, "Unknown label space 'x'")
-    refused(run_check("folder", root, "--classes", "x.toml"), 2, "class file x.toml")
+    refused(run_check("folder", root, "--classes", "x.toml"), 2, "The class file x.toml")
     refused(run_check("scenes", tmp_path / "no"), 2, "does not exist", "dseg scenes")
 
 
@@ -477,7 +475,7 @@ def test_class_names_with_brackets_are_shown_as_they_are(tmp_path) -> None:
     assert "lane [/x] [red]" in run_check("folder", root).stdout
 
 
-def test_a_class_file_may_lie_anywhere(tmp_path) -> None:
+def test_a_class_file_can_be_anywhere(tmp_path) -> None:
     root = make_folder(tmp_path / "data")
     moved = tmp_path / "mine.json"
     (root / "classes.json").rename(moved)

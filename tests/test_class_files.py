@@ -1,4 +1,4 @@
-"""Class files of any folder of masks: what may stand in them, and what is said of mistakes."""
+"""Class files of folders with masks: allowed fields, and messages about mistakes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_255_is_ignored_unless_it_is_a_class(tmp_path) -> None:
     assert first_row(root) == [0, 0, 0, 0, 255, 255, 255, 255]
 
 
-def test_masks_may_be_colours(tmp_path) -> None:
+def test_masks_can_be_colours(tmp_path) -> None:
     classes = {
         "mask_colors": True,
         "ignore_colors": [[9, 9, 9]],
@@ -107,7 +107,7 @@ def test_the_usual_folders_are_found(images, masks, tmp_path) -> None:
     assert first_row(tmp_path) == [0] * 8
 
 
-def test_a_folder_that_is_not_divided_is_one_split(tmp_path) -> None:
+def test_a_folder_without_splits_is_one_split(tmp_path) -> None:
     write(tmp_path / "classes.json", json.dumps(CLASSES))
     save_image(tmp_path / "images" / "a.png")
     save_mask(tmp_path / "masks" / "a.png", 1)
@@ -116,7 +116,7 @@ def test_a_folder_that_is_not_divided_is_one_split(tmp_path) -> None:
     assert "there are: all." in fault_of(tmp_path).hint
 
 
-def test_images_and_masks_may_share_a_folder(tmp_path) -> None:
+def test_images_and_masks_can_be_in_one_folder(tmp_path) -> None:
     where = {"images": "{split}-set", "masks": "{split}-set", "mask_suffix": "_mask"}
     write(tmp_path / "classes.json", json.dumps({**CLASSES, **where}))
     save_image(tmp_path / "train-set" / "a.png")
@@ -126,7 +126,7 @@ def test_images_and_masks_may_share_a_folder(tmp_path) -> None:
     assert first_row(tmp_path) == [1] * 8
 
 
-def test_each_split_may_have_its_own_folders(tmp_path) -> None:
+def test_each_split_can_have_its_own_folders(tmp_path) -> None:
     root = make_folder(tmp_path)
     where = {"images": {"day": "images/train"}, "masks": {"day": "masks/train"}}
     write(root / "classes.json", json.dumps({**CLASSES, **where}))
@@ -134,12 +134,12 @@ def test_each_split_may_have_its_own_folders(tmp_path) -> None:
     assert len(load_dataset("folder", root, "day")) == 2
 
 
-def test_a_missing_folder_of_masks_is_told(tmp_path) -> None:
+def test_a_missing_folder_of_masks_is_reported(tmp_path) -> None:
     root = make_folder(tmp_path)
     shutil.rmtree(root / "masks" / "val")
     assert "1 of 1 images" in fault_of(root, "val").problem
     write(root / "classes.json", json.dumps({**CLASSES, "images": "images/{split}"}))
-    assert "not where masks are" in fault_of(root).problem
+    assert "not the field masks" in fault_of(root).problem
     both = {"images": "images/{split}", "masks": "masks/{split}"}
     write(root / "classes.json", json.dumps({**CLASSES, **both}))
     assert "no masks for the split val" in fault_of(root).problem
@@ -147,15 +147,15 @@ def test_a_missing_folder_of_masks_is_told(tmp_path) -> None:
     assert "no folder of images: looked for photos" in fault_of(root).problem
     places = {"images": {"train": "gone"}, "masks": {"train": "masks/train"}}
     write(root / "classes.json", json.dumps({**CLASSES, **places}))
-    assert "for the split train" in fault_of(root).problem
+    assert "of the split train does not exist" in fault_of(root).problem
 
 
 MISTAKES = {
-    "[]": "it is no table",
-    "{}": "it names no class",
-    '{"class": []}': "it names no class",
-    '{"class": "road"}': "it names no class",
-    '{"class": [3]}': "it names no class",
+    "[]": "not a table",
+    "{}": "no list of classes",
+    '{"class": []}': "no list of classes",
+    '{"class": "road"}': "no list of classes",
+    '{"class": [3]}': "no list of classes",
     '{"class": [{"id": 0}]}': "class 1 has no name",
     '{"class": [{"name": "a\\nb", "id": 0}]}': "class 1 has no name",
     '{"class": [{"name": 3, "id": 0}]}': "class 1: name is 3",
@@ -170,20 +170,22 @@ MISTAKES = {
     '{"class": [{"name": "a", "id": 0}, {"name": "b", "id": 0}]}': "0 is both 'a' and 'b'",
     '{"class": [{"name": "a", "id": 0}], "ignore": [0]}': "0 is both 'a' and 'ignore'",
     '{"class": [{"name": "a", "id": 0}], "ignore": 255}': "ignore is 255",
-    '{"class": [{"name": "a", "id": 0}], "map": {"0": "b"}}': "map gives 0 to 'b'",
+    '{"class": [{"name": "a", "id": 0}], "map": {"0": "b"}}': "map: 0 = 'b' is not a class",
     '{"class": [{"name": "a", "id": 0}], "map": {"x": "a"}}': "map has 'x'",
     '{"class": [{"name": "a", "id": 0}], "map": {"' + "9" * 5000 + '": "a"}}': "map has '999",
-    '{"class": [{"name": "a", "id": 0}], "map": {"0": ["a"]}}': "map gives 0 to ['a']",
-    '{"class": [{"name": "a", "id": 0}], "map": [1]}': "map is no table",
+    '{"class": [{"name": "a", "id": 0}], "map": {"0": ["a"]}}': "map: 0 = ['a'] is not a class",
+    '{"class": [{"name": "a", "id": 0}], "map": [1]}': "map is not a table",
     '{"class": [{"name": "a", "id": 0}], "mask": "x"}': "'mask' is no field",
     '{"class": [{"name": "a", "id": 0, "ignore": [9]}]}': "'ignore' of 'a' is no field",
     '{"class": [{"name": "a", "id": 0, "color": [1, 2]}]}': "color of 'a' is [1, 2]",
     '{"class": [{"name": "a", "id": 0, "color": [1, 2, 256]}]}': "color of 'a' has 256",
     '{"class": [{"name": "a", "id": 0}], "mask_colors": 1}': "mask_colors is neither",
-    '{"class": [{"name": "a", "id": 0}], "mask_colors": true}': "there is id",
+    '{"class": [{"name": "a", "id": 0}], "mask_colors": true}': "id has no effect",
     '{"class": [{"name": "a"}], "mask_colors": true}': "'a' has no color",
-    '{"class": [{"name": "a", "color": [0, 0, 0], "id": 0}], "mask_colors": true}': "there is id",
-    '{"class": [{"name": "a", "id": 0}], "ignore_colors": []}': "there is ignore_colors",
+    '{"class": [{"name": "a", "color": [0, 0, 0], "id": 0}], "mask_colors": true}': (
+        "id has no effect"
+    ),
+    '{"class": [{"name": "a", "id": 0}], "ignore_colors": []}': "ignore_colors has no effect",
     '{"class": [{"name": "ignore", "id": 0}]}': "class 1 is named 'ignore'",
     '{"class": [{"name": "a", "id": 0, "ids": [1]}]}': "'a' has id and ids",
     '{"class": [{"name": "a", "id": 0}], "images": 3}': "images is 3",
@@ -206,7 +208,7 @@ def test_a_mistake_in_a_class_file_is_named(text, tmp_path) -> None:
     assert fault.hint
 
 
-def test_a_broken_toml_file_is_told_with_its_line(tmp_path) -> None:
+def test_a_broken_toml_file_is_reported_with_its_line(tmp_path) -> None:
     root = make_folder(tmp_path)
     write(root / "classes.toml", '[[class]]\nname = "road\n')
     assert "line 2" in fault_of(root).problem
@@ -215,7 +217,7 @@ def test_a_broken_toml_file_is_told_with_its_line(tmp_path) -> None:
 def test_a_field_of_the_file_below_a_class_is_explained(tmp_path) -> None:
     root = make_folder(tmp_path)
     write(root / "classes.toml", '[[class]]\nname = "road"\nid = 0\nignore = [255]\n')
-    assert "stand above the first class" in fault_of(root).hint
+    assert "above the first class" in fault_of(root).hint
 
 
 def test_a_near_miss_of_a_field_is_guessed(tmp_path) -> None:
@@ -223,25 +225,25 @@ def test_a_near_miss_of_a_field_is_guessed(tmp_path) -> None:
     assert "did you mean mask_suffix?" in fault_of(root).hint
 
 
-def test_a_class_file_that_cannot_be_read_is_told(tmp_path) -> None:
+def test_a_class_file_that_cannot_be_read_is_reported(tmp_path) -> None:
     root = make_folder(tmp_path)
     for path in (root / "gone.toml", root):
         assert "cannot be read" in fault_of(root, class_file=path).problem
     (root / "classes.json").write_bytes(b"\xff")
-    assert "is no text" in fault_of(root).problem
+    assert "not UTF-8 text" in fault_of(root).problem
 
 
-def test_a_class_file_goes_with_folders_only(tmp_path) -> None:
-    with pytest.raises(DsegError, match="The classes of camvid are known"):
+def test_a_class_file_is_for_folders_only(tmp_path) -> None:
+    with pytest.raises(DsegError, match=r"class file x\.toml"):
         load_dataset("camvid", tmp_path, "train", class_file=Path("x.toml"))
 
 
 def test_too_many_classes_are_refused(tmp_path) -> None:
     rows = [{"name": f"c{number}", "id": number % 256} for number in range(255)]
-    assert "it has 255 classes" in fault_of(make_folder(tmp_path, {"class": rows})).problem
+    assert "255 classes" in fault_of(make_folder(tmp_path, {"class": rows})).problem
 
 
 def test_a_value_that_no_class_has_is_refused_when_read(tmp_path) -> None:
     root = make_folder(tmp_path, {"class": [ROAD, {"name": "car", "ids": [1, 2]}]})
-    with pytest.raises(DsegError, match=r"holds the value 4 \(12 pixels\); classes.json knows 0"):
+    with pytest.raises(DsegError, match=r"holds the value 4 \(12 pixels\); classes.json defines 0"):
         load_dataset("folder", root, "train").read(0)

@@ -220,7 +220,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(camvid, words, p
     ("words", "problem", "hint"),
     [
         (["--dataset", "camvit"], "No data set named 'camvit'.", "did you mean camvid?"),
-        (["--dataset", "cityscapes"], "camvid is no cityscapes data set", "--dataset camvid."),
+        (["--dataset", "cityscapes"], "camvid is not a cityscapes data set", "--dataset camvid."),
         ([], "0 data sets are named, and 1 folders.", "--dataset"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Finding the pairs of each data set, and what is said of folders that are something else."""
+"""Finding the pairs of each data set, and messages about folders of another layout."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_another_data_sets_folder_is_refused_and_named(name, tree, tmp_path) -> 
         return
     fault = fault_of(name, TREES[tree](tmp_path), "train")
     other = "cityscapes" if tree == "scenes" else tree
-    assert f"is no {name} data set" in fault.problem
+    assert f"is not a {name} data set" in fault.problem
     assert f"found the layout of {other}." in fault.problem
     assert f"try --dataset {other}." in fault.hint
 
@@ -106,7 +106,7 @@ def test_a_folder_of_no_data_set_is_refused_with_what_it_holds(name, tmp_path) -
     assert "is a file" in fault_of(name, tmp_path / "notes.txt", "train").problem
 
 
-def test_missing_scenes_come_with_the_command_that_draws_them(tmp_path) -> None:
+def test_the_hint_for_missing_scenes_has_the_command_that_creates_them(tmp_path) -> None:
     for root in (tmp_path, tmp_path / "gone"):
         assert "dseg scenes --out DIR -n 200" in fault_of("scenes", root, "train").hint
 
@@ -121,7 +121,7 @@ def test_a_folder_one_level_off_is_pointed_out(name, below, tmp_path) -> None:
     assert f"--data-dir {root}" in fault_of(name, tmp_path, "train").hint
 
 
-def test_unknown_names_and_splits_are_told_with_those_there_are(tmp_path) -> None:
+def test_unknown_names_and_splits_are_reported_with_the_available_ones(tmp_path) -> None:
     root = make_camvid(tmp_path)
     assert "did you mean camvid?" in fault_of("camvit", root, "train").hint
     fault = fault_of("camvid", root, "test")
@@ -131,7 +131,7 @@ def test_unknown_names_and_splits_are_told_with_those_there_are(tmp_path) -> Non
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_a_split_like_a_path_is_no_split(name, tmp_path) -> None:
+def test_a_split_like_a_path_is_unknown(name, tmp_path) -> None:
     root = TREES[name](tmp_path)
     for split in ("../train", "", ".", "train/", "TRAIN", "*"):
         assert "no split" in fault_of(name, root, split).problem
@@ -190,7 +190,7 @@ def test_a_data_set_survives_being_sent_to_a_worker(tmp_path) -> None:
 # Cityscapes
 
 
-def test_train_ids_stand_in_where_label_ids_are_missing(tmp_path) -> None:
+def test_train_ids_are_used_where_label_ids_are_missing(tmp_path) -> None:
     root = make_cityscapes(tmp_path)
     mask = root / "gtFine/train/bonn/bonn_000001_000019_gtFine_labelIds.png"
     mask.unlink()
@@ -201,7 +201,7 @@ def test_train_ids_stand_in_where_label_ids_are_missing(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("value", [34, 255])
-def test_a_value_that_is_no_label_id_is_refused(value, tmp_path) -> None:
+def test_a_value_that_is_not_a_label_id_is_refused(value, tmp_path) -> None:
     root = make_cityscapes(tmp_path)
     save_mask(root / "gtFine/val/ulm/ulm_000002_000019_gtFine_labelIds.png", 7, value)
     with pytest.raises(DsegError, match=rf"holds the value {value} \(24 pixels\)"):
@@ -216,7 +216,7 @@ def test_jpeg_images_and_further_splits_are_found(tmp_path) -> None:
     assert find_splits("cityscapes", root) == ("train", "val", "fog")
 
 
-def test_coarse_labels_are_splits_of_their_own(tmp_path) -> None:
+def test_coarse_labels_are_separate_splits(tmp_path) -> None:
     root = make_cityscapes(tmp_path)
     for split, frame in (("train", "aachen/aachen_000000_000019"), ("train_extra", "x/x_0_1")):
         save_image(root / f"leftImg8bit/{split}/{frame}_leftImg8bit.png")
@@ -227,7 +227,7 @@ def test_coarse_labels_are_splits_of_their_own(tmp_path) -> None:
     assert (len(found.dataset), len(found.unlabelled)) == (1, 1)
 
 
-def test_the_test_split_may_lack_all_masks_but_not_some(tmp_path) -> None:
+def test_the_test_split_can_lack_all_masks_but_not_some(tmp_path) -> None:
     root = make_cityscapes(tmp_path)
     for number in (1, 2):
         save_image(root / f"leftImg8bit/test/bern/bern_{number}_0_leftImg8bit.png")
@@ -250,7 +250,7 @@ def test_images_without_any_ground_truth_are_refused(tmp_path) -> None:
     assert "has no split of cityscapes" in fault_of("cityscapes", root, "train").problem
 
 
-OTHERS = {  # what users of Cityscapes' relatives have, and what the hint says of it
+OTHERS = {  # files of data sets derived from Cityscapes, and words of the hint about them
     "gtFine/train/a/a_000000_000019_gtFine_labellevel3Ids.png": "IDD's level ids",
     "leftImg8bit_foggy/train/a/a_000000_000019_leftImg8bit_foggy_beta_0.02.png": "image_suffix",
     "gtFine/train/a/a_000000_000019_gtFine_polygons.json": "csCreateTrainIdLabelImgs",
@@ -258,7 +258,7 @@ OTHERS = {  # what users of Cityscapes' relatives have, and what the hint says o
 
 
 @pytest.mark.parametrize(("name", "hint"), OTHERS.items())
-def test_what_is_there_in_place_of_masks_is_named(name: str, hint: str, tmp_path) -> None:
+def test_files_found_instead_of_masks_are_named(name: str, hint: str, tmp_path) -> None:
     root = make_cityscapes(tmp_path)
     shutil.rmtree(root / "gtFine")
     (root / name).parent.mkdir(parents=True)
@@ -268,7 +268,7 @@ def test_what_is_there_in_place_of_masks_is_named(name: str, hint: str, tmp_path
     assert hint in fault.hint
 
 
-def test_names_in_either_unicode_form_belong_together(tmp_path) -> None:
+def test_names_in_different_unicode_forms_are_paired(tmp_path) -> None:
     (tmp_path / "classes.json").write_text('{"class": [{"name": "a", "id": 0}]}')
     for kind, form in (("images", "NFD"), ("masks", "NFC")):
         path = tmp_path / kind / "train" / f"{normalize(form, 'Zürich')}.png"
@@ -317,10 +317,10 @@ def test_a_wrong_list_is_refused_with_its_line(text, problem, tmp_path) -> None:
     assert problem in fault_of("camvid", root, "train").problem
 
 
-def test_a_list_that_is_no_text_is_refused(tmp_path) -> None:
+def test_a_list_that_is_not_text_is_refused(tmp_path) -> None:
     root = make_camvid_lists(tmp_path)
     (root / "camvid_train_list.txt").write_bytes(b"\xff\xfe\x00x")
-    assert "is no text" in fault_of("camvid", root, "train").problem
+    assert "not UTF-8 text" in fault_of("camvid", root, "train").problem
 
 
 # PASCAL VOC
@@ -332,7 +332,7 @@ def test_voc_is_found_from_any_of_its_folders(below, tmp_path) -> None:
     assert names(load_dataset("voc", root, "train")) == ["2007_000032", "2007_000039"]
 
 
-def test_the_augmented_split_says_what_it_needs(tmp_path) -> None:
+def test_the_hint_for_the_augmented_split_names_its_files(tmp_path) -> None:
     root = make_voc(tmp_path)
     hint = fault_of("voc", root, "trainaug").hint
     assert "ImageSets/Segmentation/trainaug.txt" in hint
@@ -354,7 +354,7 @@ def test_the_augmented_split_reads_ids_and_pairs(line, listed, tmp_path) -> None
     assert first_row(load_dataset("voc", tmp_path, "val"))[:4] == [0, 0, 0, 15]
 
 
-def test_voc_names_images_and_masks_that_a_list_wants_in_vain(tmp_path) -> None:
+def test_missing_images_and_masks_of_a_voc_list_are_named(tmp_path) -> None:
     home = make_voc(tmp_path) / "VOCdevkit/VOC2012"
     (home / "SegmentationClass/2008_000001.png").unlink()
     assert "1 of 1 images" in fault_of("voc", tmp_path, "val").problem
@@ -366,7 +366,7 @@ def test_voc_names_images_and_masks_that_a_list_wants_in_vain(tmp_path) -> None:
 # Mapillary Vistas
 
 
-def test_newer_downloads_keep_the_old_labels_in_a_folder_of_their_own(tmp_path) -> None:
+def test_newer_downloads_have_the_old_labels_in_a_separate_folder(tmp_path) -> None:
     root = make_mapillary(tmp_path)
     (root / "training" / "v1.2").mkdir()
     (root / "training" / "labels").rename(root / "training" / "v1.2" / "labels")
@@ -390,7 +390,7 @@ def test_vistas_classes_are_read_as_those_of_cityscapes() -> None:
     assert onto["object--vehicle--caravan"] == ""
 
 
-def test_the_ids_of_vistas_follow_its_own_file(tmp_path) -> None:
+def test_the_ids_of_vistas_are_read_from_its_config_file(tmp_path) -> None:
     from dseg.datasets.mapillary import CLASSES
 
     root = make_mapillary(tmp_path)
@@ -428,7 +428,7 @@ def test_camvid_is_mapped_onto_cityscapes(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("name", "space"), [("voc", "cityscapes"), ("cityscapes", "camvid")])
-def test_classes_that_have_no_table_cannot_be_mapped(name, space, tmp_path) -> None:
+def test_classes_without_a_table_cannot_be_mapped(name, space, tmp_path) -> None:
     fault = fault_of(name, TREES[name](tmp_path), "train", space=LABEL_SPACES[space])
     assert f"those of {space}" in fault.problem
     assert "camvid onto cityscapes" in fault.hint

@@ -1,4 +1,4 @@
-"""Paths that list files and class files name: all of them stay below the data set's folder."""
+"""Paths in list files and class files: all of them stay inside the data set's folder."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_leading_root_of_any_system_is_left_out(root: Path, word: str) -> None
     ]
 
 
-def test_folders_that_are_links_elsewhere_go_on_working(root: Path, tmp_path: Path) -> None:
+def test_folders_can_be_links_to_other_places(root: Path, tmp_path: Path) -> None:
     (root / "images").rename(tmp_path / "disk")
     (root / "images").symlink_to(tmp_path / "disk")
     assert len(load_dataset("camvid", root, "train")) == 2
@@ -109,7 +109,9 @@ def test_lists_of_any_system_are_read(root: Path, data: bytes) -> None:
         (b"images/a.png labels/" + b"x" * 300 + b".png", "1 of 1 images"),
     ],
 )
-def test_what_no_path_holds_is_told_with_its_line(root: Path, data: bytes, problem: str) -> None:
+def test_what_cannot_be_a_path_is_reported_with_its_line(
+    root: Path, data: bytes, problem: str
+) -> None:
     assert problem in fault_of("camvid", list_of(root, data)).problem
 
 
@@ -124,7 +126,7 @@ def test_names_are_found_in_any_normal_form(root: Path, listed: str, there: str)
     assert sample.mask == root / "labels" / f"{there}.png"
 
 
-def test_a_name_with_a_blank_of_another_kind_is_one_word(root: Path) -> None:
+def test_only_ascii_spaces_separate_words(root: Path) -> None:
     shutil.copy(root / "images/a.png", root / "images/a\u00a0b\u2028.png")
     list_of(root, "images/a\u00a0b\u2028.png labels/a.png")
     assert len(load_dataset("camvid", root, "train")) == 1
@@ -151,7 +153,7 @@ def voc_list(root: Path, text: str) -> Path:
         "2007_000032.png\r",
     ],
 )
-def test_vocs_lists_may_have_suffixes_and_folders(tmp_path: Path, line: str) -> None:
+def test_vocs_lists_can_have_suffixes_and_folders(tmp_path: Path, line: str) -> None:
     home = voc_list(make_voc(tmp_path), line)
     (sample,) = load_dataset("voc", tmp_path, "train").samples
     assert sample.name == "2007_000032"
@@ -161,7 +163,7 @@ def test_vocs_lists_may_have_suffixes_and_folders(tmp_path: Path, line: str) -> 
 
 @pytest.mark.parametrize("suffix", [".png", ".PNG", ".jpeg", ".JPG"])
 @pytest.mark.parametrize("listed", ["x.y", "x.y{suffix}"])
-def test_vocs_images_may_be_of_any_kind(tmp_path: Path, suffix: str, listed: str) -> None:
+def test_vocs_images_can_have_any_image_suffix(tmp_path: Path, suffix: str, listed: str) -> None:
     home = voc_list(make_voc(tmp_path), listed.format(suffix=suffix))
     save_image(home / f"JPEGImages/x.y{suffix}")
     save_mask(home / "SegmentationClass/x.y.png", 15)
@@ -189,5 +191,5 @@ def test_a_class_file_names_no_folder_elsewhere(tmp_path: Path, place: str) -> N
         (root / "classes.json").write_text(json.dumps(classes))
         fault = fault_of("folder", root)
         assert fault.problem == (
-            f"{root / 'classes.json'} names the folder {place!r}, which does not lie in {root}."
+            f"{root / 'classes.json'} names the folder {place!r}, which is not inside {root}."
         )

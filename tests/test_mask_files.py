@@ -24,7 +24,7 @@ ORIENTATION = 0x112
 MODES = ("L", "P", "I;16", "RGB")
 CORNER = np.zeros((4, 6), np.uint8)
 CORNER[0, :3] = [7, 8, 9]
-UPRIGHT = {  # as EXIF describes them: 0th row and 0th column of what is stored
+UPRIGHT = {  # the image of each EXIF orientation, stored as CORNER
     1: CORNER,
     2: CORNER[:, ::-1],
     3: CORNER[::-1, ::-1],
@@ -36,7 +36,7 @@ UPRIGHT = {  # as EXIF describes them: 0th row and 0th column of what is stored
 }
 
 
-def save_turned(image: Image.Image, path: Path, orientation: int, **options: object) -> None:
+def save_rotated(image: Image.Image, path: Path, orientation: int, **options: object) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     kwargs = {"tiffinfo": {ORIENTATION: orientation}} if path.suffix == ".tif" else {"exif": exif}
@@ -62,7 +62,7 @@ def test_masks_are_rotated_as_images_are(
     if mode == "RGB":
         image = image.convert("RGB")
     path = tmp_path / name
-    save_turned(image, path, orientation, **options)
+    save_rotated(image, path, orientation, **options)
     assert read_mask(path).tolist() == UPRIGHT[orientation].tolist()
     assert read_image(path)[..., 0].tolist() == UPRIGHT[orientation].tolist()
     assert read_size(path) == UPRIGHT[orientation].shape
@@ -122,7 +122,7 @@ def test_several_pages_are_refused_in_masks_and_noted_in_images(name: str, tmp_p
     assert notes == [f"{tmp_path / name} has several pages or frames; the first is read."]
 
 
-def test_smaller_copies_of_a_page_are_no_pages(tmp_path: Path) -> None:
+def test_smaller_copies_of_a_page_do_not_count_as_pages(tmp_path: Path) -> None:
     small = Image.fromarray(CORNER[::2, ::2])
     small.encoderinfo = {"tiffinfo": {254: 1}}
     Image.fromarray(CORNER).save(tmp_path / "a.tif", save_all=True, append_images=[small])
@@ -150,11 +150,11 @@ def test_grey_of_16_bits_is_scaled_by_those_it_uses(
     notes: list[str] = []
     pixels = read_image(tmp_path / name, on_note=notes.append)
     assert pixels[0, :, 1].tolist() == list(range(256))
-    assert len(notes) == bool(note) and all(note in said for said in notes)
+    assert len(notes) == bool(note) and all(note in text for text in notes)
 
 
 def chunk_of(named: bytes) -> bytes:
-    """Return a chunk of a PNG, given its kind and data in one."""
+    """Return a PNG chunk, given its type followed by its data."""
     return struct.pack(">I", len(named) - 4) + named + struct.pack(">I", zlib.crc32(named))
 
 
@@ -202,7 +202,7 @@ def test_a_png_is_measured_without_decoding_it(
     assert read_size(path) == (4, 6)
 
 
-def test_limits_hold_before_anything_is_decoded(tmp_path: Path) -> None:
+def test_the_pixel_limit_is_checked_before_decoding(tmp_path: Path) -> None:
     rows = zlib.compress(bytes(10))
     head = struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
     huge = tmp_path / "huge.png"
@@ -215,7 +215,7 @@ def test_limits_hold_before_anything_is_decoded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("side", "extra"), [(4500, 0), (16, 6_000_000)])
-def test_a_bmp_in_run_lengths_that_takes_too_long_is_refused(
+def test_a_run_length_bmp_that_takes_too_long_to_decode_is_refused(
     side: int, extra: int, tmp_path: Path
 ) -> None:
     head = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, 2, 0, 0, 256, 256)
@@ -225,7 +225,7 @@ def test_a_bmp_in_run_lengths_that_takes_too_long_is_refused(
         read_image(tmp_path / "a.bmp")
 
 
-def test_the_limit_of_pixels_is_ours_for_every_format(
+def test_the_pixel_limit_of_dseg_applies_to_every_format(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)  # its errors begin at twice as many
@@ -239,7 +239,7 @@ def test_the_limit_of_pixels_is_ours_for_every_format(
 @pytest.mark.parametrize(
     "junk", [b"\0\x08\0\2\1\x12\0\3", b"", b"Exif\0\0Exif\0\0II*\0\x08\0\0\0\0\0", b"II*\0"]
 )
-def test_damaged_exif_is_no_reason_to_refuse_whole_pixels(junk: bytes, tmp_path: Path) -> None:
+def test_images_with_damaged_exif_are_read(junk: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(CORNER).save(path)
     data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""The drawn street scenes that ship with the package are legal Cityscapes files."""
+"""The bundled synthetic street scenes are valid Cityscapes files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPACE = find_label_space("cityscapes")
 
 
 def files_of(frame: str) -> tuple[Path, Path, Path]:
-    """The image, the label ids and the instance ids of a frame."""
+    """Return the files of the image, the label ids and the instance ids of a frame."""
     masks = SAMPLES / "gtFine/demo/dsegville"
     return (
         SAMPLES / "leftImg8bit/demo/dsegville" / f"{frame}_leftImg8bit.png",
@@ -59,16 +59,16 @@ def test_instances_agree_with_labels(frame: str) -> None:
     assert not set(np.unique(label_ids[~single]).tolist()) & WITH_INSTANCES
 
 
-def test_all_classes_are_there_and_several_of_a_kind() -> None:
-    seen: set[int] = set()
+def test_all_classes_and_several_instances_of_one_class_occur() -> None:
+    found: set[int] = set()
     for frame in FRAMES:
         counts = np.bincount(load(files_of(frame)[1]).ravel(), minlength=256)
-        seen |= set(np.flatnonzero(counts >= 200).tolist())
+        found |= set(np.flatnonzero(counts >= 200).tolist())
         instances = np.unique(load(files_of(frame)[2]))
         assert (instances // 1000 == 26).sum() >= 4  # cars
         assert (instances // 1000 == 24).sum() >= 4  # persons
-    assert set(SPACE.label_ids) <= seen
-    assert {1, 3} <= seen  # bonnet and border, which are not scored
+    assert set(SPACE.label_ids) <= found
+    assert {1, 3} <= found  # bonnet and border, which are not scored
 
 
 def test_the_two_scenes_differ_in_light() -> None:
@@ -77,7 +77,7 @@ def test_the_two_scenes_differ_in_light() -> None:
 
 
 @pytest.mark.parametrize("frame", FRAMES)
-def test_the_labels_survive_being_drawn_in_colour(frame: str) -> None:
+def test_the_labels_survive_conversion_to_colours_and_back(frame: str) -> None:
     label_ids = load(files_of(frame)[1])
     train_ids = transfer_mask(MaskFile(label_ids, None), SPACE, "label-ids", "color")
     palette = np.array(SPACE.palette(), np.uint8).reshape(256, 3)

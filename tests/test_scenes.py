@@ -1,4 +1,4 @@
-"""Drawn street scenes: the same for the same numbers, with legal labels, in Cityscapes' layout."""
+"""Synthetic street scenes: reproducible, with valid labels, in Cityscapes' layout."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_other_numbers_give_another_scene(other: tuple[int, int]) -> None:
     assert (labels != other_labels).mean() > 0.1
 
 
-def test_drawing_leaves_the_callers_dice_alone() -> None:
+def test_drawing_leaves_the_global_random_state_unchanged() -> None:
     np.random.seed(1)
     before = np.random.get_state()[1].copy()
     draw_scene(0, 0, (64, 64))
@@ -66,21 +66,19 @@ def test_a_size_out_of_range_is_refused(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("numbers", [(-1, 0), (0, -1)])
 def test_negative_numbers_are_refused(numbers: tuple[int, int]) -> None:
-    with pytest.raises(DsegError, match="count from 0"):
+    with pytest.raises(DsegError, match="both start at 0"):
         draw_scene(*numbers, (64, 64))
 
 
 def test_each_class_occurs_and_the_rare_ones_in_many_scenes(drawn) -> None:
-    seen: Counter[int] = Counter()
+    found: Counter[int] = Counter()
     for _, label_ids, _ in drawn:
         counts = np.bincount(label_ids.ravel(), minlength=256)
-        seen.update(np.flatnonzero(counts >= 6).tolist())
-    shares = {name: seen[i] / 40 for name, i in zip(SPACE.names, SPACE.label_ids, strict=True)}
-    assert min(shares.values()) >= 0.15, shares
-    assert all(shares[name] == 1 for name in ("road", "sidewalk", "building", "sky"))
-    assert (
-        seen[LABEL_IDS["ego"]] and seen[LABEL_IDS["out of roi"]] and seen[LABEL_IDS["rail track"]]
-    )
+        found.update(np.flatnonzero(counts >= 6).tolist())
+    fractions = {name: found[i] / 40 for name, i in zip(SPACE.names, SPACE.label_ids, strict=True)}
+    assert min(fractions.values()) >= 0.15, fractions
+    assert all(fractions[name] == 1 for name in ("road", "sidewalk", "building", "sky"))
+    assert all(found[LABEL_IDS[name]] for name in ("ego", "out of roi", "rail track"))
 
 
 def test_labels_and_instances_agree(drawn) -> None:
@@ -92,7 +90,7 @@ def test_labels_and_instances_agree(drawn) -> None:
         assert (np.isin(label_ids, list(WITH_INSTANCES)) == single).all()
 
 
-def test_things_of_one_class_are_told_apart(drawn) -> None:
+def test_instances_of_one_class_have_different_ids(drawn) -> None:
     most = max(len({i for i in np.unique(ids).tolist() if i // 1000 == 26}) for _, _, ids in drawn)
     assert most >= 8
 
@@ -121,7 +119,7 @@ def test_surfaces_have_grain_and_scenes_differ_in_light(drawn) -> None:
     assert max(light) > 2 * min(light)
 
 
-def test_what_hides_another_comes_later() -> None:
+def test_an_object_is_drawn_after_those_that_it_hides() -> None:
     wall, man_before, man_behind = (
         GroundBox(4, 5, 3, 20),
         GroundBox(2, 3, 10, 10.3),
@@ -135,7 +133,7 @@ def test_what_hides_another_comes_later() -> None:
     assert order_far_first(left) == [2, 0, 1]
 
 
-def test_boxes_in_a_ring_and_no_boxes_are_ordered_too() -> None:
+def test_boxes_in_a_cycle_and_an_empty_list_are_ordered() -> None:
     assert order_far_first([]) == []
     assert sorted(order_far_first([GroundBox(0, 1, 0, 9)] * 5)) == [0, 1, 2, 3, 4]
 
@@ -158,7 +156,7 @@ def test_scenes_are_written_in_the_layout_of_cityscapes(tmp_path: Path) -> None:
     assert (road == (128, 64, 128)).all() and len(road)
 
 
-def test_processes_write_what_one_writes_alone(tmp_path: Path) -> None:
+def test_several_processes_write_the_same_files_as_one(tmp_path: Path) -> None:
     done: list[None] = []
     for folder, workers in (("one", 1), ("two", 2)):
         write_scenes(
@@ -187,11 +185,11 @@ def test_a_second_run_draws_only_what_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", [{"size": (64, 96)}, {"seed": 1}])
 def test_scenes_of_two_kinds_are_not_mixed(tmp_path: Path, other: dict) -> None:
     write_scenes(tmp_path, 1, size=(64, 64), workers=1)
-    with pytest.raises(DsegError, match="folder of their own"):
+    with pytest.raises(DsegError, match="use a separate folder"):
         write_scenes(tmp_path, 1, **{"size": (64, 64), "workers": 1, **other})
 
 
-def test_images_of_somebody_else_are_left_alone(tmp_path: Path) -> None:
+def test_scenes_are_not_written_among_other_images(tmp_path: Path) -> None:
     (tmp_path / "leftImg8bit/train").mkdir(parents=True)
     with pytest.raises(DsegError, match=r"no scenes\.txt"):
         write_scenes(tmp_path, 1, size=(64, 64), workers=1)
@@ -199,7 +197,7 @@ def test_images_of_somebody_else_are_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [0, -3])
-def test_no_scenes_cannot_be_written(tmp_path: Path, count: int) -> None:
+def test_a_count_below_1_is_refused(tmp_path: Path, count: int) -> None:
     with pytest.raises(DsegError, match="1 or more"):
         write_scenes(tmp_path, count)
     assert written(tmp_path) == []
@@ -230,7 +228,7 @@ def test_the_command_writes_two_splits_and_names_the_next_step(tmp_path: Path) -
     assert "(3 of them already existed)" in again.stderr
 
 
-def test_the_truth_scored_against_itself_is_perfect(tmp_path: Path) -> None:
+def test_the_ground_truth_evaluated_against_itself_is_perfect(tmp_path: Path) -> None:
     assert command("--out", tmp_path / "s", "-n", 1, "--val", 3, "--size", "96x192").exit_code == 0
     preds = tmp_path / "preds"
     preds.mkdir()
@@ -263,7 +261,7 @@ def test_a_size_that_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = command("--out", tmp_path / "file" / "s", "-n", 1, "--size", "64x64", "-q")
     refused(result, 1, "scenes.txt cannot be written", "name a place")

@@ -1,4 +1,4 @@
-"""Data sets: which image goes with which mask, and what the mask's values mean."""
+"""Data sets: pairs of image and mask files, and the meaning of the mask values."""
 
 from dseg.datasets.base import Dataset, Encoding, Pair, Sample, join_datasets
 from dseg.datasets.load import (

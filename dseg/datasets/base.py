@@ -1,4 +1,4 @@
-"""Dataset: images paired with masks, and what the values of a mask file mean."""
+"""Dataset: images paired with masks, and the meaning of the values in a mask file."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from dseg.errors import DsegError
 from dseg.images import Ids, Pixels, read_image, read_mask, read_mask_file
 from dseg.labels import IGNORE, Color, LabelSpace
 
-UNKNOWN = 254  # in a table of values: a value that no mask of this data set may hold
+UNKNOWN = 254  # marks, in a table of mask values, those that the encoding does not define
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """What a mask file's values mean.
+    """Meaning of the values in a mask file.
 
     Attributes:
-        train_ids: the train id of each value that may occur, ``IGNORE`` for what is not trained.
-        allowed: those values in words, for messages.
-        colors: the train id of each colour, where masks are colour images; None for masks of ids.
+        train_ids: Train id of each allowed mask value, ``IGNORE`` for ignored values.
+        allowed: Description of the allowed values for error messages.
+        colors: Train id of each colour if masks are colour images, None for masks of ids.
     """
 
     train_ids: Mapping[int, int]
@@ -34,23 +34,23 @@ class Encoding:
     colors: Mapping[Color, int] | None = None
 
     def lookup(self) -> Pixels:
-        """Return (256,) uint8: the train id of each value, ``UNKNOWN`` for a wrong one."""
+        """Return the train id of each value, (256,) uint8; ``UNKNOWN`` for undefined values."""
         table = np.full(256, UNKNOWN, np.uint8)
         for value, train_id in self.train_ids.items():
             table[value] = train_id
         return table
 
     def digest(self) -> bytes:
-        """Return 8 bytes that differ where values or colours mean something else."""
+        """Return an 8-byte hash of what values and colours mean."""
         return _digest_values(
             tuple(sorted(self.train_ids.items())), tuple(sorted((self.colors or {}).items()))
         )
 
     def map_train_ids(self, table: Sequence[int]) -> Encoding:
-        """Return the encoding for other classes.
+        """Return this encoding with its train ids mapped onto other classes.
 
         Args:
-            table: the new train id of each train id, ``IGNORE`` for one that is lost.
+            table: New train id for each train id, ``IGNORE`` for a class to ignore.
         """
         onto = {**dict(enumerate(table)), IGNORE: IGNORE}
         colors = self.colors and {color: onto[old] for color, old in self.colors.items()}
@@ -70,13 +70,13 @@ def _digest_values(*values: object) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One image with its mask.
+    """One image file with its mask file.
 
     Attributes:
-        name: unique within the data set, with ``/`` and without suffix.
-        image: its file.
-        mask: its mask's file; None in a split without public labels.
-        encoding: what the mask's values mean.
+        name: Name that is unique within the data set, without suffix; ``/`` separates folders.
+        image: Path of the image.
+        mask: Path of the mask, None in a split without public labels.
+        encoding: Meaning of the mask values.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Sample:
 
 
 class Pair(NamedTuple):
-    """A decoded sample: (H, W, 3) uint8 RGB and (H, W) uint8 train ids."""
+    """A decoded sample: RGB image, (H, W, 3) uint8, and train ids, (H, W) uint8."""
 
     image: Pixels
     train_ids: Pixels
@@ -94,15 +94,15 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One split of one data set, or several joined.
+    """One split of a data set, or several of them joined.
 
     Attributes:
-        name: as ``--dataset`` spells it; joined ones with ``+``.
-        split: its name.
-        space: the classes that the train ids count.
-        samples: in a fixed order, by name.
-        classes: train ids that masks can hold; where masks know fewer classes than ``space``,
-            the others are left out of means.
+        name: Name of the data set as in ``--dataset``; joined names are separated by ``+``.
+        split: Name of the split.
+        space: Label space of the train ids.
+        samples: Samples sorted by name.
+        classes: Train ids that the masks can contain. If they are fewer than the classes of
+            ``space``, means are taken over these only.
     """
 
     name: str
@@ -118,7 +118,8 @@ class Dataset:
         """Decode a sample.
 
         Raises:
-            DsegError: a file is missing or broken, the sizes differ, or a value is not allowed.
+            DsegError: A file is missing or broken, the sizes of image and mask differ, or a mask
+                value is not allowed.
         """
         return read_pair(self.samples[index])
 
@@ -127,7 +128,7 @@ def read_pair(sample: Sample) -> Pair:
     """Decode an image and its mask's train ids; see ``Dataset.read``."""
     if sample.mask is None:
         raise DsegError(
-            f"{sample.image} has no mask.", hint="train and validate on splits with labels."
+            f"{sample.image} has no mask.", hint="train and validate on labelled splits."
         )
     image = read_image(sample.image)
     train_ids = read_train_ids(sample.mask, sample.encoding, accept_lossy=True)
@@ -135,7 +136,7 @@ def read_pair(sample: Sample) -> Pair:
         raise DsegError(
             f"{sample.mask} has {train_ids.shape[1]}x{train_ids.shape[0]} pixels, its image "
             f"{sample.image} {image.shape[1]}x{image.shape[0]}.",
-            hint="make masks of their images' size, without blending values (nearest neighbour).",
+            hint="resize masks to the size of their images with nearest-neighbour interpolation.",
         )
     return Pair(image, train_ids)
 
@@ -143,17 +144,17 @@ def read_pair(sample: Sample) -> Pair:
 def read_train_ids(path: Path, encoding: Encoding, *, accept_lossy: bool = False) -> Pixels:
     """Read a mask as train ids, (H, W) uint8.
 
-    Where colours are expected, a file of one channel holds shades of grey: tools that make PNG
-    files smaller store colours so.
+    If colours are expected, a one-channel file is read as shades of grey: PNG optimisers store
+    images with only grey colours in that form.
 
     Args:
-        path: the file.
-        encoding: what its values mean.
-        accept_lossy: read a file whose compression may have changed its values.
+        path: Path of the mask.
+        encoding: Meaning of the mask values.
+        accept_lossy: Whether to read files with lossy compression.
 
     Raises:
-        DsegError: unreadable, ids where colours are expected or the reverse, or a value that the
-            encoding does not know.
+        DsegError: The file is unreadable, has ids where colours are expected or vice versa, or
+            has a value that the encoding does not define.
     """
     if encoding.colors is not None:
         return _from_colors(path, encoding, accept_lossy)
@@ -174,7 +175,7 @@ def _from_colors(path: Path, encoding: Encoding, accept_lossy: bool) -> Pixels:
     if mask.values.dtype != np.uint8:
         raise DsegError(
             f"{path} holds ids of more than 8 bits, not colours.",
-            hint="leave mask_colors out of the class file.",
+            hint="remove mask_colors from the class file.",
         )
     values = mask.colors()
     packed = values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
@@ -186,7 +187,7 @@ def _from_colors(path: Path, encoding: Encoding, accept_lossy: bool) -> Pixels:
         first = tuple(int(channel) for channel in values[wrong][0])
         raise DsegError(
             f"{path} holds the colour {first} ({int(wrong.sum()):,} pixels of unknown colours).",
-            hint="name every colour in the class file; for masks of ids, leave mask_colors out.",
+            hint="list every colour in the class file; for masks of ids, remove mask_colors.",
         )
     return train_ids
 
@@ -200,15 +201,15 @@ def _unknown(path: Path, values: Ids, wrong: NDArray[np.bool_], encoding: Encodi
     more = f" and {len(numbers) - 3} more values" if len(numbers) > 3 else ""
     return DsegError(
         f"{path} holds the value {shown}{more}; {encoding.allowed}.",
-        hint="look at the masks with dseg check-data, or choose the right --dataset.",
+        hint="check the masks with dseg check-data, or choose the matching --dataset.",
     )
 
 
 def join_datasets(parts: Sequence[Dataset]) -> Dataset:
-    """Join data sets of one label space; names get their data set's in front.
+    """Join data sets of one label space; prefix the sample names with the data set's name.
 
     Raises:
-        DsegError: their classes differ.
+        DsegError: The classes of the data sets differ.
     """
     if len(parts) == 1:
         return parts[0]
@@ -217,7 +218,7 @@ def join_datasets(parts: Sequence[Dataset]) -> Dataset:
         named = " and ".join(f"{part.name} ({part.space.name})" for part in parts)
         raise DsegError(
             f"{named} have different classes.",
-            hint="name the common ones by --label-space, for example cityscapes.",
+            hint="map them to common classes with --label-space, for example cityscapes.",
         )
     samples = tuple(
         Sample(

@@ -13,12 +13,12 @@ from dseg.labels import IGNORE, LABEL_SPACES
 SPACE = LABEL_SPACES["camvid"]
 ENCODING = Encoding(
     train_ids={**{value: value for value in range(11)}, 11: IGNORE, IGNORE: IGNORE},
-    allowed="CamVid's 11 classes are 0 to 10, and 11 or 255 is ignored",
+    allowed="CamVid's 11 classes are 0 to 10; 11 and 255 are ignored",
 )
 
 
 def open_camvid(root: Path) -> DatasetTree:
-    """Describe CamVid: pairs of folders, or else list files in SegNet's or DABNet's manner."""
+    """Describe a CamVid folder: image and mask folders, or list files as of SegNet or DABNet."""
     splits = (*CAMVID_SPLITS[:2], "trainval", *CAMVID_SPLITS[2:])
     there = tuple(s for s in splits if _has_folders(root, s) or find_camvid_list(root, s))
     return DatasetTree(space=SPACE, splits=there, listing=lambda split: _list_split(root, split))
@@ -31,7 +31,7 @@ def _has_folders(root: Path, split: str) -> bool:
 def _list_split(root: Path, split: str) -> Listing:
     if _has_folders(root, split):
         images, masks = (walk_images(root / f"{split}{kind}") for kind in ("", "annot"))
-        return pair_files(images, masks, ENCODING, labels_may_lack=split == "test")
+        return pair_files(images, masks, ENCODING, masks_optional=split == "test")
     listed = find_camvid_list(root, split)
-    assert listed is not None  # the tree names such splits only
+    assert listed is not None  # open_camvid returns no other splits
     return read_pair_list(listed, root, ENCODING)

@@ -1,4 +1,4 @@
-"""Cityscapes (Cordts et al., CVPR 2016), and drawn scenes in its layout."""
+"""Cityscapes (Cordts et al., CVPR 2016), and synthetic scenes in the same layout."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ TRAIN_IDS = Encoding(
     train_ids={**{train_id: train_id for train_id in range(19)}, IGNORE: IGNORE},
     allowed="Cityscapes train ids are 0 to 18, and 255 for ignored pixels",
 )
-KNOWN = ("train", "val", "test")  # the order in which splits are told
+KNOWN = ("train", "val", "test")  # in the order in which splits are listed
 COARSE = {"train_extra": "train_extra", "train_coarse": "train", "val_coarse": "val"}
 
 
 def open_cityscapes(root: Path) -> DatasetTree:
-    """Describe Cityscapes; any folder of ``leftImg8bit`` is a split.
+    """Describe a Cityscapes folder; every folder in ``leftImg8bit`` is a split.
 
-    ``train_extra`` has coarse labels only; those of ``train`` and ``val`` are ``train_coarse``
-    and ``val_coarse``.
+    ``train_extra`` has coarse labels only. The splits ``train_coarse`` and ``val_coarse`` pair
+    the images of ``train`` and ``val`` with their coarse labels.
     """
     images = root / IMAGES
     there = [entry.name for entry in sorted(images.iterdir())] if images.is_dir() else []
@@ -44,7 +44,7 @@ def open_cityscapes(root: Path) -> DatasetTree:
 
 
 def _list_split(root: Path, split: str) -> Listing:
-    """Pair the images of a split with label ids, or with train ids where these are missing."""
+    """Pair each image of a split with its label ids, or else with its train ids."""
     kind = "gtCoarse" if split in COARSE else "gtFine"
     folder = COARSE.get(split, split)
     images = walk_images(root / IMAGES / folder, f"_{IMAGES}")

@@ -1,4 +1,4 @@
-"""Class files: a small TOML or JSON file that says what the masks of a folder hold."""
+"""Class files: TOML or JSON files that define the classes and mask values of a folder."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ Places = str | Mapping[str, str] | None
 
 @dataclass(frozen=True, kw_only=True)
 class ClassFile:
-    """What a class file says.
+    """Contents of a class file.
 
     Attributes:
-        path: the file.
-        images, masks: a folder below the data set's, with ``{split}`` in it or not; or one for
-            each split; or None for the usual ones.
-        image_suffix, mask_suffix: what follows the common name before ``.png``.
-        space: the classes.
-        encoding: of all masks.
+        path: Path of the class file.
+        images, masks: Folder relative to the data set's folder, with or without ``{split}``; or a
+            mapping from split to folder; or None for the default folders.
+        image_suffix, mask_suffix: Ending of file names before the extension, such as ``_mask``,
+            which is removed before images and masks are paired by name.
+        space: Label space of the classes.
+        encoding: Meaning of the values of all masks.
     """
 
     path: Path
@@ -49,7 +50,7 @@ def read_class_file(path: Path) -> ClassFile:
     """Read a class file.
 
     Raises:
-        DsegError: it is missing, no TOML or JSON, or a field is wrong; names the field.
+        DsegError: The file is missing or not TOML or JSON, or a field is invalid.
     """
     return _Reader(path, _parse(path)).read()
 
@@ -58,7 +59,7 @@ def _parse(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise DsegError(f"{path} is no text in UTF-8.", hint="save it as UTF-8.") from None
+        raise DsegError(f"{path} is not UTF-8 text.", hint="save it as UTF-8.") from None
     except OSError as fault:
         raise DsegError(
             f"The class file {path} cannot be read: {fault.strerror}.", hint="check --classes."
@@ -67,33 +68,33 @@ def _parse(path: Path) -> Any:
     try:
         return parse_json(text) if kind == "JSON" else _find_toml().loads(text)
     except (ValueError, RecursionError) as fault:  # both parsers' errors are ValueErrors
-        problem = f"{path}: {fault}" if kind == "JSON" else f"{path} is no TOML: {fault}"
-        raise DsegError(f"{problem}.", hint="mend that line.") from None
+        problem = f"{path}: {fault}" if kind == "JSON" else f"{path} is not valid TOML: {fault}"
+        raise DsegError(f"{problem}.", hint="correct that line.") from None
 
 
 def _find_toml() -> Any:
-    for name in ("tomllib", "tomli"):  # the first since Python 3.11
+    for name in ("tomllib", "tomli"):  # Python has tomllib since version 3.11
         try:
             return import_module(name)
         except ModuleNotFoundError:
             continue
     raise DsegError(
-        "Python 3.10 cannot read TOML by itself.",
+        "Python 3.10 has no TOML parser.",
         hint="pip install tomli, or write the class file as JSON.",
     )
 
 
 @dataclass
 class _Reader:
-    """Reads the fields of one class file, each checked."""
+    """Reads and checks the fields of one class file."""
 
     path: Path
     fields: Any
-    owners: dict[int | Color, str] = field(default_factory=dict)  # who has claimed a value
+    owners: dict[int | Color, str] = field(default_factory=dict)  # class or "ignore" of each value
 
     def read(self) -> ClassFile:
         if not isinstance(self.fields, dict):
-            self.fail("it is no table of fields", f"write {EXAMPLE}.")
+            self.fail("the file is not a table of fields", f"write {EXAMPLE}.")
         self.fields = dict(self.fields)
         if "classes" in self.fields:
             self.fields.setdefault("class", self.fields.pop("classes"))
@@ -110,12 +111,12 @@ class _Reader:
         )
 
     def read_space(self) -> LabelSpace:
-        """Return the classes, and keep what mask values mean in ``encoding``."""
+        """Return the classes and store the meaning of the mask values in ``self.encoding``."""
         rows = self.fields.get("class")
         if not isinstance(rows, list) or not rows or not all(isinstance(r, dict) for r in rows):
-            self.fail("it names no class", f"write {EXAMPLE} for each.")
+            self.fail("the file has no list of classes", f"write {EXAMPLE} for each class.")
         if len(rows) > UNKNOWN:
-            self.fail(f"it has {len(rows)} classes", f"use {UNKNOWN} at most.")
+            self.fail(f"the file has {len(rows)} classes", f"use at most {UNKNOWN}.")
         by_color = self.fields.get("mask_colors", False)
         if not isinstance(by_color, bool):
             self.fail("mask_colors is neither true nor false", "write mask_colors = true.")
@@ -143,14 +144,16 @@ class _Reader:
         )
 
     def refuse_mixture(self, rows: list[Any], by_color: bool) -> None:
-        """Refuse fields that would be without effect."""
+        """Raise a DsegError for fields that would have no effect."""
         idle = ("ignore", "map") if by_color else ("ignore_colors",)
         used = [key for key in idle if key in self.fields]
         if by_color:
             used += [key for row in rows for key in ("id", "ids") if key in row]
         if used:
-            kind = "true, masks hold no ids" if by_color else "not true, masks hold no colours"
-            self.fail(f"mask_colors is {kind}, yet there is {used[0]}", "leave one of them out.")
+            kind = "true" if by_color else "not true"
+            self.fail(
+                f"mask_colors is {kind}, so {used[0]} has no effect", "remove one of the two."
+            )
 
     def read_name(self, place: int, row: Mapping[str, Any]) -> str:
         where = f"class {place + 1}"
@@ -162,28 +165,28 @@ class _Reader:
         if "id" in row and "ids" in row:
             self.fail(f"{name!r} has id and ids", "keep one of them.")
         self.known(
-            row, OF_CLASS, f" of {name!r}", "fields of the whole file stand above the first class."
+            row, OF_CLASS, f" of {name!r}", "move fields of the whole file above the first class."
         )
         return name
 
     def read_values(self, names: tuple[str, ...], rows: list[Any]) -> list[list[int]]:
-        """Return the mask values of each class; none where masks are colours."""
+        """Return the mask values of each class, which are empty lists if masks are colours."""
         values = [
             self.ids([row["id"]] if "id" in row else row.get("ids", []), f"ids of {name!r}")
             for name, row in zip(names, rows, strict=True)
         ]
         renamed = self.fields.get("map", {})
         if not isinstance(renamed, dict):
-            self.fail("map is no table", 'write map = {7 = "road", 0 = "ignore"}.')
+            self.fail("map is not a table", 'write map = {7 = "road", 0 = "ignore"}.')
         for value, name in renamed.items():
             small = value.isdecimal() and len(value) <= 3
             (number,) = self.ids([int(value) if small else value[:9]], "map")
             if name == "ignore":
-                self.claim(number, "ignore")
+                self.assign(number, "ignore")
             elif name in names:
                 values[names.index(name)].append(number)
             else:
-                self.fail(f"map gives {value} to {name!r}, which is no class", "name a class.")
+                self.fail(f"map: {value} = {name!r} is not a class", "use the name of a class.")
         return values
 
     def encode_ids(self, names: tuple[str, ...], values: list[list[int]]) -> Encoding:
@@ -191,28 +194,28 @@ class _Reader:
             if not own:
                 self.fail(f"{name!r} has no id", "write id = 0, or ids = [0, 7].")
             for value in own:
-                self.claim(value, name)
+                self.assign(value, name)
         if "ignore" in self.fields or IGNORE not in self.owners:
             for value in self.ids(self.fields.get("ignore", [IGNORE]), "ignore"):
-                self.claim(value, "ignore")
+                self.assign(value, "ignore")
         train_ids = {
             value: IGNORE if owner == "ignore" else names.index(owner)
             for value, owner in self.owners.items()
             if isinstance(value, int)
         }
         known = ", ".join(map(str, sorted(train_ids)))
-        return Encoding(train_ids=train_ids, allowed=f"{self.path.name} knows {known}")
+        return Encoding(train_ids=train_ids, allowed=f"{self.path.name} defines {known}")
 
     def encode_colors(self, names: tuple[str, ...], colors: tuple[Color | None, ...]) -> Encoding:
         for name, color in zip(names, colors, strict=True):
             if color is None:
-                self.fail(f"{name!r} has no color", "mask_colors = true needs one for each.")
-            self.claim(color, name)
+                self.fail(f"{name!r} has no color", "mask_colors = true requires one per class.")
+            self.assign(color, name)
         for color in self.listed(self.fields.get("ignore_colors", []), "ignore_colors"):
-            self.claim(self.color(color, "ignore_colors"), "ignore")
+            self.assign(self.color(color, "ignore_colors"), "ignore")
         return Encoding(
             train_ids={},
-            allowed=f"{self.path.name} names {len(self.owners)} colours",
+            allowed=f"{self.path.name} defines {len(self.owners)} colours",
             colors={
                 color: IGNORE if owner == "ignore" else names.index(owner)
                 for color, owner in self.owners.items()
@@ -220,11 +223,11 @@ class _Reader:
             },
         )
 
-    def claim(self, value: int | Color, owner: str) -> None:
-        """Note what a value or colour means, once."""
+    def assign(self, value: int | Color, owner: str) -> None:
+        """Assign a value or colour to a class or to "ignore"; refuse a second assignment."""
         other = self.owners.setdefault(value, owner)
         if other != owner:
-            self.fail(f"{value} is both {other!r} and {owner!r}", "give it to one.")
+            self.fail(f"{value} is both {other!r} and {owner!r}", "assign it to one of them.")
 
     def places(self, key: str) -> Places:
         value = self.fields.get(key)
@@ -235,7 +238,7 @@ class _Reader:
     def text(self, table: Mapping[str, Any], key: str, default: str, where: str = "") -> str:
         value = table.get(key, default)
         if not isinstance(value, str):
-            self.fail(f"{where + ': ' if where else ''}{key} is {value!r}", "write a text.")
+            self.fail(f"{where + ': ' if where else ''}{key} is {value!r}", "write a string.")
         return value
 
     def listed(self, value: Any, where: str) -> list[Any]:
@@ -247,7 +250,7 @@ class _Reader:
         numbers = self.listed(value, where)
         for number in numbers:
             if type(number) is not int or not 0 <= number <= 255:
-                self.fail(f"{where} has {number!r}", "values of masks are whole, 0 to 255.")
+                self.fail(f"{where} has {number!r}", "mask values are integers from 0 to 255.")
         return numbers
 
     def color(self, value: Any, where: str) -> Color:

@@ -1,4 +1,4 @@
-"""Tree: the files of a data set on disk, split by split, before any is decoded."""
+"""Find the files of a data set's splits on disk, without decoding them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from dseg.images import IMAGE_SUFFIXES
 from dseg.labels import LabelSpace
 
 NAMED_AT_MOST = 3
-LOOKED_AT_MOST = 2000  # files of a folder that may be anybody's
+LOOKED_AT_MOST = 2000  # because the folder in question can be any folder, however large
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The files of one split.
+    """Files of one split.
 
     Attributes:
-        samples: images with their masks, sorted by name.
-        unlabelled: images whose mask is missing, though the split has labels.
-        orphans: masks whose image is missing.
+        samples: Images with their masks, sorted by name.
+        unlabelled: Images without a mask in a labelled split.
+        orphans: Masks without an image.
     """
 
     samples: tuple[Sample, ...]
@@ -35,13 +35,13 @@ class Listing:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetTree:
-    """A data set in its folder.
+    """Contents of a data set's folder.
 
     Attributes:
-        space: the classes that its masks know.
-        splits: those that there are.
-        listing: gives the files of one of them.
-        by_name: whether its classes may be mapped onto others of equal names.
+        space: Label space of the masks.
+        splits: Names of the splits that exist.
+        listing: Function that returns the files of a split.
+        by_name: Whether its classes can be mapped onto another label space by their names.
     """
 
     space: LabelSpace
@@ -53,18 +53,18 @@ class DatasetTree:
 def walk_images(
     folder: Path, ending: str = "", suffixes: tuple[str, ...] = IMAGE_SUFFIXES
 ) -> dict[str, Path]:
-    """Find the image files below a folder, at any depth and through links, without hidden ones.
+    """Find the image files in a folder at any depth; follow links and skip hidden files.
 
     Args:
-        folder: need not exist.
-        ending: what names end with before the suffix; other files are left out.
-        suffixes: of image files, in any case.
+        folder: Folder to search; it need not exist.
+        ending: Required end of file names before the suffix; other files are skipped.
+        suffixes: Suffixes of image files, compared without case.
 
     Returns:
-        The files by their path below the folder, without ``ending`` and suffix, sorted.
+        The sorted files by their path relative to the folder, without ``ending`` and suffix.
 
     Raises:
-        DsegError: two files differ in their suffix only.
+        DsegError: Two files differ in their suffix only.
     """
     found: dict[str, Path] = {}
     for path in walk_files(folder):
@@ -74,7 +74,7 @@ def walk_images(
         key = normal_name(below.removesuffix(ending))
         if key in found:
             raise DsegError(
-                f"{found[key]} and {path} have the same name.", hint="keep one file an image."
+                f"{found[key]} and {path} have the same name.", hint="keep one file per image."
             )
         found[key] = path
     return dict(sorted(found.items()))
@@ -94,14 +94,14 @@ def walk_files(folder: Path) -> Iterator[Path]:
 
 
 def normal_name(text: str) -> str:
-    """Return a name in one Unicode form: macOS takes letters and their accents apart."""
+    """Return a name in Unicode form NFC; macOS stores accented letters decomposed."""
     return normalize("NFC", text)
 
 
 def name_kinds(folder: Path) -> str:
-    """Return an example of each kind of file below a folder, for a message; three at most.
+    """Return examples of up to three kinds of files in a folder, for a message.
 
-    Files are of one kind if their names end alike, from the last but one underscore on.
+    Files are of the same kind if their names are equal from the last but one underscore on.
     """
     kinds: dict[str, str] = {}
     for path in islice(walk_files(folder), LOOKED_AT_MOST):
@@ -117,17 +117,18 @@ def pair_files(
     masks: Mapping[str, Path],
     encoding: Encoding,
     *,
-    labels_may_lack: bool = False,
+    masks_optional: bool = False,
 ) -> Listing:
-    """Pair images with the masks of the same key.
+    """Pair images with masks of the same name.
 
     Args:
-        images: files by name.
-        masks: files by name.
-        encoding: of all masks.
-        labels_may_lack: whether a split without any mask is a split without public labels.
+        images: Image files by name.
+        masks: Mask files by name.
+        encoding: Encoding of all masks.
+        masks_optional: Whether the split can be one without public labels, so that all masks
+            are missing.
     """
-    if labels_may_lack and not masks:
+    if masks_optional and not masks:
         bare = (_sample(name, image, None, encoding) for name, image in images.items())
         return Listing(samples=tuple(bare))
     return Listing(
@@ -146,7 +147,7 @@ def _sample(name: str, image: Path, mask: Path | None, encoding: Encoding) -> Sa
 
 
 def join_listings(parts: Mapping[str, Listing]) -> Listing:
-    """Join the listings of several splits; names get their split's in front."""
+    """Join the listings of several splits; prefix the sample names with the split's name."""
     return Listing(
         samples=tuple(
             replace(sample, name=f"{split}/{sample.name}")

@@ -1,4 +1,4 @@
-"""Any folder of images and masks, described by a class file."""
+"""Folders of images and masks that are described by a class file."""
 
 from __future__ import annotations
 
@@ -11,86 +11,86 @@ from dseg.datasets.lists import folder_below
 from dseg.errors import DsegError
 
 SPLIT = "{split}"
-WHOLE = "all"  # the split of a folder that is not divided
+WHOLE = "all"  # name of the only split of a folder without splits
 USUAL = (f"images/{SPLIT}", f"{SPLIT}/images", "images")
 MASKS = ("masks", "labels")
 ORDER = ("train", "val", "trainval", "test")
 
 
 def open_folder(root: Path, class_file: Path | None = None) -> DatasetTree:
-    """Describe a folder by its class file.
+    """Describe a data set's folder from its class file.
 
     Raises:
-        DsegError: the class file is wrong, or names folders that are not there.
+        DsegError: The class file is invalid, or names folders that do not exist.
     """
     if class_file is None:
         class_file = next(root / name for name in CLASS_FILES if (root / name).is_file())
-    said = read_class_file(class_file)
-    images = _find_images(root, said)
-    masks = _find_masks(root, said, images)
+    spec = read_class_file(class_file)
+    images = _find_images(root, spec)
+    masks = _find_masks(root, spec, images)
     splits = sorted(images, key=lambda s: (ORDER.index(s) if s in ORDER else len(ORDER), s))
     return DatasetTree(
-        space=said.space,
+        space=spec.space,
         splits=tuple(splits),
-        listing=lambda split: _list_split(said, split, images[split], masks[split]),
+        listing=lambda split: _list_split(spec, split, images[split], masks[split]),
         by_name=True,
     )
 
 
-def _find_images(root: Path, said: ClassFile) -> dict[str, Path]:
+def _find_images(root: Path, spec: ClassFile) -> dict[str, Path]:
     """Return the folder of each split's images."""
-    usual = (_expand(root, place, said) for place in USUAL)
-    found = _expand(root, said.images, said) if said.images else next(filter(None, usual), {})
+    usual = (_expand(root, place, spec) for place in USUAL)
+    found = _expand(root, spec.images, spec) if spec.images else next(filter(None, usual), {})
     if not found:
-        wanted = said.images or ", ".join(USUAL)
+        wanted = spec.images or ", ".join(USUAL)
         raise DsegError(
             f"{root} has no folder of images: looked for {wanted}.",
-            hint=f'make it, or write images = "..." into {said.path}.',
+            hint=f'create it, or add images = "..." to {spec.path}.',
         )
     return found
 
 
-def _find_masks(root: Path, said: ClassFile, images: dict[str, Path]) -> dict[str, Path]:
+def _find_masks(root: Path, spec: ClassFile, images: dict[str, Path]) -> dict[str, Path]:
     """Return the folder of each split's masks."""
-    if said.masks is None:
-        if said.images is not None:
+    if spec.masks is None:
+        if spec.images is not None:
             raise DsegError(
-                f"{said.path} says where images are, but not where masks are.",
-                hint=f'write masks = "...", with {SPLIT} in place of the split.',
+                f"{spec.path} has the field images, but not the field masks.",
+                hint=f'add masks = "...", with {SPLIT} in place of the split.',
             )
         return {split: _beside(root, folder) for split, folder in images.items()}
-    masks = _expand(root, said.masks, said)
+    masks = _expand(root, spec.masks, spec)
     lacking = [split for split in images if split not in masks and split != "test"]
     if lacking:
         raise DsegError(
             f"There are images, but no masks for the split {lacking[0]} in {root}: looked for "
-            f"{said.masks}.",
-            hint=f"add them, or mend masks in {said.path}.",
+            f"{spec.masks}.",
+            hint=f"add them, or correct masks in {spec.path}.",
         )
     return {split: masks.get(split, root / "no-masks") for split in images}
 
 
 def _beside(root: Path, images: Path) -> Path:
-    """Return the mask folder that belongs to one of the usual image folders."""
+    """Return the mask folder that corresponds to one of the usual image folders."""
     parts = images.relative_to(root).parts
     at = len(parts) - 1 - parts[::-1].index("images")
     folders = [root.joinpath(*parts[:at], name, *parts[at + 1 :]) for name in MASKS]
     return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
-def _expand(root: Path, place: Places, said: ClassFile) -> dict[str, Path]:
-    """Return the folders that a place names, by split."""
+def _expand(root: Path, place: Places, spec: ClassFile) -> dict[str, Path]:
+    """Return the folder of each split for a field of the class file."""
     if not isinstance(place, str):
         named = (place or {}).items()
-        folders = {split: folder_below(root, name, said.path) for split, name in named}
+        folders = {split: folder_below(root, name, spec.path) for split, name in named}
         for split, folder in folders.items():
             if not folder.is_dir():
                 raise DsegError(
-                    f"{said.path}: there is no folder {folder} for the split {split}.",
-                    hint="paths count from the data set's folder.",
+                    f"{spec.path}: the folder {folder} of the split {split} does not exist.",
+                    hint="write paths relative to the data set's folder.",
                 )
         return folders
-    whole = folder_below(root, place, said.path)
+    whole = folder_below(root, place, spec.path)
     parts = whole.parts
     at = next((at for at, part in enumerate(parts) if SPLIT in part), None)
     if at is None:
@@ -111,9 +111,9 @@ def _expand(root: Path, place: Places, said: ClassFile) -> dict[str, Path]:
     return found
 
 
-def _list_split(said: ClassFile, split: str, images: Path, masks: Path) -> Listing:
-    photos = walk_images(images, said.image_suffix)
-    if images == masks and said.mask_suffix:
-        photos = {n: path for n, path in photos.items() if not n.endswith(said.mask_suffix)}
-    found = walk_images(masks, said.mask_suffix)
-    return pair_files(photos, found, said.encoding, labels_may_lack=split == "test")
+def _list_split(spec: ClassFile, split: str, images: Path, masks: Path) -> Listing:
+    photos = walk_images(images, spec.image_suffix)
+    if images == masks and spec.mask_suffix:
+        photos = {n: path for n, path in photos.items() if not n.endswith(spec.mask_suffix)}
+    found = walk_images(masks, spec.mask_suffix)
+    return pair_files(photos, found, spec.encoding, masks_optional=split == "test")

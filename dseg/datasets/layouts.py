@@ -1,4 +1,4 @@
-"""How each data set's folder is recognised, and what is said of one that is of another kind."""
+"""Recognise the folder layout of each data set, and describe other folders in messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dseg.errors import DsegError
 CLASS_FILES = ("classes.toml", "classes.json")
 CAMVID_SPLITS = ("train", "val", "test")
 SHOWN_AT_MOST = 5
-LOOKED_AT_MOST = 200  # entries of a folder that may be anybody's
+LOOKED_AT_MOST = 200  # because the folder in question can be any folder, however large
 
 
 def _is_cityscapes(root: Path) -> bool:
@@ -33,7 +33,7 @@ def find_camvid_list(root: Path, split: str) -> Path | None:
 
 
 def find_voc_home(root: Path) -> Path | None:
-    """Return the folder that holds ``JPEGImages``: the root, or VOC2012 one or two levels below."""
+    """Return the folder that contains ``JPEGImages``: root, VOC2012 or VOCdevkit/VOC2012."""
     homes = (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012")
     return next((home for home in homes if (home / "JPEGImages").is_dir()), None)
 
@@ -56,7 +56,7 @@ SIGNS: dict[str, Callable[[Path], bool]] = {
 
 
 def kind_of(name: str) -> str:
-    """Return the layout of a data set; drawn scenes have that of Cityscapes."""
+    """Return the name of a data set's layout; synthetic scenes use the layout of Cityscapes."""
     return "cityscapes" if name == "scenes" else name
 
 
@@ -64,19 +64,20 @@ def refuse_layout(name: str, root: Path, layout: str) -> None:
     """Raise a DsegError unless a folder has the layout of a data set.
 
     Args:
-        name: as ``--dataset`` spells it.
-        root: the folder that the user named.
-        layout: in words.
+        name: Name of the data set as in ``--dataset``.
+        root: Folder given by the user.
+        layout: Description of the expected layout.
 
     Raises:
-        DsegError: says what was expected, what was found, and what to try.
+        DsegError: The layout differs; the message has the expected and the actual contents.
     """
     refuse_missing(name, root)
     if SIGNS[kind_of(name)](root):
         return
-    found, hint = _say_found(name, root)
+    found, hint = _describe_contents(name, root)
     raise DsegError(
-        f"{root} is no {name} data set: expected {layout}; found {found}.", hint=_hint(name, hint)
+        f"{root} is not a {name} data set: expected {layout}; found {found}.",
+        hint=_hint(name, hint),
     )
 
 
@@ -89,23 +90,23 @@ def refuse_missing(name: str, root: Path) -> None:
 
 def _hint(name: str, hint: str) -> str:
     if name == "scenes":
-        return f"{hint} dseg scenes --out DIR -n 200 makes such a folder."
+        return f"{hint} dseg scenes --out DIR -n 200 creates such a folder."
     return hint
 
 
-def _say_found(name: str, root: Path) -> tuple[str, str]:
-    """Return what a folder of the wrong kind holds, and a hint."""
+def _describe_contents(name: str, root: Path) -> tuple[str, str]:
+    """Describe the contents of a folder that has another layout, and return a hint."""
     kind = kind_of(name)
     other = next((other for other, is_kind in SIGNS.items() if is_kind(root)), None)
     if other is not None:
         return f"the layout of {other}", f"try --dataset {other}."
     above = root.resolve().parent
     if SIGNS[kind](above):
-        return "a part of it", f"name the folder above: --data-dir {above}"
+        return "one of its subfolders", f"use the parent folder: --data-dir {above}"
     entries = sorted(islice((e for e in root.iterdir() if e.name[0] != "."), LOOKED_AT_MOST))
     below = next((entry for entry in entries if entry.is_dir() and SIGNS[kind](entry)), None)
     if below is not None:
-        return f"it in the folder {below.name}", f"name that: --data-dir {below}"
+        return f"it in the folder {below.name}", f"use that folder: --data-dir {below}"
     if not entries:
         return "an empty folder", "check --data-dir."
     shown = ", ".join(e.name + "/" * e.is_dir() for e in entries[:SHOWN_AT_MOST])

@@ -1,4 +1,4 @@
-"""List files: which image goes with which mask, one pair a line."""
+"""List files, which name one image and its mask per line."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ DRIVE = re.compile("[A-Za-z]:")
 def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield the number and the words of each line that is not empty.
 
-    Lines end as on any system, and words are separated by spaces and tabs.
+    Line ends of all systems are accepted. Words are separated by spaces and tabs.
 
     Raises:
-        DsegError: the file is missing, unreadable or no text, or a line is longer than any path.
+        DsegError: The file is missing, unreadable or not text, or a word is longer than any path.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")  # which makes one kind of line ends
+        text = path.read_text(encoding="utf-8-sig")  # converts all line ends to "\n"
     except UnicodeDecodeError:
-        raise DsegError(f"{path} is no text in UTF-8.", hint="is it the right file?") from None
+        raise DsegError(f"{path} is not UTF-8 text.", hint="is it the right file?") from None
     except OSError as fault:
         raise DsegError(
             f"{path} cannot be read: {fault.strerror}.", hint="check that it is there."
@@ -37,7 +37,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         if "\0" in line or max(map(len, words)) > LONGEST:
             what = "a NUL" if "\0" in line else f"a word of {max(map(len, words)):,} characters"
             raise DsegError(
-                f"{path}, line {number} holds {what}, which no path does.",
+                f"{path}, line {number} holds {what}, which cannot be in a path.",
                 hint="is it the right file?",
             )
         if words := [word for word in words if word]:
@@ -45,28 +45,27 @@ def read_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def read_pair_list(path: Path, root: Path, encoding: Encoding) -> Listing:
-    """Read a list of images and masks, separated by whitespace.
+    """Read a list file with an image and its mask per line, separated by whitespace.
 
-    Paths may have a leading slash or begin with folders that are not here, as those of SegNet's
-    tutorial do (``/SegNet/CamVid/train/x.png``): the longest end of a path that exists below
-    ``root`` counts.
+    Paths can begin with a slash or with folders of another machine, as in SegNet's tutorial
+    (``/SegNet/CamVid/train/x.png``): the longest end of a path that exists in ``root`` is used.
 
     Raises:
-        DsegError: a line without two paths, no such image, or an image named twice.
+        DsegError: A line does not have two paths, an image does not exist, or it is listed twice.
     """
     samples: dict[str, Sample] = {}
     unlabelled = []
     for number, words in read_lines(path):
         if len(words) != 2:
             raise DsegError(
-                f"{path}, line {number}: {len(words)} words in place of an image and a mask.",
-                hint="write both paths, separated by a space; neither may contain one.",
+                f"{path}, line {number}: {len(words)} words instead of an image and a mask.",
+                hint="write both paths, separated by a space; paths cannot contain spaces.",
             )
         image, mask = (find_below(root, word) for word in words)
         if image is None:
             raise DsegError(
                 f"{path}, line {number}: there is no {words[0]} in {root}.",
-                hint="paths count from the data set's folder and do not lead out of it.",
+                hint="write paths relative to the data set's folder, which do not leave it.",
             )
         name = image.relative_to(root).with_suffix("").as_posix()
         if name in samples or image in unlabelled:
@@ -81,43 +80,43 @@ def read_pair_list(path: Path, root: Path, encoding: Encoding) -> Listing:
 
 
 def find_below(root: Path, word: str) -> Path | None:
-    """Return the file below ``root`` that the longest end of a path names, or None.
+    """Return the file in ``root`` that matches the longest end of a path, or None.
 
-    Links are followed wherever they lead, ``..`` never above ``root``. A name may be in another
-    Unicode normal form than that on the disk, as lists from macOS are.
+    Links are followed out of ``root``, but ``..`` is not. Names are found in any Unicode normal
+    form, because lists written on macOS differ from names on other systems.
     """
     parts = _split(word)
     if parts is None:
         return None
     for start in range(len(parts)):
-        found = _look(root, parts[start:])
+        found = _find_file(root, parts[start:])
         if found is not None:
             return found
     return None
 
 
 def folder_below(root: Path, name: str, where: Path) -> Path:
-    """Return the path of a folder that a file names below a data set's.
+    """Return the path of a folder that is given relative to the data set's folder.
 
     Args:
-        root: the data set's folder.
-        name: as the file has it.
-        where: the file, for the error.
+        root: Folder of the data set.
+        name: Relative path of the folder, as written in a class file.
+        where: Path of the class file for error messages.
 
     Raises:
-        DsegError: it is absolute or leads out of ``root``.
+        DsegError: The path is absolute or leaves ``root``.
     """
     parts = _split(name)
     if parts is None or Path(name).is_absolute() or name.startswith(("/", "\\")):
         raise DsegError(
-            f"{where} names the folder {name!r}, which does not lie in {root}.",
-            hint="name folders below the data set's, or link to them from there.",
+            f"{where} names the folder {name!r}, which is not inside {root}.",
+            hint="use folders inside the data set's folder, or link to them from there.",
         )
     return root.joinpath(*parts)
 
 
 def _split(word: str) -> list[str] | None:
-    """Return the parts of a path of any system, without its root; None if ``..`` leads above it."""
+    """Split a path of any system into its parts without the root; None if ``..`` leads above it."""
     parts: list[str] = []
     for part in word.replace("\\", "/").split("/"):
         if part == "..":
@@ -129,10 +128,10 @@ def _split(word: str) -> list[str] | None:
     return parts
 
 
-def _look(root: Path, parts: list[str]) -> Path | None:
-    """Return the file of exactly these parts, each in any normal form."""
+def _find_file(root: Path, parts: list[str]) -> Path | None:
+    """Return the file with this path, each part of it in any Unicode normal form, or None."""
     exact = root.joinpath(*parts)
-    if not exact.is_relative_to(root):  # a drive within a part, on Windows
+    if not exact.is_relative_to(root):  # on Windows, if a part contains a drive
         return None
     try:
         if exact.is_file():
@@ -146,12 +145,12 @@ def _look(root: Path, parts: list[str]) -> Path | None:
                 part = known.get(unicodedata.normalize("NFC", part), part)
             place = place / part
         return place if place.is_file() else None
-    except (OSError, ValueError):  # it is longer than names may be, or is no text of this system
+    except (OSError, ValueError):  # the name is too long, or not valid on this system
         return None
 
 
 @lru_cache(maxsize=64)
 def _normal_names(folder: Path, changed: int) -> dict[str, str]:
-    """Return the entries of a folder, as it was when it last changed, by their composed form."""
+    """Return the entries of a folder by their NFC names, cached until the folder changes."""
     names = sorted(entry.name for entry in folder.iterdir())
     return {unicodedata.normalize("NFC", name): name for name in names}

@@ -1,4 +1,4 @@
-"""From a name, a folder and a split to a ``Dataset``."""
+"""Find a split of a data set by name and folder, and return it as a ``Dataset``."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ JOINED_OF = ("train", "val")
 
 @dataclass(frozen=True, kw_only=True)
 class FoundSplit:
-    """One split as it lies on disk.
+    """Files of one split on disk.
 
     Attributes:
-        dataset: the images that have masks.
-        unlabelled: images without mask.
-        orphans: masks without image.
+        dataset: Images that have masks.
+        unlabelled: Images without a mask.
+        orphans: Masks without an image.
     """
 
     dataset: Dataset
@@ -67,19 +67,26 @@ def load_dataset(
     space: LabelSpace | None = None,
     class_file: Path | None = None,
 ) -> Dataset:
-    """Find the pairs of one split; files are decoded later.
+    """Find the image and mask files of one split; files are decoded when they are read.
+
+    Example:
+        >>> train = dseg.load_dataset("camvid", Path("data/CamVid"), "train")
+        >>> image, train_ids = train.read(0)
+        >>> image.shape, train_ids.shape, train.space.names[:3]
+        ((360, 480, 3), (360, 480), ('Sky', 'Building', 'Pole'))
 
     Args:
-        name: one of ``DATASETS``.
-        root: its folder.
-        split: such as ``train``; ``trainval`` joins train and val, and
-            ``train+train_extra`` any two or more.
-        space: classes to map those of the masks onto; by default the data set's own.
-        class_file: for ``folder``, where it is not ``classes.toml`` in ``root``.
+        name: Key of ``DATASETS``.
+        root: Folder of the data set.
+        split: Name of the split, such as ``train``. ``trainval`` joins train and val, and ``+``
+            joins any splits, as in ``train+train_extra``.
+        space: Label space to map the classes of the masks onto (default: that of the data set).
+        class_file: Class file of a ``folder`` data set (default: ``classes.toml`` or
+            ``classes.json`` in ``root``).
 
     Raises:
-        DsegError: unknown name or split, a folder of another kind, an empty split, an image
-            without mask, or classes that cannot be mapped.
+        DsegError: The name or split is unknown, the folder has another layout, the split is
+            empty, an image has no mask, or the classes cannot be mapped.
     """
     found = find_dataset(name, root, split, space=space, class_file=class_file)
     if found.unlabelled:
@@ -95,7 +102,10 @@ def find_dataset(
     space: LabelSpace | None = None,
     class_file: Path | None = None,
 ) -> FoundSplit:
-    """Find the pairs of one split and what has no partner; see ``load_dataset``."""
+    """Find the pairs of one split, and the images and masks without a partner.
+
+    See ``load_dataset`` for the arguments and errors.
+    """
     name = find_dataset_name(name)
     tree = _open_tree(name, root, class_file)
     listing = _list_split(name, tree, root, split)
@@ -122,10 +132,10 @@ def find_dataset(
 
 
 def find_splits(name: str, root: Path, *, class_file: Path | None = None) -> tuple[str, ...]:
-    """Return the splits that there are in a data set's folder, without joined ones.
+    """Return the splits in a data set's folder, without ``trainval`` unless it is the only one.
 
     Raises:
-        DsegError: unknown name, or a folder of another kind.
+        DsegError: The name is unknown, or the folder has another layout.
     """
     name = find_dataset_name(name)
     tree = _open_tree(name, root, class_file)
@@ -139,8 +149,8 @@ def _open_tree(name: str, root: Path, class_file: Path | None) -> DatasetTree:
     spec = DATASETS[name]
     if class_file is not None and name != "folder":
         raise DsegError(
-            f"The classes of {name} are known, yet the class file {class_file} is named.",
-            hint="leave --classes away, or use --dataset folder.",
+            f"The class file {class_file} cannot be used with {name}, whose classes are fixed.",
+            hint="remove --classes, or use --dataset folder.",
         )
     module, _, function = spec.target.partition(":")
     opened: Callable[..., DatasetTree] = getattr(import_module(module), function)
@@ -171,26 +181,28 @@ def _no_split(name: str, root: Path, split: str, tree: DatasetTree) -> DsegError
     if split == "trainaug":
         hint = (
             "put its list into ImageSets/Segmentation/trainaug.txt (an id, or an image and its "
-            f"mask a line) and its masks into SegmentationClassAug; there are: {there}."
+            f"mask, per line) and its masks into SegmentationClassAug; there are: {there}."
         )
     return DsegError(f"{name} in {root} has no split {split!r}.", hint=hint)
 
 
 def _other_masks(name: str, root: Path) -> str:
-    """Return what to do about a folder whose files have other names than the data set's."""
+    """Return a hint about a folder whose files are named differently from the data set's."""
     there = [path.name for path in islice(walk_files(root), LOOKED_AT_MOST)]
     if any("_labellevel" in file or "_labelcsTrainIds" in file for file in there):
         return (
-            "IDD's level ids are not Cityscapes ids: make csTrainId masks with its tools, and name "
-            "them in a class file (--dataset folder, mask_suffix)."
+            "IDD's level ids are not Cityscapes ids: create csTrainId masks with its tools, and "
+            "describe them in a class file (--dataset folder, mask_suffix)."
         )
     if any("_foggy" in file or "_rain" in file for file in there):
         return (
-            "these are Foggy or Rain Cityscapes: choose one strength in a class file (--dataset "
+            "this is Foggy or Rain Cityscapes: choose one strength in a class file (--dataset "
             'folder, image_suffix = "_leftImg8bit_foggy_beta_0.02").'
         )
     if any(file.endswith("_polygons.json") for file in there):
-        return "draw label ids from the polygons: csCreateTrainIdLabelImgs, of cityscapesscripts."
+        return (
+            "create the masks from the polygons with csCreateTrainIdLabelImgs of cityscapesscripts."
+        )
     return f"expected: {DATASETS[name].layout}."
 
 
@@ -202,17 +214,17 @@ def _unlabelled(found: FoundSplit, root: Path) -> DsegError:
     return DsegError(
         f"{count} of {count + len(found.dataset)} images of the split {found.dataset.split} in "
         f"{root} have no mask, the first: {found.unlabelled[0]}{orphans}.",
-        hint="add the masks, or take these images away. Expected: "
+        hint="add the masks, or remove these images. Expected: "
         f"{DATASETS[found.dataset.name].layout}.",
     )
 
 
 def _encodings(samples: tuple[Sample, ...]) -> list[Encoding]:
-    """Return the different encodings of samples; there are few."""
+    """Return the distinct encodings of samples, which share few objects."""
     return list({id(sample.encoding): sample.encoding for sample in samples}.values())
 
 
 def _map_samples(samples: tuple[Sample, ...], table: tuple[int, ...]) -> tuple[Sample, ...]:
-    """Map all encodings; samples share the few that there are."""
+    """Map the encoding of each sample onto other classes."""
     mapped = {id(old): old.map_train_ids(table) for old in _encodings(samples)}
     return tuple(replace(sample, encoding=mapped[id(sample.encoding)]) for sample in samples)

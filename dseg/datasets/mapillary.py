@@ -1,10 +1,10 @@
-"""Mapillary Vistas v1.2 (Neuhold et al., ICCV 2017), its 66 classes read as Cityscapes' 19.
+"""Mapillary Vistas v1.2 (Neuhold et al., ICCV 2017), with 66 classes mapped to Cityscapes' 19.
 
-Each decision follows the definitions of Cityscapes' classes (Cordts et al., CVPR 2016, appendix A
-and the data set's site): road has its markings, lanes that only markings part from it, and lanes
-for emergencies; sidewalk has its curb; terrain has sand and soil; rider is whoever rides.
-What Cityscapes names but does not score is ignored (parking, rail track, guard rail, bridge,
-tunnel, caravan, trailer), and so is what it does not name, or names in part only.
+The mapping follows the definitions of Cityscapes' classes (Cordts et al., CVPR 2016, appendix A
+and the data set's site): road includes its markings, lanes separated only by markings, and
+emergency lanes; sidewalk includes the curb; terrain includes sand and soil; rider is any rider.
+Classes that Cityscapes has but does not score are ignored (parking, rail track, guard rail,
+bridge, tunnel, caravan, trailer), and so are classes without an unambiguous counterpart.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ FOLDERS = {"train": "training", "val": "validation", "test": "testing"}
 CONFIGS = ("config_v1.2.json", "config.json")
 UNSCORED = ""
 
-# In the order of the ids, 0 to 65: the class, and Cityscapes' class.
+# Vistas' class and Cityscapes' class of each id, 0 to 65.
 CLASSES: tuple[tuple[str, str], ...] = (
     ("animal--bird", UNSCORED),
     ("animal--ground-animal", UNSCORED),
     ("construction--barrier--curb", "sidewalk"),
     ("construction--barrier--fence", "fence"),
     ("construction--barrier--guard-rail", UNSCORED),
-    ("construction--barrier--other-barrier", UNSCORED),  # blocks of concrete, walls, fences
+    ("construction--barrier--other-barrier", UNSCORED),  # concrete blocks, walls, fences
     ("construction--barrier--wall", "wall"),
-    ("construction--flat--bike-lane", "road"),  # parted by markings
+    ("construction--flat--bike-lane", "road"),  # separated from the road by markings
     ("construction--flat--crosswalk-plain", "road"),
     ("construction--flat--curb-cut", "sidewalk"),
     ("construction--flat--parking", UNSCORED),
@@ -60,7 +60,7 @@ CLASSES: tuple[tuple[str, str], ...] = (
     ("object--bench", UNSCORED),
     ("object--bike-rack", UNSCORED),
     ("object--billboard", UNSCORED),
-    ("object--catch-basin", UNSCORED),  # these two and potholes lie in roads and sidewalks
+    ("object--catch-basin", UNSCORED),  # as manholes and potholes, on roads and sidewalks
     ("object--cctv-camera", UNSCORED),
     ("object--fire-hydrant", UNSCORED),
     ("object--junction-box", UNSCORED),
@@ -68,7 +68,7 @@ CLASSES: tuple[tuple[str, str], ...] = (
     ("object--manhole", UNSCORED),
     ("object--phone-booth", UNSCORED),
     ("object--pothole", UNSCORED),
-    ("object--street-light", UNSCORED),  # its pole is a pole in Vistas too
+    ("object--street-light", UNSCORED),  # without its pole, which is labelled as pole
     ("object--support--pole", "pole"),
     ("object--support--traffic-sign-frame", "pole"),  # horizontal parts count as pole
     ("object--support--utility-pole", "pole"),
@@ -94,10 +94,10 @@ CLASSES: tuple[tuple[str, str], ...] = (
 
 
 def open_mapillary(root: Path) -> DatasetTree:
-    """Describe Vistas; the ids are those of the root's ``config.json`` if there is one.
+    """Describe a Vistas folder; the ids are read from ``config.json`` in the root if it exists.
 
     Raises:
-        DsegError: that file is broken or that of another version.
+        DsegError: That file is broken or belongs to another version.
     """
     encoding = _make_encoding(_read_names(root))
     splits = tuple(split for split, name in FOLDERS.items() if (root / name / "images").is_dir())
@@ -118,7 +118,7 @@ def _make_encoding(names: list[str]) -> Encoding:
 
 
 def _read_names(root: Path) -> list[str]:
-    """Return the class of each id."""
+    """Return the Vistas class of each id."""
     path = next((root / name for name in CONFIGS if (root / name).is_file()), None)
     if path is None:
         return [name for name, _ in CLASSES]
@@ -127,12 +127,12 @@ def _read_names(root: Path) -> list[str]:
     except (OSError, ValueError, TypeError, KeyError):
         raise DsegError(
             f"{path} does not list the classes of Mapillary Vistas.",
-            hint="put the file that came with the data set there, or take it away.",
+            hint="replace it with the file that came with the data set, or remove it.",
         ) from None
     if sorted(map(str, names)) != sorted(dict(CLASSES)):
         raise DsegError(
             f"{path} names {len(names)} classes, which are not the {len(CLASSES)} of v1.2.",
-            hint="use v1.2; where both versions are unpacked, put config_v1.2.json there.",
+            hint="use v1.2; if both versions are unpacked, put config_v1.2.json there.",
         )
     return names
 
@@ -148,4 +148,4 @@ def _list_split(root: Path, split: str, encoding: Encoding) -> Listing:
         )
     masks = walk_images(labels, suffixes=(".png",)) if labels else {}
     images = walk_images(home / "images")
-    return pair_files(images, masks, encoding, labels_may_lack=split == "test")
+    return pair_files(images, masks, encoding, masks_optional=split == "test")

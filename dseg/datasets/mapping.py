@@ -1,11 +1,11 @@
-"""From the classes of one label space to those of another."""
+"""Map the classes of one label space onto those of another."""
 
 from __future__ import annotations
 
 from dseg.errors import DsegError
 from dseg.labels import IGNORE, LabelSpace
 
-# CamVid's bicyclist is Cityscapes' rider and bicycle in one, so it is neither.
+# CamVid's class Bicyclist includes Cityscapes' rider and bicycle, so it is mapped to neither.
 CAMVID_TO_CITYSCAPES = {
     "Sky": "sky",
     "Building": "building",
@@ -22,15 +22,15 @@ TABLES = {("camvid", "cityscapes"): CAMVID_TO_CITYSCAPES}
 
 
 def map_classes(own: LabelSpace, target: LabelSpace, *, by_name: bool) -> tuple[int, ...]:
-    """Return the train id in ``target`` of each class of ``own``, ``IGNORE`` where there is none.
+    """Return the train id in ``target`` of each class of ``own``, ``IGNORE`` if there is none.
 
     Args:
-        own: the classes of the masks.
-        target: the classes to train or to score.
-        by_name: whether equal names, in any case, mean equal classes.
+        own: Label space of the masks.
+        target: Label space to train or evaluate.
+        by_name: Whether classes of equal names, compared without case, are the same class.
 
     Raises:
-        DsegError: there is no way from one to the other.
+        DsegError: There is no mapping between the two label spaces.
     """
     if own.names == target.names:
         return tuple(range(own.num_classes))
@@ -40,14 +40,13 @@ def map_classes(own: LabelSpace, target: LabelSpace, *, by_name: bool) -> tuple[
         known = ", ".join(f"{first} onto {second}" for first, second in TABLES)
         raise DsegError(
             f"The classes of {own.name} cannot be mapped onto those of {target.name}.",
-            hint=f"leave --label-space away; there is: {known}, and folder by names.",
+            hint=f"remove --label-space. Mappings exist for: {known}, and folder by class names.",
         )
     mapped = tuple(places.get(names.get(name, "").lower(), IGNORE) for name in own.names)
     if set(mapped) == {IGNORE}:
         raise DsegError(
-            f"No class of {own.name} ({', '.join(own.names[:3])}, ...) has the name of one of "
-            f"{target.name} ({', '.join(target.names[:3])}, ...).",
-            hint="name classes in the class file as the label space does, or leave "
-            "--label-space away.",
+            f"No class of {own.name} ({', '.join(own.names[:3])}, ...) has the same name as a "
+            f"class of {target.name} ({', '.join(target.names[:3])}, ...).",
+            hint="use the label space's names in the class file, or remove --label-space.",
         )
     return mapped

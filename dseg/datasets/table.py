@@ -1,4 +1,4 @@
-"""The data sets that there are."""
+"""Table of the supported data sets."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ TRAIN_VAL_TEST = ("train", "val", "trainval", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """One data set.
+    """One row of the table.
 
     Attributes:
-        title: its name in full.
-        splits: the usual ones; on disk there may be fewer, or more.
-        label_space: the classes its masks are read as.
-        layout: the folders, in words.
-        target: ``module:function`` that describes the folder.
-        terms: under which it may be used.
+        title: Full name with its publication.
+        splits: Usual splits; a folder can have fewer or more.
+        label_space: Label space that its masks are read in.
+        layout: Description of its folders and files.
+        target: ``module:function`` that returns the ``DatasetTree`` of a folder.
+        terms: Terms of use.
     """
 
     title: str
@@ -43,7 +43,7 @@ DATASETS: dict[str, DatasetSpec] = {
         splits=TRAIN_VAL_TEST,
         label_space="camvid",
         layout="train/ and trainannot/, val/ and valannot/, test/ and testannot/, or "
-        "camvid_<split>_list.txt or <split>.txt with an image and its mask a line",
+        "camvid_<split>_list.txt or <split>.txt with an image and its mask per line",
         target="dseg.datasets.camvid:open_camvid",
         terms="its own, for research",
     ),
@@ -75,7 +75,7 @@ DATASETS: dict[str, DatasetSpec] = {
         terms="the owner's",
     ),
     "scenes": DatasetSpec(
-        title="street scenes drawn by dseg scenes",
+        title="synthetic street scenes of dseg scenes",
         splits=("train", "val", "trainval"),
         label_space="cityscapes",
         layout="Cityscapes' layout, leftImg8bit/<split>/ and gtFine/<split>/",

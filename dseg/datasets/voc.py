@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012, and its training set as augmented by SBD (Hariharan et al., ICCV 2011)."""
+"""PASCAL VOC 2012, and its training set augmented with SBD (Hariharan et al., ICCV 2011)."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ AUGMENTED = f"{MASKS}Aug"
 
 
 def open_voc(root: Path) -> DatasetTree:
-    """Describe VOC 2012; ``root`` is VOC2012 or a folder above it."""
+    """Describe a VOC 2012 folder; ``root`` is VOC2012 or one of the two folders above it."""
     home = find_voc_home(root)
-    assert home is not None  # the layout is checked before
+    assert home is not None  # the caller has checked the layout
     lists = {
         split: home / "ImageSets" / "Segmentation" / name
         for split, names in LISTS.items()
@@ -46,7 +46,7 @@ def open_voc(root: Path) -> DatasetTree:
 
 
 def _list_split(home: Path, split: str, listed: Path) -> Listing:
-    """Read a list of ids, or of images and masks."""
+    """Read a list file with an id, or an image and its mask, per line."""
     folders = (AUGMENTED, MASKS) if split == "trainaug" else (MASKS,)
     found: dict[str, tuple[Path, Path | None]] = {}
     for number, words in read_lines(listed):
@@ -55,7 +55,7 @@ def _list_split(home: Path, split: str, listed: Path) -> Listing:
             problem = "is listed twice" if image else f"has no image in {home / IMAGES}"
             raise DsegError(
                 f"{listed}, line {number}: {words[0]} {problem}.",
-                hint="each line is one id, or one image and its mask.",
+                hint="write one id, or one image and its mask, per line.",
             )
         found[image.stem] = image, mask
     hidden = split == "test" and not any(mask for _, mask in found.values())
@@ -72,7 +72,7 @@ def _list_split(home: Path, split: str, listed: Path) -> Listing:
 def _find_pair(
     home: Path, words: list[str], folders: tuple[str, ...]
 ) -> tuple[Path | None, Path | None]:
-    """Return the files that a line names; None for one that is not there."""
+    """Return the image and the mask of a line, None for a missing file."""
     if len(words) > 1:
         return find_below(home, words[0]), find_below(home, words[1])
     image = _find_image(home, words[0])
@@ -83,7 +83,10 @@ def _find_pair(
 
 
 def _find_image(home: Path, word: str) -> Path | None:
-    """Return the image of an id, with or without suffix and folder; VOC's own are JPEG."""
+    """Return the image of an id, which can have a suffix and a folder, or None.
+
+    Without a suffix, JPEG is tried first, the format of VOC's images.
+    """
     suffix = PurePosixPath(word).suffix
     named = (suffix,) if suffix.lower() in IMAGE_SUFFIXES else ()
     stem = word.removesuffix(suffix) if named else word

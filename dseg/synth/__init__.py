@@ -1,4 +1,4 @@
-"""Drawn street scenes with exact labels: any number of them, in Cityscapes' layout."""
+"""Synthetic street scenes with exact labels, in Cityscapes' layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cars of a drawn street: bodies in perspective with glass, wheels and lights."""
+"""Draw cars in perspective with windows, wheels and lights."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ SHADOW: Color = (58, 58, 62)
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """The outline of a car seen from its side, rear end first.
+    """Outline of a car from the side, with its rear end first.
 
     Attributes:
-        hull: (metres from the rear, metres up) from the rear foot to the front foot.
-        cabin: the same for the glass house: its rear foot, rear top, front top and front foot.
-        half: half its width in metres.
+        hull: Points of the lower body as (metres from the rear, metres above the ground), from
+            the lower rear corner to the lower front corner.
+        cabin: Corners of the cabin in the same coordinates: lower rear, upper rear, upper front
+            and lower front.
+        half: Half of the width in metres.
     """
 
     hull: tuple[Point, ...]
@@ -36,7 +38,7 @@ class Body:
     def length(self) -> float:
         return self.hull[-1][0]
 
-    def turned(self) -> Body:
+    def front_first(self) -> Body:
         """Return the outline with its front end first."""
         far = self.length
         hull = tuple((far - a, b) for a, b in reversed(self.hull))
@@ -71,36 +73,36 @@ BODIES: dict[str, Body] = {
 }
 
 
-ONCOMING = Body(  # the saloon's front as it was drawn first: lower, its cabin farther back
+ONCOMING = Body(  # saloon with its front end first: lower front, cabin farther back
     hull=((0.0, 0.28), (0.02, 0.72), (1.1, 0.9), (4.2, 0.92), (4.25, 0.3)),
     cabin=((1.0, 0.9), (1.85, 1.44), (3.4, 1.44), (4.0, 0.9)),
 )
 
 
 def draw_wheel(scene: Scene, x: float, z: float, radius: float, ident: int) -> None:
-    """Draw a wheel in a plane along the street."""
+    """Draw a wheel that is parallel to the street."""
     scene.disc((x, radius, z), (radius, radius), TIRE, ident, True)
     scene.disc((x, radius, z), (radius * 0.6, radius * 0.6), (150, 152, 156), None, True)
 
 
-def inner_side(scene: Scene, xs: Point, z: float) -> float:
-    """Return that side of a thing at ``xs`` that the camera sees."""
-    return xs[0] if scene.leaning((xs[0] + xs[1]) / 2, z) > 0 else xs[1]
+def visible_side(scene: Scene, xs: Point, z: float) -> float:
+    """Return the x of an object's side, of the two in ``xs``, that faces the camera."""
+    return xs[0] if scene.lateral_offset((xs[0] + xs[1]) / 2, z) > 0 else xs[1]
 
 
 def draw_lamps(scene: Scene, x: float, y: float, z: float, radius: float, away: bool) -> None:
-    """Let the light of a lamp shine: red behind, warm white ahead."""
+    """Add the glow of a vehicle's lamp, red if it drives ``away``, otherwise warm white."""
     scene.lamp((x, y, z), radius, (190, 20, 16) if away else (255, 240, 200))
 
 
 def _prism(
     scene: Scene, xs: Point, outline: list[Point], color: Color, ident: int, taper: float = 0
 ) -> None:
-    """Draw a body of one outline from ``xs[0]`` to ``xs[1]``.
+    """Draw a prism with the same outline from ``xs[0]`` to ``xs[1]``.
 
     Args:
-        outline: (z, y) from the near foot over the top to the far foot.
-        taper: metres by which each upper corner lies farther in.
+        outline: Corners as (z, y), from the lower near corner over the top to the lower far one.
+        taper: Metres by which the sides are inset at the top.
     """
     lowest = min(y for _, y in outline)
     span = max(y for _, y in outline) - lowest
@@ -116,7 +118,7 @@ def _prism(
             quad = [corner(first, False), corner(first, True)]
             quad += [corner(second, True), corner(second, False)]
             scene.face(quad, color, ident, 1.06, "paint")
-    right = scene.leaning((xs[0] + xs[1]) / 2, outline[0][0]) < 0
+    right = scene.lateral_offset((xs[0] + xs[1]) / 2, outline[0][0]) < 0
     scene.face([corner(place, right) for place in outline], color, ident, 0.8, "paint")
     first, second = pairs[0]
     quad = [corner(first, False), corner(first, True), corner(second, True), corner(second, False)]
@@ -129,12 +131,12 @@ def draw_car(
     """Draw a car with its middle at ``x`` and its near end at ``z``.
 
     Args:
-        away: seen from behind; else it comes towards the camera.
-        kind: a key of ``BODIES``.
+        away: Whether it drives away from the camera instead of towards it.
+        kind: Key of ``BODIES``.
     """
     ident, body = scene.new_id("car"), BODIES[kind]
     if not away:
-        body = ONCOMING if kind == "saloon" else body.turned()
+        body = ONCOMING if kind == "saloon" else body.front_first()
     half, xs = body.half, (x - body.half, x + body.half)
     under = scene.shadow(SHADOW)
     scene.flat((xs[0] - 0.1, xs[1] + 0.1), (z - 0.1, z + body.length + 0.15), under, None)
@@ -145,14 +147,14 @@ def draw_car(
     cabin = (x - half + 0.08, x + half - 0.08)
     _prism(scene, cabin, [(z + a, b) for a, b in body.cabin], roof, ident, 0.17)
     _draw_glass(scene, x, z, body, ident)
-    side = inner_side(scene, xs, z)
+    side = visible_side(scene, xs, z)
     for wheel in (0.8, body.length - 0.85):
         draw_wheel(scene, side, z + wheel, 0.32, ident)
     _draw_end(scene, x, z, body, away, color)
 
 
 def _draw_glass(scene: Scene, x: float, z: float, body: Body, ident: int) -> None:
-    """Draw the window towards the camera and the side windows."""
+    """Draw the window that faces the camera and the side windows."""
     (z0, y0), (z1, y1), (z2, y2), (z3, _) = ((z + a, b) for a, b in body.cabin)
     half = body.half - 0.08
 
@@ -164,7 +166,7 @@ def _draw_glass(scene: Scene, x: float, z: float, body: Body, ident: int) -> Non
     scene.face(pane, GLASS, ident, texture="glass")
     shine = [(x - w0 * 0.2, h0, d0), (x, h1, d1), (x + w1 * 0.5, h1, d1), (x + w0 * 0.3, h0, d0)]
     scene.face(shine, (84, 102, 120), None)
-    sign = -1 if scene.leaning(x, z) > 0 else 1
+    sign = -1 if scene.lateral_offset(x, z) > 0 else 1
     low, high = x + sign * (half - 0.02), x + sign * (half - 0.155)
     side = [(low, y0 + 0.06, z0 + 0.25), (high, y1 - 0.06, z1 + 0.05)]
     side += [(high, y2 - 0.06, z2 - 0.05), (low, y0 + 0.06, z3 - 0.3)]
@@ -172,7 +174,7 @@ def _draw_glass(scene: Scene, x: float, z: float, body: Body, ident: int) -> Non
 
 
 def _draw_end(scene: Scene, x: float, z: float, body: Body, away: bool, color: Color) -> None:
-    """Draw bumper, plate and lights of the end towards the camera."""
+    """Draw the bumper, number plate and lights of the end that faces the camera."""
     foot = body.hull[0][1]
     scene.upright((x - body.half, x + body.half), (foot, foot + 0.18), z, color, None, 0.66)
     plate = (foot + 0.12, foot + 0.24) if not away else (foot + 0.28, foot + 0.4)
@@ -189,11 +191,11 @@ def _draw_end(scene: Scene, x: float, z: float, body: Body, away: bool, color: C
 def draw_car_across(
     scene: Scene, x: float, z: float, color: Color, way: int = 1, kind: str = "saloon"
 ) -> None:
-    """Draw a car that drives across, its middle at ``x``.
+    """Draw a car that crosses the street, with its middle at ``x``.
 
     Args:
-        way: 1 for to the right, -1 for to the left.
-        kind: a key of ``BODIES``.
+        way: Direction of travel, 1 for right and -1 for left.
+        kind: Key of ``BODIES``.
     """
     ident, body = scene.new_id("car"), BODIES[kind]
     middle = body.length / 2

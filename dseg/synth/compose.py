@@ -1,4 +1,4 @@
-"""Any number of different street scenes, each decided by two numbers and a size."""
+"""Compose random street scenes, each determined by a seed, an index and a size."""
 
 from __future__ import annotations
 
@@ -28,17 +28,20 @@ COVER = {"clear": 0.35, "blue": 0.15, "white": 0.2, "overcast": 0.9, "rain": 0.9
 
 
 def draw_scene(seed: int, index: int, size: tuple[int, int]) -> tuple[Pixels, Pixels, Ids]:
-    """Draw the scene that the numbers stand for: the same ones always give the same scene.
+    """Draw the scene of a seed and an index, which is the same on every call.
 
     Args:
-        size: height and width, 64 to 2048 each.
+        seed: Seed of the data set, at least 0.
+        index: Number of the scene, at least 0.
+        size: Height and width in pixels, 64 to 2048 each.
 
     Returns:
-        (H, W, 3) uint8 RGB, (H, W) uint8 label ids of Cityscapes, and (H, W) uint16 instance
-        ids: 1000 times the label id and a number for what has instances, else the label id.
+        RGB image, (H, W, 3) uint8; Cityscapes label ids, (H, W) uint8; and instance ids, (H, W)
+        uint16: 1000 times the label id plus a number for classes with instances, otherwise the
+        label id.
 
     Raises:
-        DsegError: a negative number, or a size out of range.
+        DsegError: A number is negative, or the size is out of range.
     """
     check_numbers(seed, index, size)
     rng, grain = np.random.default_rng([seed, index]), np.random.default_rng([seed, index, 1])
@@ -64,19 +67,22 @@ def draw_scene(seed: int, index: int, size: tuple[int, int]) -> tuple[Pixels, Pi
 
 
 def check_numbers(seed: int, index: int, size: tuple[int, int]) -> None:
-    """Refuse what no scene can be drawn from; see ``draw_scene``."""
+    """Raise a DsegError if the arguments of ``draw_scene`` are out of range."""
     if seed < 0 or index < 0:
-        raise DsegError(f"Seed {seed} and number {index} name no scene.", hint="both count from 0.")
+        raise DsegError(
+            f"There is no scene with seed {seed} and number {index}.",
+            hint="both start at 0.",
+        )
     low, high = SIDES
     if not all(low <= side <= high for side in size):
         raise DsegError(
             f"A scene of {size[0]}x{size[1]} (height x width) cannot be drawn.",
-            hint=f"each side has {low} to {high} pixels; 512x1024 is usual.",
+            hint=f"use {low} to {high} pixels per side, for example 512x1024.",
         )
 
 
 def _draw_street(scene: Scene, plan: StreetPlan, cover: float) -> None:
-    """Draw all of the street, from the sky to the nearest thing."""
+    """Draw the whole street, from the sky to the nearest object."""
     assert scene.grain is not None
     draw_sky(scene, cover, scene.grain)
     draw_skyline(scene)

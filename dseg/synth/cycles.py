@@ -1,4 +1,4 @@
-"""Bicycles and motorcycles of a drawn street, parked or with their riders."""
+"""Draw bicycles and motorcycles, parked or with riders."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ YELLOW: Color = (240, 206, 60)
 
 
 def draw_bicycle(scene: Scene, x: float, z: float, color: Color, way: int = 1) -> None:
-    """Draw a bicycle from its side.
+    """Draw a bicycle from the side.
 
     Args:
-        way: where its front is: 1 for the right, -1 for the left.
+        way: Direction of its front, 1 for right and -1 for left.
     """
     ident = scene.new_id("bicycle")
     for wheel in (-0.52, 0.52):
         center = (x + wheel, 0.34, z)
-        behind = _behind(scene, center, 0.4)
+        background = _crop_background(scene, center, 0.4)
         scene.disc(center, (0.34, 0.34), TIRE, ident)
-        _show_through(scene, center, 0.29, behind)
+        _draw_spokes(scene, center, 0.29, background)
         scene.disc(center, (0.04, 0.04), METAL, None)
     crank, seat, head = ((x + way * a, b, z) for a, b in ((-0.05, 0.3), (-0.2, 0.82), (0.38, 0.82)))
     rear, front = (x - way * 0.52, 0.34, z), (x + way * 0.52, 0.34, z)
@@ -40,8 +40,8 @@ def draw_bicycle(scene: Scene, x: float, z: float, color: Color, way: int = 1) -
 Patch = tuple[Image.Image, tuple[int, int]]
 
 
-def _behind(scene: Scene, center: Point3, radius: float) -> Patch:
-    """Return what is on the canvas around a wheel, and where its upper left corner is."""
+def _crop_background(scene: Scene, center: Point3, radius: float) -> Patch:
+    """Return a crop of the canvas around a wheel, and the position of its upper left corner."""
     u, v = scene.at(*center)
     r = scene.pixels_of(radius, center[2]) + 2
     left, top = max(0, int(u - r)), max(0, int(v - r))
@@ -50,16 +50,16 @@ def _behind(scene: Scene, center: Point3, radius: float) -> Patch:
     return scene.image.crop(box), (left, top)
 
 
-def _show_through(scene: Scene, center: Point3, radius: float, behind: Patch) -> None:
-    """Show what was behind a wheel between its spokes; the ids stay the wheel's."""
+def _draw_spokes(scene: Scene, center: Point3, radius: float, background: Patch) -> None:
+    """Draw spokes on the background of a wheel, whose pixels keep the id of the wheel."""
     (u, v), (edge, _) = scene.at(*center), scene.at(center[0] + radius, *center[1:])
     r = edge - u
-    cut, (left, top) = behind
-    if cut.width and cut.height:
-        hole = Image.new("L", cut.size)
+    crop, (left, top) = background
+    if crop.width and crop.height:
+        hole = Image.new("L", crop.size)
         spot = (u - r - left, v - r - top, u + r - left, v + r - top)
         ImageDraw.Draw(hole).ellipse(spot, 255)
-        scene.image.paste(cut, (left, top), hole)
+        scene.image.paste(crop, (left, top), hole)
     for spoke in range(6):
         du, dv = r * math.cos(spoke * math.pi / 6), r * math.sin(spoke * math.pi / 6)
         scene.draw.line((u - du, v - dv, u + du, v + dv), scene.tone(METAL, center[2]))
@@ -78,7 +78,7 @@ def draw_cyclist(
     """Draw a rider on a bicycle who crosses the road.
 
     Args:
-        way: 1 for to the right, -1 for to the left.
+        way: Direction of travel, 1 for right and -1 for left.
     """
     scene.disc((x, 0.01, z), (0.9, 0.06), scene.shadow((66, 66, 70)), None)
     draw_bicycle(scene, x, z, bicycle, way)
@@ -109,10 +109,10 @@ def draw_rider_ahead(
     hat: Color = YELLOW,
     skin: Color = SKIN,
 ) -> None:
-    """Draw a rider seen from behind or, not ``away``, from the front.
+    """Draw a rider from behind if they ride ``away``, otherwise from the front.
 
     Args:
-        motor: colour of the motorcycle; None for a bicycle.
+        motor: Colour of the motorcycle, None for a bicycle.
     """
     scene.disc((x, 0.01, z), (0.45, 0.07), scene.shadow((70, 68, 68)), None)
     if motor is None:
@@ -156,7 +156,7 @@ def _draw_thin_motorcycle(scene: Scene, x: float, z: float, color: Color, away: 
 
 
 def draw_motorcycle(scene: Scene, x: float, z: float, color: Color, way: int = 1) -> None:
-    """Draw a parked motorcycle from its side, its front to the right or, -1, to the left."""
+    """Draw a parked motorcycle from the side; its front is right if ``way`` is 1, left if -1."""
     ident = scene.new_id("motorcycle")
     scene.disc((x, 0.01, z), (1.0, 0.07), scene.shadow((70, 68, 68)), None)
     for wheel in (-0.68, 0.68):
@@ -175,7 +175,7 @@ def draw_motorcycle(scene: Scene, x: float, z: float, color: Color, way: int = 1
 def draw_motorcyclist(
     scene: Scene, x: float, z: float, coat: Color, motor: Color, way: int = 1
 ) -> None:
-    """Draw a rider on a motorcycle who crosses the road to the right or, -1, to the left."""
+    """Draw a motorcyclist who crosses the road, to the right if ``way`` is 1, left if -1."""
     draw_motorcycle(scene, x, z, motor, way)
     ident = scene.new_id("rider")
 

@@ -1,4 +1,4 @@
-"""What happens between a drawn scene and its file: wet road, bonnet, lens and sensor."""
+"""Post-process a drawn scene: wet road, bonnet, lens and sensor."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ FLAT_IDS = (LABEL_IDS["road"], LABEL_IDS["sidewalk"], LABEL_IDS["rail track"])
 
 @dataclass(frozen=True, kw_only=True)
 class Sensor:
-    """How a camera sees a scene.
+    """Properties of the camera's lens and sensor.
 
     Attributes:
-        gains: of red, green and blue.
-        contrast: about the middle grey.
-        gamma: above 1 brightens what is dark.
-        color: 0 for grey, 1 as drawn, above 1 more colourful.
-        blur: radius in pixels for an image of 512 rows.
-        vignette: share of the brightness lost in the corners.
-        noise: deviation in grey levels, and the share of it that differs by channel.
+        gains: Gains of the red, green and blue channel.
+        contrast: Contrast factor relative to middle grey.
+        gamma: Gamma value; values above 1 brighten dark areas.
+        color: Saturation factor, 0 for grey and 1 for the drawn colours.
+        blur: Blur radius in pixels for an image of 512 rows.
+        vignette: Fraction of the brightness that is lost in the corners.
+        noise: Standard deviation of the noise in grey levels.
     """
 
     gains: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -43,7 +43,7 @@ def draw_hood(scene: Scene, color: Color = (38, 40, 46), rise: float = 66 / 1024
     """Draw the bonnet of the car that carries the camera.
 
     Args:
-        rise: how high it rises, as a share of the image's height.
+        rise: Height of the bonnet as a fraction of the image's height.
     """
     wide, low = scene.size
     arc = []
@@ -57,7 +57,7 @@ def draw_hood(scene: Scene, color: Color = (38, 40, 46), rise: float = 66 / 1024
 
 
 def mark_border(scene: Scene, wide: int) -> None:
-    """Mark the pixels at the left and right edge as out of the region of interest."""
+    """Label ``wide`` pixel columns at the left and right edge as out of the region of interest."""
     scale, (right, low) = scene.camera.scale, scene.size
     for left in (0, right - wide * scale):
         box = (left, 0, left + wide * scale - 1, low)
@@ -65,24 +65,24 @@ def mark_border(scene: Scene, wide: int) -> None:
 
 
 def add_reflections(pixels: Pixels, ids: Ids, horizon: float, strength: float) -> None:
-    """Mirror what stands above the horizon in the wet ground, in place.
+    """Blend a reflection of the upper image into the wet ground, in place.
 
     Args:
-        pixels: (H, W, 3) uint8.
-        ids: (H, W).
-        horizon: its row.
-        strength: 0 to 1.
+        pixels: Image, (H, W, 3) uint8.
+        ids: Label ids, (H, W).
+        horizon: Row of the horizon.
+        strength: Weight of the reflection, 0 to 1.
     """
     height, top = pixels.shape[0], max(1, min(pixels.shape[0] - 1, round(horizon)))
     rows = np.clip(2 * top - np.arange(top, height), 0, height - 1)
-    mirrored = Image.fromarray(pixels[rows]).filter(ImageFilter.GaussianBlur(height / 90))
+    reflection = Image.fromarray(pixels[rows]).filter(ImageFilter.GaussianBlur(height / 90))
     ground = pixels[top:]
     wet = np.isin(ids[top:], FLAT_IDS)[..., None] * np.float32(strength)
-    ground[...] = (ground * (np.float32(1) - wet) + np.asarray(mirrored) * wet).astype(np.uint8)
+    ground[...] = (ground * (np.float32(1) - wet) + np.asarray(reflection) * wet).astype(np.uint8)
 
 
 def develop(pixels: Pixels, sensor: Sensor, grain: np.random.Generator) -> Pixels:
-    """Return an image as a camera would have taken it, (H, W, 3) uint8."""
+    """Apply the lens and sensor to an image, (H, W, 3) uint8."""
     image = Image.fromarray(pixels)
     blur = sensor.blur * pixels.shape[0] / 512
     if blur > 0.15:
@@ -109,7 +109,7 @@ def _vignette(height: int, width: int, strength: float) -> Floats:
 
 
 def _noise(shape: tuple[int, ...], deviation: float, grain: np.random.Generator) -> Floats:
-    """Return noise that is one half common to the channels."""
+    """Return noise with a part common to the channels and an equally strong part per channel."""
     common = grain.integers(-128, 128, (*shape[:2], 1), np.int8).astype(np.float32)
     single = grain.integers(-128, 128, shape, np.int8).astype(np.float32)
     noise: Floats = (common + single) * np.float32(deviation / 104)
@@ -117,7 +117,7 @@ def _noise(shape: tuple[int, ...], deviation: float, grain: np.random.Generator)
 
 
 def _curve(gain: float, sensor: Sensor) -> Pixels:
-    """Return the 256 levels that one channel's levels turn into."""
+    """Return the lookup table of one channel, (256,) uint8."""
     bright = [min(1.0, level * gain / 255) ** (1 / sensor.gamma) for level in range(256)]
     return np.array(
         [min(255, max(0, round(255 * (0.5 + (b - 0.5) * sensor.contrast)))) for b in bright],

@@ -1,4 +1,4 @@
-"""What stands on a drawn pavement: lanterns, poles, traffic lights and signs."""
+"""Draw street furniture: lamps, poles, traffic lights and signs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PHASES = {"red": 0, "amber": 1, "green": 2}
 def draw_lantern(
     scene: Scene, x: float, z: float, height: float = 7.0, color: Color = METAL
 ) -> None:
-    """Draw a street lamp, its arm over the road."""
+    """Draw a street lamp with its arm over the road."""
     side = -1 if x > 0 else 1
     bar = [(x, 0, z), (x, height - 0.4, z), (x + side * 1.6, height, z)]
     scene.line(bar, 0.14, color, POLE, "metal")
@@ -29,7 +29,7 @@ def draw_lantern(
 
 
 def draw_pole(scene: Scene, x: float, z: float, height: float, color: Color) -> None:
-    """Draw a bare pole, a bollard or, from 6 metres, a mast with a cross arm."""
+    """Draw a plain pole or bollard, or a mast with a cross arm if it is higher than 6 metres."""
     scene.line([(x, 0, z), (x, height, z)], 0.12 + 0.012 * height, color, POLE, "bark")
     if height > 6:
         scene.line([(x - 0.9, height - 0.5, z), (x + 0.9, height - 0.5, z)], 0.1, color, POLE)
@@ -38,7 +38,7 @@ def draw_pole(scene: Scene, x: float, z: float, height: float, color: Color) -> 
 def draw_traffic_light(
     scene: Scene, x: float, z: float, phase: str = "green", arm: bool = False
 ) -> None:
-    """Draw a traffic light on its pole, and with ``arm`` a second one over the road."""
+    """Draw a traffic light on its pole, and a second one over the road if ``arm`` is True."""
     if arm:
         side = -1 if x > 0 else 1
         end = (x + side * 3.2, 5.4, z)
@@ -64,18 +64,18 @@ def draw_sign(scene: Scene, x: float, z: float, kind: str, y: float = 2.5) -> No
 
     Args:
         kind: ``stop``, ``yield``, ``speed``, ``park``, ``turn``, ``warning``, ``way`` or ``back``.
-        y: metres up to the sign's middle.
+        y: Height of the sign's centre in metres.
     """
     scene.line([(x, 0, z), (x, y, z)], 0.08, (150, 152, 154), POLE)
     if kind == "park":
         scene.upright((x - 0.33, x + 0.33), (y - 0.33, y + 0.33), z, BLUE, SIGN, texture="board")
         scene.text((x, y, z), 0.62, "P", (240, 240, 240))
     elif kind in ("yield", "warning"):
-        turned = 1 if kind == "yield" else -1
+        point = 1 if kind == "yield" else -1  # whether the triangle points down or up
         for size, color in ((0.46, RED), (0.28, WHITE)):
-            high = size * 0.6 * turned
+            high = size * 0.6 * point
             corners = [(x - size, y + high, z), (x + size, y + high, z)]
-            scene.face([*corners, (x, y - size * turned, z)], color, SIGN)
+            scene.face([*corners, (x, y - size * point, z)], color, SIGN)
     elif kind == "way":
         scene.upright((x - 0.9, x + 0.9), (y - 0.3, y + 0.3), z, (238, 204, 60), SIGN)
         for low in (0.06, -0.16):

@@ -1,4 +1,4 @@
-"""What borders a drawn street where no house does: trees, hedges, fences and walls."""
+"""Draw trees, hedges, bushes, fences, guard rails and walls."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ SUMMER: tuple[Color, ...] = ((44, 72, 34), (62, 96, 44), (86, 122, 56), (112, 14
 
 @dataclass(frozen=True, kw_only=True)
 class TreeShape:
-    """What a tree looks like.
+    """Appearance of a tree.
 
     Attributes:
-        greens: its leaves from the darkest to the lightest; empty for a bare tree.
+        height: Height in metres.
+        greens: Colours of the leaves from dark to light; empty for a bare tree.
         kind: ``round``, ``tall`` or ``conifer``.
+        bark: Colour of the trunk.
     """
 
     height: float
@@ -30,7 +32,7 @@ class TreeShape:
 
 
 def draw_tree(scene: Scene, x: float, z: float, tree: TreeShape) -> None:
-    """Draw a trunk and a crown of leaves, lighter towards the upper left, or of branches."""
+    """Draw a trunk with a crown of leaves, lit from the upper left, or of bare branches."""
     if not tree.greens:
         _draw_bare(scene, (x, 0.0, z), tree)
     elif tree.kind == "conifer":
@@ -67,7 +69,7 @@ def _draw_conifer(scene: Scene, x: float, z: float, tree: TreeShape) -> None:
 
 
 def _draw_bare(scene: Scene, foot: Point3, tree: TreeShape) -> None:
-    """Draw a trunk that forks again and again."""
+    """Draw a tree of recursively forking branches without leaves."""
     x, _, z = foot
     fork = (x, tree.height * 0.32, z)
     scene.line([foot, fork], tree.height * 0.034, tree.bark, LEAF, "bark")
@@ -91,7 +93,7 @@ def _draw_branches(
 def draw_hedge(
     scene: Scene, x: float, zs: Point, height: float, greens: tuple[Color, ...] = ()
 ) -> None:
-    """Draw a hedge along the street."""
+    """Draw a hedge that is parallel to the street."""
     base = greens[0] if greens else (52, 80, 40)
     scene.along(x, (0, height * 0.9), zs, base, LEAF, texture="leaves")
     for _ in range(int(70 * (zs[1] - zs[0]) / 20)):
@@ -103,7 +105,7 @@ def draw_hedge(
 
 
 def draw_bush(scene: Scene, x: float, z: float, height: float, greens: tuple[Color, ...]) -> None:
-    """Draw a bush that stands on the ground."""
+    """Draw a bush."""
     for level, green in enumerate(greens):
         for _ in range(9 - level):
             u = x + height * float(scene.rng.uniform(-0.6, 0.6)) * (1 - 0.15 * level)
@@ -115,7 +117,7 @@ def draw_bush(scene: Scene, x: float, z: float, height: float, greens: tuple[Col
 def draw_fence(
     scene: Scene, x: float, zs: Point, height: float = 1.3, color: Color = (46, 52, 50)
 ) -> None:
-    """Draw an iron fence along the street; what shows between its bars counts as fence."""
+    """Draw an iron fence parallel to the street; the gaps between its bars are labelled fence."""
     low, high = height - 0.15, height - 0.07
     points = [(x, 0, zs[0]), (x, height, zs[0]), (x, height, zs[1]), (x, 0, zs[1])]
     scene.polygon([scene.at(*point) for point in points], None, LABEL_IDS["fence"])
@@ -129,7 +131,7 @@ def draw_fence(
 
 
 def draw_boards(scene: Scene, x: float, zs: Point, height: float, color: Color) -> None:
-    """Draw a fence of boards along the street."""
+    """Draw a fence of boards that is parallel to the street."""
     fence = LABEL_IDS["fence"]
     scene.along(x, (0, height), zs, color, fence, texture="boards")
     post = (round(color[0] * 0.8), round(color[1] * 0.8), round(color[2] * 0.8))
@@ -140,7 +142,7 @@ def draw_boards(scene: Scene, x: float, zs: Point, height: float, color: Color) 
 
 
 def draw_barrier(scene: Scene, x: float, zs: Point) -> None:
-    """Draw a guard rail along the street; the gap below its rail counts as fence."""
+    """Draw a guard rail parallel to the street; the gap below the rail is labelled fence."""
     fence, steel = LABEL_IDS["fence"], (158, 162, 166)
     points = [(x, 0, zs[0]), (x, 0.8, zs[0]), (x, 0.8, zs[1]), (x, 0, zs[1])]
     scene.polygon([scene.at(*point) for point in points], None, fence)
@@ -160,7 +162,7 @@ def draw_wall(
     color: Color = (146, 128, 112),
     texture: str = "",
 ) -> None:
-    """Draw a wall along the street; without a texture each of its stones is drawn."""
+    """Draw a wall parallel to the street; without a texture, draw its stones one by one."""
     wall = LABEL_IDS["wall"]
     scene.along(x, (0, height), zs, color, wall, texture=texture)
     if not texture:

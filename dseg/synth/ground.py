@@ -1,4 +1,4 @@
-"""What lies under and behind a drawn street: sky, skyline, road, pavements and markings."""
+"""Draw the sky, the skyline, the road, its pavements and its markings."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from dseg.labels import Color
 from dseg.synth.canvas import Scene
 from dseg.synth.view import LABEL_IDS, NEAR, Point
 
-END = 220.0  # metres; the ground's far end
+END = 220.0  # distance of the far end of the ground in metres
 
 
 @dataclass(frozen=True, kw_only=True)
 class Street:
-    """The measures and colours of a road and its pavements.
+    """Dimensions and colours of a road and its pavements.
 
     Attributes:
-        half_road: metres from the middle of the road to the kerb.
-        pavements: metres of the left and the right pavement.
-        crossing: how far ahead people cross, in metres; None for no crossing.
-        dashes: the lines between lanes, in metres from the middle.
-        solid: whether the first of them is unbroken.
-        edges: whether lines run along the kerbs.
-        worn: share of their brightness that the markings have lost.
-        kinds: textures of road, pavement and land.
+        half_road: Distance from the road's centre line to the kerb in metres.
+        pavements: Widths of the left and the right pavement in metres.
+        crossing: Distance of the pedestrian crossing in metres, None for no crossing.
+        dashes: Positions of the lane lines in metres from the centre line.
+        solid: Whether the first lane line is solid.
+        edges: Whether there are lines along the kerbs.
+        worn: Wear of the markings, from 0 to 1 for the colour of the road.
+        road, pavement, kerb, land: Colours.
+        kinds: Textures of road, pavement and land.
     """
 
     half_road: float
@@ -44,21 +45,21 @@ class Street:
 
     @property
     def outer(self) -> Point:
-        """Metres from the middle to the far edges of the pavements, the left one negative."""
+        """Positions of the pavements' outer edges in metres, of which the left is negative."""
         return -self.half_road - self.pavements[0], self.half_road + self.pavements[1]
 
     def mark(self, color: Color) -> Color:
-        """Return the colour of a marking, worn down towards the road's."""
+        """Return the colour of a worn marking."""
         pairs = zip(color, self.road, strict=True)
         red, green, blue = (round(new + (old - new) * self.worn) for new, old in pairs)
         return red, green, blue
 
 
 def draw_sky(scene: Scene, cover: float, grain: np.random.Generator) -> None:
-    """Draw a gradient and clouds of noise, and mark everything as sky.
+    """Draw a gradient and noise clouds, and label all pixels as sky.
 
     Args:
-        cover: share of the sky under clouds, roughly 0 to 1.
+        cover: Approximate fraction of the sky under clouds.
     """
     camera = scene.camera
     high = min(camera.height, max(8, int(camera.center[1]) + 6))
@@ -66,10 +67,10 @@ def draw_sky(scene: Scene, cover: float, grain: np.random.Generator) -> None:
     t = np.linspace(0, 1, high, dtype=np.float32)[:, None, None]
     sky = top + (low - top) * t
     noise = np.zeros((high, camera.width), np.float32)
-    for cells, share in ((2, 0.5), (5, 0.32), (11, 0.2), (26, 0.1)):
+    for cells, weight in ((2, 0.5), (5, 0.32), (11, 0.2), (26, 0.1)):
         small = grain.random((cells + 1, 2 * cells + 2), np.float32)
         wide = Image.fromarray(small).resize(noise.shape[::-1], Image.Resampling.BICUBIC)
-        noise += np.float32(share) * np.asarray(wide)
+        noise += np.float32(weight) * np.asarray(wide)
     density = np.clip((noise - np.float32(0.92 - 0.75 * cover)) * 3, 0, 1)[..., None]
     body = np.array(scene.light.cloud, np.float32) * (1.08 - 0.2 * noise[..., None])
     mixed = sky + (body - sky) * density
@@ -79,7 +80,7 @@ def draw_sky(scene: Scene, cover: float, grain: np.random.Generator) -> None:
 
 
 def draw_skyline(scene: Scene) -> None:
-    """Draw far trees and roofs where the street ends."""
+    """Draw distant trees and roofs at the end of the street."""
     wall, leaf = LABEL_IDS["building"], LABEL_IDS["vegetation"]
     for _ in range(26):
         x, wide, high = (float(scene.rng.uniform(*r)) for r in ((-150, 150), (6, 16), (6, 15)))
@@ -90,7 +91,7 @@ def draw_skyline(scene: Scene) -> None:
 
 
 def draw_ground(scene: Scene, street: Street) -> None:
-    """Draw land, pavements with kerbs, the road and its markings."""
+    """Draw the land, the pavements with kerbs, the road and its markings."""
     half, (left, right) = street.half_road, street.outer
     road, pavement, land = street.kinds
     scene.flat((-200, 200), (NEAR, END), street.land, LABEL_IDS["terrain"], texture=land)
@@ -104,7 +105,7 @@ def draw_ground(scene: Scene, street: Street) -> None:
 
 
 def _draw_joints(scene: Scene, street: Street) -> None:
-    """Draw the joints between the pavements' slabs, where no texture does."""
+    """Draw the joints between the slabs of the pavements, for scenes without textures."""
     for joint in np.arange(2, 60, 1.5).tolist():
         for side, outer in zip((-1, 1), street.outer, strict=True):
             span = side * street.half_road, outer
@@ -142,10 +143,10 @@ def _draw_markings(scene: Scene, street: Street) -> None:
 
 
 def draw_side_street(scene: Scene, street: Street, side: int, zs: Point) -> None:
-    """Draw a road that leaves to one side, from ``zs[0]`` to ``zs[1]`` metres ahead.
+    """Draw a road that branches off between ``zs[0]`` and ``zs[1]`` metres ahead.
 
     Args:
-        side: -1 for the left, 1 for the right.
+        side: -1 for left, 1 for right.
     """
     kerb, far = side * street.half_road, side * 90.0
     span = min(kerb, far), max(kerb, far)
@@ -155,7 +156,7 @@ def draw_side_street(scene: Scene, street: Street, side: int, zs: Point) -> None
 
 
 def draw_arrow(scene: Scene, street: Street, x: float, z: float) -> None:
-    """Draw an arrow on the road that points ahead."""
+    """Draw an arrow on the road, pointing ahead."""
     color = street.mark((222, 222, 218))
     scene.flat((x - 0.08, x + 0.08), (z, z + 2.2), color, None)
     tip = [(x - 0.4, 0.0, z + 2.2), (x + 0.4, 0.0, z + 2.2), (x, 0.0, z + 3.8)]
@@ -173,7 +174,7 @@ def draw_verge(scene: Scene, street: Street, side: int, wide: float) -> None:
 
 
 def draw_rails(scene: Scene, x: float, bed: Color | None = (112, 106, 102)) -> None:
-    """Draw two rails; on a bed, which is a class of its own, or without one in the road."""
+    """Draw two rails in the road, or on a bed of colour ``bed``, which is labelled rail track."""
     if bed is not None:
         track = LABEL_IDS["rail track"]
         scene.flat((x - 1.4, x + 1.4), (NEAR, 200), bed, track, texture="gravel")

@@ -1,4 +1,4 @@
-"""Houses of a drawn street: fronts along it, gables towards the camera, windows and roofs."""
+"""Draw houses with fronts along the street, gables, windows and roofs."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ GLASS: Color = (58, 72, 88)
 WARM: Color = (244, 196, 118)
 FRAME: Color = (222, 218, 210)
 HOUSE = LABEL_IDS["building"]
-SIMPLE_FROM = 45.0  # metres; farther windows have no frames
+SIMPLE_FROM = 45.0  # distance in metres from which windows are drawn without frames
 
 
 @dataclass(frozen=True, kw_only=True)
 class House:
-    """What a house looks like.
+    """Appearance of a house.
 
     Attributes:
-        height: metres up to the eaves.
-        floor: metres from one floor to the next.
-        bay: metres from one window to the next.
-        window: width as a share of the bay, and height in metres.
-        shops: whether the ground floor has shop windows under a band.
-        roof: metres from the eaves to the ridge; 0 for a flat roof.
-        depth: metres from the front to the back.
-        texture: of the walls.
-        lit: share of the windows that are lit where lamps are on.
+        height: Height of the eaves in metres.
+        color: Colour of the walls.
+        floor: Height of one floor in metres.
+        bay: Distance from one window to the next in metres.
+        window: Width of a window as a fraction of ``bay``, and its height in metres.
+        frame: Colour of the window frames.
+        shops: Whether the ground floor has shop windows and a sign above them.
+        roof: Height from the eaves to the ridge in metres, 0 for a flat roof.
+        tiles: Colour of the roof.
+        depth: Distance from the front to the back in metres.
+        texture: Texture of the walls, a key of ``TEXTURES``.
+        lit: Fraction of the windows that are lit if lamps are on.
     """
 
     height: float
@@ -50,7 +53,7 @@ class House:
 
 
 def draw_house(scene: Scene, x: float, zs: Point, house: House) -> None:
-    """Draw a house whose front stands along the street at ``x``, from ``zs[0]`` to ``zs[1]``."""
+    """Draw a house with its front at ``x``, parallel to the street from ``zs[0]`` to ``zs[1]``."""
     side = 1 if x > 0 else -1
     _draw_roof(scene, x, zs, house)
     back = x + side * house.depth
@@ -66,7 +69,7 @@ def draw_house(scene: Scene, x: float, zs: Point, house: House) -> None:
 
 
 def _draw_roof(scene: Scene, x: float, zs: Point, house: House) -> None:
-    """Draw the slope towards the street and the gable's triangle."""
+    """Draw the roof slope that faces the street and the gable."""
     if not house.roof:
         return
     side = 1 if x > 0 else -1
@@ -83,7 +86,7 @@ def _draw_roof(scene: Scene, x: float, zs: Point, house: House) -> None:
 
 
 def _draw_front(scene: Scene, x: float, zs: Point, house: House) -> None:
-    """Draw the windows along the street."""
+    """Draw the windows that face the street."""
     bays = max(1, int((zs[1] - zs[0]) / house.bay))
     step = (zs[1] - zs[0]) / bays
     margin = (1 - house.window[0]) / 2 + 0.01

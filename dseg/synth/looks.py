@@ -1,4 +1,4 @@
-"""The dice of drawn streets: light, lens, colours, houses and trees of many kinds."""
+"""Draw random parameters of a scene: light, lens, colours, houses, trees and people."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ LEAVES: tuple[tuple[Color, ...], ...] = (
 
 
 def roll(rng: np.random.Generator, low: float, high: float) -> float:
-    """Return a number from ``low`` to ``high``."""
+    """Return a uniformly distributed number from ``low`` to ``high``."""
     return low + (high - low) * float(rng.random())
 
 
-def chance(rng: np.random.Generator, share: float) -> bool:
-    """Return true in that share of the calls."""
-    return float(rng.random()) < share
+def chance(rng: np.random.Generator, probability: float) -> bool:
+    """Return True with this probability."""
+    return float(rng.random()) < probability
 
 
 def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
-    """Return one of some options, each as likely as the others."""
+    """Return one of the options, all with the same probability."""
     return options[int(rng.integers(len(options)))]
 
 
 def vary(rng: np.random.Generator, color: Color, most: int) -> Color:
-    """Return a colour moved by up to ``most`` in brightness and a third of it in hue."""
+    """Return a colour changed by up to ``most`` in all channels plus a third of it per channel."""
     light = int(rng.integers(-most, most + 1))
     red, green, blue = (
         max(0, min(255, c + light + int(rng.integers(-(most // 3), most // 3 + 1)))) for c in color
@@ -63,14 +63,14 @@ def vary(rng: np.random.Generator, color: Color, most: int) -> Color:
     return red, green, blue
 
 
-def dimmed(color: Color, share: float) -> Color:
-    """Return a colour made darker or brighter."""
-    red, green, blue = (max(0, min(255, round(c * share))) for c in color)
+def dimmed(color: Color, factor: float) -> Color:
+    """Return a colour multiplied by a factor."""
+    red, green, blue = (max(0, min(255, round(c * factor))) for c in color)
     return red, green, blue
 
 
 class Weather(NamedTuple):
-    """The colours of a weather, as ``Daylight`` has them."""
+    """Colours of one kind of weather; see ``Daylight``."""
 
     sky: tuple[Color, Color]
     cloud: Color
@@ -117,7 +117,7 @@ SUNNY = ("clear", "blue", "low sun", "hazy")
 
 
 def make_light(rng: np.random.Generator, half_road: float) -> tuple[Daylight, str]:
-    """Return a light, and the name of its weather."""
+    """Return a random light and the name of its weather."""
     weather = pick(rng, LIKELY)
     sky, cloud, haze, ambient = WEATHERS[weather]
     strength = roll(rng, 0.85, 1.12)
@@ -140,7 +140,7 @@ def make_light(rng: np.random.Generator, half_road: float) -> tuple[Daylight, st
 
 
 def make_sensor(rng: np.random.Generator, weather: str) -> Sensor:
-    """Return a lens and a sensor; noisier in little light."""
+    """Return random sensor properties, with more noise in dark weather."""
     dark = weather in ("dusk", "late", "rain")
     gain, warm = roll(rng, 0.78, 1.2), roll(rng, -0.06, 0.06)
     return Sensor(
@@ -155,7 +155,7 @@ def make_sensor(rng: np.random.Generator, weather: str) -> Sensor:
 
 
 def make_house(rng: np.random.Generator, district: str) -> House:
-    """Return a house as they stand in a district: ``centre``, ``suburb`` or ``works``."""
+    """Return a random house of a district: ``centre``, ``suburb`` or ``works``."""
     brick = chance(rng, 0.4)
     color = vary(rng, pick(rng, FACADES), 18)
     floors = int(rng.integers(3, 7)) if district == "centre" else int(rng.integers(2, 4))
@@ -181,7 +181,7 @@ def make_house(rng: np.random.Generator, district: str) -> House:
 
 
 def make_tree(rng: np.random.Generator, season: int, height: float) -> TreeShape:
-    """Return a tree; ``season`` is a place in ``LEAVES``, or -1 when leaves are down."""
+    """Return a random tree; ``season`` is an index into ``LEAVES``, or -1 for bare trees."""
     bark = vary(rng, pick(rng, ((88, 68, 50), (70, 62, 56), (110, 98, 84), (54, 46, 42))), 10)
     kind = pick(rng, ("round", "round", "round", "tall", "conifer"))
     if kind == "conifer":
@@ -192,7 +192,7 @@ def make_tree(rng: np.random.Generator, season: int, height: float) -> TreeShape
 
 
 def make_looks(rng: np.random.Generator) -> Looks:
-    """Return what somebody wears."""
+    """Return a random appearance of a person."""
     bright = chance(rng, 0.35)
     coat = tuple(int(c) for c in rng.integers(30, 230 if bright else 110, 3))
     legs = tuple(int(c) for c in rng.integers(24, 120, 3))
@@ -211,5 +211,5 @@ def make_looks(rng: np.random.Generator) -> Looks:
 
 
 def make_paint(rng: np.random.Generator) -> Color:
-    """Return the colour of a car."""
+    """Return a random colour of a car."""
     return vary(rng, pick(rng, PAINTS), 14)

@@ -1,4 +1,4 @@
-"""Which of the things on a street hides which: boxes seen from above, sorted far to near."""
+"""Sort the objects of a street so that each is drawn after those that it hides."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class GroundBox(NamedTuple):
-    """The ground that a thing stands on, in metres; x to the right of the camera."""
+    """Ground that an object covers, in metres from the camera to the right and ahead."""
 
     left: float
     right: float
@@ -19,14 +19,14 @@ class GroundBox(NamedTuple):
 
 
 def order_far_first(boxes: Sequence[GroundBox]) -> list[int]:
-    """Return the boxes' positions so that none comes before what it hides.
+    """Return the indices of the boxes, each after the boxes that it hides.
 
-    Boxes that overlap, or hide each other in a ring, come in the order of their near ends.
+    Boxes that overlap, or that hide each other in a cycle, are sorted by their near ends.
     """
     if not boxes:
         return []
     left, right, near, far = np.array(boxes, np.float64).T
-    behind = near[:, None] > far[None, :]  # row: is behind the column
+    behind = near[:, None] > far[None, :]  # [i, j]: box i is behind box j
     beside = ~behind & ~behind.T
     farther_right = (left[:, None] >= right[None, :]) & (left[:, None] > 0)
     farther_left = (right[:, None] <= left[None, :]) & (right[:, None] < 0)
@@ -41,7 +41,7 @@ def _sorted_by(
     behind: NDArray[np.bool_],
     near: NDArray[np.float64],
 ) -> list[int]:
-    """Return an order in which all that is behind a thing comes before it."""
+    """Return indices in topological order: each box after all boxes behind it."""
     waiting_for = behind.sum(axis=0)
     open_ = np.ones(len(near), bool)
     order = []

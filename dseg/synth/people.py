@@ -1,4 +1,4 @@
-"""People of a drawn street, on foot."""
+"""Draw pedestrians."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ BROWN: Color = (66, 46, 34)
 
 @dataclass(frozen=True, kw_only=True)
 class Looks:
-    """What somebody wears.
+    """Appearance of a person.
 
     Attributes:
-        trousers: None lets the scene's dice choose.
-        long: whether the coat reaches to the knees.
-        bag: colour of a bag in the hand, None for no bag.
-        away: seen from behind, so that hair hides the face.
-        sideways: seen from the side: narrower, with a longer step.
+        coat: Colour of the coat.
+        trousers: Colour of the trousers, None for a random one.
+        skin: Colour of the skin.
+        hair: Colour of the hair.
+        long: Whether the coat reaches to the knees.
+        bag: Colour of a bag in the hand, None for no bag.
+        away: Whether the person faces away, so that the hair hides the face.
+        sideways: Whether the person is seen from the side: narrower, with longer steps.
     """
 
     coat: Color
@@ -34,13 +37,13 @@ class Looks:
     sideways: bool = False
 
 
-def darker(color: Color, share: float) -> Color:
-    """Return a share of a colour."""
-    return int(color[0] * share), int(color[1] * share), int(color[2] * share)
+def darker(color: Color, factor: float) -> Color:
+    """Return a colour multiplied by a factor below 1."""
+    return int(color[0] * factor), int(color[1] * factor), int(color[2] * factor)
 
 
 def draw_person(scene: Scene, x: float, z: float, looks: Looks, height: float = 1.75) -> None:
-    """Draw somebody who walks or stands."""
+    """Draw a walking person."""
     ident, h = scene.new_id("person"), height
     step = float(scene.rng.uniform(0.06, 0.13)) * h
     trousers = (52, 56, 78) if scene.rng.random() < 0.6 else (84, 72, 60)

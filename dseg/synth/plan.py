@@ -1,4 +1,4 @@
-"""The plan of a drawn street: its lanes, kerbs, crossings and side streets, in metres."""
+"""Plan a random street: its lanes, kerbs, crossing and side street, in metres."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from dseg.synth.looks import LEAVES, chance, dimmed, pick, roll, vary
 from dseg.synth.order import GroundBox
 from dseg.synth.view import Camera, Point
 
-RANGE = 120.0  # metres; nothing stands farther ahead
+RANGE = 120.0  # largest distance of objects in metres
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreetPlan:
-    """Where things may stand in one street.
+    """Layout of one street.
 
     Attributes:
-        lanes: the middle of each lane and whether it leads away from the camera.
-        own: the lane that the camera is in.
-        rails: the middle of a tramway, None for no tramway; it is a lane as well.
-        parking: whether cars park along the left and the right kerb.
-        side_street: side (-1 or 1) and the metres ahead that it begins and ends at.
-        districts: what borders the left and the right: ``centre``, ``suburb``, ``works``, ``open``.
-        season: a place in ``LEAVES``, -1 when leaves are down.
+        street: Dimensions and colours of the road.
+        camera: Camera of the scene.
+        lanes: Position of each lane's middle, and whether traffic drives away from the camera.
+        own: Index of the camera's lane.
+        rails: Position of a tramway's middle, which is also that of a lane; None for no tramway.
+        parking: Whether cars are parked at the left and the right kerb.
+        side_street: Side of the side street (-1 or 1), and the distances of its two edges.
+        districts: Districts on the left and the right: ``centre``, ``suburb``, ``works``, ``open``.
+        season: Index into ``LEAVES``, -1 for bare trees.
     """
 
     street: Street
@@ -40,19 +42,19 @@ class StreetPlan:
     season: int
 
     def box(self, x: float, z: float, half: float = 0.3, long: float = 0.3) -> GroundBox:
-        """Return the ground of a thing with its middle at ``x`` and its near end at ``z``."""
+        """Return the ground of an object with its middle at ``x`` and its near end at ``z``."""
         middle = x - self.camera.aside + self.camera.bend * z * z
         return GroundBox(middle - half, middle + half, z, z + long)
 
     def strip(self, x: float, outward: float, zs: Point) -> GroundBox:
-        """Return the ground of what begins at ``x`` and goes ``outward`` metres from the road."""
+        """Return the ground of an object from ``x`` to ``outward`` metres farther off the road."""
         z = (zs[0] + zs[1]) / 2
         front = x - self.camera.aside + self.camera.bend * z * z
         back = front + (outward if x > 0 else -outward)
         return GroundBox(min(front, back), max(front, back), zs[0], zs[1])
 
     def blocked(self, side: int, z: float, margin: float = 1.0) -> bool:
-        """Return whether a side street runs there."""
+        """Return whether there is a side street at ``z`` or within ``margin`` metres of it."""
         if self.side_street is None or self.side_street[0] != side:
             return False
         near, far = self.side_street[1]
@@ -60,7 +62,7 @@ class StreetPlan:
 
 
 def make_plan(rng: np.random.Generator, size: tuple[int, int]) -> StreetPlan:
-    """Throw the dice for a street; ``size`` is the image's height and width."""
+    """Return a random street for images of ``size`` (height, width)."""
     parking = (chance(rng, 0.45), chance(rng, 0.45))
     lane = roll(rng, 2.9, 3.6)
     oncoming, own = pick(rng, (1, 1, 1, 2)), pick(rng, (1, 1, 1, 2))

@@ -1,4 +1,4 @@
-"""What stands beside the road of a drawn street: houses, walls, trees, posts and people."""
+"""Add random objects beside the road: houses, walls, trees, street furniture and people."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ BORDERS = {
     "works": ("wall", "fence", "boards", "houses", "hedge"),
     "open": ("meadow", "meadow", "barrier", "fence", "hedge", "wall"),
 }
-PIECE = 4.0  # metres; long borders are drawn in pieces, so that things hide each other rightly
+PIECE = 4.0  # metres; long borders are drawn in pieces so that occlusions are correct
 
 
 def add_side(scene: Scene, plan: StreetPlan, rng: np.random.Generator, side: int) -> None:
-    """Add everything beside one side of the road; -1 is the left."""
+    """Add all objects on one side of the road, -1 for left and 1 for right."""
     edge = plan.street.outer[side > 0]
     district = plan.districts[side > 0]
     wanted = ["wall"] * chance(rng, 0.24) + ["fence"] * chance(rng, 0.22)
@@ -60,7 +60,7 @@ def add_side(scene: Scene, plan: StreetPlan, rng: np.random.Generator, side: int
 
 
 def _around_side_street(plan: StreetPlan, side: int, zs: Point) -> list[Point]:
-    """Return the parts of a stretch that no side street cuts out, if longer than 3 metres."""
+    """Return the sections of a range outside the side street that are longer than 3 metres."""
     if plan.side_street is None or plan.side_street[0] != side:
         return [zs]
     near, far = plan.side_street[1][0] - 2.2, plan.side_street[1][1] + 2.2
@@ -101,7 +101,7 @@ def _add_houses(
     zs: Point,
     gaps: float,
 ) -> None:
-    """Add a row of houses; ``gaps`` is the share of them with room before the next."""
+    """Add a row of houses; ``gaps`` is the probability of a gap after a house."""
     z, kind = zs[0], "centre" if district == "open" else district
     while z < zs[1] - 3:
         house = make_house(rng, kind)
@@ -115,7 +115,7 @@ def _add_houses(
 def _add_fencing(
     scene: Scene, plan: StreetPlan, rng: np.random.Generator, kind: str, edge: float, zs: Point
 ) -> None:
-    """Add a wall, a fence, a rail or a hedge in short pieces."""
+    """Add a wall, a fence, a guard rail or a hedge in short pieces."""
     high = roll(rng, 0.7, 2.4)
     stone = vary(rng, pick(rng, ((146, 128, 112), (160, 156, 150), (152, 92, 72))), 18)
     kind_of_wall = pick(rng, ("stones", "bricks", "plaster", "panels"))
@@ -142,7 +142,7 @@ def _add_fencing(
 def _add_grove(
     scene: Scene, plan: StreetPlan, rng: np.random.Generator, edge: float, zs: Point
 ) -> None:
-    """Add trees and bushes between the border and what lies behind it."""
+    """Add trees and bushes behind the border of the street."""
     side = 1 if edge > 0 else -1
     for _ in range(int((zs[1] - zs[0]) / roll(rng, 3, 9))):
         x, z = edge + side * roll(rng, 1.5, 12), roll(rng, zs[0], zs[1])
@@ -155,7 +155,7 @@ def _add_grove(
 
 
 def _add_woods(scene: Scene, plan: StreetPlan, rng: np.random.Generator, edge: float) -> None:
-    """Add trees far from the road, seen where nothing stands before them."""
+    """Add trees far from the road as a background."""
     side = 1 if edge > 0 else -1
     for _ in range(pick(rng, (6, 14, 30))):
         x, z = edge + side * roll(rng, 18, 75), roll(rng, 40, RANGE)
@@ -164,7 +164,7 @@ def _add_woods(scene: Scene, plan: StreetPlan, rng: np.random.Generator, edge: f
 
 
 def _add_posts(scene: Scene, plan: StreetPlan, rng: np.random.Generator, side: int) -> None:
-    """Add lanterns, signs, lights, bollards and trees along the kerb."""
+    """Add street lamps, signs, traffic lights, bollards and trees along the kerb."""
     kerb = side * (plan.street.half_road + 0.45)
     color = pick(rng, ((104, 108, 112), (60, 64, 66), (150, 154, 156), (58, 74, 64)))
     step, high = roll(rng, 14, 32), roll(rng, 5.5, 9)

@@ -1,7 +1,7 @@
-"""Texture of a drawn street: noise at four scales, joints of slabs and bricks, the houses' shadow.
+"""Textures with perspective: noise at four scales, joints of slabs and bricks, and a shadow.
 
-Each pixel's place on its surface follows from the camera, so that the grain of the road grows
-towards the camera and that of a facade runs along it.
+The position of each pixel on its surface is computed from the camera, so that textures are in
+perspective.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from dseg.images import Pixels
 from dseg.synth.view import NEAR, Camera, Floats
 
 Whole = NDArray[np.integer[Any]]
-TILE = 512  # texels a side of the noise
-SHADE = (0.52, 0.55, 0.62)  # of red, green and blue in the shadow
-CELLS = (0.004, 0.02, 0.09, 0.5)  # metres a texel of the four scales
+TILE = 512  # side of the noise tile in texels
+SHADE = (0.52, 0.55, 0.62)  # factors of red, green and blue in the shadow
+CELLS = (0.004, 0.02, 0.09, 0.5)  # metres per texel at the four scales
 
 
 class Surface(NamedTuple):
-    """A plane that pixels lie on.
+    """Plane of some pixels in the world.
 
     Attributes:
-        kind: ``flat`` on the ground, ``along`` the street or ``front``: towards the camera.
-        start: ``front``: metres ahead. ``along``: metres to the right where z is 0.
-        slope: ``along``: metres to the right for each metre ahead.
-        texture: a key of ``TEXTURES``.
+        kind: ``flat`` for the ground, ``along`` for planes along the street, ``front`` for planes
+            that face the camera.
+        start: Distance in metres for ``front``; metres to the right at z = 0 for ``along``.
+        slope: Metres to the right per metre ahead for ``along``.
+        texture: Key of ``TEXTURES``.
     """
 
     kind: str
@@ -39,15 +40,15 @@ class Surface(NamedTuple):
 
 
 class Texture(NamedTuple):
-    """What a material looks like; all but sizes are shares of the brightness.
+    """Appearance of a material; strengths are fractions of the brightness.
 
     Attributes:
-        noise: strength at the four scales of ``CELLS``.
-        block: width and height of a slab or brick in metres; 0 for none.
-        spread: how much blocks differ.
-        joint: how dark the joints are.
-        hue: how much the second widest scale moves colours from blue to red.
-        rise: how much brighter each metre of height is.
+        noise: Strength of the noise at the four scales of ``CELLS``.
+        block: Width and height of a slab or brick in metres, 0 for none.
+        spread: Strength of the difference between blocks.
+        joint: Darkening of the joints.
+        hue: Strength of the shift from blue to red by the noise of the third scale.
+        rise: Brightening per metre of height.
     """
 
     noise: tuple[float, float, float, float]
@@ -97,13 +98,15 @@ def add_texture(
     shadow: float,
     grain: np.random.Generator,
 ) -> None:
-    """Multiply an image, in place, by the texture of its surfaces.
+    """Multiply an image by the textures of its surfaces, in place.
 
     Args:
-        pixels: (H, W, 3) uint8.
-        numbers: (H, W), 0 where there is no texture, else the position in ``surfaces`` plus 1.
-        shadow: as ``Daylight.shadow``.
-        grain: shifts the noise.
+        pixels: Image, (H, W, 3) uint8.
+        numbers: Surface map, (H, W): 0 without texture, otherwise the index in ``surfaces`` plus 1.
+        surfaces: Surfaces of the map.
+        camera: Camera of the scene.
+        shadow: See ``Daylight.shadow``.
+        grain: Random generator for the offsets of the noise.
     """
     spots = np.flatnonzero(numbers)
     if not spots.size:
@@ -122,12 +125,12 @@ def add_texture(
 
 
 class SurfacePlaces(NamedTuple):
-    """Where pixels lie on their surfaces, each (N,) float32.
+    """Positions of pixels on their surfaces, each (N,) float32.
 
     Attributes:
-        p: metres along the surface: to the right on the ground and on fronts, else ahead.
-        q: metres up, or ahead on the ground.
-        size: metres that a pixel covers.
+        p: First coordinate in metres: ahead on planes along the street, otherwise to the right.
+        q: Second coordinate in metres: ahead on the ground, otherwise up.
+        size: Metres covered by one pixel.
     """
 
     p: Floats
@@ -161,7 +164,7 @@ def _away_from_0(values: Floats) -> Floats:
 
 
 def _factor(place: SurfacePlaces, look: Whole, grain: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return the brightness of each place, 1 on average, and its shift from blue to red."""
+    """Return a brightness factor for each position, about 1, and a shift from blue to red."""
     tile, shifts = _tile(), grain.integers(0, TILE, (5, 2))
     factor = np.ones_like(place.p)
     hue = np.zeros_like(place.p)
@@ -172,7 +175,7 @@ def _factor(place: SurfacePlaces, look: Whole, grain: np.random.Generator) -> tu
         i = (place.p * step).astype(np.int32) + np.int32(shifts[scale, 0])
         j = (place.q * step).astype(np.int32) + np.int32(shifts[scale, 1])
         noise = tile.take((j % TILE) * TILE + i % TILE)
-        # noise of 8 texels blurs away where a pixel is wider than they are
+        # fade out the noise, which has features of 8 texels, where pixels are larger than these
         noise *= np.minimum(np.float32(8 * cell) / place.size, 1)
         factor += strength * noise
         if scale == 2:
@@ -183,7 +186,7 @@ def _factor(place: SurfacePlaces, look: Whole, grain: np.random.Generator) -> tu
 
 
 def _add_blocks(factor: Floats, place: SurfacePlaces, look: Whole, shift: Whole) -> None:
-    """Make slabs and bricks differ, and draw their joints."""
+    """Vary the brightness of slabs and bricks, and darken their joints, in place."""
     spots = np.flatnonzero(np.array([TEXTURES[name].block[0] > 0 for name in NAMES])[look])
     rows = np.array([(*t.block, t.spread, t.joint) for t in TEXTURES.values()], np.float32)
     wide, high, spread, joint = rows[look[spots]].T
@@ -203,7 +206,7 @@ def _add_blocks(factor: Floats, place: SurfacePlaces, look: Whole, shift: Whole)
 def _shaded(
     place: SurfacePlaces, ground: NDArray[np.bool_], shadow: float, grain: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Return which places on the ground lie in the shadow of a row of houses."""
+    """Return which positions are on the ground in the shadow of a row of houses."""
     reach = (grain.random(64, np.float32) - np.float32(0.5)) * np.float32(4)
     edge = np.float32(shadow) + reach.take((place.q * np.float32(0.09)).astype(np.int32) & 63)
     inside = place.p < edge if shadow > 0 else place.p > edge
@@ -213,16 +216,16 @@ def _shaded(
 
 @cache
 def _tile() -> Floats:
-    """Return (TILE * TILE,) noise without seams: mean 0, deviation 1, 8 texels wide and finer."""
+    """Return seamless noise of mean 0 and standard deviation 1, (TILE * TILE,) float32."""
     rng = np.random.default_rng(20)
     total = np.zeros((TILE, TILE), np.float32)
-    for coarse, share in ((1, 0.35), (2, 0.5), (4, 0.8), (8, 1.0), (32, 0.5)):
+    for coarse, weight in ((1, 0.35), (2, 0.5), (4, 0.8), (8, 1.0), (32, 0.5)):
         side, pad = TILE // coarse, 4
         small = np.pad(rng.random((side, side), np.float32) - np.float32(0.5), pad, "wrap")
         wide = (side + 2 * pad) * coarse
         smooth = Image.fromarray(small).resize((wide, wide), Image.Resampling.BICUBIC)
         part = np.asarray(smooth)[pad * coarse :, pad * coarse :][:TILE, :TILE]
-        total += np.float32(share) * part
+        total += np.float32(weight) * part
     total -= total.mean()
     tile: Floats = (total / total.std()).ravel()
     return tile

@@ -1,4 +1,4 @@
-"""What moves or parks on the road of a drawn street."""
+"""Add random traffic: moving and parked vehicles, pedestrians and riders on the road."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dseg.synth.vehicles import WHITE, draw_bus, draw_truck
 
 VEHICLE_KINDS = tuple(BODIES)
 LENGTHS = {"car": 4.9, "bus": 11.2, "truck": 9.2, "train": 26.2, "rider": 1.8}
-SHARES = (("bus", 0.05), ("truck", 0.06), ("rider", 0.08))
-WANTED = (("bus", 0.32), ("truck", 0.36), ("rider", 0.35))  # shares of scenes with one nearby
+FRACTIONS = (("bus", 0.05), ("truck", 0.06), ("rider", 0.08))  # of all vehicles; the rest are cars
+WANTED = (("bus", 0.32), ("truck", 0.36), ("rider", 0.35))  # fractions of scenes with one nearby
 
 
 def add_traffic(scene: Scene, plan: StreetPlan, rng: np.random.Generator) -> None:
-    """Add vehicles on all lanes, parked ones, and what crosses."""
-    wanted = [kind for kind, share in WANTED if chance(rng, share)]
+    """Add vehicles in all lanes, parked vehicles, and pedestrians and vehicles that cross."""
+    wanted = [kind for kind, fraction in WANTED if chance(rng, fraction)]
     density = roll(rng, 0.25, 1.0)
     some = wanted[:: len(plan.lanes)]
     for number, (x, away) in enumerate(plan.lanes):
@@ -30,11 +30,11 @@ def add_traffic(scene: Scene, plan: StreetPlan, rng: np.random.Generator) -> Non
         queue = wanted if number == 0 else [] if own else some
         _fill_lane(scene, plan, rng, x, away, first, density, queue)
     if wanted:
-        rng.random()  # a throw that decides nothing: without it, every scene would change
+        rng.random()  # unused, but without this call all scenes would change
     for side in (-1, 1):
         if plan.parking[side > 0]:
-            _park(scene, plan, rng, side)
-    _cross(scene, plan, rng)
+            _add_parked(scene, plan, rng, side)
+    _add_crossing(scene, plan, rng)
 
 
 def _clear_of_crossing(plan: StreetPlan, z: float, long: float) -> float:
@@ -55,12 +55,12 @@ def _fill_lane(
     density: float,
     wanted: list[str],
 ) -> None:
-    """Add vehicles to a lane, the nearest first; what is wanted comes first."""
+    """Add vehicles to a lane from near to far, beginning with the kinds in ``wanted``."""
     z, queue = first, list(wanted)
     if plan.rails == x and chance(rng, 0.8):
         queue.insert(0, "train")
     while z < RANGE * 0.8:
-        kind = queue.pop(0) if queue else _any_kind(rng)
+        kind = queue.pop(0) if queue else _pick_kind(rng)
         if kind in ("bus", "truck", "train"):
             z = max(z, roll(rng, 7, 22))
         z = _clear_of_crossing(plan, z, LENGTHS[kind])
@@ -68,10 +68,10 @@ def _fill_lane(
         z += LENGTHS[kind] + roll(rng, 1.5, 10) + roll(rng, 0, 40) * (1 - density)
 
 
-def _any_kind(rng: np.random.Generator) -> str:
+def _pick_kind(rng: np.random.Generator) -> str:
     left = float(rng.random())
-    for kind, share in SHARES:
-        left -= share
+    for kind, fraction in FRACTIONS:
+        left -= fraction
         if left < 0:
             return kind
     return "car"
@@ -103,14 +103,14 @@ def _add_vehicle(
         scene.add(box, draw_bus, x, z, paint, away, kind, stripe)
 
 
-def _park(scene: Scene, plan: StreetPlan, rng: np.random.Generator, side: int) -> None:
+def _add_parked(scene: Scene, plan: StreetPlan, rng: np.random.Generator, side: int) -> None:
     """Add parked cars and motorcycles along a kerb."""
     x = side * (plan.street.half_road - 1.1)
-    z, share = roll(rng, 3.8, 9), roll(rng, 0.35, 0.95)
+    z, fraction = roll(rng, 3.8, 9), roll(rng, 0.35, 0.95)
     while z < RANGE * 0.7:
         z = _clear_of_crossing(plan, z, 5)
         if not plan.blocked(side, z, 6):
-            if chance(rng, share):
+            if chance(rng, fraction):
                 away = (side > 0) != chance(rng, 0.1)
                 where = x + roll(rng, -0.1, 0.15)
                 paint, kind = make_paint(rng), pick(rng, VEHICLE_KINDS)
@@ -120,8 +120,8 @@ def _park(scene: Scene, plan: StreetPlan, rng: np.random.Generator, side: int) -
         z += roll(rng, 5.3, 6.6)
 
 
-def _cross(scene: Scene, plan: StreetPlan, rng: np.random.Generator) -> None:
-    """Add who uses the crossing, and a car in the side street."""
+def _add_crossing(scene: Scene, plan: StreetPlan, rng: np.random.Generator) -> None:
+    """Add people and a rider who cross the road, and a car in the side street."""
     crossing, half = plan.street.crossing, plan.street.half_road
     if crossing is not None:
         for _ in range(pick(rng, (0, 1, 1, 2, 3, 5))):
@@ -145,7 +145,7 @@ def _cross(scene: Scene, plan: StreetPlan, rng: np.random.Generator) -> None:
 
 
 def _free_for_crosser(scene: Scene, plan: StreetPlan, x: float, z: float) -> float:
-    """Return a distance not beyond ``z`` at which no vehicle stands in the way."""
+    """Return a distance, at most ``z``, at which no vehicle is in the way."""
     for _ in range(8):
         mine = plan.box(x, z, 1.3, 0.8)
         hit = any(

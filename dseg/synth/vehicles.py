@@ -1,4 +1,4 @@
-"""Buses, trams and trucks of a drawn street."""
+"""Draw buses, trams and trucks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dseg.synth.cars import (
     TIRE,
     draw_lamps,
     draw_wheel,
-    inner_side,
+    visible_side,
 )
 from dseg.synth.view import Point
 
@@ -29,7 +29,7 @@ def _draw_box(
     scene: Scene, xs: Point, ys: Point, zs: Point, color: Color, ident: int, shade: float = 0.82
 ) -> None:
     """Draw the two visible faces of a box taller than the camera."""
-    scene.along(inner_side(scene, xs, zs[0]), ys, zs, color, ident, shade, "paint")
+    scene.along(visible_side(scene, xs, zs[0]), ys, zs, color, ident, shade, "paint")
     scene.upright(xs, ys, zs[0], color, ident, texture="paint")
 
 
@@ -42,10 +42,10 @@ def draw_bus(
     kind: str = "bus",
     stripe: Color | None = None,
 ) -> None:
-    """Draw a bus or, as ``train``, a tram; its middle at ``x`` and its near end at ``z``."""
+    """Draw a bus, or a tram if ``kind`` is ``train``, with its near end at ``z``."""
     long, high = (11.0, 3.0) if kind == "bus" else (26.0, 3.5)
     ident, xs, zs = scene.new_id(kind), (x - 1.25, x + 1.25), (z, z + long)
-    side = inner_side(scene, xs, z)
+    side = visible_side(scene, xs, z)
     scene.flat((xs[0] - 0.1, xs[1] + 0.1), (z - 0.1, z + long), scene.shadow(SHADOW), None)
     for left in (xs[0] + 0.1, xs[1] - 0.4):
         scene.upright((left, left + 0.3), (0, 0.6), z + 0.4, TIRE, ident)
@@ -66,7 +66,7 @@ def draw_bus(
 
 
 def _draw_bus_end(scene: Scene, x: float, z: float, ident: int, away: bool) -> None:
-    """Draw window, board, lights and plate of the end towards the camera."""
+    """Draw the window, display, lights and number plate of the end that faces the camera."""
     scene.upright((x - 1.07, x + 1.07), (1.15, 2.35), z, GLASS, ident, texture="glass")
     scene.upright((x - 0.75, x + 0.75), (2.5, 2.8), z, DARK, None)
     scene.upright((x - 0.6, x + 0.5), (2.58, 2.72), z, (244, 176, 50), None)
@@ -80,13 +80,13 @@ def _draw_bus_end(scene: Scene, x: float, z: float, ident: int, away: bool) -> N
 def draw_truck(
     scene: Scene, x: float, z: float, color: Color, box: Color = WHITE, away: bool = True
 ) -> None:
-    """Draw a truck with a cab of one colour and a box of another."""
+    """Draw a truck with a cab of colour ``color`` and a cargo box of colour ``box``."""
     ident, xs = scene.new_id("truck"), (x - 1.25, x + 1.25)
     scene.flat((xs[0] - 0.1, xs[1] + 0.1), (z - 0.1, z + 9), scene.shadow(SHADOW), None)
     if away:
         _draw_truck_from_behind(scene, x, z, color, box, ident)
     else:
-        _draw_truck_from_ahead(scene, x, z, color, box, ident)
+        _draw_truck_from_front(scene, x, z, color, box, ident)
     scene.upright((x - 0.28, x + 0.28), (0.6, 0.74), z, PLATE, None)
     for sign in (-1, 1):
         lamp = (x + sign * 1.02, 0.7, z)
@@ -98,7 +98,7 @@ def _draw_truck_from_behind(
     scene: Scene, x: float, z: float, color: Color, box: Color, ident: int
 ) -> None:
     xs = (x - 1.25, x + 1.25)
-    side = inner_side(scene, xs, z)
+    side = visible_side(scene, xs, z)
     _draw_box(scene, (xs[0] + 0.1, xs[1] - 0.1), (0.5, 2.7), (z + 6.6, z + 8.6), color, ident)
     for left in (xs[0] + 0.12, xs[1] - 0.5):
         scene.upright((left, left + 0.38), (0, 0.8), z + 0.6, TIRE, ident)
@@ -113,18 +113,18 @@ def _draw_truck_from_behind(
     scene.upright(xs, (0.55, 0.85), z, (90, 90, 92), ident)
 
 
-def _draw_truck_from_ahead(
+def _draw_truck_from_front(
     scene: Scene, x: float, z: float, color: Color, box: Color, ident: int
 ) -> None:
     xs = (x - 1.25, x + 1.25)
-    side = inner_side(scene, xs, z)
+    side = visible_side(scene, xs, z)
     for left in (xs[0] + 0.12, xs[1] - 0.5):
         scene.upright((left, left + 0.38), (0, 0.8), z + 0.6, TIRE, ident)
     scene.along(side, (0.55, 0.85), (z + 1.5, z + 9), METAL, ident, 0.6)
     _draw_box(scene, xs, (0.85, 3.5), (z + 2.2, z + 9), box, ident)
     cab = (xs[0] + 0.08, xs[1] - 0.08)
     _draw_box(scene, cab, (0.45, 2.8), (z, z + 1.9), color, ident)
-    near = inner_side(scene, cab, z)
+    near = visible_side(scene, cab, z)
     scene.along(near, (1.5, 2.4), (z + 0.3, z + 1.4), GLASS, ident, texture="glass")
     for wheel in (1.0, 6.4, 7.5):
         draw_wheel(scene, side, z + wheel, 0.48, ident)

@@ -1,4 +1,4 @@
-"""Camera and light of a drawn street, and the label ids of what stands on it."""
+"""Camera, light and label ids of a synthetic scene."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dseg.labels import Color
 
 Point = tuple[float, float]
 Floats = NDArray[np.float32]
-NEAR = 1.7  # metres; what is nearer is drawn as if it were there
+NEAR = 1.7  # metres; distances are clipped to this minimum
 LABEL_IDS = {
     "ego": 1, "out of roi": 3, "road": 7, "sidewalk": 8, "rail track": 10, "building": 11,
     "wall": 12, "fence": 13, "pole": 17, "light": 19, "sign": 20, "vegetation": 21,
@@ -22,15 +22,17 @@ LABEL_IDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """Where the camera stands, where it looks and how many pixels it has.
+    """Image size and pose of the camera.
 
     Attributes:
-        scale: how many times finer than the final size everything is drawn.
-        focal: focal length in pixels of the final size.
-        center: the point on the horizon straight ahead, in pixels from the upper left.
-        eye: metres above the ground.
-        aside: metres to the right of the road's middle.
-        bend: the road leaves its straight by this times the squared distance, in 1/metres.
+        height, width: Final image size in pixels.
+        scale: Supersampling factor of the canvas.
+        focal: Focal length in pixels of the final size.
+        center: Principal point (x, y) on the horizon, in pixels from the upper left corner.
+        eye: Height above the ground in metres.
+        aside: Distance to the right of the road's centre line in metres.
+        bend: Curvature coefficient in 1/metres: the road's lateral deviation is this times the
+            squared distance.
     """
 
     height: int = 512
@@ -45,19 +47,19 @@ class Camera:
 
 @dataclass(frozen=True, kw_only=True)
 class Daylight:
-    """The light of a scene.
+    """Light of a scene.
 
     Attributes:
-        sky: colours at the top and at the horizon.
-        cloud: colour of the clouds.
-        haze: colour that far things fade to.
-        ambient: share of each channel that surfaces throw back.
-        lamps: whether windows, lanterns and headlights shine.
-        reach: metres after which two thirds of a colour are haze.
-        sides: brightness of what stands along the left and the right of the road.
-        shadow: metres that the houses' shadow reaches over the road, from the left if positive,
-            from the right if negative; 0 without sun.
-        wet: how much of the scene the road mirrors, 0 to 1.
+        sky: Colours of the sky at the top and at the horizon.
+        cloud: Colour of the clouds.
+        haze: Colour that distant objects fade to.
+        ambient: Brightness factor of each channel.
+        lamps: Whether windows, street lamps and headlights are on.
+        reach: Distance in metres at which about two thirds of a colour are haze.
+        sides: Brightness factors of surfaces along the left and the right side of the road.
+        shadow: Position of the shadow's edge on the ground in metres; the shadow is to its left if
+            positive, to its right if negative, and absent if 0.
+        wet: Strength of the reflections on the road, 0 to 1.
     """
 
     sky: tuple[Color, Color]

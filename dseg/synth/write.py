@@ -1,4 +1,4 @@
-"""Drawn scenes as a data set on disk, in the layout and under the names of Cityscapes."""
+"""Write synthetic scenes as a data set in the layout of Cityscapes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ NOTE = "scenes.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class SceneFiles:
-    """The files of one scene.
+    """Files of one scene.
 
     Attributes:
-        image: RGB.
-        label_ids: 8 bits a pixel.
-        instance_ids: 16 bits a pixel; 1000 times the label id and a number for each thing.
-        color: RGB in the colours of Cityscapes.
+        image: RGB image.
+        label_ids: Cityscapes label ids, 8 bits per pixel.
+        instance_ids: Instance ids, 16 bits per pixel: 1000 times the label id plus a number for
+            classes with instances, otherwise the label id.
+        color: Labels as RGB image in the colours of Cityscapes.
     """
 
     image: Path
@@ -43,13 +44,13 @@ class SceneFiles:
     color: Path
 
     def complete(self) -> bool:
-        """Return whether all files are there; each is whole if it is there at all."""
+        """Return whether all files exist; files are written atomically, so they are complete."""
         paths = (self.image, self.label_ids, self.instance_ids, self.color)
         return all(path.is_file() for path in paths)
 
 
 def scene_files(out: Path, split: str, index: int) -> SceneFiles:
-    """Return the paths of a scene below ``out``."""
+    """Return the paths of a scene in ``out``."""
     name = f"{CITY}_{index:06d}_{FRAME}"
     masks = out / "gtFine" / split / CITY
     return SceneFiles(
@@ -71,19 +72,24 @@ def write_scenes(
     workers: int | None = None,
     advance: Callable[[], None] | None = None,
 ) -> int:
-    """Write scenes ``start`` to ``start + count - 1`` of a seed; those that are there stay.
+    """Write the scenes ``start`` to ``start + count - 1`` of a seed; skip existing ones.
 
     Args:
-        size: height and width, 64 to 2048 each.
-        workers: processes; by default one a core.
-        advance: called once for each scene that is on disk.
+        out: Folder of the data set.
+        count: Number of scenes.
+        split: Name of the split.
+        size: Height and width in pixels, 64 to 2048 each.
+        seed: Seed of the data set, at least 0.
+        start: Number of the first scene.
+        workers: Number of processes (default: one per core).
+        advance: Function called once per scene when it exists on disk.
 
     Returns:
-        How many were drawn now.
+        Number of scenes that were drawn.
 
     Raises:
-        DsegError: a size or number out of range, scenes of another size or seed in ``out``, or
-            files that cannot be written.
+        DsegError: A size or number is out of range, ``out`` has scenes of another size or seed,
+            or a file cannot be written.
     """
     _check_count(count, start)
     check_numbers(seed, start, size)
@@ -92,18 +98,18 @@ def write_scenes(
     _check_recipe(out, size, seed)
     for _ in range(count - len(missing)):
         _count(advance)
-    for _ in _drawn(out, split, seed, missing, size, workers or count_cores()):
+    for _ in _write_missing(out, split, seed, missing, size, workers or count_cores()):
         _count(advance)
     return len(missing)
 
 
 def _check_count(count: int, start: int) -> None:
     if count < 1:
-        raise DsegError(f"{count} scenes are none.", hint="ask for 1 or more.")
+        raise DsegError(f"The number of scenes is {count}.", hint="use 1 or more.")
     if start + count > 1_000_000:
         raise DsegError(
             f"Scene {start + count - 1} does not fit the six digits of its name.",
-            hint="ask for fewer, or take another seed and folder.",
+            hint="use fewer scenes, or another seed and folder.",
         )
 
 
@@ -113,59 +119,59 @@ def _count(advance: Callable[[], None] | None) -> None:
 
 
 def _check_recipe(out: Path, size: tuple[int, int], seed: int) -> None:
-    """Leave a note of what the scenes were made from; refuse to mix them with other images."""
+    """Write a note with size and seed; raise a DsegError if ``out`` has any other images."""
     note, text = out / NOTE, f"size {size[0]}x{size[1]}\nseed {seed}\n"
     try:
         found = note.read_text(encoding="utf-8", errors="replace")
     except OSError:
         if (out / "leftImg8bit").exists():
             raise DsegError(
-                f"{out} holds images, and no {NOTE} that says they are drawn scenes.",
-                hint="give the scenes a folder of their own.",
+                f"{out} has images but no {NOTE}, so they are not scenes of dseg.",
+                hint="use a separate folder for the scenes.",
             ) from None
         with written_whole(note) as part:
             part.write_text(text, encoding="utf-8")
         return
     if found != text:
         raise DsegError(
-            f"{out} holds scenes of {' and '.join(found.splitlines()[:2])}, not of size "
+            f"{out} has scenes of {' and '.join(found.splitlines()[:2])}, not of size "
             f"{size[0]}x{size[1]} and seed {seed}.",
-            hint="give these scenes a folder of their own, or the same --size and --seed.",
+            hint="use a separate folder, or the same --size and --seed.",
         )
 
 
-def _drawn(
+def _write_missing(
     out: Path, split: str, seed: int, numbers: list[int], size: tuple[int, int], workers: int
 ) -> Iterator[int]:
-    """Draw and write scenes, yielding each number when its files are there."""
+    """Draw and write scenes; yield the number of each scene when its files are written."""
     if workers == 1 or len(numbers) < 2:
         for number in numbers:
             yield write_scene(out, split, seed, number, size)
         return
     workers = min(workers, len(numbers))
-    spawn = multiprocessing.get_context("spawn")  # a fork of many threads may hang
-    with ProcessPoolExecutor(workers, spawn, _leave_interrupts) as pool:
+    spawn = multiprocessing.get_context("spawn")  # forking a process with threads can deadlock
+    with ProcessPoolExecutor(workers, spawn, _ignore_interrupts) as pool:
         try:
             futures = [pool.submit(write_scene, out, split, seed, n, size) for n in numbers]
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as fault:
             raise DsegError(
-                "A process that draws scenes was ended from outside.",
-                hint="memory may be short: use fewer workers (-j). What is written stays.",
+                "A worker process that draws scenes was terminated.",
+                hint="if memory is short, use fewer workers (-j). Finished scenes are kept.",
                 exit_code=EXIT_FAILED_INPUTS,
             ) from fault
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
-    """Let Ctrl-C end the process that waits; it lets this one finish its scene."""
+def _ignore_interrupts() -> None:
+    """Ignore Ctrl-C in a worker: the parent process handles it and waits for the current scene."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def write_scene(out: Path, split: str, seed: int, index: int, size: tuple[int, int]) -> int:
-    """Draw one scene and write its four files; returns ``index``."""
+    """Draw one scene and write its four files; return ``index``."""
     image, label_ids, instance_ids = draw_scene(seed, index, size)
     files = scene_files(out, split, index)
     write_png(files.image, image)
@@ -179,7 +185,7 @@ def write_scene(out: Path, split: str, seed: int, index: int, size: tuple[int, i
 
 @cache
 def _colors() -> Pixels:
-    """Return (256, 3): the colour of each label id, black for what has none."""
+    """Return the colour of each label id, (256, 3) uint8; black for undefined ids."""
     table = np.zeros((256, 3), np.uint8)
     for row in CITYSCAPES_LABELS:
         table[row.id] = row.color

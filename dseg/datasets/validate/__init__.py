@@ -1,4 +1,4 @@
-"""Checks of a data set before it is trained on or scored: what ``dseg check-data`` does."""
+"""Validate a data set before training or evaluation, as ``dseg check-data`` does."""
 
 from dseg.datasets.validate.check import check_dataset
 from dseg.datasets.validate.report import DataReport, Fault, class_weights

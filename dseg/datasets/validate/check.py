@@ -1,4 +1,4 @@
-"""Checking a data set before it is trained on or scored: all its masks, counted once."""
+"""Read all masks of a data set once, count their values and collect faults."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from dseg.parallel import count_cores, map_in_order
 
 NAMED_AT_MOST = 3
 SIZES_AT_MOST = 1000
-MANY = 10  # pairs of which one has both of two classes, as a rule
-RARE = 1e-3  # share of the labelled pixels
+MANY = 10  # pairs, of which normally at least one has pixels of both classes
+RARE = 1e-3  # fraction of the labelled pixels
 LAST_TRAIN_ID = 18
-FIRST_SCORED = 7  # the smallest label id that is scored; 0 to 6 are scored train ids
+FIRST_SCORED = 7  # smallest label id that is scored; as train ids, 0 to 6 are scored too
 
 
 def check_dataset(
@@ -33,18 +33,18 @@ def check_dataset(
     workers: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> DataReport:
-    """Read all masks of a data set and say what is wrong with them.
+    """Read all masks of a data set and report their contents and faults.
 
-    Memory does not grow with the number of images: counts are kept, and the first names of each
-    kind of fault.
+    Memory does not grow with the number of images, because only counts and the first file names
+    of each kind of fault are kept.
 
     Args:
-        dataset: the pairs.
-        unlabelled: images without mask, see ``find_dataset``.
-        orphans: masks without image.
-        decode_images: decode images too; else only their headers are read, for their sizes.
-        workers: threads, by default one a core.
-        advance: called for each sample.
+        dataset: Data set to check.
+        unlabelled: Images without a mask, see ``find_dataset``.
+        orphans: Masks without an image.
+        decode_images: Whether to decode images too, instead of reading only their sizes.
+        workers: Number of threads (default: one per core).
+        advance: Function called after each sample.
     """
     tally = _Tally(dataset)
     for path in unlabelled:
@@ -78,14 +78,14 @@ class _Tally:
         self.counts: Counter[tuple[Level, str]] = Counter()
 
     def note(self, kind: str, file: str, problem: str, hint: str, level: Level = "fault") -> None:
-        """Count a fault; keep it if it is among the first of its kind."""
+        """Count a fault, and keep its message if it is among the first of its kind."""
         self.counts[level, kind] += bool(file)
         kept = self.notes.setdefault((level, kind), [])
         if len(kept) < NAMED_AT_MOST:
             kept.append(Remark(kind, file, problem, hint))
 
     def add(self, sample: Sample, counted: Counted) -> None:
-        """Add what one sample holds."""
+        """Add the counts and faults of one sample."""
         self.bare += sample.mask is None
         self.pairs += sample.mask is not None
         self.label_ids += sample.encoding == LABEL_IDS
@@ -97,31 +97,31 @@ class _Tally:
         self.values += counted.values
         self.outside += counted.outside
         self.train_ids += counted.train_ids
-        seen = counted.train_ids[: len(self.images_with)] > 0
-        self.images_with += seen
-        self.pixels_around += seen * counted.train_ids.sum()
+        present = counted.train_ids[: len(self.images_with)] > 0
+        self.images_with += present
+        self.pixels_around += present * counted.train_ids.sum()
         for remark in counted.remarks:
             self.note(*remark)
         self._note_mask(sample, counted)
 
     def _note_mask(self, sample: Sample, counted: Counted) -> None:
-        """Warn of a mask that can be read, but is of little use."""
+        """Add warnings about a mask that is readable but suspicious or of no use."""
         path = sample.mask
         pixels = int(counted.train_ids.sum())
         if path is None or not pixels:
             return
-        if counted.turned:
-            other = {"image": "mask", "mask": "image"}[counted.turned]
+        if counted.exif_rotated:
+            other = {"image": "mask", "mask": "image"}[counted.exif_rotated]
             named = {"image": sample.image, "mask": path}
             problem = (
-                f"The EXIF of {named[counted.turned]} turns or flips it, that of its {other} does "
-                "not."
+                f"The EXIF orientation of {named[counted.exif_rotated]} rotates or flips it, but "
+                f"its {other} has none."
             )
-            hint = "look whether both lie alike, and remove the tag where it is wrong."
+            hint = "compare the two as they are displayed, and remove the tag if it is wrong."
             self.note("one of a pair turned", str(path), problem, hint, "warning")
         if counted.train_ids[IGNORE] == pixels:
             problem = f"{path} has no labelled pixel."
-            hint = "training cannot learn from it: remove it and its image."
+            hint = "it is of no use for training: remove it and its image."
             self.note("blank", str(path), problem, hint, "warning")
 
     def report(self, unlabelled: int, orphans: int) -> DataReport:
@@ -156,14 +156,14 @@ class _Tally:
         )
 
     def _note_whole(self) -> None:
-        """Note what only the whole split shows."""
+        """Add faults that concern the split as a whole."""
         held = np.flatnonzero(self.values).tolist()
         labelled = int(self.train_ids[: len(self.images_with)].sum())
         if held == [0, IGNORE] and self.values[IGNORE] == self.train_ids[IGNORE]:
             self.note(
                 "binary masks",
                 "",
-                f"All masks hold 0 and 255 only, and 255 is read as ignored "
+                f"All masks hold only the values 0 and 255, and 255 is ignored "
                 f"({self.train_ids[IGNORE]:,} pixels).",
                 "use --dataset folder with a class file that maps 255: ids = [255] for its class.",
                 "fault" if len(self.images_with) == 2 and self.pairs >= MANY else "warning",
@@ -173,7 +173,7 @@ class _Tally:
                 "no labels",
                 "",
                 "All pixels of all masks are ignored.",
-                "this split has no public labels; train and score on others."
+                "this split has no public labels; train and evaluate on others."
                 if self.dataset.split == "test"
                 else "check --dataset and --label-space.",
                 "warning" if self.dataset.split == "test" else "fault",
@@ -184,7 +184,10 @@ class _Tally:
             self._note_rare(labelled)
 
     def _note_train_ids(self, held: list[int]) -> None:
-        """Note masks named label ids whose values are those of train ids: no sky, tree or car."""
+        """Add a fault if masks named ``*_labelIds`` hold only values that train ids have.
+
+        Real label ids above 18 include vegetation, sky and car.
+        """
         if held[0] < FIRST_SCORED and self.values[:FIRST_SCORED].sum() * 2 > self.values.sum():
             self.note(
                 "train ids",
@@ -206,7 +209,7 @@ class _Tally:
         ]
         if never:
             problem = f"{len(never)} classes never occur: {', '.join(never)}."
-            hint = "a network cannot learn them here; means leave them out."
+            hint = "a network cannot learn them from this split, and means leave them out."
             self.note("never seen", "", problem, hint, "warning")
         if rare:
             problem = f"Less than {RARE:.1%} of the labelled pixels are: {', '.join(rare)}."

@@ -1,4 +1,4 @@
-"""What one image and its mask hold: counts of values, and what is wrong with them."""
+"""Count the values of one mask, and find the faults of the mask and its image."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ SHOWN_AT_MOST = 3
 
 @dataclass
 class Counted:
-    """What one sample holds.
+    """Counts and faults of one sample.
 
     Attributes:
-        size: (height, width) of the image, else of the mask; None where neither can be read.
-        kind: how the mask is stored, in words; empty without one.
-        values: (256,) pixels of each value, of a mask of ids.
-        outside: pixels of values that do not fit 8 bits.
-        train_ids: (256,) pixels of each train id, ``UNKNOWN`` for a wrong value.
-        turned: which of image and mask is turned or flipped by its EXIF, if only one is.
-        remarks: what is wrong.
+        size: (height, width) of the image, or of the mask if the image is unreadable; None if
+            both are.
+        kind: Description of how the mask is stored; empty if there is no mask.
+        values: Number of pixels of each value, (256,), for masks of ids.
+        outside: Number of pixels whose value does not fit into 8 bits.
+        train_ids: Number of pixels of each train id, (256,); ``UNKNOWN`` counts invalid values.
+        exif_rotated: ``image`` or ``mask`` if only this one is rotated or flipped by its EXIF
+            orientation, otherwise empty.
+        remarks: Faults of the two files.
     """
 
     size: tuple[int, int] | None = None
@@ -46,16 +48,16 @@ class Counted:
     values: Counts = field(default_factory=lambda: np.zeros(256, np.int64))
     outside: int = 0
     train_ids: Counts = field(default_factory=lambda: np.zeros(256, np.int64))
-    turned: str = ""
+    exif_rotated: str = ""
     remarks: list[Remark] = field(default_factory=list)
 
 
 def count_sample(sample: Sample, *, decode_image: bool = False) -> Counted:
-    """Count a sample's mask and look at its image; faults become remarks.
+    """Count the values of a sample's mask and check its image; return faults as remarks.
 
     Args:
-        sample: the files.
-        decode_image: decode the whole image; else only what the file says of itself is read.
+        sample: Image and mask files.
+        decode_image: Whether to decode the image instead of reading only its header.
     """
     counted = Counted()
     mask_size = None
@@ -70,8 +72,8 @@ def count_sample(sample: Sample, *, decode_image: bool = False) -> Counted:
     try:
         mask = read_mask_file(sample.mask, accept_lossy=True)
         if counted.size is not None:
-            turned = has_orientation(sample.image), has_orientation(sample.mask)
-            counted.turned = {(True, False): "image", (False, True): "mask"}.get(turned, "")
+            tags = has_orientation(sample.image), has_orientation(sample.mask)
+            counted.exif_rotated = {(True, False): "image", (False, True): "mask"}.get(tags, "")
     except DsegError as fault:
         _remark(counted, "unreadable mask", sample.mask, fault.problem, fault.hint)
         return counted
@@ -83,12 +85,12 @@ def count_sample(sample: Sample, *, decode_image: bool = False) -> Counted:
             "size",
             sample.mask,
             f"{sample.mask} has {sizes[0]} pixels, its image {sizes[1]}.",
-            "make masks of their images' size, without blending values (nearest neighbour).",
+            "resize masks to the size of their images with nearest-neighbour interpolation.",
         )
     counted.size = counted.size or mask_size
     if mask.loss:
         problem = lossy_error(sample.mask, mask.loss).problem
-        hint = "make it again as PNG; its values stay as they are with --no-check."
+        hint = "create it again as PNG, or use its values as they are with --no-check."
         _remark(counted, "lossy mask", sample.mask, problem, hint)
     _count_mask(counted, sample.mask, mask, sample.encoding)
     return counted
@@ -112,9 +114,9 @@ def _count_mask(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding
             counted,
             "colours",
             path,
-            f"{path} holds colours where ids are expected: {_say_colors(colors, numbers)}.",
-            "turn colours into ids: dseg transfer-labels --help; or, with --dataset folder, "
-            "name them in the class file and set mask_colors = true.",
+            f"{path} holds colours where ids are expected: {_describe_colors(colors, numbers)}.",
+            "convert colours to ids: dseg transfer-labels --help; or use --dataset folder, list "
+            "the colours in the class file and set mask_colors = true.",
         )
     else:
         small = values.dtype == np.uint8
@@ -127,7 +129,7 @@ def _count_mask(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding
 
 
 def _remark_values(counted: Counted, path: Path, encoding: Encoding) -> None:
-    """Say which values are wrong, and what mistake they point to."""
+    """Add a remark on the invalid values and the mistake that explains them."""
     if not counted.train_ids[UNKNOWN]:
         return
     held = np.flatnonzero(counted.values)
@@ -146,31 +148,31 @@ def _remark_values(counted: Counted, path: Path, encoding: Encoding) -> None:
 def _explain(
     wrong: list[int], held: list[int], outside: int, encoding: Encoding
 ) -> tuple[str, str]:
-    """Return the kind of mistake and the remedy."""
+    """Return the kind of mistake and a hint."""
     if outside:
-        return "values", "is it a file of instances or of depth? Masks hold one class a pixel."
+        return "values", "is it an instance or depth file? Masks hold one class per pixel."
     if encoding == LABEL_IDS and wrong == [IGNORE] and all(value <= 18 for value in held[:-1]):
         return "train ids", (
-            "these are train ids under the name of label ids: rename the files to "
+            "these are train ids in files named as label ids: rename the files to "
             "*_labelTrainIds.png, or convert them with dseg transfer-labels."
         )
     if encoding == TRAIN_IDS and all(19 <= value <= 33 for value in wrong):
         return "label ids", (
-            "these are label ids under the name of train ids: rename the files to *_labelIds.png."
+            "these are label ids in files named as train ids: rename the files to *_labelIds.png."
         )
     if len(wrong) > len(encoding.train_ids):
         return "blended values", (
-            "so many values come of JPEG or of a resize that blends: make the masks again as PNG, "
-            "resized by nearest neighbour. Or choose the right --dataset."
+            "so many values are due to JPEG or to interpolation: create the masks again as PNG, "
+            "resized by nearest neighbour, or choose the matching --dataset."
         )
-    return "values", "choose the right --dataset, or describe the masks in a class file."
+    return "values", "choose the matching --dataset, or describe the masks in a class file."
 
 
 def _count_colors(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding) -> None:
     assert encoding.colors is not None
     if mask.values.dtype != np.uint8:
         problem = f"{path} holds ids of more than 8 bits where colours are expected."
-        _remark(counted, "ids", path, problem, "leave mask_colors out of the class file.")
+        _remark(counted, "ids", path, problem, "remove mask_colors from the class file.")
         return
     colors, numbers = _find_colors(mask.colors())
     wrong = []
@@ -183,29 +185,27 @@ def _count_colors(counted: Counted, path: Path, mask: MaskFile, encoding: Encodi
         return
     if mask.values.ndim == 2 and mask.palette is None:
         values = ", ".join(str(color[0]) for color, _ in wrong[:SHOWN_AT_MOST])
-        problem = (
-            f"{path} has one channel, and {values} among its values are not the shade of any class."
-        )
-        hint = "if the masks hold ids, leave mask_colors out of the class file."
+        problem = f"{path} has one channel, and its values {values} are not the grey of any class."
+        hint = "if the masks hold ids, remove mask_colors from the class file."
         _remark(counted, "ids", path, problem, hint)
         return
     blended = len(wrong) > len(encoding.colors)
-    said = _say_colors([color for color, _ in wrong], [number for _, number in wrong])
+    unknown = _describe_colors([color for color, _ in wrong], [number for _, number in wrong])
     _remark(
         counted,
         "blended values" if blended else "values",
         path,
-        f"{path} holds unknown colours: {said}; {encoding.allowed}.",
-        "so many colours come of JPEG or of a resize that blends: make the masks again as PNG."
+        f"{path} holds unknown colours: {unknown}; {encoding.allowed}.",
+        "so many colours are due to JPEG or to interpolation: create the masks again as PNG."
         if blended
-        else "name each in the class file, as a class's color or in ignore_colors.",
+        else "list each in the class file, as the color of a class or in ignore_colors.",
     )
 
 
 def _find_colors(
     values: NDArray[np.integer],
 ) -> tuple[list[tuple[int, int, int]], list[int]]:
-    """Return the colours of (H, W, 3) and their pixels, the most frequent first."""
+    """Return the colours of an (H, W, 3) mask and their pixel counts, most frequent first."""
     packed = values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
     found, counts = np.unique(packed, return_counts=True)
     order = np.argsort(-counts, kind="stable")
@@ -213,7 +213,7 @@ def _find_colors(
     return colors, counts[order].tolist()
 
 
-def _say_colors(colors: list[tuple[int, int, int]], numbers: list[int]) -> str:
+def _describe_colors(colors: list[tuple[int, int, int]], numbers: list[int]) -> str:
     shown = [
         f"{color} ({number:,} pixels)"
         for color, number in zip(colors[:SHOWN_AT_MOST], numbers, strict=False)

@@ -1,4 +1,4 @@
-"""DataReport: what the masks of one split hold, what is wrong with them, and class weights."""
+"""DataReport: contents and faults of the masks of one split, and class weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Weighting = Literal["log", "median"]
 
 
 class Remark(NamedTuple):
-    """One thing that is wrong with one file."""
+    """One fault of one file."""
 
     kind: str
     file: str
@@ -27,15 +27,15 @@ class Remark(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One kind of mistake.
+    """One kind of fault.
 
     Attributes:
-        kind: which, in a word or two.
-        level: a ``warning`` leaves the data usable.
-        count: files that have it; 0 for the whole split.
-        files: the first of them, three at most.
-        problem: what is wrong, with the values; of the first file where there are several.
-        hint: what to do about it.
+        kind: Name of the kind.
+        level: ``fault``, or ``warning`` if the data can be used nevertheless.
+        count: Number of files with this fault; 0 if it concerns the whole split.
+        files: The first of these files, at most three.
+        problem: Description with the values of the first file.
+        hint: How to correct it.
     """
 
     kind: str
@@ -48,22 +48,23 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class DataReport:
-    """What one split holds.
+    """Contents of one split.
 
     Attributes:
-        name, split: of the data set.
-        space: its classes, K of them.
-        pairs: images with a mask.
-        bare: images of a split without public labels.
-        unlabelled, orphans: images without mask, masks without image.
-        sizes: images of each (height, width); beyond 1,000 sizes, those under (0, 0).
-        kinds: masks by how they are stored.
-        values: pixels of each value of masks of ids, 256 numbers.
-        outside: pixels of values that 8 bits cannot hold.
-        train_ids: pixels of each train id, 256 numbers; 254 counts wrong values.
-        images_with: masks in which each class occurs, K numbers.
-        pixels_around: all pixels of those masks, K numbers.
-        faults: faults, then warnings.
+        name, split: Names of the data set and the split.
+        space: Label space with K classes.
+        pairs: Number of images with a mask.
+        bare: Number of images without a mask in a split without public labels.
+        unlabelled: Number of images without a mask in a labelled split.
+        orphans: Number of masks without an image.
+        sizes: Number of images per (height, width); (0, 0) counts all sizes after the first 1,000.
+        kinds: Number of masks per storage format, such as ``8 bits`` or ``palette``.
+        values: Number of pixels per mask value, 256 entries, for masks of ids.
+        outside: Number of pixels whose value does not fit into 8 bits.
+        train_ids: Number of pixels per train id, 256 entries; entry 254 counts invalid values.
+        images_with: Number of masks that contain each class, K entries.
+        pixels_around: Number of all pixels in the masks that contain each class, K entries.
+        faults: Faults, followed by warnings.
     """
 
     name: str
@@ -88,7 +89,7 @@ class DataReport:
 
     @property
     def labelled(self) -> int:
-        """Pixels of any class."""
+        """Number of pixels that belong to a class."""
         return sum(self.class_pixels)
 
     @property
@@ -97,7 +98,7 @@ class DataReport:
 
     @property
     def wrong(self) -> int:
-        """Pixels of values that mean nothing."""
+        """Number of pixels with an invalid value."""
         return self.train_ids[UNKNOWN]
 
     @property
@@ -106,7 +107,7 @@ class DataReport:
         return not any(fault.level == "fault" for fault in self.faults)
 
     def refuse_faults(self) -> None:
-        """Raise a DsegError for the first fault, if there is one."""
+        """Raise a DsegError for the first fault if there is one; ignore warnings."""
         faults = [fault for fault in self.faults if fault.level == "fault"]
         if not faults:
             return
@@ -120,7 +121,7 @@ class DataReport:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it in the types of JSON."""
+        """Return the report as a JSON object."""
         held = {str(v): pixels for v, pixels in enumerate(self.values) if pixels}
         rows = zip(self.space.names, self.class_pixels, self.images_with, strict=True)
         return {
@@ -158,29 +159,29 @@ class DataReport:
 
 
 def class_weights(report: DataReport, kind: Weighting, k: float = 1.10) -> tuple[float, ...]:
-    """Return one weight a class, the larger the rarer.
+    """Return one weight per class, which is larger for rarer classes.
 
-    ``log``: 1 / ln(k + p) with a class's share p of the labelled pixels (Paszke et al., ENet, 2016,
-    section 5.2, with k = 1.02; DABNet takes 1.10). ``median``: median frequency over the class's
-    frequency, which is its pixels over all pixels of the images that it occurs in (Eigen and
-    Fergus, ICCV 2015, section 4.3.2); 0 for a class that never occurs.
+    ``log``: 1 / ln(k + p), where p is the class's fraction of the labelled pixels (Paszke et al.,
+    ENet, 2016, section 5.2, with k = 1.02; DABNet uses 1.10). ``median``: median frequency divided
+    by the class's frequency, which is the number of its pixels divided by the number of all pixels
+    in images that contain it (Eigen and Fergus, ICCV 2015, section 4.3.2); 0 for absent classes.
 
     Raises:
-        DsegError: no pixel is labelled, or ``k`` is not above 1.
+        DsegError: No pixel is labelled, or ``k`` is not above 1.
     """
     if not report.labelled:
         raise DsegError(
-            f"No pixel of {report.name}'s split {report.split} is labelled, so classes have no "
+            f"No pixel of {report.name}'s split {report.split} is labelled, so there are no class "
             "weights.",
-            hint="look at the masks: dseg check-data --help",
+            hint="check the masks: dseg check-data --help",
         )
     if kind == "log":
         if not k > 1:
-            raise DsegError(f"k={k:g} gives no weights.", hint="use more than 1, such as 1.02.")
+            raise DsegError(f"k={k:g} is not above 1.", hint="use for example 1.02.")
         return tuple(1 / log(k + pixels / report.labelled) for pixels in report.class_pixels)
-    shares = [
+    frequencies = [
         pixels / around if around else 0.0
         for pixels, around in zip(report.class_pixels, report.pixels_around, strict=True)
     ]
-    middle = median(share for share in shares if share)
-    return tuple(middle / share if share else 0.0 for share in shares)
+    middle = median(f for f in frequencies if f)
+    return tuple(middle / f if f else 0.0 for f in frequencies)
