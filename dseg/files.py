@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.jsonio import dumps
 
 SUFFIX = ".dseg-part"  # of temporary files, .<host>-<process>-<name>-<random>
 STALE_S = 86_400.0  # when another machine's temporary file is taken to be left by a killed process
@@ -47,6 +48,18 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # below a file or on a read-only disk there is nothing to remove
             part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a file of strict JSON, whole or not at all.
+
+    Raises:
+        DsegError: as ``written_whole``.
+        ValueError: the value holds NaN or infinity.
+    """
+    text = dumps(value)
+    with written_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def temporary_path(path: Path) -> Path:

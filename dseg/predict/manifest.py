@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
-from dseg.files import written_whole
+from dseg.files import write_json
 from dseg.images import RESULT_KINDS
-from dseg.jsonio import SHOWN, read_object, show
+from dseg.jsonio import SHOWN, read_object, show, strict
 from dseg.locks import LockedError, locked
 from dseg.predict.inputs import MANIFEST, ImageFile
 from dseg.predict.predictor import Predictor
@@ -89,7 +88,7 @@ class Manifest:
         """Return all of it as JSON has it, the protocol's attributes beside the others."""
         facts = asdict(self)
         amp, protocol = facts.pop("amp"), facts.pop("protocol")
-        result: dict[str, Any] = json.loads(json.dumps({**facts, **protocol, "amp": amp}))
+        result: dict[str, Any] = strict({**facts, **protocol, "amp": amp})
         return result
 
 
@@ -153,8 +152,7 @@ def claim_folder(
             f"{out} holds results of another run ({difference}).",
             hint="name another --out, or --overwrite to make them again.",
         )
-    with written_whole(record) as part:
-        part.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+    write_json(record, ours)
 
 
 def _refuse_others_at_work(out: Path) -> None:
@@ -182,7 +180,7 @@ def _read_record(record: Path) -> dict[str, Any] | None:
         return None
     except OSError as fault:
         raise ValueError(fault.strerror or str(fault)) from fault
-    added: dict[str, Any] = json.loads(json.dumps(ADDED))
+    added: dict[str, Any] = strict(ADDED)
     return added | content
 
 
