@@ -15,12 +15,12 @@ from dseg.datasets.files import (
     Listing,
     join_listings,
     name_kinds,
-    walk_files,
 )
 from dseg.datasets.layouts import kind_of, refuse_layout, refuse_missing
 from dseg.datasets.mapping import map_classes
 from dseg.datasets.table import DATASETS
 from dseg.errors import DsegError, suggest
+from dseg.files import walk_files
 from dseg.labels import LabelSpace
 
 JOINED = "trainval"
