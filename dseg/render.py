@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from dseg.errors import DsegError
+from dseg.images import Pixels
 from dseg.labels import Color, LabelSpace
-
-Pixels = NDArray[np.uint8]
 
 ROWS_AT_ONCE = 32  # a band that stays in the processor's cache: 10 ms instead of 26 ms at 2048x1024
 MIN_SHARE = 0.001  # of the image; a class with less is left out of the legend
