@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, DsegError
+from dseg.parallel import count_cores
 
 if TYPE_CHECKING:  # scoring in one process does without torch, whose import takes longer
     import numpy as np
@@ -109,9 +110,9 @@ class Group:
         """Return this process's share: every ``world_size``-th item, from the ``rank``-th on."""
         return items if self.world_size == 1 else items[self.rank :: self.world_size]
 
-    def share_of(self, cores: int) -> int:
-        """Return how many of a machine's cores are this process's, 1 at least."""
-        return max(1, cores // self.local_size)
+    def cores_per_process(self) -> int:
+        """Return the number of this machine's cores for each process, at least 1."""
+        return max(1, count_cores() // self.local_size)
 
 
 def find_group() -> Group:

@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
 EXIT_FAILED_INPUTS = 1  # the run ended, but some inputs failed; or memory ran out
 EXIT_USAGE = 2  # wrong option, nothing to do, unusable input
 EXIT_MISFIT = 3  # checkpoint missing, refused, or not that of the network
 EXIT_VERIFICATION = 4  # a comparison or threshold that was asked for does not hold
 EXIT_INTERRUPTED = 130  # Ctrl-C
+
+
+def suggest(
+    name: str,
+    known: Iterable[str],
+    *,
+    most: int = 1,
+    cutoff: float = 0.6,
+    key: Callable[[str], str] = str,
+) -> str:
+    """Return "did you mean A or B? " for a hint, "" if no known name is similar.
+
+    Args:
+        name: the unknown name.
+        known: names to choose from.
+        most: number of names in the answer, at most.
+        cutoff: similarity from which a name counts, 0 to 1.
+        key: spelling of a name in which names are compared.
+    """
+    names = {key(other): other for other in known}
+    near = [names[other] for other in get_close_matches(key(name), names, n=most, cutoff=cutoff)]
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 class DsegError(Exception):

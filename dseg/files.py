@@ -1,4 +1,4 @@
-"""Files of ours: written whole or not at all, by any number of processes at once."""
+"""Write files whole or not at all, from any number of processes, and walk over folders."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import secrets
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.jsonio import dumps
 
 SUFFIX = ".dseg-part"  # of temporary files, .<host>-<process>-<name>-<random>
 STALE_S = 86_400.0  # when another machine's temporary file is taken to be left by a killed process
@@ -49,6 +50,18 @@ def written_whole(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def write_json(path: Path, value: object) -> None:
+    """Write a file of strict JSON, whole or not at all.
+
+    Raises:
+        DsegError: as ``written_whole``.
+        ValueError: the value holds NaN or infinity.
+    """
+    text = dumps(value)
+    with written_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def temporary_path(path: Path) -> Path:
     """Return a unique name beside a file, whose file is removed once this process was killed."""
     key = f"{_host()}-{os.getpid()}-{_digest(path.name)}-{secrets.token_hex(4)}"
@@ -64,6 +77,40 @@ def unwritable_error(path: Path, fault: OSError) -> DsegError:
         hint="make room, or name a place that you may write to.",
         exit_code=EXIT_FAILED_INPUTS,
     )
+
+
+def walk_folders(
+    top: Path,
+    *,
+    skip: Collection[str] = (),
+    on_error: Callable[[OSError], object] | None = None,
+) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield a folder and those below it: the folder, and its sorted subfolder and file names.
+
+    Links are followed, but no folder is yielded twice. Hidden entries are left out. As with
+    ``os.walk``, subfolders that the caller removes from the list are not entered.
+
+    Args:
+        top: need not exist.
+        skip: real paths of folders that are not entered.
+        on_error: is called with the error of a folder that cannot be read; by default such a
+            folder is passed over.
+    """
+    visited: set[str] = set()
+    for root, folders, files in os.walk(top, followlinks=True, onerror=on_error):
+        real = os.path.realpath(root)
+        if real in visited or real in skip:  # visited: a link to a folder above, for example
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield Path(root), folders, sorted(name for name in files if not name.startswith("."))
+
+
+def walk_files(top: Path) -> Iterator[Path]:
+    """Yield the files below a folder at any depth, as ``walk_folders`` finds them."""
+    for folder, _, names in walk_folders(top):
+        yield from (folder / name for name in names)
 
 
 def _remove_stale(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""JSON that is read back: small, shallow, of finite numbers, and checked field by field."""
+"""Strict JSON: read with limits on size and depth, checked field by field, and written."""
 
 from __future__ import annotations
 
@@ -112,6 +112,27 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{show(digits)} stands where a finite number belongs")
     return number
+
+
+def strict(value: Any) -> Any:
+    """Return a copy of a JSON value in which NaN and infinity are None, and tuples are lists."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [strict(item) for item in value]
+    return value
+
+
+def dumps(value: object, *, indent: int | None = 2, ensure_ascii: bool = True) -> str:
+    """Return a value as strict JSON, with a newline at the end.
+
+    Raises:
+        ValueError: it holds NaN or infinity; see ``strict``.
+    """
+    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=ensure_ascii)
+    return f"{text}\n"
 
 
 def take_fields(kind: type[Any], data: Any, what: str) -> dict[str, Any]:

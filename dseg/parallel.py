@@ -20,8 +20,8 @@ CHOSEN = (THREADS, "MKL_NUM_THREADS")
 _ours = False  # whether the number of threads is left to us
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Advance = Callable[[], None]
-Progress = Callable[[str, int], AbstractContextManager[Advance]]
+Advance = Callable[[], None]  # is called once for each item that is done
+Progress = Callable[[str, int], AbstractContextManager[Advance]]  # what is done, number of items
 
 
 def count_cores() -> int:

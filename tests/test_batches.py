@@ -14,6 +14,7 @@ from PIL import Image
 from stand_ins import StandIn, draw
 from torch import Tensor
 
+from dseg import distributed
 from dseg.predict import (
     Manifest,
     Predictor,
@@ -165,7 +166,7 @@ def test_a_small_budget_makes_small_batches_and_ends(
 ) -> None:
     monkeypatch.setitem(pipeline.IN_FLIGHT, "cpu", in_flight)
     monkeypatch.setattr(pipeline, "PIXELS_AHEAD", budget)
-    monkeypatch.setattr(pipeline, "count_cores", lambda: 4)
+    monkeypatch.setattr(distributed, "count_cores", lambda: 4)
     label.add(A, A, A, A, A, (120, 100), A, B, B, B, A, A)
     assert label("out", batch_size=8).done == 12
     largest = {1: 1, 2400: 1, 6000: 3, 10_000: 4}[budget]  # of 2400 or 1500 pixels
@@ -182,7 +183,7 @@ def test_as_many_threads_as_cores_and_a_budget_that_grows_with_them(
     monkeypatch.setattr(pipeline, "PixelBudget", lambda most: budgets.append(most) or budget(most))
     monkeypatch.setattr(pipeline, "Threads", lambda most: threads.append(most) or pool(most))
     for cores in (2, 8, 16, 24, 96):
-        monkeypatch.setattr(pipeline, "count_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(distributed, "count_cores", lambda cores=cores: cores)
         label(f"{cores}")
     assert threads == [2, 2, 8, 8, 16, 16, 24, 24, 96, 96]
     assert budgets == [64_000_000, 64_000_000, 128_000_000, 192_000_000, 256_000_000]

@@ -11,12 +11,14 @@ import pytest
 
 from dseg import files
 from dseg.errors import DsegError
-from dseg.files import written_whole
+from dseg.files import write_json, written_whole
+from dseg.jsonio import dumps, strict
 
 WRITE_OFTEN = """
 import sys
 from pathlib import Path
-from dseg.files import written_whole
+from dseg.files import write_json, written_whole
+from dseg.jsonio import dumps, strict
 target, letter = Path(sys.argv[1]), sys.argv[2]
 for _ in range(300):
     with written_whole(target) as part:
@@ -106,3 +108,20 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
         raise KeyError
     assert target.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_json_is_written_strictly_with_a_newline_at_the_end(tmp_path: Path) -> None:
+    file = tmp_path / "facts.json"
+    write_json(file, {"name": "Zürich", "sizes": (1, 2.5)})
+    expected = b'{\n  "name": "Z\\u00fcrich",\n  "sizes": [\n    1,\n    2.5\n  ]\n}\n'
+    assert file.read_bytes() == expected
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(file, [float("nan")])
+    assert file.read_bytes() == expected
+
+
+def test_nan_and_infinity_become_null() -> None:
+    values = {"a": (0.5, float("nan")), "b": [float("-inf"), True, None, "NaN"]}
+    text = '{"a": [0.5, null], "b": [null, true, null, "NaN"]}\n'
+    assert dumps(strict(values), indent=None) == text
+    assert dumps(["ü"], indent=None, ensure_ascii=False) == '["ü"]\n'

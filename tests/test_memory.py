@@ -17,7 +17,7 @@ from PIL import ImageFile
 from tiny_data import make_camvid
 
 import dseg
-from dseg import images
+from dseg import distributed, images
 from dseg.checkpoints import read_checkpoint
 from dseg.data.stream import Stream
 from dseg.errors import DsegError
@@ -109,7 +109,7 @@ def test_threads_that_cannot_be_started_are_done_without(infer, monkeypatch):
     for number in range(12):
         save_noise(f"many/{number:02}.png", 16, 16)
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    monkeypatch.setattr(pipeline, "count_cores", lambda: 4)
+    monkeypatch.setattr(distributed, "count_cores", lambda: 4)
     assert infer("many", "--save", "label_ids").exit_code == 0
     assert len(written("dseg-out/label_ids")) == 12
     assert refused_names
@@ -220,7 +220,7 @@ def test_a_process_with_little_memory_ends_in_two_lines(here, checkpoint):
 def test_the_sizes_of_images_bound_what_is_held(infer, monkeypatch):
     """Tiny images, and large ones of three quarters of the budget, in turns."""
     monkeypatch.setattr(pipeline, "PIXELS_AHEAD", 4000)
-    monkeypatch.setattr(pipeline, "count_cores", lambda: 8)
+    monkeypatch.setattr(distributed, "count_cores", lambda: 8)
     lock, held, most = threading.Lock(), 0, [0]
     sizes = {}
     for number in range(40):

@@ -8,7 +8,6 @@ import sys
 import time
 import traceback
 import warnings
-from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -28,7 +27,7 @@ from dseg.cli.scenes import scenes
 from dseg.cli.streams import Streams
 from dseg.cli.train import train
 from dseg.cli.transfer_labels import transfer_labels
-from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, EXIT_USAGE, DsegError
+from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, EXIT_USAGE, DsegError, suggest
 from dseg.memory import is_out_of_memory
 from dseg.parallel import prepare_threads
 
@@ -46,9 +45,8 @@ class DsegGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            near = get_close_matches(name, [*self.commands, *ALIASES], n=1)
-            guess = f" Did you mean {near[0]}?" if near else ""
-            ctx.fail(f"No command named {name!r}.{guess} List all: dseg --help")
+            guess = suggest(name, [*self.commands, *ALIASES])
+            ctx.fail(f"No command named {name!r}. {guess.capitalize()}List all: dseg --help")
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:

@@ -21,9 +21,9 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-PLAIN_EVERY_S = 10.0
+from dseg.parallel import Advance
 
-Advance = Callable[[], None]
+PLAIN_EVERY_S = 10.0
 
 
 @contextmanager

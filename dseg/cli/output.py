@@ -14,11 +14,10 @@ def write_json(target: Path, value: object) -> None:
 
     Stdout can have any encoding, so its JSON is ASCII.
     """
-    import json
+    from dseg.jsonio import dumps
 
     to_stdout = str(target) == "-"
-    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=to_stdout) + "\n"
-    write_text(target, text)
+    write_text(target, dumps(value, ensure_ascii=to_stdout))
 
 
 def write_text(target: Path, text: str) -> None:

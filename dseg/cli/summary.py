@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dseg.cli.console import Advance, progress, say
+from dseg.cli.console import progress, say
+from dseg.parallel import Advance
 
 if TYPE_CHECKING:
     from dseg.distributed import Group

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dseg.datasets.base import UNKNOWN, Encoding
-from dseg.errors import DsegError
+from dseg.errors import DsegError, suggest
 from dseg.jsonio import parse_json
 from dseg.labels import IGNORE, Color, LabelSpace, voc_color
 
@@ -262,8 +261,7 @@ class _Reader:
     def known(self, table: Mapping[str, Any], names: Iterable[str], where: str, hint: str) -> None:
         for key in table:
             if key not in names:
-                near = get_close_matches(key, names, n=1)
-                guess = f"did you mean {near[0]}? " if near else ""
+                guess = suggest(key, names)
                 self.fail(f"{key!r}{where} is no field", f"{guess}{hint or 'see the README.'}")
 
     def fail(self, problem: str, hint: str) -> NoReturn:

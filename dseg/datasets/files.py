@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -11,6 +10,7 @@ from unicodedata import normalize
 
 from dseg.datasets.base import Encoding, Sample
 from dseg.errors import DsegError
+from dseg.files import walk_files
 from dseg.images import IMAGE_SUFFIXES
 from dseg.labels import LabelSpace
 
@@ -78,19 +78,6 @@ def walk_images(
             )
         found[key] = path
     return dict(sorted(found.items()))
-
-
-def walk_files(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder at any depth, through links, without hidden ones."""
-    visited: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in visited:  # a link back to a folder above
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
 
 
 def normal_name(text: str) -> str:

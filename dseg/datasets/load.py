@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -16,12 +15,12 @@ from dseg.datasets.files import (
     Listing,
     join_listings,
     name_kinds,
-    walk_files,
 )
 from dseg.datasets.layouts import kind_of, refuse_layout, refuse_missing
 from dseg.datasets.mapping import map_classes
 from dseg.datasets.table import DATASETS
-from dseg.errors import DsegError
+from dseg.errors import DsegError, suggest
+from dseg.files import walk_files
 from dseg.labels import LabelSpace
 
 JOINED = "trainval"
@@ -52,10 +51,9 @@ def find_dataset_name(name: str) -> str:
     plain = name.lower().replace("_", "-")
     if plain in DATASETS:
         return plain
-    near = get_close_matches(plain, DATASETS, n=1)
-    guess = f"did you mean {near[0]}? " if near else ""
     raise DsegError(
-        f"No data set named {name!r}.", hint=f"{guess}choose one of: {', '.join(DATASETS)}."
+        f"No data set named {name!r}.",
+        hint=f"{suggest(plain, DATASETS)}choose one of: {', '.join(DATASETS)}.",
     )
 
 

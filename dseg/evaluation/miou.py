@@ -36,7 +36,7 @@ from dseg.evaluation.values import (
     make_label_id_table,
 )
 from dseg.labels import IGNORE, LabelSpace
-from dseg.parallel import count_cores, map_in_order
+from dseg.parallel import map_in_order
 
 IDENTITY = np.arange(VALUES, dtype=np.int16)
 
@@ -179,7 +179,7 @@ def score_pairs(
     known = range(space.num_classes) if known is None else known
     columns = pairs[0].prediction.table.indices
     shard = group.shard(pairs)
-    workers = workers or group.share_of(count_cores())
+    workers = workers or group.cores_per_process()
     total = np.zeros((space.num_classes + 1, VALUES), np.int64)
     images: list[ImageScores] = []
     count = partial(_count_pair, size=space.num_classes)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from dseg.evaluation.cityscapes.labels import NAMES, SCORED
 from dseg.evaluation.confusion import ratio
 from dseg.evaluation.results import CityscapesScores, ClassScores, ImageScores
+from dseg.jsonio import strict
 
 ABSENT = "-"
 MEAN = "mean"
@@ -116,15 +117,6 @@ def _image_dict(image: ImageScores) -> dict[str, object]:
         "averageScoreClasses": image.mean_iou,
         "classScores": dict(image.class_iou),
     }
-
-
-def strict(value: Any) -> Any:
-    """Return a copy in which every float that JSON does not know is None."""
-    if isinstance(value, dict):
-        return {key: strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def make_csv(images: Iterable[ImageScores]) -> list[list[str]]:

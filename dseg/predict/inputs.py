@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dseg.errors import DsegError
+from dseg.files import walk_folders
 from dseg.images import IMAGE_SUFFIXES, RESULT_KINDS, UNREAD
 
 MANIFEST = "dseg-run.json"  # in the folder of results: see Manifest
@@ -134,24 +135,14 @@ def _walk(top: Path, skip: set[str], unread: Counter[str]) -> Iterator[Path]:
 
     A sub-folder that cannot be read is yielded too, so that it is listed among the failed.
     """
-    visited: set[str] = set()
     blocked: list[OSError] = []
-    for folder, subfolders, files in os.walk(top, followlinks=True, onerror=blocked.append):
-        real = os.path.realpath(folder)
-        if real in visited or real in skip:
-            subfolders.clear()
-            continue
-        visited.add(real)
-        results = RESULT_KINDS if MANIFEST in files else ()
-        subfolders[:] = sorted(
-            name for name in subfolders if not name.startswith(".") and name not in results
-        )
-        for name in sorted(files):
+    for folder, subfolders, files in walk_folders(top, skip=skip, on_error=blocked.append):
+        if MANIFEST in files:
+            subfolders[:] = (name for name in subfolders if name not in RESULT_KINDS)
+        for name in files:
             suffix = Path(name).suffix.lower()
-            if name.startswith("."):
-                continue
             if suffix in IMAGE_SUFFIXES:
-                yield Path(folder, name)
+                yield folder / name
             elif suffix in UNREAD:
                 unread[suffix] += 1
     for fault in blocked:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
-from dseg.files import written_whole
+from dseg.files import write_json
 from dseg.images import RESULT_KINDS
-from dseg.jsonio import SHOWN, read_object, show
+from dseg.jsonio import SHOWN, read_object, show, strict
 from dseg.locks import LockedError, locked
 from dseg.predict.inputs import MANIFEST, ImageFile
 from dseg.predict.predictor import Predictor
@@ -89,7 +88,7 @@ class Manifest:
         """Return the content of the file, with the protocol's attributes beside the others."""
         values = asdict(self)
         amp, protocol = values.pop("amp"), values.pop("protocol")
-        result: dict[str, Any] = json.loads(json.dumps({**values, **protocol, "amp": amp}))
+        result: dict[str, Any] = strict({**values, **protocol, "amp": amp})
         return result
 
 
@@ -153,8 +152,7 @@ def claim_folder(
             f"{out} holds results of another run ({difference}).",
             hint="name another --out, or replace them with --overwrite.",
         )
-    with written_whole(file) as partial:
-        partial.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+    write_json(file, ours)
 
 
 def _refuse_running(out: Path) -> None:
@@ -186,7 +184,7 @@ def _read_manifest(file: Path) -> dict[str, Any] | None:
         return None
     except OSError as fault:
         raise ValueError(fault.strerror or str(fault)) from fault
-    added: dict[str, Any] = json.loads(json.dumps(ADDED))
+    added: dict[str, Any] = strict(ADDED)
     return added | content
 
 

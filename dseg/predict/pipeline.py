@@ -18,7 +18,7 @@ from dseg.errors import DsegError
 from dseg.images import MAX_PIXELS, Pixels, write_jpeg, write_png
 from dseg.labels import LabelSpace, make_lookup
 from dseg.memory import is_out_of_memory, memory_error
-from dseg.parallel import Threads, count_cores
+from dseg.parallel import Threads
 from dseg.predict.inputs import ImageFile
 from dseg.predict.manifest import Manifest, claimed_folder
 from dseg.predict.prediction import CompileError, Pending, Prediction
@@ -85,7 +85,7 @@ def predict_images(
     with ExitStack() as claim:
         claimed = claimed_folder(out, manifest, images, overwrite=overwrite)
         group.from_main(lambda: claim.enter_context(claimed))
-        threads = group.share_of(count_cores())
+        threads = group.cores_per_process()
         run = _Run(predictor, out, kinds, overlay_format, threads, batch_size)
         start = time.perf_counter()
         todo = []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
-from dseg.errors import DsegError
+from dseg.errors import DsegError, suggest
 from dseg.recipes.accurate import ACCURATE
 from dseg.recipes.denseaspp import DENSEASPP
 from dseg.recipes.realtime import REALTIME
@@ -43,8 +41,7 @@ def find_recipe(name: str) -> Recipe:
     """
     key = name.lower().replace("-", "_")
     if key not in RECIPES:
-        near = get_close_matches(key, RECIPES, n=2, cutoff=0.5)
-        guess = f"did you mean {' or '.join(near)}? " if near else ""
+        guess = suggest(key, RECIPES, most=2, cutoff=0.5)
         raise DsegError(
             f"Unknown recipe {name!r}.", hint=f"{guess}Choose one of: {', '.join(RECIPES)}."
         )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
-from dseg.errors import DsegError
+from dseg.errors import DsegError, suggest
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["poly", "cosine", "halving", "constant"]
@@ -142,8 +141,7 @@ class Recipe:
             name = name.strip().replace("-", "_")
             name = LOADED_AS.get(name, name)
             if not equals or name not in FIELDS or name == "source":
-                near = get_close_matches(name, FIELDS, n=2, cutoff=0.5)
-                guess = f"did you mean {' or '.join(near)}? " if near else ""
+                guess = suggest(name, FIELDS, most=2, cutoff=0.5)
                 raise DsegError(
                     f"{setting!r} does not set a field of a recipe.",
                     hint=f"{guess}Write field=value, with one of: {', '.join(FIELDS[1:])}.",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
-from dseg.errors import DsegError
+from dseg.errors import DsegError, suggest
 from dseg.registry.attention import ATTENTION
 from dseg.registry.bisenet import BISENETS
 from dseg.registry.denseaspp import DENSEASPP
@@ -43,6 +41,5 @@ def find_model(name: str) -> str:
     keys = {plain_name(key): key for key in MODELS}
     if plain_name(name) in keys:
         return keys[plain_name(name)]
-    nearest = [keys[near] for near in get_close_matches(plain_name(name), keys, n=3, cutoff=0.5)]
-    guess = f"did you mean {' or '.join(nearest)}? " if nearest else ""
+    guess = suggest(name, MODELS, most=3, cutoff=0.5, key=plain_name)
     raise DsegError(f"Unknown network {name!r}.", hint=f"{guess}List all: dseg models")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.files import written_whole
 from dseg.images import Pixels, write_png
 from dseg.labels import CITYSCAPES_LABELS
-from dseg.parallel import count_cores
+from dseg.parallel import Advance, count_cores
 from dseg.synth.compose import check_numbers, draw_scene
 
 CITY = "dsegville"
@@ -70,7 +70,7 @@ def write_scenes(
     seed: int = 0,
     start: int = 0,
     workers: int | None = None,
-    advance: Callable[[], None] | None = None,
+    advance: Advance = lambda: None,
 ) -> int:
     """Write the scenes ``start`` to ``start + count - 1`` of a seed; skip existing ones.
 
@@ -97,9 +97,9 @@ def write_scenes(
     missing = [n for n in numbers if not scene_files(out, split, n).complete()]
     _check_recipe(out, size, seed)
     for _ in range(count - len(missing)):
-        _count(advance)
+        advance()
     for _ in _write_missing(out, split, seed, missing, size, workers or count_cores()):
-        _count(advance)
+        advance()
     return len(missing)
 
 
@@ -111,11 +111,6 @@ def _check_count(count: int, start: int) -> None:
             f"Scene {start + count - 1} does not fit the six digits of its name.",
             hint="use fewer scenes, or another seed and folder.",
         )
-
-
-def _count(advance: Callable[[], None] | None) -> None:
-    if advance is not None:
-        advance()
 
 
 def _check_recipe(out: Path, size: tuple[int, int], seed: int) -> None:

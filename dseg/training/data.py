@@ -181,13 +181,13 @@ def make_batches(
     )
     if runtime.cache == "device":
         with progress("images cached", len(dataset)) as advance:
-            threads = group.share_of(count_cores())
+            threads = group.cores_per_process()
             cache = DeviceCache(dataset, trainer.device, threads, advance)
         return load_device_batches(stream, plan, cache)
     cuda = trainer.device.type == "cuda"
     workers = runtime.workers
     if workers is None:
-        workers = choose_workers(stream, plan, cores=group.share_of(count_cores()), cuda=cuda)
+        workers = choose_workers(stream, plan, cores=group.cores_per_process(), cuda=cuda)
     return prefetch(load_batches(stream, plan, workers=workers, pin=cuda), trainer.device)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import NoReturn
@@ -12,7 +11,7 @@ from torch import nn
 
 from dseg.distributed import Group
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
-from dseg.files import written_whole
+from dseg.files import write_json
 
 FILE = "not-a-number.json"
 
@@ -41,9 +40,8 @@ def refuse_step(
     """
     names = [name for part in group.gather(names) for name in part]
     if group.main:
-        with written_whole(run / FILE) as part:
-            facts = {"step": step, "loss": str(loss), "lr": lr, "images": names}
-            part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        facts = {"step": step, "loss": str(loss), "lr": lr, "images": names}
+        write_json(run / FILE, facts)
     raise DsegError(
         f"{what}, at a learning rate of {lr:g}; its {len(names)} images are listed in "
         f"{run / FILE}.",

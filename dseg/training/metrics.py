@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +11,7 @@ from typing import Any
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.files import written_whole
-from dseg.jsonio import is_count, is_number, parse_object
+from dseg.jsonio import dumps, is_count, is_number, parse_object, strict
 
 Row = dict[str, Any]
 NUMBERS = {
@@ -41,7 +40,7 @@ class MetricsFile:
         Raises:
             DsegError: the disk is full or the file cannot be written.
         """
-        line = json.dumps(_strict(row), allow_nan=False).encode() + b"\n"
+        line = dumps(strict(row), indent=None).encode()
         with self._faults_told("written", "make room, then go on with --resume."):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileIO(self.path, "a+") as file:
@@ -127,17 +126,6 @@ def _write_all(file: FileIO, line: bytes) -> None:
     """Write a line; a disk that fills up takes a part of it first and fails then."""
     while line:
         line = line[file.write(line) :]
-
-
-def _strict(value: Any) -> Any:
-    """Return a value as strict JSON has it: null for what is no number."""
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    return value
 
 
 class TensorBoard:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from dseg import __version__
 from dseg.config import RuntimeConfig, TrainConfig
 from dseg.errors import DsegError
-from dseg.files import written_whole
+from dseg.files import write_json
 from dseg.jsonio import is_count, read_object, show, take_fields
 
 RUN_FILE = "run.json"
@@ -85,6 +84,4 @@ def _faults_told(run: Path) -> Iterator[Path]:
 def write_config(run: Path, config: TrainConfig, facts: dict[str, Any]) -> None:
     """Write the config, and what else there is to know of the run, to its folder."""
     versions = {"dseg": __version__, "torch": torch.__version__, "numpy": np.__version__}
-    text = json.dumps({"settings": config.as_json(), **facts, "versions": versions}, indent=2)
-    with written_whole(run / RUN_FILE) as part:
-        part.write_text(text + "\n", encoding="utf-8")
+    write_json(run / RUN_FILE, {"settings": config.as_json(), **facts, "versions": versions})

@@ -19,7 +19,7 @@ from dseg.evaluation.confusion import class_iou, mean_of_present, pixel_accuracy
 from dseg.evaluation.values import Counts
 from dseg.labels import IGNORE
 from dseg.models import SegModel
-from dseg.parallel import count_cores, map_in_order
+from dseg.parallel import map_in_order
 from dseg.predict import Pending, Predictor
 
 AMP = {None: "off", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -102,7 +102,7 @@ def validate(
 
 def _count_readers(group: Group, device: torch.device) -> int:
     """Return how many threads decode: one beside a network on the CPU, which needs the cores."""
-    return 1 if device.type == "cpu" else group.share_of(count_cores())
+    return 1 if device.type == "cpu" else group.cores_per_process()
 
 
 def _predict_ahead(predictor: Predictor, pairs: Iterator[Pair]) -> Iterator[tuple[Pair, Pending]]:

@@ -205,13 +205,12 @@ def _predicting(
     """Load the network; yield how engines read its predictions, its manifest, and itself."""
     from dseg.evaluation import predictions_of, refuse_other_classes
     from dseg.labels import find_label_space
-    from dseg.parallel import count_cores
 
     predictor, manifest = load_network(config.network, group)
     predictor.fall_back = False  # scores of other tiles are not comparable
     space = task.dataset.space if task.dataset is not None else find_label_space(CITYSCAPES)
     refuse_other_classes(predictor.label_space, space, str(config.dataset))
-    workers = config.workers or min(AHEAD, group.share_of(count_cores()))
+    workers = config.workers or min(AHEAD, group.cores_per_process())
     with predictions_of(predictor) as read_prediction:
         yield {"read_prediction": read_prediction, "workers": workers}, manifest, predictor
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from dseg.data.transforms import apply_views, draw_view, make_generator
 from dseg.datasets.base import Dataset, Pair
 from dseg.device import to_device
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.parallel import Advance
 
 
 class DeviceCache:
@@ -43,13 +44,13 @@ class DeviceCache:
         dataset: Dataset,
         device: torch.device,
         threads: int = 1,
-        advance: Callable[[], None] = lambda: None,
+        advance: Advance = lambda: None,
     ):
         self.faults: dict[int, DsegError] = {}
         self.images, self.train_ids = self._fill(dataset, device, threads, advance)
 
     def _fill(
-        self, dataset: Dataset, device: torch.device, threads: int, advance: Callable[[], None]
+        self, dataset: Dataset, device: torch.device, threads: int, advance: Advance
     ) -> tuple[Tensor, Tensor]:
         images = masks = torch.empty(0, dtype=torch.uint8)
         first = ""

@@ -25,7 +25,7 @@ from dseg import __version__
 from dseg.datasets.base import Dataset, Pair
 from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, DsegError
 from dseg.images import Pixels
-from dseg.parallel import map_in_order
+from dseg.parallel import Advance, map_in_order
 
 MAGIC = b"dseg cache 1\n\0\0\0"
 HEADER = struct.Struct("<16sQQ32s")  # magic; where the index begins, its bytes, its digest
@@ -73,7 +73,7 @@ def write_cache(
     key: Key,
     *,
     threads: int,
-    advance: Callable[[], None] = lambda: None,
+    advance: Advance = lambda: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Decode a data set into a file that nobody reads yet.
@@ -215,7 +215,7 @@ class CacheFile:
         ids = 3 * height * width
         return Pair(pixels[:ids].reshape(height, width, 3), pixels[ids:].reshape(height, width))
 
-    def check(self, threads: int, advance: Callable[[], None] = lambda: None) -> None:
+    def check(self, threads: int, advance: Advance = lambda: None) -> None:
         """Compare all pixels with their checksums.
 
         Raises:

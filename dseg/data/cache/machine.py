@@ -9,7 +9,7 @@ import tempfile
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from mmap import mmap
 from pathlib import Path
 
@@ -21,9 +21,8 @@ from dseg.files import temporary_path, written_whole
 from dseg.images import read_size
 from dseg.locks import LockedError, locked
 from dseg.memory import find_free_memory
+from dseg.parallel import Progress
 
-Advance = Callable[[], None]
-Progress = Callable[[str, int], AbstractContextManager[Advance]]  # what is done, and how often
 SHARED = Path("/dev/shm")
 SPARE = 1 << 30  # bytes of shared and of all memory that are left to others, such as batches
 SUFFIX = ".dseg-cache"

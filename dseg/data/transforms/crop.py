@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,9 +19,8 @@ from dseg.data.transforms.sources import (
 )
 from dseg.data.transforms.views import View
 from dseg.device import to_device
+from dseg.images import Pixels
 from dseg.labels import IGNORE
-
-Pixels = NDArray[np.uint8]
 
 
 def crop_view(

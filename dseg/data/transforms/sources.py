@@ -13,10 +13,10 @@ from torch import Tensor
 
 from dseg.data.transforms.views import View
 
-Floats = NDArray[np.floating[Any]]
+Coordinates = NDArray[np.floating[Any]]
 
 
-def find_sources(view: View, crop: tuple[int, int]) -> tuple[Floats, Floats]:
+def find_sources(view: View, crop: tuple[int, int]) -> tuple[Coordinates, Coordinates]:
     """Return where a crop's rows and columns lie in the image, in pixels; it is not rotated."""
     rows = (np.arange(crop[0]) + (view.top + 0.5)) / view.scale - 0.5
     columns = (np.arange(crop[1]) + (view.left + 0.5)) / view.scale - 0.5
@@ -58,7 +58,7 @@ def clip_span(low: float, high: float, size: int) -> slice:
     return slice(start, max(min(math.floor(high) + 3, size), start + 1))
 
 
-def normalise(coordinates: Floats, span: slice) -> Floats:
+def normalise(coordinates: Coordinates, span: slice) -> Coordinates:
     """Map pixel coordinates to -1 to 1 over a span of them."""
     size = span.stop - span.start
     return np.asarray((2 * (coordinates - span.start) + 1) / size - 1)

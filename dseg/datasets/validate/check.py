@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from dseg.datasets.cityscapes import LABEL_IDS
 from dseg.datasets.validate.counting import Counted, count_sample
 from dseg.datasets.validate.report import DataReport, Fault, Level, Remark
 from dseg.labels import IGNORE
-from dseg.parallel import count_cores, map_in_order
+from dseg.parallel import Advance, count_cores, map_in_order
 
 NAMED_AT_MOST = 3
 SIZES_AT_MOST = 1000
@@ -31,7 +31,7 @@ def check_dataset(
     orphans: Sequence[Path] = (),
     decode_images: bool = False,
     workers: int | None = None,
-    advance: Callable[[], None] = lambda: None,
+    advance: Advance = lambda: None,
 ) -> DataReport:
     """Read all masks of a data set and report their contents and faults.
 

@@ -23,7 +23,6 @@ from dseg.images import (
 )
 from dseg.labels import IGNORE
 
-Counts = NDArray[np.int64]
 SHOWN_AT_MOST = 3
 
 
@@ -45,9 +44,9 @@ class Counted:
 
     size: tuple[int, int] | None = None
     kind: str = ""
-    values: Counts = field(default_factory=lambda: np.zeros(256, np.int64))
+    values: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     outside: int = 0
-    train_ids: Counts = field(default_factory=lambda: np.zeros(256, np.int64))
+    train_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     exif_rotated: str = ""
     remarks: list[Remark] = field(default_factory=list)
 

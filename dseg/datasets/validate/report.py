@@ -13,7 +13,7 @@ from dseg.errors import DsegError
 from dseg.labels import LabelSpace
 
 Level = Literal["fault", "warning"]
-Weighting = Literal["log", "median"]
+WeightFormula = Literal["log", "median"]
 
 
 class Remark(NamedTuple):
@@ -158,7 +158,7 @@ class DataReport:
         }
 
 
-def class_weights(report: DataReport, kind: Weighting, k: float = 1.10) -> tuple[float, ...]:
+def class_weights(report: DataReport, kind: WeightFormula, k: float = 1.10) -> tuple[float, ...]:
     """Return one weight per class, which is larger for rarer classes.
 
     ``log``: 1 / ln(k + p), where p is the class's fraction of the labelled pixels (Paszke et al.,

@@ -49,7 +49,7 @@ from dseg.evaluation.reading import (
 from dseg.evaluation.results import CityscapesScores, ImageScores
 from dseg.evaluation.values import Counts, IdMap, ValueTable
 from dseg.images import read_mask
-from dseg.parallel import count_cores, map_in_order
+from dseg.parallel import map_in_order
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def evaluate_cityscapes(
         read_prediction=read_prediction or read_truth,
     )
     pairs = group.shard(list(zip(gt_files, pred_files, strict=True)))
-    workers = workers or group.share_of(count_cores())
+    workers = workers or group.cores_per_process()
     total = np.zeros((NUM_LABELS, NUM_LABELS), np.int64)
     sums = WeightedSums()
     found: list[tuple[InstanceCount, ...]] = []
