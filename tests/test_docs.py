@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from test_layers import LEVELS
 
 from dseg import MODELS
 from dseg.cli import main
@@ -48,6 +49,15 @@ def test_the_project_layout_names_every_folder() -> None:
     }
     layout = README.split("## Project layout")[1].split("## Licences")[0]
     assert [name for name in sorted(folders) if f"{name}/" not in layout] == []
+
+
+def test_the_project_layout_is_in_the_order_of_imports() -> None:
+    layout = README.split("## Project layout")[1].split("## Licences")[0]
+    lines = re.findall(r"^  ((?:[a-z]+(?:/|\.py) )+)", layout, re.MULTILINE)
+    names = [name.rstrip("/").removesuffix(".py") for line in lines for name in line.split()]
+    levels = [LEVELS[name] for name in names if name in LEVELS]
+    assert levels == sorted(levels)
+    assert set(names) == LEVELS.keys() | {"samples", "weights"}
 
 
 def test_files_that_the_readme_shows_exist() -> None:

@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dseg"
 LEVELS = {
     "errors": 0, "protocol": 0, "registry": 0, "recipes": 0, "labels": 0, "allocator": 0,
-    "memory": 0, "parallel": 0, "jsonio": 0, "device": 1, "files": 1, "locks": 1,
-    "nn": 1, "models": 2, "config": 3, "images": 3, "render": 3, "distributed": 3,
+    "memory": 0, "parallel": 0, "jsonio": 0, "config": 1, "device": 1, "files": 1, "locks": 1,
+    "nn": 1, "models": 2, "images": 3, "render": 3, "distributed": 3,
     "checkpoints": 4, "datasets": 4, "synth": 4, "deploy": 4, "losses": 4,
     "data": 5, "predict": 5, "transfer": 5, "bench": 6, "evaluation": 6, "training": 7, "cli": 8,
 }  # fmt: skip

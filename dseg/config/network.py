@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dseg.config.options import (
     amp_field,
@@ -16,9 +16,6 @@ from dseg.config.options import (
 )
 from dseg.protocol import MULTI_SCALES, PLAIN, PROTOCOL_CHOICES, Protocol, Resample, ScoreFusion
 from dseg.registry import MODELS
-
-if TYPE_CHECKING:
-    from dseg.models import ModelCard
 
 ANY_TILE = (512, 512)
 PROTOCOL_FIELDS = (
@@ -171,19 +168,22 @@ class NetworkConfig:
             protocol = protocol.at_own_size()
         return replace(protocol, **given)
 
-    def make_protocol(self, card: ModelCard, *, multi_scale: bool) -> Protocol:
+    def make_protocol(
+        self, network: str, plain: Protocol, authors: Protocol | None, *, multi_scale: bool
+    ) -> Protocol:
         """Return the protocol for a network.
 
         Args:
-            card: model card of the network.
+            network: its name.
+            plain, authors: its own protocols; None if its authors have no other.
             multi_scale: use several scales, each also flipped, unless other values are given.
 
         Raises:
             DsegError: the options contradict each other, or a value is out of range.
         """
         by_authors = self.protocol_name == "authors"
-        base = (card.authors or card.protocol) if by_authors else card.protocol
+        base = (authors or plain) if by_authors else plain
         if multi_scale:
-            scales = MODELS[card.network].multi_scales if by_authors else MULTI_SCALES
+            scales = MODELS[network].multi_scales if by_authors else MULTI_SCALES
             base = replace(base, scales=scales, flip=True)
         return self._override(base)

@@ -54,7 +54,10 @@ def load_network(
         say(f"WARNING: the checkpoint fits only in part: {reports[0]}.")
     if group.main and config.protocol_name == "authors" and model.card.authors is None:
         say(f"{model.card.network} has no other protocol of its authors: using plain.")
-    protocol = config.make_protocol(model.card, multi_scale=multi_scale)
+    card = model.card
+    protocol = config.make_protocol(
+        card.network, card.protocol, card.authors, multi_scale=multi_scale
+    )
     predictor = Predictor(model, protocol=protocol, device=device, amp=config.amp)
     manifest = Manifest.of(
         predictor,
