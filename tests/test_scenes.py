@@ -13,9 +13,10 @@ from click.testing import Result
 
 from dseg.errors import DsegError
 from dseg.labels import find_label_space
-from dseg.synth import draw_scene, scene_files, write_scenes
+from dseg.synth import draw_scene, write_scenes
 from dseg.synth.order import GroundBox, order_far_first
 from dseg.synth.view import LABEL_IDS
+from dseg.synth.write import scene_files
 
 SPACE = find_label_space("cityscapes")
 WITH_INSTANCES = {24, 25, 26, 27, 28, 31, 32, 33}

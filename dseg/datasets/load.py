@@ -65,19 +65,23 @@ def load_dataset(
     space: LabelSpace | None = None,
     class_file: Path | None = None,
 ) -> Dataset:
-    """Find the pairs of one split; files are decoded later.
+    """Find the images of one split and their masks, which are decoded later.
+
+    Example:
+        >>> dataset = dseg.load_dataset("cityscapes", Path("cityscapes"), "val")
+        >>> image, train_ids = dataset.read(0)  # (H, W, 3) and (H, W) uint8
 
     Args:
-        name: one of ``DATASETS``.
-        root: its folder.
-        split: such as ``train``; ``trainval`` joins train and val, and
-            ``train+train_extra`` any two or more.
-        space: classes to map those of the masks onto; by default the data set's own.
-        class_file: for ``folder``, where it is not ``classes.toml`` in ``root``.
+        name: a name in ``DATASETS``, such as ``cityscapes``; case does not matter.
+        root: the folder of the data set.
+        split: a split such as ``train``; ``trainval`` is train and val, ``train+train_extra``
+            joins the splits that it names.
+        space: classes onto which those of the masks are mapped; by default the data set's own.
+        class_file: for ``folder``, a class file other than ``classes.toml`` in ``root``.
 
     Raises:
-        DsegError: unknown name or split, a folder of another kind, an empty split, an image
-            without mask, or classes that cannot be mapped.
+        DsegError: unknown name or split, a folder in another layout, an empty split, an image
+            without a mask, or classes that cannot be mapped.
     """
     found = find_dataset(name, root, split, space=space, class_file=class_file)
     if found.unlabelled:
