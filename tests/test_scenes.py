@@ -267,7 +267,7 @@ def test_a_size_that_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = command("--out", tmp_path / "file" / "s", "-n", 1, "--size", "64x64", "-q")
-    refused(result, 1, "scenes.txt cannot be written", "name a place")
+    refused(result, 1, "scenes.txt cannot be written", "name a folder")
 
 
 def test_help_has_an_example() -> None:
