@@ -1,4 +1,4 @@
-"""DsegError: what is wrong, with the values, and the hint that says what to do about it."""
+"""DsegError, which reports a problem and a hint for solving it, and the exit codes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
 EXIT_FAILED_INPUTS = 1  # the run ended, but some inputs failed; or memory ran out
-EXIT_USAGE = 2  # wrong option, nothing to do, unusable input
-EXIT_MISFIT = 3  # checkpoint missing, refused, or not that of the network
-EXIT_VERIFICATION = 4  # a comparison or threshold that was asked for does not hold
+EXIT_USAGE = 2  # wrong option, nothing to do, or unusable input
+EXIT_MISFIT = 3  # checkpoint missing, refused, or of another network
+EXIT_VERIFICATION = 4  # a requested comparison or threshold failed
 EXIT_INTERRUPTED = 130  # Ctrl-C
 
 
@@ -35,7 +35,7 @@ def suggest(
 
 
 class DsegError(Exception):
-    """An error that the user can correct: two lines on the command line, never a stack trace.
+    """An error that the user can correct; the command line prints it without a stack trace.
 
     Example:
         >>> try:
@@ -46,11 +46,11 @@ class DsegError(Exception):
     Args:
         problem: what is wrong, with the values.
         hint: what to do about it.
-        exit_code: the status that the process ends with.
+        exit_code: exit code of the command.
     """
 
     def __init__(self, problem: str, *, hint: str, exit_code: int = EXIT_USAGE):
-        super().__init__(problem, hint, exit_code)  # all of them, so that it survives pickling
+        super().__init__(problem, hint, exit_code)  # all three, for pickling
         self.problem = problem
         self.hint = hint
         self.exit_code = exit_code
@@ -63,16 +63,16 @@ class DsegError(Exception):
 
 
 class CheckpointError(DsegError):
-    """A checkpoint that is missing, refused or made for another network."""
+    """A checkpoint is missing, refused, or made for another network."""
 
     def __init__(self, problem: str, *, hint: str, exit_code: int = EXIT_MISFIT):
         super().__init__(problem, hint=hint, exit_code=exit_code)
 
 
 class NotFiniteError(DsegError):
-    """A network whose scores of an image are NaN or infinite."""
+    """The scores of a network for an image are NaN or infinite."""
 
 
 def _rebuild(kind: type[DsegError], problem: str, hint: str, exit_code: int) -> DsegError:
-    """Make the error again in another process."""
+    """Rebuild a pickled error."""
     return kind(problem, hint=hint, exit_code=exit_code)

@@ -16,11 +16,11 @@ from pathlib import Path
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.jsonio import dumps
 
-SUFFIX = ".dseg-part"  # of temporary files, .<host>-<process>-<name>-<random>
-STALE_S = 86_400.0  # when another machine's temporary file is taken to be left by a killed process
+SUFFIX = ".dseg-part"  # temporary files are named .<host>-<process>-<name>-<random><suffix>
+STALE_S = 86_400.0  # age from which a temporary file of another machine is stale
 
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # Windows has none
-_cleaned: set[Path] = set()  # folders in which this process has looked for stale files
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # missing on Windows
+_cleaned: set[Path] = set()  # folders from which this process has removed stale files
 
 
 @contextmanager
@@ -28,13 +28,13 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary file in the folder of ``path``, and rename it to ``path`` at the end.
 
     The temporary name is unique, and the file is created here, empty, without following a link.
-    So several processes may write one ``path`` at once: each of them succeeds, readers find one
-    whole file or another, and the last one stays. If the body raises, the temporary file is
-    removed and ``path`` is left as it was. Temporary files that killed processes left in the
-    folder are removed; those of other machines once they are a day old.
+    Several processes can therefore write one ``path`` at once: all succeed, readers find a whole
+    file at any time, and the last one stays. If the body raises an error, the temporary file is
+    removed and ``path`` stays as it was. Temporary files that killed processes left in the folder
+    are removed; those of other machines once they are a day old.
 
     Raises:
-        DsegError: the folder cannot be written or the disk is full.
+        DsegError: the folder cannot be written, or the disk is full.
     """
     part = temporary_path(path)
     try:
@@ -46,7 +46,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     except OSError as fault:
         raise unwritable_error(path, fault) from fault
     finally:
-        with suppress(OSError):  # below a file or on a read-only disk there is nothing to remove
+        with suppress(OSError):  # nothing was created below a file or on a read-only disk
             part.unlink(missing_ok=True)
 
 
@@ -63,7 +63,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a unique name beside a file, whose file is removed once this process was killed."""
+    """Return a unique name beside a file; if this process is killed, a later one removes it."""
     key = f"{_host()}-{os.getpid()}-{_digest(path.name)}-{secrets.token_hex(4)}"
     return path.with_name(f".{key}{SUFFIX}")
 
@@ -71,10 +71,10 @@ def temporary_path(path: Path) -> Path:
 def unwritable_error(path: Path, fault: OSError) -> DsegError:
     """Return the error for a file or folder that cannot be written."""
     blocked = isinstance(fault, (FileExistsError, NotADirectoryError))
-    reason = "a file lies where its folder should be" if blocked else fault.strerror or fault
+    reason = "one of its parent folders is a file" if blocked else fault.strerror or fault
     return DsegError(
         f"{path} cannot be written: {reason}.",
-        hint="make room, or name a place that you may write to.",
+        hint="make room, or name a folder that you can write to.",
         exit_code=EXIT_FAILED_INPUTS,
     )
 
@@ -114,7 +114,7 @@ def walk_files(top: Path) -> Iterator[Path]:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove stale temporary files of a folder, the first time that this process writes there."""
+    """Remove stale temporary files from a folder, the first time this process writes to it."""
     if folder in _cleaned:
         return
     _cleaned.add(folder)
@@ -141,7 +141,7 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):  # another user's; or no number of a process
+    except (OSError, OverflowError):  # another user's process, or not a process number
         return True
     return True
 

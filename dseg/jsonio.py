@@ -12,8 +12,8 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 
 MOST_BYTES = 16_000_000
 MOST_DEPTH = 64
-MOST_DIGITS = 19  # of a whole number that has 64 bits
-SHOWN = 60  # characters of a wrong value
+MOST_DIGITS = 19  # of a 64-bit integer
+SHOWN = 60  # largest number of characters of a wrong value in a message
 _MARKS = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 
 
@@ -21,34 +21,35 @@ def read_object(path: Path) -> dict[str, Any]:
     """Read a file that holds one JSON object.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: says what is wrong with it; see ``parse_json``.
+        OSError: the file cannot be read.
+        ValueError: its content is invalid; see ``parse_object``.
     """
     if path.exists() and not path.is_file():
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     with path.open("rb") as file:
         data = file.read(MOST_BYTES + 1)
     return parse_object(data)
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
-    """Return the JSON object that a text holds.
+    """Parse a text that holds one JSON object.
 
     Raises:
-        ValueError: it is another value, or as ``parse_json``.
+        ValueError: the value is not an object, or as for ``parse_json``.
     """
     value = parse_json(text)
     if not isinstance(value, dict):
-        raise ValueError(f"{show(value)} stands where an object belongs")
+        raise ValueError(f"expected an object, found {show(value)}")
     return value
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text, whose bytes are UTF-8.
+    """Parse a JSON text; bytes are UTF-8, with or without a byte order mark.
 
     Raises:
-        ValueError: it is no JSON, too large or nested too deeply, names a key twice, or holds a
-            number that is not finite or has more than 64 bits; says which.
+        ValueError: the text is not JSON, is too large or nested too deeply, has a key twice, or
+            holds a number that is not finite or has too many digits. The message says which, for
+            use after a colon ("it is empty").
     """
     if len(text) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES // 1_000_000} MB")
@@ -56,7 +57,7 @@ def parse_json(text: str | bytes) -> Any:
         try:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as fault:
-            raise ValueError(f"it is no text in UTF-8 (byte {fault.start})") from None
+            raise ValueError(f"it is not UTF-8 text (byte {fault.start})") from None
     if not text.strip():
         raise ValueError("it is empty")
     _refuse_depth(text)
@@ -70,11 +71,11 @@ def parse_json(text: str | bytes) -> Any:
         )
     except json.JSONDecodeError as fault:
         at = f"line {fault.lineno}, column {fault.colno}"
-        raise ValueError(f"it is no JSON ({at}: {fault.msg})") from None
+        raise ValueError(f"it is not valid JSON ({at}: {fault.msg})") from None
 
 
 def _refuse_depth(text: str) -> None:
-    """Refuse nesting that would exhaust the parser, whatever Python's limit of recursion is."""
+    """Refuse nesting that could exhaust the parser, whatever Python's recursion limit is."""
     depth, quoted = 0, False
     for match in _MARKS.finditer(text):
         mark = match.group()
@@ -92,25 +93,25 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {show(key)} is there twice")
+            raise ValueError(f"the key {show(key)} occurs twice")
         found[key] = value
     return found
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} stands where a finite number belongs")
+    raise ValueError(f"expected a finite number, found {name}")
 
 
 def _whole(digits: str) -> int:
     if len(digits.lstrip("-")) > MOST_DIGITS:
-        raise ValueError(f"a whole number has {len(digits.lstrip('-'))} digits")
+        raise ValueError(f"an integer has {len(digits.lstrip('-'))} digits")
     return int(digits)
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise ValueError(f"{show(digits)} stands where a finite number belongs")
+        raise ValueError(f"expected a finite number, found {show(digits)}")
     return number
 
 
@@ -136,18 +137,18 @@ def dumps(value: object, *, indent: int | None = 2, ensure_ascii: bool = True) -
 
 
 def take_fields(kind: type[Any], data: Any, what: str) -> dict[str, Any]:
-    """Return the arguments of a dataclass that a JSON object holds, each of its field's type.
+    """Return the arguments of a dataclass from a JSON object, after checking their types.
 
     Args:
-        kind: the dataclass; fields may be plain values, literals, optional, or tuples of them.
-        data: the object; lists become tuples where the field is one.
-        what: it is, for errors.
+        kind: the dataclass; its fields are plain values, literals, optional, or tuples of these.
+        data: the object; a list becomes a tuple where the field is a tuple.
+        what: name of the object in messages.
 
     Raises:
-        ValueError: it is no object, or a field is missing, unknown or of another type.
+        ValueError: the value is not an object, or a field is missing, unknown or of another type.
     """
     if not isinstance(data, dict):
-        raise ValueError(f"{what} is {show(data)}, no object")
+        raise ValueError(f"{what} is {show(data)}, not an object")
     types = get_type_hints(kind)
     known = {field.name: field for field in fields(kind)}
     for name in data:
@@ -160,7 +161,7 @@ def take_fields(kind: type[Any], data: Any, what: str) -> dict[str, Any]:
 
 
 def take(kind: Any, value: Any, name: str) -> Any:
-    """Return a JSON value as a type has it, or raise a ValueError that names it."""
+    """Return a JSON value converted to a type, or raise a ValueError that gives its name."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         plain = next(other for other in inner if other is not NoneType)
@@ -182,19 +183,19 @@ def take(kind: Any, value: Any, name: str) -> Any:
 
 
 def is_number(value: object) -> bool:
-    """Return True if a value is a finite number of at most 64 bits; a truth value is none."""
+    """Return True if a value is a finite float or a 64-bit integer, and not a bool."""
     if type(value) is float:
         return math.isfinite(value)
     return type(value) is int and abs(value) < 2**63
 
 
 def is_count(value: object) -> bool:
-    """Return True if a value is a whole number from 0."""
+    """Return True if a value is a 64-bit integer of at least 0, and not a bool."""
     return type(value) is int and 0 <= value < 2**63
 
 
 def show(value: object) -> str:
-    """Return a value as an error shows it: in a line, not longer than ``SHOWN``."""
+    """Return a value as text for a message, at most ``SHOWN`` characters long."""
     if isinstance(value, (dict, list, tuple)):
         named = {dict: "an object", list: "a list", tuple: "a list"}[type(value)]
         return named if value else f"an empty {named.partition(' ')[2]}"

@@ -1,4 +1,4 @@
-"""Locks on folders: held by one process at a time, and gone with it however it ends."""
+"""File locks, held by one process at a time and released when it ends in any way."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 LOOK_AGAIN_S = 0.05
-HOLDER_LENGTH = 200  # bytes read of what a holder writes about itself
+HOLDER_LENGTH = 200  # largest number of bytes read of a holder's description
 
-_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # one of Unix, one of Windows
-_descriptors: set[int] = set()  # of the locks that this process holds
+_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # on Unix, on Windows
+_descriptors: set[int] = set()  # open files of the locks that this process holds
 
 
 class LockedError(Exception):
     """Another process holds the lock.
 
     Attributes:
-        holder: which one and since when, as it wrote; "" where that cannot be read.
+        holder: description of the other process, with the time; "" if it cannot be read.
     """
 
     def __init__(self, holder: str):
@@ -31,25 +31,25 @@ class LockedError(Exception):
 
 @contextmanager
 def locked(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock that a file stands for, made here with its folder and removed at the end.
+    """Hold a lock on a file, which is created here, with its folder, and removed at the end.
 
-    The operating system releases the lock of a process that ends in any way, and processes that
-    this one forks do not keep it. A file left by a killed process therefore locks nothing. A
-    folder made here that is empty at the end is removed too.
+    The operating system releases the lock when the process ends in any way, and forked processes
+    do not inherit it. A file left by a killed process therefore locks nothing. Folders created
+    here are removed too, if they are empty at the end.
 
     Args:
         path: the lock file.
-        wait_s: how long to wait for a holder to release it, in seconds.
+        wait_s: largest time to wait for the lock, in seconds.
 
     Raises:
-        LockedError: another process, or this one, holds the lock and has not released it in time.
-        OSError: the file cannot be made, or its file system knows no locks.
+        LockedError: another process, or this one, holds the lock and did not release it in time.
+        OSError: the file cannot be created, or its file system does not support locks.
     """
     made = [folder for folder in path.parents if not folder.exists()]
     end = time.monotonic() + wait_s
     handle: int | None = None
     try:
-        while (handle := _take(path)) is None:
+        while (handle := _try_lock(path)) is None:
             if time.monotonic() >= end:
                 raise LockedError(_read_holder(path))
             time.sleep(LOOK_AGAIN_S)
@@ -58,32 +58,32 @@ def locked(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
         if handle is not None:
             _release(path, handle)
         for folder in made:
-            with suppress(OSError):  # what holds something stays
+            with suppress(OSError):  # a folder that is not empty stays
                 folder.rmdir()
 
 
-def _take(path: Path) -> int | None:
-    """Return a descriptor of the file, locked; None if another has the lock or just removed it."""
+def _try_lock(path: Path) -> int | None:
+    """Return a descriptor of the locked file; None if another process holds or removed it."""
     from filelock import lock_descriptor
 
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o666)
-    except FileNotFoundError:  # whoever made the folder has removed it again
+    except FileNotFoundError:  # another process has removed the folder again
         return None
     _descriptors.add(handle)
-    taken = False
+    acquired = False
     try:
-        # the file may have been removed by its last holder since it was opened
+        # its last holder can have removed the file since it was opened here
         if lock_descriptor(handle, blocking=False) and _is_at(path, handle):
             os.ftruncate(handle, 0)
             os.write(handle, _describe_holder().encode(errors="backslashreplace"))
-            taken = True
+            acquired = True
     finally:
-        if not taken:
+        if not acquired:
             _descriptors.discard(handle)
             os.close(handle)
-    return handle if taken else None
+    return handle if acquired else None
 
 
 def _is_at(path: Path, handle: int) -> bool:
@@ -94,14 +94,14 @@ def _is_at(path: Path, handle: int) -> bool:
 
 
 def _release(path: Path, handle: int) -> None:
-    if handle not in _descriptors:  # in a forked process, which holds nothing
+    if handle not in _descriptors:  # a forked process does not hold the lock
         return
-    with suppress(OSError):  # Windows removes no file that is open
+    with suppress(OSError):  # Windows does not remove open files
         path.unlink()
     _descriptors.discard(handle)
     os.close(handle)
     if os.name == "nt":
-        with suppress(OSError):  # or the next holder has opened it
+        with suppress(OSError):  # the next holder has opened it
             path.unlink()
 
 
@@ -114,13 +114,13 @@ def _read_holder(path: Path) -> str:
     try:
         with path.open("rb") as file:
             text = file.read(HOLDER_LENGTH).decode(errors="replace")
-    except OSError:  # it is gone, or Windows keeps it from readers
+    except OSError:  # the file was removed, or Windows locks it for readers
         return ""
     return text.partition("\n")[0]
 
 
 def _close_in_child() -> None:
-    """Close the parent's locks in a forked process, which would keep them when the parent dies."""
+    """Close the parent's locks in a forked process, so that they end with the parent."""
     for handle in _descriptors:
         with suppress(OSError):
             os.close(handle)

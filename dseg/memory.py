@@ -1,4 +1,4 @@
-"""Memory: how much is free, how libraries tell of a shortage, and how it is told to the user."""
+"""Find free memory, recognise the out-of-memory errors of libraries, and report them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.parallel import CGROUPS, MEMBERSHIP, find_cgroups, read_text
 
-SIGNS = (  # as torch, CUDA, Metal, cuDNN, cuBLAS, oneDNN, safetensors, C++ and the loader say it
+# in the messages of torch, CUDA, Metal, cuDNN, cuBLAS, oneDNN, safetensors, C++ and the data loader
+SIGNS = (
     "not enough memory",
     "can't allocate memory",
     "cannot allocate memory",
@@ -29,9 +30,9 @@ MEMINFO = Path("/proc/meminfo")
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
-    """Return True if an error of a library or the system means that memory ran out.
+    """Return True if an error of a library or of the system means that memory ran out.
 
-    A ``DsegError`` never does: it has its own words.
+    A ``DsegError`` does not count: it is reported as it is.
     """
     if isinstance(fault, DsegError) or not isinstance(fault, Exception):
         return False
@@ -44,12 +45,12 @@ def is_out_of_memory(fault: BaseException) -> bool:
 
 
 def memory_error(when: str, hint: str, exit_code: int = EXIT_FAILED_INPUTS) -> DsegError:
-    """Return the error of a shortage.
+    """Return the error for a lack of memory.
 
     Args:
-        when: what was being done, to follow "Memory ran out".
-        hint: the options that take less.
-        exit_code: the status that the process ends with.
+        when: what was being done, as a clause that follows "Memory ran out".
+        hint: options that need less memory.
+        exit_code: exit code of the command.
     """
     return DsegError(f"Memory ran out {when}.", hint=hint, exit_code=exit_code)
 
@@ -57,14 +58,14 @@ def memory_error(when: str, hint: str, exit_code: int = EXIT_FAILED_INPUTS) -> D
 def find_free_memory(
     meminfo: Path = MEMINFO, root: Path = CGROUPS, membership: Path = MEMBERSHIP
 ) -> int:
-    """Return the bytes that this process may still take without swapping; 0 if nobody says.
+    """Return the bytes that this process can allocate without swapping; 0 if unknown.
 
-    Those that the system has, and no more than its cgroups allow.
+    This is the available memory of the system, limited by the cgroups of the process.
 
     Args:
-        meminfo: lines of ``MemAvailable: N kB`` and the like.
-        root: where cgroups are mounted, of version 2 or 1.
-        membership: the lines ``id:controllers:path`` of this process.
+        meminfo: file of lines such as ``MemAvailable: N kB``.
+        root: mount point of cgroups, version 2 or 1.
+        membership: file of this process's cgroups, lines ``id:controllers:path``.
     """
     words = read_text(meminfo).partition("MemAvailable:")[2].split()
     free = 1024 * int(words[0]) if words and words[0].isdecimal() else 0

@@ -1,4 +1,4 @@
-"""The cores that this process may use, and how its threads wait for each other."""
+"""Count the cores that this process can use, set up its threads, and map over threads."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import TypeVar
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
-WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # how a user may have chosen
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # set by the user, they stay
 THREADS = "OMP_NUM_THREADS"
 CHOSEN = (THREADS, "MKL_NUM_THREADS")
-_ours = False  # whether the number of threads is left to us
+_ours = False  # True if the user has not set the number of threads
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Advance = Callable[[], None]  # is called once for each item that is done
@@ -25,21 +25,21 @@ Progress = Callable[[str, int], AbstractContextManager[Advance]]  # what is done
 
 
 def count_cores() -> int:
-    """Return the number of cores that this process may use, 1 at least.
+    """Return the number of cores that this process can use, at least 1.
 
-    Those that it may run on, and no more than its share of time (cgroup) is worth: a container
-    with 2 of a machine's 64 cores sees all of them.
+    This is its CPU affinity, limited by the CPU quota of its cgroups: a container that is limited
+    to 2 of 64 cores still has an affinity of 64.
     """
     quota = read_quota(CGROUPS, MEMBERSHIP)
     return max(1, math.ceil(min(_count_allowed(), quota)))
 
 
 def prepare_threads() -> None:
-    """Let threads that wait give way, and be no more than the cores; before torch is loaded.
+    """Make OpenMP threads wait passively, one per core at most; call before torch is imported.
 
-    OpenMP's threads spin while they wait for each other. Where other work runs on the machine, a
-    thread that spins takes the core from the one that it waits for. Changes nothing that the user
-    has set in the environment, and nothing once torch is loaded.
+    By default, OpenMP threads spin while they wait for each other. If other programs use the
+    machine, a spinning thread takes the core from the thread that it waits for. What the user has
+    set in the environment stays, and nothing changes once torch is imported.
     """
     global _ours
     if "torch" in sys.modules:
@@ -47,13 +47,13 @@ def prepare_threads() -> None:
     _ours = not any(name in os.environ for name in CHOSEN)
     if not any(name in os.environ for name in WAITING):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        os.environ["KMP_BLOCKTIME"] = "0"  # of LLVM's and Intel's OpenMP
+        os.environ["KMP_BLOCKTIME"] = "0"  # OpenMP of LLVM and Intel
     if _ours and count_cores() < _count_allowed():
-        os.environ[THREADS] = str(count_cores())  # torch knows of no share
+        os.environ[THREADS] = str(count_cores())  # torch ignores the quota
 
 
 def is_choice_ours() -> bool:
-    """Return True if ``prepare_threads`` has found that the user chose no number of threads."""
+    """Return True if ``prepare_threads`` found that the user has not set the number of threads."""
     return _ours
 
 
@@ -63,20 +63,20 @@ def _count_allowed() -> int:
 
 
 def read_quota(root: Path, membership: Path) -> float:
-    """Return how many cores' time the cgroups of this process allow, infinity without a limit.
+    """Return the CPU quota of this process's cgroups in cores, infinity without a limit.
 
     Args:
-        root: where cgroups are mounted, of version 2 or 1.
-        membership: the lines ``id:controllers:path`` of this process.
+        root: mount point of cgroups, version 2 or 1.
+        membership: file of this process's cgroups, lines ``id:controllers:path``.
     """
     return min(_quota_of(folder) for folder in find_cgroups(root, membership, "cpu"))
 
 
 def find_cgroups(root: Path, membership: Path, controller: str) -> list[Path]:
-    """Return the folders that may hold limits of this process, and those of cgroups around it.
+    """Return the folders of this process's cgroups and their parents, which can hold limits.
 
     Args:
-        root, membership: as of ``read_quota``.
+        root, membership: as for ``read_quota``.
         controller: ``cpu`` or ``memory``.
     """
     folders = [root]
@@ -91,7 +91,7 @@ def find_cgroups(root: Path, membership: Path, controller: str) -> list[Path]:
 
 
 def _upwards(base: Path, path: str) -> list[Path]:
-    """Return the folder of a cgroup and those around it, whose limits hold too."""
+    """Return the folder of a cgroup and those of its parents, whose limits apply too."""
     parts = [part for part in path.split("/") if part not in ("", "..")]
     return [base.joinpath(*parts[:end]) for end in range(len(parts), -1, -1)]
 
@@ -108,7 +108,7 @@ def _quota_of(folder: Path) -> float:
 
 
 def read_text(file: Path) -> str:
-    """Return what a file of the system holds, "" if it cannot be read."""
+    """Return the text of a system file, "" if it cannot be read."""
     try:
         return file.read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -116,7 +116,7 @@ def read_text(file: Path) -> str:
 
 
 class Threads(ThreadPoolExecutor):
-    """Threads that make do with those there are when no more can be started."""
+    """A thread pool that uses the threads it has if the system does not start another one."""
 
     def _adjust_thread_count(self) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Affinity fields and the loss of borders, against loops over pixels and numbers by hand."""
+"""Affinity fields and the border loss, compared with loops over pixels and hand computation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def diverge(p: float, q: float) -> float:
 
 
 def expected_fields(p: Tensor, ids: Tensor, reach: int, margin: float) -> tuple[list[float], ...]:
-    """Mean losses of same pairs and of edges for each class, pixel by pixel, neighbour by one."""
+    """Return the mean losses of same pairs and of edge pairs for each class, pair by pair."""
     _, classes, height, width = p.shape
     same: list[list[float]] = [[] for _ in range(classes)]
     edge: list[list[float]] = [[] for _ in range(classes)]
@@ -70,16 +70,16 @@ def test_the_loss_is_that_of_all_pairs_of_neighbours(scene: tuple[Tensor, Tensor
 def test_weights_of_sizes_learn_to_make_the_loss_large(scene: tuple[Tensor, Tensor]) -> None:
     logits, ids = scene
     fields = AffinityFields(3, stride=1)
-    optimizer = torch.optim.SGD(fields.parameters(), lr=1.0)  # which lessens what it is given
-    seen = []
+    optimizer = torch.optim.SGD(fields.parameters(), lr=1.0)  # minimises
+    losses = []
     for _ in range(5):
         optimizer.zero_grad()
         loss = fields(logits, ids)
         loss.backward()
         optimizer.step()
-        seen.append(float(loss.detach()))
-    assert seen == sorted(seen)
-    assert seen[-1] > seen[0]
+        losses.append(float(loss.detach()))
+    assert losses == sorted(losses)
+    assert losses[-1] > losses[0]
 
 
 def test_the_network_learns_to_make_it_small(scene: tuple[Tensor, Tensor]) -> None:

@@ -191,10 +191,10 @@ MISTAKES = {
     '{"class": [{"name": "a", "id": 0}], "images": 3}': "images is 3",
     '{"class": [{"name": "a", "id": 0}], "masks": {"train": 3}}': "masks: train is 3",
     '{"class": [{"name": "a", "id": 0}], "name": []}': "name is []",
-    '{"class": ': "it is no JSON (line 1, column 11: Expecting value)",
-    "\x00": "is no JSON",
-    '{"name": "a", "name": "b"}': "the key 'name' is there twice",
-    '{"ignore": [1e999]}': "'1e999' stands where a finite number belongs",
+    '{"class": ': "it is not valid JSON (line 1, column 11: Expecting value)",
+    "\x00": "is not valid JSON",
+    '{"name": "a", "name": "b"}': "the key 'name' occurs twice",
+    '{"ignore": [1e999]}': "expected a finite number, found '1e999'",
 }
 
 

@@ -112,7 +112,7 @@ def test_results_within_the_images_are_not_inputs(infer):
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
 def test_an_output_that_cannot_be_written_is_refused(infer, out, overwrite):
     Path("file").write_text("a regular file")
-    refused(infer("img", "-o", out, *overwrite), 1, "cannot be written: ", "name a place")
+    refused(infer("img", "-o", out, *overwrite), 1, "cannot be written: ", "name a folder")
 
 
 def test_json_that_cannot_be_written_does_not_hide_what_was_done(infer):
@@ -122,7 +122,7 @@ def test_json_that_cannot_be_written_does_not_hide_what_was_done(infer):
     first, _, problem, hint = result.stderr.splitlines()
     assert first.startswith("2 labelled, ")
     assert problem == (
-        "Error: img/file/facts.json cannot be written: a file lies where its folder should be."
+        "Error: img/file/facts.json cannot be written: one of its parent folders is a file."
     )
     assert hint.startswith("Hint: ")
 

@@ -42,7 +42,7 @@ def draw(seed: int) -> tuple[Array, Array]:
 def find_source(view: View, y: int, x: int) -> tuple[float, float]:
     """Return the image's coordinates (row, column) of a crop's pixel; pixel i lies at i."""
     down, right = y + 0.5 - CROP[0] / 2, x + 0.5 - CROP[1] / 2
-    if view.mirrored:
+    if view.flipped:
         right = -right
     angle = math.radians(view.angle)
     moved_right = math.cos(angle) * right + math.sin(angle) * down
@@ -129,7 +129,7 @@ def test_the_views_compared_leave_the_image_and_stay_within() -> None:
     views = draw_views("scales", 24)
     assert any(view.top < 0 for view in views) and any(view.left < 0 for view in views)
     assert any(view.top > 0 and view.left > 0 for view in views)
-    assert {view.mirrored for view in views} == {True, False}
+    assert {view.flipped for view in views} == {True, False}
     assert any(view.angle < -90 for view in draw_views("rotation", 24))
 
 
@@ -137,8 +137,8 @@ def test_the_views_compared_leave_the_image_and_stay_within() -> None:
 def test_masks_of_ties_are_the_same_alone_and_together(scale: float) -> None:
     image, train_ids = draw(0)
     views = [
-        View(scale=scale, top=top, left=left, mirrored=mirrored)
-        for top, left, mirrored in [(0, 0, False), (3, -5, True), (-4, 2, False)]
+        View(scale=scale, top=top, left=left, flipped=flipped)
+        for top, left, flipped in [(0, 0, False), (3, -5, True), (-4, 2, False)]
     ]
     together = apply_views(
         torch.from_numpy(image).permute(2, 0, 1).expand(3, -1, -1, -1),
@@ -151,8 +151,8 @@ def test_masks_of_ties_are_the_same_alone_and_together(scale: float) -> None:
 
 def test_a_crop_beyond_the_image_is_all_fill() -> None:
     image, train_ids = draw(0)
-    away = View(scale=1.0, top=100, left=-90, mirrored=True)
-    for view in (away, View(scale=1.0, top=100, left=-90, mirrored=False, angle=30.0)):
+    away = View(scale=1.0, top=100, left=-90, flipped=True)
+    for view in (away, View(scale=1.0, top=100, left=-90, flipped=False, angle=30.0)):
         seen, ids = crop_view(image, train_ids, view, CROP, (10, 20, 30))
         assert seen.flatten(1).unique(dim=1).squeeze(1).tolist() == [10, 20, 30]
         assert ids.unique().tolist() == [255]

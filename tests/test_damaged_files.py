@@ -28,21 +28,27 @@ DAMAGED = {
     "objects": (b'{"a":' * 100_000, "it is nested more than 64 levels deep"),
     "closed": (b"[" * 5000 + b"]" * 5000, "it is nested more than 64 levels deep"),
     "valid": (b'{"a": ' + b"[" * 80 + b"]" * 80 + b"}", "it is nested more than 64 levels deep"),
-    "nan": (b'{"a": NaN}', "NaN stands where a finite number belongs"),
-    "infinity": (b'{"a": -Infinity}', "-Infinity stands where a finite number belongs"),
-    "overflow": (b'{"a": 1e999}', "'1e999' stands where a finite number belongs"),
-    "huge": (b'{"a": ' + b"9" * 5000 + b"}", "a whole number has 5000 digits"),
-    "large": (b'{"a": 123456789012345678901}', "a whole number has 21 digits"),
-    "null": (b"null", "None stands where an object belongs"),
-    "list": (b"[1]", "a list stands where an object belongs"),
-    "text": (b'"a"', "'a' stands where an object belongs"),
-    "twice": (b'{"a": 1, "a": 2}', "the key 'a' is there twice"),
-    "binary": (b"\x80\x02}q\x00", "it is no text in UTF-8 (byte 0)"),
-    "nul": (b'{"a": "\x00"}', "it is no JSON (line 1, column 8: Invalid control character at)"),
+    "nan": (b'{"a": NaN}', "expected a finite number, found NaN"),
+    "infinity": (b'{"a": -Infinity}', "expected a finite number, found -Infinity"),
+    "overflow": (b'{"a": 1e999}', "expected a finite number, found '1e999'"),
+    "huge": (b'{"a": ' + b"9" * 5000 + b"}", "an integer has 5000 digits"),
+    "large": (b'{"a": 123456789012345678901}', "an integer has 21 digits"),
+    "null": (b"null", "expected an object, found None"),
+    "list": (b"[1]", "expected an object, found a list"),
+    "text": (b'"a"', "expected an object, found 'a'"),
+    "twice": (b'{"a": 1, "a": 2}', "the key 'a' occurs twice"),
+    "binary": (b"\x80\x02}q\x00", "it is not UTF-8 text (byte 0)"),
+    "nul": (
+        b'{"a": "\x00"}',
+        "it is not valid JSON (line 1, column 8: Invalid control character at)",
+    ),
     "empty": (b"", "it is empty"),
     "blank": (b" \n", "it is empty"),
-    "cut": (b'{"a": [1, 2', "it is no JSON (line 1, column 12: "),
-    "quotes": (b'{"' + b'\\"' * 100_000, "it is no JSON (line 1, column 2: Unterminated string"),
+    "cut": (b'{"a": [1, 2', "it is not valid JSON (line 1, column 12: "),
+    "quotes": (
+        b'{"' + b'\\"' * 100_000,
+        "it is not valid JSON (line 1, column 2: Unterminated string",
+    ),
 }
 CASES = pytest.mark.parametrize(("data", "problem"), DAMAGED.values(), ids=DAMAGED)
 
@@ -63,7 +69,7 @@ def test_brackets_within_texts_are_not_nesting_and_64_levels_are_read() -> None:
 
 
 def test_a_pipe_and_a_folder_are_not_regular_files(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         read_object(tmp_path)
 
 
@@ -226,7 +232,7 @@ def test_a_damaged_run_file_is_reported(place: Path, data: bytes, problem: str) 
         ("settings", {"amp": "fp8"}, "amp cannot be 'fp8'"),
         ("settings", {"world_size": 0}, "world_size cannot be 0"),
         ("settings", {"unheard": 1}, "settings has an unknown field 'unheard'"),
-        ("settings", {"recipe": None}, "the recipe is None, no object"),
+        ("settings", {"recipe": None}, "the recipe is None, not an object"),
         ("recipe", {"lr": "0.1"}, "lr cannot be '0.1'"),
         ("recipe", {"lr": -1}, "lr=-1 is out of range"),
         ("recipe", {"batch": 2.5}, "batch cannot be 2.5"),

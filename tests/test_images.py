@@ -325,8 +325,8 @@ def test_a_target_is_never_half_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("folder", "reason"),
     [
-        ("file", "a file lies where its folder should be."),
-        ("file/below", "a file lies where its folder should be."),
+        ("file", "one of its parent folders is a file."),
+        ("file/below", "one of its parent folders is a file."),
         ("/proc/dseg-out", "No such file or directory."),
     ],
 )
@@ -336,4 +336,4 @@ def test_a_folder_that_cannot_be_created_is_refused(tmp_path, folder, reason):
     with pytest.raises(DsegError, match=f"cannot be written: {reason}") as caught:
         write_png(path, PICTURE)
     assert str(path) in caught.value.problem
-    assert "name a place that you may write to" in caught.value.hint
+    assert "name a folder that you can write to" in caught.value.hint

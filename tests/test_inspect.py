@@ -29,7 +29,7 @@ from dseg.models import build_model
 
 def strict(text: str) -> Any:
     def fail(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     return json.loads(text, parse_constant=fail)
 

@@ -88,6 +88,13 @@ def test_only_images_opens_pixels() -> None:
     assert openers == {"images/opening.py", "images/reading.py"}
 
 
+def test_scenes_are_drawn_through_one_module() -> None:
+    for path in FILES:
+        if room_of(path) != "synth":
+            names = imported(ast.parse(path.read_text()))
+            assert not [name for name in names if name.startswith("dseg.synth.")], path
+
+
 def test_only_the_official_engine_imports_cityscapesscripts() -> None:
     package = "cityscapesscripts"
     trees = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in FILES}

@@ -1,4 +1,4 @@
-"""Losses against numbers worked out by hand."""
+"""Losses, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IGNORED = 255
 
 
 def logits_of(probabilities: list[float]) -> Tensor:
-    """Logits of two classes over a row of pixels, from the probabilities of class 0."""
+    """Return logits of two classes for a row of pixels, from the probabilities of class 0."""
     p = torch.tensor(probabilities, dtype=torch.float64)
     return torch.stack([p.log(), (1 - p).log()]).view(1, 2, 1, -1).float()
 
@@ -46,16 +46,16 @@ def test_auxiliary_outputs_count_by_their_weight() -> None:
     assert float(found) == pytest.approx(math.log(2) + 0.8 * math.log(4), rel=1e-6)
 
 
-def test_parts_of_a_batch_add_up_to_the_whole() -> None:
+def test_losses_of_micro_batches_add_up_to_that_of_the_batch() -> None:
     torch.manual_seed(0)
     logits = torch.randn(4, 5, 6, 7)
     target = torch.randint(0, 5, (4, 6, 7)).byte()
-    target[0, :5] = IGNORED  # parts of different weight
+    target[0, :5] = IGNORED  # micro-batches of different weight
     loss = SegLoss(class_weights=torch.tensor([1.0, 2, 3, 4, 5]))
     total = loss.weigh(target)
     whole = loss(SegOutput(logits), target, total)
-    parts = [loss(SegOutput(logits[i : i + 1]), target[i : i + 1], total) for i in range(4)]
-    assert float(sum(parts)) == pytest.approx(float(whole), rel=1e-6)
+    losses = [loss(SegOutput(logits[i : i + 1]), target[i : i + 1], total) for i in range(4)]
+    assert float(sum(losses)) == pytest.approx(float(whole), rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", get_args(LossName))
@@ -105,7 +105,7 @@ def test_auxiliary_outputs_learn_from_hard_pixels_too_where_told() -> None:
 def test_pixels_near_a_border_weigh_more() -> None:
     row = torch.tensor([0] * 150 + [IGNORED] * 3 + [1] * 10 + [2] * 200)
     weights = weigh_borders(row.view(1, 1, -1))[0, 0].tolist()
-    border = 162  # the last pixel of class 1; an ignored region makes no border
+    border = 162  # the last pixel of class 1; an ignored region forms no border
     assert weights[border : border + 2] == [8, 8]
     assert weights[border - 16 : border + 18] == [8] * 34
     assert (weights[border - 17], weights[border + 18]) == (4, 4)

@@ -89,7 +89,7 @@ def test_an_auxiliary_head_comes_back_from_a_file(tmp_path: Path) -> None:
         ({"label_space": []}, "damaged metadata"),
         ({"std": [0.5, 0.0, 0.5]}, "a standard deviation of [0.5, 0.0, 0.5]"),
         ({"std": [0.5, -0.1, 0.5]}, "a standard deviation of [0.5, -0.1, 0.5]"),
-        ({"mean": [0.5, float("inf"), 0.5]}, "Infinity stands where a finite number belongs"),
+        ({"mean": [0.5, float("inf"), 0.5]}, "expected a finite number, found Infinity"),
         ({"colors": [[1, 2, 256], [3, 4, 5]]}, "256 instead of a number from 0 to 255"),
         ({"label_ids": [0, -1]}, "-1 instead of a number from 0 to 255"),
         ({"label_ids": [0, 1.5]}, "1.5 instead of a number from 0 to 255"),
@@ -221,7 +221,7 @@ def test_weights_that_were_never_published_have_such_a_hint(homes: dict[str, Pat
         ("denseaspp121", {"output_stride": 0}, "output stride 0"),
         ("dabnet", {"num_classes": 5}, "unknown argument 'num_classes'"),
         ("espnet", {"p": 10**9}, "p of espnet cannot be 1000000000"),
-        ("espnet", {"p": float("nan")}, "NaN stands where a finite number belongs"),
+        ("espnet", {"p": float("nan")}, "expected a finite number, found NaN"),
     ],
     ids=str,
 )

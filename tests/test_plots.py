@@ -168,7 +168,9 @@ def test_plots_leave_matplotlib_s_global_state_alone(
 
 def test_a_plot_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DsegError, match=r"loss.png cannot be written: a file lies where"):
+    with pytest.raises(
+        DsegError, match=r"loss.png cannot be written: one of its parent folders is"
+    ):
         write_loss_plot(ROWS, tmp_path / "file" / "loss.png")
 
 

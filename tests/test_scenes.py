@@ -13,9 +13,10 @@ from click.testing import Result
 
 from dseg.errors import DsegError
 from dseg.labels import find_label_space
-from dseg.synth import draw_scene, scene_files, write_scenes
+from dseg.synth import draw_scene, write_scenes
 from dseg.synth.order import GroundBox, order_far_first
 from dseg.synth.view import LABEL_IDS
+from dseg.synth.write import scene_files
 
 SPACE = find_label_space("cityscapes")
 WITH_INSTANCES = {24, 25, 26, 27, 28, 31, 32, 33}
@@ -264,7 +265,7 @@ def test_a_size_that_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = command("--out", tmp_path / "file" / "s", "-n", 1, "--size", "64x64", "-q")
-    refused(result, 1, "scenes.txt cannot be written", "name a place")
+    refused(result, 1, "scenes.txt cannot be written", "name a folder")
 
 
 def test_help_has_an_example() -> None:

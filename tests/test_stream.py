@@ -128,7 +128,7 @@ def test_a_run_from_the_middle_sees_what_follows_there(dataset: Dataset) -> None
     assert same(whole[5:], run(dataset, StepSampler(batch=3, first=5, last=8)))
 
 
-def test_processes_and_parts_share_out_one_batch(dataset: Dataset) -> None:
+def test_processes_and_micro_batches_divide_one_batch(dataset: Dataset) -> None:
     whole = run(dataset, StepSampler(batch=8, last=2))
     names = [set(batch.names) for batch in whole]
     shares = [

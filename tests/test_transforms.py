@@ -21,7 +21,7 @@ def ramp(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def view(scale: float = 1.0, top: int = 0, left: int = 0, **changes: object) -> View:
-    return View(scale=scale, top=top, left=left, mirrored=False, **changes)  # type: ignore[arg-type]
+    return View(scale=scale, top=top, left=left, flipped=False, **changes)  # type: ignore[arg-type]
 
 
 def test_a_crop_of_the_images_own_scale_copies_pixels() -> None:
@@ -33,8 +33,8 @@ def test_a_crop_of_the_images_own_scale_copies_pixels() -> None:
 
 def test_mirroring_swaps_left_and_right() -> None:
     image, mask = ramp(6, 8)
-    mirrored = View(scale=1.0, top=0, left=0, mirrored=True)
-    crop, ids = apply_views(image, mask, [mirrored], (6, 8), FILL)
+    flipped = View(scale=1.0, top=0, left=0, flipped=True)
+    crop, ids = apply_views(image, mask, [flipped], (6, 8), FILL)
     assert crop[0, 0, 0].tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
     assert ids[0, 3].tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
     assert crop[0, 1, :, 0].tolist() == [0, 1, 2, 3, 4, 5]
@@ -128,7 +128,7 @@ def test_a_view_depends_on_seed_epoch_and_index_alone() -> None:
 def test_drawn_views_keep_to_their_ranges() -> None:
     views = [draw_view(AUGMENTATION, 60, 80, make_generator(0, 0, i)) for i in range(400)]
     assert 0.5 <= min(v.scale for v in views) < 0.52 and 1.98 < max(v.scale for v in views) <= 2
-    assert 150 < sum(v.mirrored for v in views) < 250
+    assert 150 < sum(v.flipped for v in views) < 250
     assert all(0.6 <= v.brightness <= 1.4 for v in views)
     for v in views:  # the crop lies within the image, or the image within the crop
         spare = round(60 * v.scale) - 32

@@ -15,7 +15,7 @@ from dseg.cli.output import write_json
 from dseg.errors import EXIT_FAILED_INPUTS
 
 if TYPE_CHECKING:
-    from dseg.datasets import DataReport, Fault
+    from dseg.datasets.validate import DataReport, Fault
 
 SIZES_AT_MOST = 3
 
@@ -95,7 +95,8 @@ def _check(
     **_: Any,
 ) -> Iterator[DataReport]:
     """Yield the report of each split."""
-    from dseg.datasets import check_dataset, find_dataset, find_splits
+    from dseg.datasets import find_dataset, find_splits
+    from dseg.datasets.validate import check_dataset
     from dseg.labels import find_label_space
 
     space = find_label_space(label_space) if label_space else None
@@ -175,7 +176,7 @@ def _make_rows(report: DataReport, weights: str | None) -> list[tuple[str, ...]]
 
 
 def _weigh(report: DataReport, kind: str) -> tuple[float, ...]:
-    from dseg.datasets import class_weights
+    from dseg.datasets.validate import class_weights
 
     return class_weights(report, "median" if kind == "median" else "log")
 

@@ -1,1 +1,1 @@
-"""The way into the network: sampling, augmentation, batches, caches of decoded images."""
+"""Training data: sampling, augmentation, batches, and caches of decoded images."""

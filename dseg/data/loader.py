@@ -1,4 +1,4 @@
-"""Batches of a stream, read ahead by worker processes that hand them over in shared memory."""
+"""Load the batches of a stream in worker processes, and copy them to the device ahead of use."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from dseg.data.stream import Batch, Crop, Stream, collate
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.memory import is_out_of_memory, memory_error
 
-AHEAD = 2  # batches that each worker prepares
-PATIENCE_S = 600  # for one batch; a worker that finds no shared memory would be waited for for ever
+AHEAD = 2  # batches that each worker prefetches
+PATIENCE_S = 600  # timeout for one batch: a worker without shared memory would block for ever
 SHARED = Path("/dev/shm")
-UNDER_WAY = 4  # steps that the host is ahead of the device at most
+UNDER_WAY = 4  # largest number of steps that the host is ahead of the device
 
 
 def workers_that_fit(stream: Stream, plan: StepSampler) -> int:
-    """Return how many workers' batches fit into the shared memory that is free now.
+    """Return the number of workers whose batches fit into the free shared memory.
 
-    Containers often have 64 MB of it, which all processes on the machine share. Where there is no
+    Containers often have only 64 MB of it, for all processes on the machine. Where there is no
     such limit, any number fits.
     """
     if not SHARED.is_dir():
@@ -41,13 +41,13 @@ def workers_that_fit(stream: Stream, plan: StepSampler) -> int:
 
 
 def choose_workers(stream: Stream, plan: StepSampler, *, cores: int, cuda: bool) -> int:
-    """Return the number of workers for a machine.
+    """Return the default number of workers.
 
     Args:
-        stream, plan: what they read; their batches have to fit into the shared memory.
-        cores: that are this process's.
-        cuda: whether the network is on a GPU, so that all cores are free for them; elsewhere it
-            fills the cores itself, and one worker reads ahead.
+        stream, plan: the batches to read, which have to fit into the shared memory.
+        cores: number of cores for this process.
+        cuda: whether the network is on a GPU, so that all cores are free for workers; otherwise
+            the network uses the cores, and one worker reads ahead.
     """
     return min(cores if cuda else min(1, cores - 1), workers_that_fit(stream, plan))
 
@@ -66,16 +66,16 @@ def _refuse_too_many(workers: int, stream: Stream, plan: StepSampler) -> None:
 def load_batches(
     stream: Stream, plan: StepSampler, *, workers: int, pin: bool = False
 ) -> Iterator[Batch]:
-    """Yield the parts of all steps of a plan, read ahead by worker processes.
+    """Yield the micro-batches of all steps of a plan, read ahead by worker processes.
 
     Args:
         stream: the samples.
-        plan: which of them, in which order.
-        workers: processes; 0 reads in this one.
-        pin: put batches where a GPU copies faster.
+        plan: the positions to read, in order.
+        workers: number of worker processes; with 0, this process reads.
+        pin: put batches into pinned memory, from which copies to a GPU are faster.
 
     Raises:
-        DsegError: a sample cannot be read, or there is too little memory, shared or not.
+        DsegError: a sample cannot be read, or memory or shared memory is insufficient.
     """
     plan.check()
     options: dict[str, Any] = {}
@@ -106,7 +106,7 @@ def load_batches(
 
 
 def _worker_error(fault: Exception, workers: int) -> Exception:
-    """Say what became of a worker process; other errors stay as they are."""
+    """Return a DsegError that explains a failure of workers; other errors are returned as is."""
     text = str(fault)
     if "shared memory" in text or "shm" in text or "Bus error" in text:
         return DsegError(
@@ -117,7 +117,7 @@ def _worker_error(fault: Exception, workers: int) -> Exception:
     if "timed out" in text:
         return DsegError(
             f"No batch came from {workers} workers for {PATIENCE_S} seconds.",
-            hint="see whether the disk answers; try --workers 0, and --resume.",
+            hint="check that the disk responds; try --workers 0, and --resume.",
             exit_code=EXIT_FAILED_INPUTS,
         )
     if is_out_of_memory(fault):
@@ -128,42 +128,42 @@ def _worker_error(fault: Exception, workers: int) -> Exception:
     if "DataLoader worker" in text:
         return DsegError(
             f"A worker process was killed: {text.splitlines()[0]}",
-            hint="memory may have run out: use fewer --workers, then --resume.",
+            hint="probably memory ran out: use fewer --workers, then --resume.",
             exit_code=EXIT_FAILED_INPUTS,
         )
     return fault
 
 
 def _context() -> str:
-    """Return how workers start: forked, they share a cache; elsewhere that is not safe."""
+    """Return how workers start: on Linux by fork, to share a cache; elsewhere fork is not safe."""
     return "fork" if sys.platform == "linux" else "spawn"
 
 
 def _one_thread(worker: int) -> None:
-    """Let a worker compute with one thread, and leave Ctrl-C to the process that waits for it."""
+    """Make a worker compute with one thread, and leave Ctrl-C to its parent process."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """Yield batches whose images and train ids lie on a CUDA device; pass others through.
+    """Yield batches copied to a CUDA device; with another device, yield them as they are.
 
-    The next batch is copied while the network computes with this one. An error of the next batch
-    is raised only after this one was yielded.
+    The next batch is copied while the network computes with the current one. An error in reading
+    the next batch is raised after the current one was yielded.
 
     Args:
-        batches: on the CPU; pinned ones are copied without waiting.
-        device: where the network is.
+        batches: batches on the CPU; those in pinned memory are copied asynchronously.
+        device: device of the network.
 
     Raises:
-        DsegError: as ``batches``.
+        DsegError: as for ``batches``.
     """
     if device.type != "cuda":
         yield from batches
         return
     side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    used: deque[torch.cuda.Event] = deque()  # of batches, once the network is through with them
+    used: deque[torch.cuda.Event] = deque()  # recorded when the network is done with a batch
     waiting: tuple[Batch, torch.cuda.Event] | None = None
     fault: DsegError | None = None
     while fault is None:
@@ -175,7 +175,7 @@ def prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
         if waiting is not None:
             yield _hand_over(*waiting, device)
             used.append(_mark(device))
-            if len(used) > UNDER_WAY:  # or the batches of all steps that wait would take memory
+            if len(used) > UNDER_WAY:  # bounds the memory of batches of pending steps
                 used.popleft().synchronize()
         if ahead is None:
             break
@@ -187,7 +187,7 @@ def prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
 def _copy(
     batch: Batch, device: torch.device, side: torch.cuda.Stream
 ) -> tuple[Batch, torch.cuda.Event]:
-    """Begin to copy a batch; return it, and the event of its arrival."""
+    """Start to copy a batch; return it, and the event that the copy is complete."""
     with torch.cuda.stream(side):
         copied = batch._replace(
             images=batch.images.to(device, non_blocking=True),
@@ -197,13 +197,13 @@ def _copy(
 
 
 def _mark(device: torch.device) -> torch.cuda.Event:
-    """Return the event that the current stream has done all that it was given so far."""
+    """Return the event that the current stream has done all work submitted so far."""
     event: torch.cuda.Event = torch.cuda.current_stream(device).record_event()
     return event
 
 
 def _hand_over(batch: Batch, arrived: torch.cuda.Event, device: torch.device) -> Batch:
-    """Let the current stream wait for a batch, and its memory outlive the stream's use of it."""
+    """Make the current stream wait for a batch, and keep its memory until the stream is done."""
     current = torch.cuda.current_stream(device)
     current.wait_event(arrived)
     batch.images.record_stream(current)

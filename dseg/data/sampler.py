@@ -1,10 +1,4 @@
-"""Stream: an endless, reproducible sequence of augmented samples, and batches of it.
-
-Position p of the stream is sample ``order(epoch)[p % n]`` of epoch ``p // n``, augmented by a
-generator of (seed, epoch, index). Step s of a run reads positions ``s * batch`` onwards, dealt out
-to processes and parts in turn. So what a step sees depends on nothing but the seed: not on the
-number of processes, not on workers, not on where a run was interrupted.
-"""
+"""StepSampler: the positions of the stream that each micro-batch of each step reads."""
 
 from __future__ import annotations
 
@@ -16,14 +10,19 @@ from dseg.errors import DsegError
 
 @dataclass(frozen=True, kw_only=True)
 class StepSampler:
-    """Which positions of the stream each part of each step reads.
+    """The positions of the stream that each micro-batch of each step reads, in this process.
+
+    Step s of a run reads the ``batch`` positions from ``s * batch`` on, see ``Stream``. They are
+    sharded over micro-batches and processes.
 
     Attributes:
-        batch: samples a step, over all processes and parts.
-        accumulate: parts of a process's share.
-        rank, world_size: this process, and how many there are.
-        local_size: how many of them share this machine's memory.
-        first, last: the steps to read, ``last`` excluded.
+        batch: number of samples per step, over all processes and micro-batches.
+        accumulate: number of micro-batches per step and process.
+        rank: index of this process.
+        world_size: number of processes.
+        local_size: number of processes on this machine, which share its memory.
+        first: first step.
+        last: step after the last one.
     """
 
     batch: int
@@ -37,16 +36,16 @@ class StepSampler:
     def __iter__(self) -> Iterator[list[int]]:
         size = self.batch // (self.world_size * self.accumulate)
         for step in range(self.first, self.last):
-            for part in range(self.accumulate):
-                start = step * self.batch + (part * self.world_size + self.rank) * size
+            for index in range(self.accumulate):
+                start = step * self.batch + (index * self.world_size + self.rank) * size
                 yield list(range(start, start + size))
 
     def check(self) -> None:
-        """Raise a DsegError if the batch cannot be dealt out evenly."""
-        parts = self.world_size * self.accumulate
-        if self.batch % parts:
+        """Raise a DsegError if the batch cannot be divided evenly into micro-batches."""
+        count = self.world_size * self.accumulate
+        if self.batch % count:
             raise DsegError(
-                f"A batch of {self.batch} cannot be dealt out to {self.world_size} processes "
-                f"with {self.accumulate} parts each.",
-                hint=f"use a multiple of {parts}: --set batch={-(-self.batch // parts) * parts}",
+                f"A batch of {self.batch} cannot be divided evenly among {self.world_size} "
+                f"processes with {self.accumulate} micro-batches each.",
+                hint=f"use a multiple of {count}: --set batch={-(-self.batch // count) * count}",
             )

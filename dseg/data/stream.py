@@ -1,9 +1,9 @@
 """Stream: an endless, reproducible sequence of augmented samples, and batches of it.
 
 Position p of the stream is sample ``order(epoch)[p % n]`` of epoch ``p // n``, augmented by a
-generator of (seed, epoch, index). Step s of a run reads positions ``s * batch`` onwards, dealt out
-to processes and parts in turn. So what a step sees depends on nothing but the seed: not on the
-number of processes, not on workers, not on where a run was interrupted.
+generator seeded by (seed, epoch, index). Step s of a run reads positions ``s * batch`` onwards,
+sharded over micro-batches and processes (``StepSampler``). The samples of a step therefore depend
+only on the seed, not on the number of processes or workers, nor on where a run was interrupted.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 
 Found = TypeVar("Found")
 OnBadData = Literal["stop", "skip"]
-MAX_TRIES = 100  # samples in a row that may be bad before a run stops in any case
+MAX_TRIES = 100  # bad samples in a row after which a run stops even with skip
 
 
 class Batch(NamedTuple):
-    """One part of a step's batch, for one process.
+    """One micro-batch of a step, for one process.
 
     Attributes:
         images: (n, 3, h, w) uint8, RGB.
         train_ids: (n, h, w) uint8.
-        names: of the samples.
-        faults: what was wrong with samples that were left out, as ``(name, problem)``.
+        names: names of the samples.
+        faults: samples that could not be read and were left out, as ``(name, problem)``.
     """
 
     images: Tensor
@@ -53,15 +53,15 @@ class Crop(NamedTuple):
 
 
 class Stream(TorchDataset[Crop | DsegError]):
-    """The samples of a data set in random order, augmented, for ever.
+    """An endless sequence of the samples of a data set, in random order and augmented.
 
     Args:
-        dataset: where samples come from.
-        augmentation: what may happen to them.
-        seed: of order and augmentation.
-        fill: RGB around images, 0 to 255.
-        on_bad_data: ``stop`` at a sample that cannot be read, or ``skip`` it and take the next.
-        read: gives the pair of an index; by default it is read from its files.
+        dataset: the samples.
+        augmentation: the ranges of random augmentation.
+        seed: seed of order and augmentation.
+        fill: RGB, 0 to 255, of padding around images.
+        on_bad_data: ``stop`` at a sample that cannot be read, or ``skip`` to the next one.
+        read: function that returns the pair of an index; by default it is read from its files.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class Stream(TorchDataset[Crop | DsegError]):
         return epoch, int(_order(self.seed, epoch, len(self.dataset))[rest])
 
     def __getitem__(self, position: int) -> Crop | DsegError:
-        """Return the augmented sample at a position, or what is wrong with it.
+        """Return the augmented sample at a position, or the error if it cannot be read.
 
-        An error is returned, not raised: a worker process would wrap it into another.
+        An error is returned, not raised, as a worker process would wrap it in another one.
         """
         try:
             return self.crop(position)
@@ -97,10 +97,10 @@ class Stream(TorchDataset[Crop | DsegError]):
             return fault
 
     def crop(self, position: int) -> Crop:
-        """Return the augmented sample at a position, 0 or more.
+        """Return the augmented sample at a position, at least 0.
 
         Raises:
-            DsegError: it cannot be read and is not to be skipped, or 100 in a row cannot.
+            DsegError: as for ``find_good``.
         """
         epoch, index = self.place(position)
         generator = make_generator(self.seed, epoch, index)
@@ -113,17 +113,18 @@ class Stream(TorchDataset[Crop | DsegError]):
     def find_good(
         self, index: int, read: Callable[[int], Found]
     ) -> tuple[Found, list[tuple[str, str]]]:
-        """Read a sample; with ``skip``, the next one that can be read.
+        """Read a sample; with ``skip``, read the next one that can be read.
 
         Args:
-            index: of the sample.
-            read: reads one, or raises a DsegError.
+            index: index of the sample.
+            read: function that reads the sample of an index, or raises a DsegError.
 
         Returns:
-            What ``read`` gave, and what was left out, as ``(name, problem)``.
+            The result of ``read``, and the samples that were left out, as ``(name, problem)``.
 
         Raises:
-            DsegError: it cannot be read and is not to be skipped, or 100 in a row cannot.
+            DsegError: the sample cannot be read and ``on_bad_data`` is ``stop``; or 100 samples in
+                a row cannot be read.
         """
         faults: list[tuple[str, str]] = []
         for place in range(index, index + min(MAX_TRIES, len(self.dataset))):
@@ -141,7 +142,7 @@ class Stream(TorchDataset[Crop | DsegError]):
                 faults.append((name, fault.problem))
         raise DsegError(
             f"{len(faults)} samples in a row cannot be read, the last: {faults[-1][1]}",
-            hint="look at the data set: dseg check-data --help",
+            hint="check the data set: dseg check-data --help",
             exit_code=EXIT_FAILED_INPUTS,
         )
 
@@ -155,7 +156,7 @@ def _order(seed: int, epoch: int, count: int) -> NDArray[np.intp]:
 
 
 def collate(crops: Sequence[Crop | DsegError]) -> Batch | DsegError:
-    """Stack samples of one size; the first error stands for all."""
+    """Stack samples of one size into a batch, or return the first error among them."""
     whole: list[Crop] = []
     for crop in crops:
         if isinstance(crop, DsegError):

@@ -9,21 +9,15 @@ from dseg.datasets.load import (
     load_dataset,
 )
 from dseg.datasets.table import DATASETS, DatasetSpec
-from dseg.datasets.validate.check import check_dataset
-from dseg.datasets.validate.report import DataReport, Fault, class_weights
 
 __all__ = [
     "DATASETS",
-    "DataReport",
     "Dataset",
     "DatasetSpec",
     "Encoding",
-    "Fault",
     "FoundSplit",
     "Pair",
     "Sample",
-    "check_dataset",
-    "class_weights",
     "find_dataset",
     "find_dataset_name",
     "find_splits",

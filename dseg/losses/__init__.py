@@ -1,4 +1,4 @@
-"""Losses: of the main and auxiliary outputs, of borders, of the affinities between pixels."""
+"""Losses of main, auxiliary and border outputs, and adaptive affinity fields."""
 
 from __future__ import annotations
 

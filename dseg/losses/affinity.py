@@ -1,9 +1,10 @@
-"""Adaptive affinity fields: neighbours of one class agree, of two classes differ (Ke et al., 2018).
+"""Adaptive affinity fields, a pairwise loss between neighbouring pixels. Experimental.
 
-"Adaptive Affinity Fields for Semantic Segmentation", ECCV 2018, arXiv 1803.10335. The pairwise
-loss, its margin of 3, the three sizes and the adversarial choice among them are the paper's as
-commonly reported, and were not verified against its text; that pairs are formed on every fourth
-pixel is ours, and what makes it affordable.
+After "Adaptive Affinity Fields for Semantic Segmentation" (Ke et al., ECCV 2018, arXiv
+1803.10335). Experimental, because the published training could not be reproduced exactly: the
+loss, its margin of 3, the three field sizes and their adversarial weights follow descriptions of
+the paper and were not verified against its text. Forming pairs on every fourth pixel only is our
+choice, to limit the cost.
 """
 
 from __future__ import annotations
@@ -15,28 +16,31 @@ from torch import Tensor, nn
 
 from dseg.labels import IGNORE
 
-REACHES = (1, 2, 3)  # of the fields of 3x3, 5x5 and 7x7
-DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))  # half of the eight; a pair is seen from both ends
-LEAST = 1e-4  # probabilities are kept so far from 0 and 1
+REACHES = (1, 2, 3)  # distances of neighbours in fields of 3x3, 5x5 and 7x7
+DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))  # half of the eight; pairs count both ways
+LEAST = 1e-4  # probabilities are clipped to this distance from 0 and 1
 
 
 class AffinityFields(nn.Module):
-    """The loss of a prediction's affinities, and the weights of their sizes, which oppose it.
+    """The adaptive affinity field loss, with learned adversarial weights of the field sizes.
 
-    For a class c, a pair of pixels i, j is one of an edge if one of them is of that class and the
-    other is not. With D the divergence of two Bernoulli distributions, of the probabilities of c,
+    Experimental: see the module's docstring.
+
+    For a class c, a pair of pixels i, j is an edge pair if exactly one of them is of class c. With
+    D the Kullback-Leibler divergence of the two Bernoulli distributions of class c, the loss of
+    a pair is
 
         same:  D(p_j || p_i)        edge:  max(0, margin - D(p_j || p_i))
 
-    Each is averaged over the pairs of a field, that is, the eight neighbours at a distance of 1, 2
-    or 3 pixels; over sizes by weights that are learned to make the loss large, for each class and
-    kind of pair; and over classes. Gradients of those weights are turned round here, so that any
-    optimizer that lessens the loss by the network increases it by them.
+    It is averaged over the pairs of a field, which are a pixel and its eight neighbours at a
+    distance of 1, 2 or 3 pixels; then over field sizes, by weights for each class and kind of
+    pair; then over classes. The weights are adversarial: their gradient is reversed, so that an
+    optimizer that minimises the loss for the network maximises it for them.
 
     Args:
-        num_classes: of the logits.
-        margin: divergence beyond which an edge is sharp enough.
-        stride: of the pixels between which pairs are formed.
+        num_classes: number of classes K of the logits.
+        margin: divergence from which an edge pair has no loss.
+        stride: distance in pixels between the positions that form pairs.
     """
 
     def __init__(self, num_classes: int, *, margin: float = 3.0, stride: int = 4):
@@ -50,19 +54,21 @@ class AffinityFields(nn.Module):
 
         Args:
             logits: (N, K, H, W) float32.
-            ids: (N, H, W) int64, ``IGNORE`` for ignored, whose pairs do not count.
+            ids: (N, H, W) int64; pairs with a pixel of ``IGNORE`` do not count.
         """
         ids = ids[:, :: self.stride, :: self.stride]
         p = logits[..., :: self.stride, :: self.stride].softmax(1).clamp(LEAST, 1 - LEAST)
         found = [_field(p, ids, reach, self.margin) for reach in REACHES]
         same = torch.stack([pair[0] for pair in found], 1)
         edge = torch.stack([pair[1] for pair in found], 1)
-        weighted = _oppose(self.same).softmax(1) * same + _oppose(self.edge).softmax(1) * edge
+        same_weights = _reverse_gradient(self.same).softmax(1)
+        edge_weights = _reverse_gradient(self.edge).softmax(1)
+        weighted = same_weights * same + edge_weights * edge
         return weighted.sum(1).mean()
 
 
 def _field(p: Tensor, ids: Tensor, reach: int, margin: float) -> tuple[Tensor, Tensor]:
-    """Return the mean losses (K,) of same pairs and of edges at a distance of so many pixels."""
+    """Return the mean losses (K,) of same pairs and of edge pairs at a distance in pixels."""
     classes = torch.arange(p.shape[1], device=p.device).view(1, -1, 1, 1)
     sums = p.new_zeros(4, p.shape[1])
     for down, right in DIRECTIONS:
@@ -81,12 +87,12 @@ def _field(p: Tensor, ids: Tensor, reach: int, margin: float) -> tuple[Tensor, T
 
 
 def _diverge(p: Tensor, q: Tensor) -> Tensor:
-    """Return the divergence of Bernoulli distributions of these probabilities, D(p || q)."""
+    """Return the divergence D(p || q) of Bernoulli distributions with these probabilities."""
     return p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
 
 
 def _shift(x: Tensor, down: int, right: int) -> tuple[Tensor, Tensor]:
-    """Return the (N, C, h, w) of all pixels that have a neighbour so far away, and of these."""
+    """Return two views (N, C, h, w): the pixels with a neighbour at an offset, the neighbours."""
     height, width = max(x.shape[2] - down, 0), max(x.shape[3] - abs(right), 0)
     left = max(-right, 0)
     first = x[:, :, :height, left : left + width]
@@ -94,8 +100,8 @@ def _shift(x: Tensor, down: int, right: int) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-class _Oppose(torch.autograd.Function):
-    """The identity, with the opposite gradient."""
+class _GradientReversal(torch.autograd.Function):
+    """The identity, whose gradient has the opposite sign."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -106,6 +112,6 @@ class _Oppose(torch.autograd.Function):
         return -grad
 
 
-def _oppose(x: Tensor) -> Tensor:
-    opposed: Tensor = _Oppose.apply(x)
-    return opposed
+def _reverse_gradient(x: Tensor) -> Tensor:
+    result: Tensor = _GradientReversal.apply(x)
+    return result

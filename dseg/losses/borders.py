@@ -1,4 +1,4 @@
-"""Borders between classes: where they are, and losses that look there."""
+"""Find the borders between classes, and compute losses and weights near them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from torch.nn import functional as F
 
 from dseg.labels import IGNORE
 
-BORDER_WEIGHTS = ((16, 8.0), (64, 4.0), (128, 2.0))  # pixels from a border, weight up to there
-EDGE_REACH = 2  # pixels from a border that a network's output of borders is to mark
+BORDER_WEIGHTS = ((16, 8.0), (64, 4.0), (128, 2.0))  # largest distance in pixels, weight
+EDGE_REACH = 2  # distance in pixels up to which a border output is trained to mark pixels
 EDGE_BALANCE, EDGE_FOCUS = 0.25, 2.0  # alpha and gamma of the focal loss
 
 
 def edge_loss(logits: Tensor, ids: Tensor) -> Tensor:
-    """Return the focal loss of an output that tells the borders between classes.
+    """Return the focal loss of an output that predicts the borders between classes.
 
-    ``-alpha_t (1 - p_t)^gamma log p_t``, alpha 0.25 for pixels of a border and 0.75 for others,
-    gamma 2 (Lin et al., ICCV 2017, eq. 5), the mean over all pixels that are not ignored, as in
-    DFN's border network (Yu et al., CVPR 2018, section 3.3). That a border is 5 pixels wide is
-    ours.
+    The loss is the mean of ``-alpha_t (1 - p_t)^gamma log p_t`` over all pixels that are not
+    ignored, with alpha 0.25 for border pixels and 0.75 for others, and gamma 2 (Lin et al., ICCV
+    2017, eq. 5), as in DFN's border network (Yu et al., CVPR 2018, section 3.3). The border width
+    of 5 pixels is our choice.
 
     Args:
-        logits: (N, 1, H, W).
+        logits: (N, 1, H, W) float32.
         ids: (N, H, W) int64, ``IGNORE`` for ignored.
     """
     target = dilate(find_borders(ids), EDGE_REACH)
@@ -36,7 +36,7 @@ def edge_loss(logits: Tensor, ids: Tensor) -> Tensor:
 
 
 def weigh_borders(ids: Tensor) -> Tensor:
-    """Return (N, H, W) float32: more weight for pixels near a border between classes.
+    """Return weights (N, H, W) float32, larger for pixels near a border between classes.
 
     Args:
         ids: (N, H, W) int64, ``IGNORE`` for ignored.
@@ -49,9 +49,9 @@ def weigh_borders(ids: Tensor) -> Tensor:
 
 
 def find_borders(ids: Tensor) -> Tensor:
-    """Return (N, H, W) bool: pixels beside one of another class in their row or column.
+    """Return a mask (N, H, W) bool of the pixels next to another class in their row or column.
 
-    Ignored pixels make no border.
+    Ignored pixels form no border.
 
     Args:
         ids: (N, H, W) int64, ``IGNORE`` for ignored.
@@ -67,12 +67,12 @@ def find_borders(ids: Tensor) -> Tensor:
 
 
 def dilate(mask: Tensor, radius: int) -> Tensor:
-    """Return where an (N, H, W) mask is set within so many rows and so many columns."""
+    """Return an (N, H, W) mask dilated by a square of 2 * radius + 1 pixels."""
     return _widen(_widen(mask, 1, radius), 2, radius)
 
 
 def _widen(mask: Tensor, axis: int, radius: int) -> Tensor:
-    """Return where a mask is set within so many pixels along an axis."""
+    """Return a mask dilated by 2 * radius + 1 pixels along an axis."""
     sums = mask.cumsum(axis)
     place = torch.arange(mask.shape[axis], device=mask.device)
     upper = sums.index_select(axis, (place + radius).clamp(max=len(place) - 1))

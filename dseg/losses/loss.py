@@ -1,4 +1,4 @@
-"""SegLoss: a loss of the pixels that are not ignored, so weighted that parts of a batch add up."""
+"""SegLoss: the training loss, weighted so that the losses of micro-batches add up."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ FOCUS = 0.5  # exponent of the focal loss
 
 @dataclass(frozen=True, eq=False)
 class SegLoss:
-    """The loss of the main output and, weighted, that of each auxiliary one.
+    """The loss of the main output plus the weighted losses of the other outputs.
 
     Attributes:
-        class_weights: (K,), or None for equal ones.
-        main: loss of the main output: ``ce``, cross-entropy of all pixels; ``ohem``, that of the
-            hard ones; ``boundary``, focal loss (Lin et al., ICCV 2017, eq. 4, exponent 0.5) times
-            8, 4 or 2 within 16, 64 and 128 pixels of a border between classes (after Orsic and
-            Segvic, Pattern Recognition 2021).
-        aux: loss of the auxiliary outputs, of the same kinds.
-        aux_weight: of each auxiliary output.
-        aux_border: auxiliary outputs learn only within so many pixels of a border between classes;
-            0 for everywhere.
-        edge_weight: of each output of borders, see ``edge_loss``.
-        threshold, keep: of ``find_hard``.
-        affinity: affinity fields of the main output's probabilities, None for none.
-        affinity_weight: of their loss.
+        class_weights: (K,) weights of the classes, or None for equal weights.
+        main: loss of the main output: ``ce``, cross-entropy of all pixels; ``ohem``, cross-entropy
+            of the hard pixels; ``boundary``, focal loss (Lin et al., ICCV 2017, eq. 4, exponent
+            0.5) times 8, 4 or 2 within 16, 64 or 128 pixels of a border between classes (after
+            Orsic and Segvic, Pattern Recognition 2021).
+        aux: loss of the auxiliary outputs, one of the same kinds.
+        aux_weight: weight of the loss of each auxiliary output.
+        aux_border: largest distance in pixels from a class border at which auxiliary outputs are
+            trained; 0 for everywhere.
+        threshold, keep: arguments of ``find_hard``.
+        edge_weight: weight of the loss of each border output, see ``edge_loss``.
+        affinity: affinity field loss of the main output, or None.
+        affinity_weight: weight of that loss.
     """
 
     class_weights: Tensor | None = None
@@ -50,43 +50,44 @@ class SegLoss:
     affinity_weight: float = 0.0
 
     def weigh(self, target: Tensor) -> Tensor:
-        """Return what a mask's pixels weigh together; ignored ones weigh nothing.
+        """Return the total weight of a mask's pixels; ignored pixels have weight 0.
 
         Args:
-            target: (N, H, W) train ids, uint8.
+            target: (N, H, W) uint8 train ids.
         """
-        precise = torch.float32 if target.device.type == "mps" else torch.float64  # MPS has no more
+        # MPS has no float64
+        precise = torch.float32 if target.device.type == "mps" else torch.float64
         if self.class_weights is None:
             return (target != IGNORE).sum(dtype=precise)
         table = F.pad(self.class_weights.to(precise), (0, 256 - len(self.class_weights)))
         return table.index_select(0, target.flatten().int()).sum()
 
     def __call__(self, output: SegOutput, target: Tensor, total: Tensor) -> Tensor:
-        """Return the part of a batch's loss that these images make.
+        """Return the loss of a micro-batch, scaled by its fraction of the batch's weight.
 
-        A batch's loss is the mean over its pixels, whatever parts it is computed in: each part
-        counts by its weight. With OHEM each part picks its own hard pixels.
+        The sum over the micro-batches is the mean over the pixels of the batch, however the batch
+        is split. With OHEM, the hard pixels are selected in each micro-batch.
 
         Args:
-            output: logits of (N, K, H, W).
-            target: (N, H, W) train ids, uint8.
-            total: weight of the whole batch, the sum of ``weigh`` over its parts.
+            output: outputs of the network, with logits of shape (N, K, H, W).
+            target: (N, H, W) uint8 train ids.
+            total: weight of the whole batch, the sum of ``weigh`` over its micro-batches.
         """
         ids = target.long()
-        share = (self.weigh(target) / total.clamp(min=1e-12)).float()
-        loss = share * self._of(self.main, output.main.float(), ids)
+        fraction = (self.weigh(target) / total.clamp(min=1e-12)).float()
+        loss = fraction * self._output_loss(self.main, output.main.float(), ids)
         if self.affinity is not None:
             fields: Tensor = self.affinity(output.main.float(), ids)
-            loss = loss + self.affinity_weight * share * fields
+            loss = loss + self.affinity_weight * fraction * fields
         for edges in output.edges:
-            loss = loss + self.edge_weight * share * edge_loss(edges.float(), ids)
+            loss = loss + self.edge_weight * fraction * edge_loss(edges.float(), ids)
         if self.aux_border and output.aux:
             ids = torch.where(dilate(find_borders(ids), self.aux_border), ids, IGNORE)
         for aux in output.aux:
-            loss = loss + self.aux_weight * share * self._of(self.aux, aux.float(), ids)
+            loss = loss + self.aux_weight * fraction * self._output_loss(self.aux, aux.float(), ids)
         return loss
 
-    def _of(self, kind: LossName, logits: Tensor, ids: Tensor) -> Tensor:
+    def _output_loss(self, kind: LossName, logits: Tensor, ids: Tensor) -> Tensor:
         if kind == "boundary":
             return self._mean(logits, ids, weigh_borders(ids))
         if kind == "ohem":
@@ -94,12 +95,12 @@ class SegLoss:
         return self._mean(logits, ids)
 
     def _mean(self, logits: Tensor, ids: Tensor, focus: Tensor | None = None) -> Tensor:
-        """Return the weighted mean over the scored pixels, 0 if there are none.
+        """Return the mean cross-entropy of the pixels that are not ignored, 0 without any.
 
-        With ``focus``, (N, H, W), it is of the focal loss, each pixel's multiplied by that.
+        With ``focus``, weights (N, H, W), return the mean of the focal loss times these.
         """
         weights = self.class_weights
-        # summed apart: on CUDA the loss of a map has no deterministic sum of its own
+        # summed separately: on CUDA, cross_entropy has no deterministic reduction
         loss = F.cross_entropy(logits, ids, weights, ignore_index=IGNORE, reduction="none")
         if focus is None:
             total = loss.sum()
@@ -118,15 +119,15 @@ class SegLoss:
 def find_hard(logits: Tensor, ids: Tensor, threshold: float, keep: float) -> Tensor:
     """Return the ids with all but the hard pixels ignored (online hard example mining).
 
-    Hard are the pixels whose class has a probability of at most ``threshold``, or as many of the
-    lowest probability as are to be kept at least (Shrivastava et al., CVPR 2016, for detection;
-    in the form that the segmentation recipes use).
+    Hard pixels are those whose true class has a probability of at most ``threshold``, and at
+    least the ``keep`` pixels of lowest probability (Shrivastava et al., CVPR 2016, for detection;
+    here in the form that segmentation code uses).
 
     Args:
         logits: (N, K, H, W).
         ids: (N, H, W) int64, ``IGNORE`` for ignored.
-        threshold: 0 to 1.
-        keep: a count of pixels, or below 1 a share of all N * H * W.
+        threshold: probability, 0 to 1.
+        keep: a number of pixels, or below 1 a fraction of all N * H * W.
     """
     with torch.no_grad():
         scored = ids != IGNORE
@@ -145,10 +146,5 @@ def find_hard(logits: Tensor, ids: Tensor, threshold: float, keep: float) -> Ten
 
 
 def make_class_weights(weights: Sequence[float], device: torch.device) -> Tensor | None:
-    """Return (K,) float32 on the device, None for no weights.
-
-    Args:
-        weights: one a class.
-        device: where the loss is computed.
-    """
+    """Return class weights as a tensor (K,) float32 on the device, or None without any."""
     return torch.tensor(weights, dtype=torch.float32, device=device) if weights else None

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from dseg.synth.compose import draw_scene
-from dseg.synth.write import SceneFiles, scene_files, write_scenes
+from dseg.synth.write import write_scenes
 
-__all__ = ["SceneFiles", "draw_scene", "scene_files", "write_scenes"]
+__all__ = ["draw_scene", "write_scenes"]

@@ -14,8 +14,9 @@ from dseg.data.loader import choose_workers, load_batches, prefetch
 from dseg.data.sampler import StepSampler
 from dseg.data.stream import Batch, OnBadData, Stream
 from dseg.data.transforms import Augmentation
-from dseg.datasets import check_dataset, class_weights, join_datasets, load_dataset
+from dseg.datasets import join_datasets, load_dataset
 from dseg.datasets.base import Dataset
+from dseg.datasets.validate import check_dataset, class_weights
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.labels import find_label_space

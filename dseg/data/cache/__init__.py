@@ -1,1 +1,1 @@
-"""Caches of decoded images: a file, one a machine, and one on the device."""
+"""Caches of decoded images: in a file, shared by a machine's processes, and on the device."""

@@ -1,7 +1,7 @@
 """Augmentation: random scale, crop, flip, rotation, colours and blur as one affine resample.
 
-What is done to a sample is drawn first, as a ``View``, from a random generator that depends on
-nothing but (seed, epoch, index); then it is applied, on any device.
+The augmentation of a sample is drawn first, as a ``View``, by a random generator that depends only
+on (seed, epoch, index); then it is applied, on any device.
 """
 
 from dseg.data.transforms.crop import apply_views, crop_view

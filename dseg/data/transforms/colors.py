@@ -1,4 +1,4 @@
-"""Colour jitter and blur of crops, each with factors of its own."""
+"""Apply colour jitter and blur to crops, with separate factors for each crop."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from dseg.data.transforms.views import View
 from dseg.device import to_device
 
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
-REACH = 3  # pixels to each side that a blur reads
+REACH = 3  # radius of the blur's kernel in pixels
 
 
 def finish(images: Tensor, views: Sequence[View]) -> Tensor:
-    """Apply colours and blur to (N, 3, h, w) of 0 to 255, which is overwritten; return uint8."""
+    """Apply colour jitter and blur, round, and return uint8.
+
+    Args:
+        images: (N, 3, h, w) float32, 0 to 255; overwritten.
+        views: the augmentation of each image.
+    """
     factors = [(view.brightness, view.contrast, view.saturation) for view in views]
     recolored = any(factor != 1 for three in factors for factor in three)
     if recolored:
@@ -26,7 +31,7 @@ def finish(images: Tensor, views: Sequence[View]) -> Tensor:
         images = _blur(images, to_device(_make_kernels(views), images.device))
     images.add_(0.5)
     images = images.clamp_(0, 255) if recolored else images
-    if images.device.type == "cpu":  # NumPy converts about three times as fast there
+    if images.device.type == "cpu":  # where NumPy converts about three times as fast
         return torch.from_numpy(images.numpy().astype(np.uint8))
     return images.byte()
 
@@ -42,13 +47,13 @@ def _recolor(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def _find_luma(images: Tensor) -> Tensor:
-    """Return (N, 1, h, w)."""
+    """Return the luma, (N, 1, h, w)."""
     luma = images[:, :1] * LUMA[0]
     return luma.add_(images[:, 1:2], alpha=LUMA[1]).add_(images[:, 2:], alpha=LUMA[2])
 
 
 def _make_kernels(views: Sequence[View]) -> Tensor:
-    """Return (N, 2 * REACH + 1): each view's Gaussian, or 1 in the middle for no blur."""
+    """Return each view's Gaussian kernel, (N, 2 * REACH + 1); without blur, 1 in the middle."""
     sigmas = torch.tensor([max(view.sigma, 1e-3) for view in views], dtype=torch.float64)
     steps = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
     kernels = torch.exp(-0.5 * (steps / sigmas[:, None]) ** 2)
@@ -58,7 +63,7 @@ def _make_kernels(views: Sequence[View]) -> Tensor:
 def _blur(images: Tensor, kernels: Tensor) -> Tensor:
     """Convolve each image's rows and columns with its kernel.
 
-    As sums of shifted images, which the CPU computes several times quicker than a convolution.
+    Sums of shifted images are several times faster on the CPU than a convolution.
     """
     for axis, pad in ((2, (0, 0, REACH, REACH)), (3, (REACH, REACH, 0, 0))):
         size = images.shape[axis]

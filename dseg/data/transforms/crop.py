@@ -1,4 +1,4 @@
-"""Crops of images and masks: of one sample on the CPU, or of a batch on any device."""
+"""Crop images and masks: one sample on the CPU, or a batch on any device."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ from dseg.labels import IGNORE
 def crop_view(
     image: Pixels, train_ids: Pixels, view: View, crop: tuple[int, int], fill: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """Cut one crop out of an image and its mask: bilinear for the image, nearest for the mask.
+    """Return one crop of an image and its mask, sampled bilinearly and by nearest neighbour.
 
-    Only the pixels that the crop reads are copied and become float.
+    Only the pixels that the crop reads are copied and converted to float.
 
     Args:
         image: (H, W, 3) uint8, not changed.
         train_ids: (H, W) uint8, not changed.
-        view: what happens to them.
+        view: the augmentation.
         crop: (height, width).
-        fill: RGB of 0 to 255 outside of the image; the mask holds ``IGNORE`` there.
+        fill: RGB, 0 to 255, outside of the image; there, the mask is ``IGNORE``.
 
     Returns:
         (3, h, w) uint8 and (h, w) uint8.
     """
     if view.angle:
         part, marks, grid, inside = _slice_rotated(image, train_ids, view, crop)
-        ids = _mark(F.grid_sample(marks, grid, mode="nearest", align_corners=False))[0]
+        ids = _to_ids(F.grid_sample(marks, grid, mode="nearest", align_corners=False))[0]
     else:
         part, grid, inside = _slice_box(image, view, crop)
         ids = torch.from_numpy(_gather_ids(train_ids, view, crop))
-    ground = torch.tensor(fill, dtype=torch.float32).view(3, 1, 1)
-    if not inside:  # beyond the image grid_sample gives 0
-        part = part.sub_(ground)
-    seen = F.grid_sample(part, grid, mode="bilinear", align_corners=False)
+    padding = torch.tensor(fill, dtype=torch.float32).view(3, 1, 1)
+    if not inside:  # outside of the image, grid_sample returns 0
+        part = part.sub_(padding)
+    sampled = F.grid_sample(part, grid, mode="bilinear", align_corners=False)
     if not inside:
-        seen = seen.add_(ground)
-    return finish(seen, [view])[0], ids
+        sampled = sampled.add_(padding)
+    return finish(sampled, [view])[0], ids
 
 
 def _slice_box(image: Pixels, view: View, crop: tuple[int, int]) -> tuple[Tensor, Tensor, bool]:
-    """Slice the source pixels of a crop that is not rotated.
+    """Slice the source pixels of an upright crop.
 
     Returns:
-        The pixels, (1, 3, h, w) float32; the grid for ``grid_sample`` to read them by; and True if
-        the crop lies within the image.
+        The pixels, (1, 3, h, w) float32; the grid for ``grid_sample``; and True if the crop is
+        inside the image.
     """
     spans, lines, inside = [], [], True
     for side, coordinates in enumerate(find_sources(view, crop)):
@@ -78,7 +78,7 @@ def _slice_box(image: Pixels, view: View, crop: tuple[int, int]) -> tuple[Tensor
 def _slice_rotated(
     image: Pixels, train_ids: Pixels, view: View, crop: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor, bool]:
-    """Slice the bounding box of a rotated crop: pixels, mask plus 1, grid, and if all is inside."""
+    """Slice the bounding box of a rotated crop; return as ``_slice_box``, with mask + 1 second."""
     height, width = image.shape[:2]
     theta = make_theta([view], (height, width), crop)[0].double()
     corners = torch.tensor([[x, y, 1.0] for x in (-1, 1) for y in (-1, 1)], dtype=torch.float64)
@@ -86,7 +86,7 @@ def _slice_rotated(
     (left, top), (right, bottom) = ends.amin(0).tolist(), ends.amax(0).tolist()
     rows, columns = clip_span(top, bottom, height), clip_span(left, right, width)
     for axis, span, side in ((0, columns, width), (1, rows, height)):
-        size = span.stop - span.start  # from the image's -1 to 1 to the box's
+        size = span.stop - span.start  # -1 to 1 over the box instead of over the image
         theta[axis] *= side / size
         theta[axis, 2] += (side - 2 * span.start) / size - 1
     grid = F.affine_grid(theta.float()[None], [1, 1, *crop], align_corners=False)
@@ -96,18 +96,18 @@ def _slice_rotated(
 
 
 def _to_planes(pixels: Pixels) -> Tensor:
-    """Return (1, 3, h, w) float32 of (h, w, 3)."""
+    """Convert an image (h, w, 3) to (1, 3, h, w) float32."""
     planes = np.empty((3, *pixels.shape[:2]), np.float32)
     planes[...] = pixels.transpose(2, 0, 1)
     return torch.from_numpy(planes)[None]
 
 
 def _gather_ids(train_ids: Pixels, view: View, crop: tuple[int, int]) -> Pixels:
-    """Return a crop of a mask that is not rotated, by integer indices."""
+    """Return an upright crop of a mask, by integer indices."""
     rows, columns = find_nearest(view, train_ids.shape, crop)
     within = columns[columns >= 0]
     first, last = (int(within.min()), int(within.max())) if within.size else (0, 0)
-    part = train_ids[:, first : last + 1]  # fewer columns before rows are copied
+    part = train_ids[:, first : last + 1]  # fewer columns to copy
     picked = part.take(np.maximum(rows, 0), 0).take(np.maximum(columns - first, 0), 1)
     picked[rows < 0] = IGNORE
     picked[:, columns < 0] = IGNORE
@@ -121,16 +121,16 @@ def apply_views(
     crop: tuple[int, int],
     fill: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    """Cut one crop out of each image and its mask, on any device, without synchronising it.
+    """Return one crop of each image and its mask, on any device, without synchronising it.
 
-    The same crops as those of ``crop_view``, up to rounding.
+    The crops are those of ``crop_view``, up to rounding.
 
     Args:
         images: (N, 3, H, W) uint8.
         train_ids: (N, H, W) uint8.
-        views: one a sample.
+        views: the augmentation of each sample.
         crop: (height, width).
-        fill: RGB of 0 to 255 outside of the image; masks hold ``IGNORE`` there.
+        fill: RGB, 0 to 255, outside of the image; there, masks are ``IGNORE``.
 
     Returns:
         (N, 3, h, w) uint8 and (N, h, w) uint8, on the same device.
@@ -138,26 +138,26 @@ def apply_views(
     device, size = images.device, (images.shape[-2], images.shape[-1])
     theta = to_device(make_theta(views, size, crop), device)
     grid = F.affine_grid(theta, [len(views), 1, *crop], align_corners=False)
-    ground = to_device(torch.tensor(fill, dtype=torch.float32), device).view(3, 1, 1)
-    seen = F.grid_sample(
-        images.float().sub_(ground), grid, mode="bilinear", align_corners=False
-    ).add_(ground)
+    padding = to_device(torch.tensor(fill, dtype=torch.float32), device).view(3, 1, 1)
+    sampled = F.grid_sample(
+        images.float().sub_(padding), grid, mode="bilinear", align_corners=False
+    ).add_(padding)
     if any(view.angle for view in views):
         marks = train_ids[:, None].float() + 1
-        ids = _mark(F.grid_sample(marks, grid, mode="nearest", align_corners=False))
+        ids = _to_ids(F.grid_sample(marks, grid, mode="nearest", align_corners=False))
     else:
         ids = _gather_all_ids(train_ids, views, crop)
-    return finish(seen, views), ids
+    return finish(sampled, views), ids
 
 
-def _mark(marks: Tensor) -> Tensor:
-    """Return (N, h, w) uint8 train ids of (N, 1, h, w) train ids plus 1, where 0 is outside."""
+def _to_ids(marks: Tensor) -> Tensor:
+    """Convert train ids + 1, (N, 1, h, w) with 0 outside of the image, to (N, h, w) uint8 ids."""
     ids = marks[:, 0] - 1
     return ids.masked_fill_(ids < 0, IGNORE).byte()
 
 
 def _gather_all_ids(train_ids: Tensor, views: Sequence[View], crop: tuple[int, int]) -> Tensor:
-    """Return crops of (N, H, W) masks that are not rotated; see ``_gather_ids``."""
+    """Return upright crops of masks (N, H, W); see ``_gather_ids``."""
     lines = [find_nearest(view, train_ids.shape[1:], crop) for view in views]
     rows, columns = (
         to_device(torch.from_numpy(np.stack(side)), train_ids.device)

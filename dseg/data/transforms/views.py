@@ -1,4 +1,4 @@
-"""Views: what is done to each sample, drawn at random from (seed, epoch, index)."""
+"""Views: the random augmentation of each sample, drawn from (seed, epoch, index)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What may happen to a sample; see the fields of the same names of ``Recipe``."""
+    """Ranges of random augmentation; see the fields of ``Recipe`` with the same names."""
 
     crop: tuple[int, int]
     short_side: int = 0
@@ -23,21 +23,21 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What happens to one sample.
+    """The augmentation of one sample.
 
     Attributes:
-        scale: of both sides.
-        top, left: the crop's corner in the scaled image, in pixels; negative where it is padded.
-        mirrored: left and right are swapped.
+        scale: scale factor of the image's height and width.
+        top, left: corner of the crop in the scaled image, in pixels; negative with padding.
+        flipped: whether the crop is flipped horizontally.
         brightness, contrast, saturation: factors; 1 changes nothing.
-        sigma: of the blur, in pixels of the crop; 0 for none.
-        angle: degrees that the crop is turned clockwise about its centre.
+        sigma: standard deviation of the blur in pixels of the crop; 0 for none.
+        angle: clockwise rotation of the crop about its centre, in degrees.
     """
 
     scale: float
     top: int
     left: int
-    mirrored: bool
+    flipped: bool
     brightness: float = 1.0
     contrast: float = 1.0
     saturation: float = 1.0
@@ -46,39 +46,39 @@ class View:
 
 
 def make_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """Return the generator of one sample in one epoch: the same in any process, in any order."""
+    """Return the generator of one sample in one epoch, the same in any process and order."""
     return np.random.default_rng([seed, epoch, index])
 
 
 def draw_view(
     augmentation: Augmentation, height: int, width: int, generator: np.random.Generator
 ) -> View:
-    """Draw what happens to an image of ``height`` x ``width``.
+    """Draw the augmentation of an image of ``height`` x ``width``.
 
-    The crop lies anywhere within the scaled image; along a side that is shorter than the crop,
-    the image lies anywhere within the crop.
+    The position of the crop is uniform within the scaled image; along a side that is shorter than
+    the crop, the position of the image is uniform within the crop.
     """
     scale = _draw_scale(augmentation, generator)
     if augmentation.short_side:
         scale *= augmentation.short_side / min(height, width)
     top = _draw_start(height * scale, augmentation.crop[0], generator)
     left = _draw_start(width * scale, augmentation.crop[1], generator)
-    mirrored = bool(generator.random() < augmentation.flip)
+    flipped = bool(generator.random() < augmentation.flip)
     jitter = generator.uniform(1 - augmentation.jitter, 1 + augmentation.jitter, 3)
     blurred = generator.random() < augmentation.blur
     radius = float(generator.random())
-    turned = generator.random() < 0.5
+    rotated = generator.random() < 0.5
     angle = float(generator.uniform(-augmentation.rotate, augmentation.rotate))
     return View(
         scale=scale,
         top=top,
         left=left,
-        mirrored=mirrored,
+        flipped=flipped,
         brightness=float(jitter[0]),
         contrast=float(jitter[1]),
         saturation=float(jitter[2]),
         sigma=radius if blurred else 0.0,
-        angle=angle if turned else 0.0,
+        angle=angle if rotated else 0.0,
     )
 
 
