@@ -60,7 +60,7 @@ def test_an_operation_without_a_deterministic_algorithm_is_named() -> None:
         "dabnet cannot be trained deterministically on cuda: adaptive_avg_pool2d_backward_cuda has "
         "no deterministic algorithm there."
     )
-    assert fault.value.hint == "leave --deterministic out, or use --device cpu."
+    assert fault.value.hint == "leave out --deterministic, or use --device cpu."
     said = "CuBLAS is not deterministic: set CUBLAS_WORKSPACE_CONFIG=:4096:8"
     with pytest.raises(DsegError) as fault, deterministic_or_refused("dabnet", CUDA):
         raise RuntimeError(said)

@@ -94,7 +94,7 @@ def test_a_file_replaced_under_its_name_is_noticed(place: Path, folder: str) -> 
     edit(place / "data" / folder / "0.png")
     before = contents(place / "run")
     problem = (
-        "1 of 5 images or their masks differ from those that the run was begun with, first "
+        "1 of 5 images or their masks differ from those that the run was started with, first "
         f"{place / 'data' / folder.removesuffix('annot') / '0.png'}."
     )
     refused(moved(place), 3, problem, "--accept-data")
@@ -107,7 +107,7 @@ def test_other_data_are_taken_if_they_are_accepted(place: Path) -> None:
     result = moved(place, "--accept-data", "--epochs", 3)
     assert result.exit_code == 0, result.stderr
     assert (
-        "WARNING: 2 of 5 images or their masks differ from those that the run was begun with, "
+        "WARNING: 2 of 5 images or their masks differ from those that the run was started with, "
         f"first {place / 'data/train/1.png'}; they are accepted."
     ) in result.stderr.splitlines()
     assert [change["step"] for change in facts_of(place)["changes"]] == [4, 4]
@@ -120,7 +120,7 @@ def test_images_that_are_gone_and_new_are_named(place: Path) -> None:
         (place / "data" / folder / "2.png").rename(place / "data" / folder / "8.png")
         shutil.copy(place / "data" / folder / "0.png", place / "data" / folder / "9.png")
     problem = (
-        "The data are not those that the run was begun with: 6 images now, 5 then; 1 are gone, "
+        "The data are not those that the run was started with: 6 images now, 5 then; 1 are missing, "
         "first 2; 2 are new, first 8."
     )
     refused(moved(place), 3, problem, "restore the data set")
@@ -186,7 +186,10 @@ def test_other_classes_are_other_data(tmp_path: Path) -> None:
 
     mapped = load_dataset("camvid", root, "train", space=LABEL_SPACES["cityscapes"])
     other = take_fingerprint(mapped, None)
-    assert find_changes(own.state(), other) == "The classes are 19 others than the 11 then"
+    assert (
+        find_changes(own.state(), other)
+        == "The data have 19 other classes, the run was started with 11"
+    )
     assert own.samples.keys() == other.samples.keys()
     assert not set(own.samples.values()) & set(other.samples.values())
 

@@ -1,4 +1,4 @@
-"""The data of a run: splits, and what is held back of one."""
+"""The data of a run: splits, and samples held back for validation."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def test_an_even_share_is_held_back_and_not_trained_on() -> None:
 
 
 def test_nothing_to_hold_back_is_refused() -> None:
-    with pytest.raises(DsegError, match=r"0\.05 of 3 samples is none"):
+    with pytest.raises(DsegError, match=r"fraction of 0\.05 of 3 samples"):
         hold_back(dataset_of(3), 0.05)
