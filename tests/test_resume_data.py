@@ -120,8 +120,8 @@ def test_images_that_are_gone_and_new_are_named(place: Path) -> None:
         (place / "data" / folder / "2.png").rename(place / "data" / folder / "8.png")
         shutil.copy(place / "data" / folder / "0.png", place / "data" / folder / "9.png")
     problem = (
-        "The data are not those that the run was started with: 6 images now, 5 then; 1 are missing, "
-        "first 2; 2 are new, first 8."
+        "The data are not those that the run was started with: 6 images now, 5 then; 1 are "
+        "missing, first 2; 2 are new, first 8."
     )
     refused(moved(place), 3, problem, "restore the data set")
 
@@ -139,7 +139,7 @@ def rewrite_state(place: Path, **changes: Any) -> None:
 
 
 def names_of(*names: str) -> list[Any]:
-    """What an older dseg kept of the data."""
+    """Return what an older dseg saved of the data."""
     return [len(names), hashlib.sha256(json.dumps(names).encode()).hexdigest()]
 
 
@@ -147,7 +147,7 @@ def test_a_state_of_an_older_dseg_is_gone_on_from_with_a_remark(place: Path) -> 
     rewrite_state(place, data=names_of("0", "1", "2", "3"), threads=None)
     result = moved(place, "--epochs", 3)
     assert result.exit_code == 0, result.stderr
-    assert "The state is of an older dseg, which noted the images' names only" in result.stderr
+    assert "The state is from an older dseg, which saved only the names" in result.stderr
     assert load(place / "run")["step"] == 6
     rewrite_state(place, data=names_of("0", "1", "2"))
     refused(moved(place), 3, "4 images now, 3 then, or other names.", "--accept-data")
@@ -186,9 +186,8 @@ def test_other_classes_are_other_data(tmp_path: Path) -> None:
 
     mapped = load_dataset("camvid", root, "train", space=LABEL_SPACES["cityscapes"])
     other = take_fingerprint(mapped, None)
-    assert (
-        find_changes(own.state(), other)
-        == "The data have 19 other classes, the run was started with 11"
+    assert find_changes(own.state(), other) == (
+        "The classes are not those that the run was started with: 19 now, 11 then"
     )
     assert own.samples.keys() == other.samples.keys()
     assert not set(own.samples.values()) & set(other.samples.values())
@@ -220,10 +219,10 @@ def test_a_finished_run_is_given_more_epochs(place: Path) -> None:
 def test_fewer_epochs_than_are_done_are_refused(place: Path, words: list[object]) -> None:
     before = contents(place / "run")
     problem = (
-        f"{place / 'run'} has done 4 steps (2 epochs), more than the 2 steps (1 epochs) that it "
-        "is to have."
+        f"{place / 'run'} has done 4 steps (2 epochs), more than the 2 steps (1 epochs) that "
+        "are requested."
     )
-    refused(resume(place, *words), 2, problem, "name more --epochs")
+    refused(resume(place, *words), 2, problem, "use more --epochs")
     assert contents(place / "run") == before
 
 
@@ -240,8 +239,8 @@ def test_another_number_of_threads_is_said_where_the_bits_matter(place: Path) ->
     rewrite_state(place, threads=3)
     result = resume(place)
     assert result.stderr.splitlines()[0] == (
-        "WARNING: this run was computed with 3 threads a process, now 1: its bytes will differ "
-        "from an uninterrupted run's (set OMP_NUM_THREADS=3)."
+        "WARNING: this run was computed with 3 threads per process, now 1: its result will differ "
+        "from that of an uninterrupted run (set OMP_NUM_THREADS=3)."
     )
     assert result.exit_code == 0
     facts = facts_of(place)

@@ -132,8 +132,8 @@ def test_a_broken_state_gives_way_to_the_one_before_and_that_is_told(place: Path
     result = resume(place)
     assert result.exit_code == 0
     assert result.stderr.splitlines()[0] == (
-        f"WARNING: {newest} is missing or damaged; going on from state-previous.pt, which is of "
-        "step 2."
+        f"WARNING: {newest} is missing or damaged; continuing from state-previous.pt, which is "
+        "from step 2."
     )
     assert load(place / "run")["step"] == 3
     assert [(row["kind"], row["step"]) for row in rows(place / "run")] == wanted

@@ -88,7 +88,8 @@ def find_changes(then: Any, now: Fingerprint) -> str:
     """
     samples, classes = _read(then)
     if tuple(classes) != now.classes:
-        return f"The data have {len(now.classes)} other classes, the run was started with {len(classes)}"
+        now_and_then = f"{len(now.classes)} now, {len(classes)} then"
+        return f"The classes are not those that the run was started with: {now_and_then}"
     gone = [key for key in samples if key not in now.samples]
     new = [key for key in now.samples if key not in samples]
     if gone or new:
