@@ -291,7 +291,7 @@ def test_without_bad_samples_there_have_to_be_masks_to_learn_from(camvid):
 @pytest.mark.parametrize("network", ["MobileNetDenseASPP_OS16", "DenseASPP121_OS16"])
 def test_a_single_value_in_a_channel_cannot_be_learnt_from(camvid, network):
     words = ("--model", network, "--set", "crop=16", "--batch-size", 1)
-    problem = "Batch norm finds a single value in each channel of 1x16x16 pixels"
+    problem = "Batch norm gets a single value per channel from 1x16x16 pixels"
     refused(train(*CAMVID, *words), 2, problem, "use a larger crop or batch")
     assert written("run") == []
     assert train(*CAMVID, *words[2:]).exit_code == 0  # DABNet's channels have more values

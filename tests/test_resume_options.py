@@ -152,7 +152,7 @@ def test_two_broken_states_are_refused(place: Path):
     use_data_of(place)
     for name in ("state.pt", "state-previous.pt"):
         (place / "run" / name).write_bytes(b"broken")
-    refused(resume(place), 3, "holds no state that can be read", "another --out")
+    refused(resume(place), 3, "contains no state that can be read", "another --out")
 
 
 def test_a_plot_that_finds_no_room_is_told_and_made_later(

@@ -75,8 +75,8 @@ def _compare_data(then: Any, trainer: Trainer, run_dir: RunDir, accept_data: boo
     if isinstance(then, list):
         if is_of_names(then, trainer.train_set):
             return [
-                "The state is from an older dseg, which saved only the names of the images: changes of "
-                "their contents cannot be detected."
+                "The state is from an older dseg, which saved only the names of the images: "
+                "changes of their contents cannot be detected."
             ]
         count = then[0] if then and isinstance(then[0], int) else "an unknown number"
         found = (
