@@ -1,4 +1,4 @@
-"""Our own JSON files and states, damaged in every way: one error, never a stack trace."""
+"""Damaged JSON files and states of dseg: one error, never a stack trace."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(begun: Path, tmp_path: Path) -> Path:
-    """A run whose state is of its end; its data stay where they are."""
+    """A copy of a finished run, which uses the data of the original."""
     shutil.copytree(begun / "run", tmp_path / "run")
     return tmp_path
 

@@ -24,7 +24,7 @@ def dataset_of(count: int) -> Dataset:
     )
 
 
-def test_an_even_share_is_held_back_and_not_trained_on() -> None:
+def test_a_fraction_is_held_back_and_not_trained_on() -> None:
     kept, held = hold_back(dataset_of(12), 0.25)
     assert [sample.name for sample in held.samples] == ["2", "6", "10"]
     assert [sample.name for sample in kept.samples] == [*"01345789", "11"]
