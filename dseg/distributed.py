@@ -1,4 +1,4 @@
-"""Several processes at one task, started by torchrun; a single process needs nothing of this."""
+"""Groups of processes that torchrun started; a single process is a group of one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, DsegError
 from dseg.parallel import count_cores
 
-if TYPE_CHECKING:  # scoring in one process does without torch, whose import takes longer
+if TYPE_CHECKING:  # scoring in one process does not import torch, which takes longer
     import numpy as np
     import torch
     from numpy.typing import NDArray
@@ -23,36 +23,36 @@ if TYPE_CHECKING:  # scoring in one process does without torch, whose import tak
 
 T = TypeVar("T")
 
-JOINING = timedelta(minutes=10)  # until all are there; then, for one step of a training
-WAITING = timedelta(days=7)  # for a slower process's share; one that ended is noticed at once
-TELLING_S = 1.0  # torchrun ends all processes with the first, which might have a fault to tell
+STEP_TIMEOUT = timedelta(minutes=10)  # for connecting, and for one training step
+SHARD_TIMEOUT = timedelta(days=7)  # for a slower process; one that ended is noticed at once
+REPORT_S = 1.0  # time for the first failed process to report; torchrun ends all with the first
 EXIT_BY_A_BUG = 1
-BROKEN = ("Connection closed", "Connection reset", "Broken pipe")  # as gloo says it
+CONNECTION_LOST = ("Connection closed", "Connection reset", "Broken pipe")  # gloo's messages
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that work together, and which of them this one is; alone by default.
+    """The processes that work together, by default only this one.
 
-    What is exchanged lies in the CPU's memory, except that ``sum`` takes CUDA tensors too. All
+    Values are exchanged in the CPU's memory, except that ``sum`` also accepts CUDA tensors. All
     processes must call the same methods in the same order.
 
     Attributes:
-        rank: 0 to world_size - 1.
-        world_size: processes on all machines.
-        local_rank: number of this process on its machine.
-        local_size: processes on this machine.
+        rank: number of this process, 0 to world_size - 1.
+        world_size: number of processes on all machines.
+        local_rank: number of this process on its machine, from 0.
+        local_size: number of processes on this machine.
     """
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
     local_size: int = 1
-    _on_cpu: Any = field(default=None, repr=False, compare=False)  # a ProcessGroup of gloo
+    _on_cpu: Any = field(default=None, repr=False, compare=False)  # gloo's ProcessGroup
 
     @property
     def main(self) -> bool:
-        """Whether this process is the one that speaks to the user and writes common files."""
+        """True for the process that shows messages and writes common files."""
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class Group:
         return tensor
 
     def sum_counts(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Add up integers of all processes exactly; returns a new array."""
+        """Return the exact sum of the integers of all processes, as a new array."""
         total: NDArray[np.int64] = counts.copy()
         if self.world_size > 1:
             import torch
@@ -73,7 +73,7 @@ class Group:
         return total
 
     def gather(self, value: T) -> list[T]:
-        """Return each process's value, in the order of ranks, to all of them."""
+        """Return the values of all processes, in the order of ranks."""
         if self.world_size == 1:
             return [value]
         import torch.distributed as dist
@@ -83,31 +83,31 @@ class Group:
         return values
 
     def gather_shards(self, values: Sequence[T]) -> list[T]:
-        """Return the values that all processes made of their ``shard``, in the items' order."""
+        """Return the values that all processes made from their ``shard``, in the items' order."""
         shards = self.gather(list(values))
         longest = max(map(len, shards))
-        return [shard[place] for place in range(longest) for shard in shards if place < len(shard)]
+        return [shard[index] for index in range(longest) for shard in shards if index < len(shard)]
 
     def broadcast(self, value: T) -> T:
-        """Return rank 0's value to all."""
+        """Return rank 0's value in all processes."""
         if self.world_size == 1:
             return value
         import torch.distributed as dist
 
         values = [value if self.main else None]
         dist.broadcast_object_list(values, src=0, group=self._on_cpu)
-        return values[0]  # type: ignore[return-value]  # rank 0's, by now
+        return values[0]  # type: ignore[return-value]  # received from rank 0
 
     def from_main(self, make: Callable[[], T]) -> T:
-        """Return to all what ``make`` returns in rank 0; it runs nowhere else."""
+        """Return in all processes what ``make`` returns in rank 0, which alone calls it."""
         return self.broadcast(make() if self.main else None)  # type: ignore[return-value]
 
     def barrier(self) -> None:
-        """Wait until all processes have come to this point."""
+        """Wait until all processes have called this."""
         self.gather(None)
 
     def shard(self, items: Sequence[T]) -> Sequence[T]:
-        """Return this process's share: every ``world_size``-th item, from the ``rank``-th on."""
+        """Return this process's shard: every ``world_size``-th item, from index ``rank`` on."""
         return items if self.world_size == 1 else items[self.rank :: self.world_size]
 
     def cores_per_process(self) -> int:
@@ -116,21 +116,21 @@ class Group:
 
 
 def find_group() -> Group:
-    """Return who this process is, as torchrun's environment says; nothing is connected.
+    """Return the group that torchrun's environment describes, without connecting its processes.
 
     Raises:
         DsegError: the environment contradicts itself.
     """
     if ("RANK" in os.environ) != ("WORLD_SIZE" in os.environ):
-        there, missing = sorted(("RANK", "WORLD_SIZE"), key=lambda name: name not in os.environ)
-        raise _nonsense(f"{there} is set, but {missing} is not")
+        found, missing = sorted(("RANK", "WORLD_SIZE"), key=lambda name: name not in os.environ)
+        raise _environment_error(f"{found} is set, but {missing} is not")
     rank, size = _read_number("RANK", 0), _read_number("WORLD_SIZE", 1)
     local_rank = _read_number("LOCAL_RANK", 0) if size > 1 else 0
     local_size = _read_number("LOCAL_WORLD_SIZE", size) if size > 1 else 1
     if not 0 <= rank < size:
-        raise _nonsense(f"RANK is {rank}, but WORLD_SIZE is {size}")
+        raise _environment_error(f"RANK is {rank}, but WORLD_SIZE is {size}")
     if not 0 <= local_rank < local_size <= size:
-        raise _nonsense(
+        raise _environment_error(
             f"LOCAL_RANK is {local_rank}, with {local_size} of {size} processes on this machine"
         )
     return Group(rank, size, local_rank, local_size)
@@ -139,19 +139,19 @@ def find_group() -> Group:
 def _read_number(name: str, default: int) -> int:
     text = os.environ.get(name, str(default))
     if not text.isdecimal():
-        raise _nonsense(f"{name} is {text!r}, no number")
+        raise _environment_error(f"{name} is {text!r}, not a number")
     return int(text)
 
 
-def _nonsense(what: str) -> DsegError:
+def _environment_error(what: str) -> DsegError:
     return DsegError(
-        f"The environment is not one of torchrun: {what}.",
-        hint="start several processes with torchrun, or unset RANK and WORLD_SIZE for one.",
+        f"The environment is not that of torchrun: {what}.",
+        hint="start several processes with torchrun, or unset RANK and WORLD_SIZE.",
     )
 
 
 def local_device(name: str, group: Group) -> str:
-    """Return the device of that name for this process: of several, each has a GPU of its own.
+    """Return the device for this process: each of several processes has another GPU.
 
     Raises:
         DsegError: there are more processes on this machine than GPUs.
@@ -164,8 +164,9 @@ def local_device(name: str, group: Group) -> str:
     if gpus == 0:
         return name
     if group.local_size > gpus:
+        count = f"{gpus} GPU{'s' if gpus > 1 else ''}"
         raise DsegError(
-            f"There are {group.local_size} processes on this machine, but GPUs: {gpus}.",
+            f"There are {group.local_size} processes on this machine, but only {count}.",
             hint=f"start torchrun with --nproc-per-node {gpus}, or use --device cpu.",
         )
     return f"cuda:{group.local_rank}"
@@ -173,18 +174,18 @@ def local_device(name: str, group: Group) -> str:
 
 @contextmanager
 def joined(device: torch.device | str) -> Iterator[Group]:
-    """Connect the processes that torchrun started, and part from them at the end.
+    """Connect the processes that torchrun started, and disconnect them at the end.
 
-    If one fails, its error is the only one that leaves this context: the others end quietly with
-    its exit code, wherever they are.
+    If one fails, only its error is raised from this context: the others exit without a message and
+    with its exit code.
 
     Args:
-        device: where tensors are that the processes exchange while training; ``cpu`` is enough
-            to share out images.
+        device: device of the tensors that the processes exchange while training; ``cpu`` if they
+            only shard images.
 
     Raises:
-        DsegError: the environment contradicts itself, the processes do not find each other, one
-            of them was killed, or there are more of them than GPUs.
+        DsegError: the environment contradicts itself, the processes cannot be connected, one of
+            them was killed, or there are more of them than GPUs.
     """
     group = find_group()
     if group.world_size == 1:
@@ -195,86 +196,86 @@ def joined(device: torch.device | str) -> Iterator[Group]:
 
     store = _connect(torch.device(device), group)
     try:
-        with _noticing_an_end():
+        with _lost_connections_reported():
             if torch.device(device).type == "cuda":
                 torch.cuda.set_device(local_device(str(device), group))
-            yield replace(group, _on_cpu=dist.new_group(backend="gloo", timeout=WAITING))
+            yield replace(group, _on_cpu=dist.new_group(backend="gloo", timeout=SHARD_TIMEOUT))
     except SystemExit:
         raise
     except BaseException as fault:
-        first, code = _enter_failure(store, fault, group.rank)
+        first, code = _record_failure(store, fault, group.rank)
         if not first:
-            time.sleep(TELLING_S)
+            time.sleep(REPORT_S)
             raise SystemExit(code) from None
         raise
     finally:
         dist.destroy_process_group()
-        gc.collect()  # threads of gloo that outlive Python's own end would abort it
+        gc.collect()  # gloo's threads would abort Python's exit if they were still running
 
 
 def _name_attempt(group: Group) -> str:
-    """Return what tells the keys of this start from those of an earlier one.
+    """Return a prefix that separates the store's keys of this start from those of earlier ones.
 
-    torchrun's store outlives the processes that it starts again (--max-restarts): addresses that
-    nobody listens at any more, and the failure. On several machines each counts for itself.
+    torchrun's store outlives the processes that it restarts (--max-restarts), with their addresses
+    and their failure. On several machines the counts of restarts can differ.
     """
-    alone = group.local_size == group.world_size
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if alone else "0"
+    one_machine = group.local_size == group.world_size
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if one_machine else "0"
 
 
 def _connect(device: torch.device, group: Group) -> Store:
-    """Start the default process group: NCCL for CUDA, otherwise gloo."""
+    """Start the default process group, by NCCL for CUDA and otherwise by gloo."""
     import torch.distributed as dist
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
     try:
-        found = rendezvous("env://", group.rank, group.world_size, timeout=JOINING)
+        found = rendezvous("env://", group.rank, group.world_size, timeout=STEP_TIMEOUT)
         store: Store = PrefixStore(_name_attempt(group), next(iter(found))[0])
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
             store=PrefixStore("torch", store),
             rank=group.rank,
             world_size=group.world_size,
-            timeout=JOINING,
+            timeout=STEP_TIMEOUT,
         )
     except (ValueError, RuntimeError) as fault:
         raise DsegError(
             f"The {group.world_size} processes cannot be connected: {str(fault).splitlines()[0]}",
-            hint="start them with torchrun; on several machines all need its --rdzv-endpoint.",
+            hint="start them with torchrun; on several machines, use the same --rdzv-endpoint.",
         ) from fault
     return PrefixStore("dseg", store)
 
 
 class _OtherEndedError(DsegError):
-    """Another process is gone: what it says, if it could say anything, matters more."""
+    """Another process has ended; its own message, if there is one, is more important."""
 
     def __init__(self) -> None:
         super().__init__(
             "Another of the processes has ended before its work was done.",
-            hint="see what it says, if anything; often the memory is too small for all of them.",
+            hint="see its message, if there is one; often there is too little memory for all.",
             exit_code=EXIT_FAILED_INPUTS,
         )
 
 
 @contextmanager
-def _noticing_an_end() -> Iterator[None]:
-    """Turn the loss of a connection, ours or one within a training step, into a DsegError."""
+def _lost_connections_reported() -> Iterator[None]:
+    """Turn the loss of a connection to another process into a DsegError."""
     try:
         yield
     except RuntimeError as fault:
-        if any(sign in str(fault) for sign in BROKEN):
+        if any(message in str(fault) for message in CONNECTION_LOST):
             raise _OtherEndedError from fault
         raise
 
 
-def _enter_failure(store: Store, fault: BaseException, rank: int) -> tuple[bool, int]:
-    """Enter a failure where all processes see it; return whether it is the first, and its code."""
+def _record_failure(store: Store, fault: BaseException, rank: int) -> tuple[bool, int]:
+    """Record a failure for all processes; return whether it was the first, and the first's code."""
     code = getattr(fault, "exit_code", EXIT_BY_A_BUG)
     if isinstance(fault, KeyboardInterrupt):
         code = EXIT_INTERRUPTED
     try:
         first = store.compare_set("failure", "", f"{rank} {code}").decode().split()
-    except RuntimeError:  # without torchrun rank 0 keeps the store, and it is gone
+    except RuntimeError:  # without torchrun the store is in rank 0, which has ended
         return True, code
     return int(first[0]) == rank, int(first[1])

@@ -96,7 +96,8 @@ def compare_norm(
 ) -> float:
     """Return the largest difference from a float64 BatchNorm2d, or 1d, on the whole batch.
 
-    Compares outputs, gradients and running statistics; values above 1 relatively.
+    Outputs, gradients and running statistics are compared; differences are relative for values
+    above 1.
     """
     torch.manual_seed(0)
     kind = nn.BatchNorm1d if nodes else nn.BatchNorm2d
@@ -113,11 +114,11 @@ def compare_norm(
     worst = 0.0
     for training in (True, True, False):  # the third uses the statistics of the first two
         images = torch.randn(4, 3, 5, 7) * torch.tensor([1.0, 0.5, 3.0]).view(3, 1, 1) + offset
-        pull = torch.randn(4, 3, 5, 7)
+        weights = torch.randn(4, 3, 5, 7)
         if nodes:
-            images, pull = images.flatten(2), pull.flatten(2)
-        wanted = _outcome(alone.train(training), images.double(), pull.double())
-        found = _outcome(shared.train(training), images[own], pull[own])
+            images, weights = images.flatten(2), weights.flatten(2)
+        wanted = _outcome(alone.train(training), images.double(), weights.double())
+        found = _outcome(shared.train(training), images[own], weights[own])
         for name, value in wanted.items():
             other = found[name]
             if name in ("weight", "bias"):
@@ -128,11 +129,11 @@ def compare_norm(
     return worst
 
 
-def _outcome(model: nn.Module, images: Tensor, pull: Tensor) -> dict[str, Tensor]:
+def _outcome(model: nn.Module, images: Tensor, weights: Tensor) -> dict[str, Tensor]:
     model.zero_grad()
     images = images.clone().requires_grad_()
     output = model(images)
-    (output * pull).sum().backward()
+    (output * weights).sum().backward()
     return {
         "output": output.detach(),
         "input gradient": images.grad,

@@ -1,4 +1,4 @@
-"""How PyTorch computes a run: TF32, deterministic algorithms, compilation, fused optimizers."""
+"""PyTorch's settings for a run: TF32, deterministic algorithms, compilation, fused optimizers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def backends() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("tf32", "precision"), [(True, "high"), (False, "highest")])
-def test_tf32_is_of_products_and_convolutions(backends: None, tf32: bool, precision: str) -> None:
+def test_tf32_applies_to_products_and_convolutions(
+    backends: None, tf32: bool, precision: str
+) -> None:
     set_backends(CUDA, deterministic=False, tf32=tf32)
     assert torch.get_float32_matmul_precision() == precision
     assert torch.backends.cudnn.allow_tf32 is tf32
@@ -50,20 +52,20 @@ def test_the_cpu_computes_float32_in_any_case(backends: None) -> None:
 
 
 def test_an_operation_without_a_deterministic_algorithm_is_named() -> None:
-    said = (
+    message = (
         "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation, but you "
         "set 'torch.use_deterministic_algorithms(True)'."
     )
     with pytest.raises(DsegError) as fault, deterministic_or_refused("dabnet", CUDA):
-        raise RuntimeError(said)
+        raise RuntimeError(message)
     assert fault.value.problem == (
         "dabnet cannot be trained deterministically on cuda: adaptive_avg_pool2d_backward_cuda has "
         "no deterministic algorithm there."
     )
-    assert fault.value.hint == "leave --deterministic out, or use --device cpu."
-    said = "CuBLAS is not deterministic: set CUBLAS_WORKSPACE_CONFIG=:4096:8"
+    assert fault.value.hint == "leave out --deterministic, or use --device cpu."
+    message = "CuBLAS is not deterministic: set CUBLAS_WORKSPACE_CONFIG=:4096:8"
     with pytest.raises(DsegError) as fault, deterministic_or_refused("dabnet", CUDA):
-        raise RuntimeError(said)
+        raise RuntimeError(message)
     assert fault.value.hint == "set CUBLAS_WORKSPACE_CONFIG=:4096:8 in the environment."
     with pytest.raises(RuntimeError, match="anything else"), deterministic_or_refused("x", CUDA):
         raise RuntimeError("anything else")
@@ -74,27 +76,32 @@ def test_an_operation_without_a_deterministic_algorithm_is_named() -> None:
     [
         (CUDA, (), 1, "reduce-overhead"),
         (CPU, (), 1, None),
-        (CUDA, ("accumulate=2",), 1, None),  # a graph would write over the first's gradients
+        (
+            CUDA,
+            ("accumulate=2",),
+            1,
+            None,
+        ),  # a graph would overwrite the gradients of the first micro-batch
         (CUDA, (), 2, None),
     ],
 )
-def test_graphs_are_captured_where_nothing_is_added_up(
+def test_graphs_are_captured_without_accumulation_and_in_one_process(
     device: torch.device,
     overrides: tuple[str, ...],
     world_size: int,
     mode: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[dict[str, Any]] = []
+    given: list[dict[str, Any]] = []
     model = build_model("dabnet")
-    monkeypatch.setattr(model, "compile", lambda **options: asked.append(options))
+    monkeypatch.setattr(model, "compile", lambda **options: given.append(options))
     compile_model(model, device, RECIPE.override(list(overrides)), Group(0, world_size))
-    assert asked == [{} if mode is None else {"mode": mode}]
+    assert given == [{} if mode is None else {"mode": mode}]
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("fused", [True, False])
-def test_a_run_goes_on_by_a_fused_optimizer_or_by_another(kind: str, fused: bool) -> None:
+def test_a_run_can_be_resumed_with_or_without_a_fused_optimizer(kind: str, fused: bool) -> None:
     recipe = RECIPE.override([f"optimizer={kind}"])
 
     def step(fused: bool, saved: dict[str, Any] | None) -> tuple[Any, torch.Tensor]:
@@ -110,9 +117,9 @@ def test_a_run_goes_on_by_a_fused_optimizer_or_by_another(kind: str, fused: bool
         return optimizer.state_dict(), next(model.parameters()).detach().clone()
 
     saved, _ = step(not fused, None)
-    _, gone_on = step(fused, saved)
-    _, same_way = step(not fused, saved)
-    _, afresh = step(fused, None)
-    assert torch.allclose(gone_on, same_way, rtol=1e-5, atol=1e-7)
+    _, resumed = step(fused, saved)
+    _, uninterrupted = step(not fused, saved)
+    _, restarted = step(fused, None)
+    assert torch.allclose(resumed, uninterrupted, rtol=1e-5, atol=1e-7)
     if kind == "sgd":  # whose momentum counts; Adam's steps by a constant gradient are alike
-        assert not torch.allclose(gone_on, afresh, rtol=1e-5, atol=1e-7)
+        assert not torch.allclose(resumed, restarted, rtol=1e-5, atol=1e-7)

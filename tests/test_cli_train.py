@@ -1,4 +1,4 @@
-"""``dseg train``: what a run leaves behind, and what is refused before or while it learns."""
+"""``dseg train``: the results of a run, and errors before and during training."""
 
 from __future__ import annotations
 
@@ -61,18 +61,18 @@ def test_a_run_leaves_weights_curves_and_pictures(camvid):
         f"Trained 2 steps; best validation mIoU: {100 * best:.2f} %. Results: run",
         "Next: dseg infer --weights run/best.safetensors --img-dir DIR",
     ]
-    told = {"run": "run", "step": 2, "stopped": False, "best_miou": best}
-    assert json.loads(result.stdout) == told
+    facts = {"run": "run", "step": 2, "stopped": False, "best_miou": best}
+    assert json.loads(result.stdout) == facts
     assert [(row["step"], row["epoch"]) for row in read_rows("train")] == [(1, 0.3333), (2, 0.6667)]
     assert all(np.isfinite(row["loss"]) and row["lr"] > 0 for row in read_rows("train"))
-    settings = json.loads(Path("run/run.json").read_text())["settings"]
-    assert (settings["model"], settings["seed"]) == ("dabnet", 7)
-    assert settings["recipe_name"] == "dabnet_cityscapes"
-    assert (settings["recipe"]["crop"], settings["recipe"]["batch"]) == ([32, 48], 2)
+    config = json.loads(Path("run/run.json").read_text())["settings"]
+    assert (config["model"], config["seed"]) == ("dabnet", 7)
+    assert config["recipe_name"] == "dabnet_cityscapes"
+    assert (config["recipe"]["crop"], config["recipe"]["batch"]) == ([32, 48], 2)
     assert all(pixels(Path("run") / name).std() > 0 for name in FILES if name.endswith(".png"))
 
 
-def test_its_weights_are_used_without_another_word(camvid):
+def test_its_weights_are_used_without_further_options(camvid):
     train(*CAMVID, "--val-split", "0.2")
     for name in ("best", "last"):
         weights = f"run/{name}.safetensors"
@@ -83,7 +83,7 @@ def test_its_weights_are_used_without_another_word(camvid):
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_every_data_set_is_trained_on(tmp_path, name):
+def test_each_data_set_can_be_trained_on(tmp_path, name):
     TREES[name](Path(name))
     result = train("--model", "dabnet", "--dataset", name, "--data-dir", name)
     assert result.exit_code == 0, result.output
@@ -119,7 +119,7 @@ def test_two_data_sets_are_joined_on_the_classes_of_one(camvid):
     assert not Path("run").exists()
 
 
-def test_weights_are_taken_over_with_a_new_head(camvid):
+def test_training_starts_from_weights_with_a_new_head(camvid):
     assert train(*CAMVID).exit_code == 0
     Path("run/best.safetensors").rename("first.safetensors")
     shutil.rmtree("run")
@@ -132,18 +132,20 @@ def test_weights_are_taken_over_with_a_new_head(camvid):
     assert list(read_rows("val")[0]["class_iou"]) == [entry["name"] for entry in CLASSES["class"]]
 
 
-def test_a_checkpoint_without_the_recipes_auxiliary_heads_is_said(camvid):
+def test_a_checkpoint_without_the_recipes_auxiliary_heads_is_reported(camvid):
     small = ("--set", "batch=2", "--set", "crop=64x64", "--set", "aux_weight=0.4")
     words = ("--model", "bisenetv2", *CAMVID[2:], "-w", "first.pth", *small)
     model = build_model("bisenetv2", 11, aux=True)
     torch.save(model.state_dict(), "first.pth")
     assert "no auxiliary heads" not in train(*words).stderr
     torch.save(build_model("bisenetv2", 11).state_dict(), "first.pth")
-    said = train(*words, "-o", "bare").stderr
-    assert "first.pth has no auxiliary heads, so the recipe's auxiliary loss (weight 0.4)" in said
+    messages = train(*words, "-o", "bare").stderr
+    assert (
+        "first.pth has no auxiliary heads, so the recipe's auxiliary loss (weight 0.4)" in messages
+    )
 
 
-def test_norms_of_in_place_training_are_gone_on_with(camvid):
+def test_training_continues_with_in_place_norms(camvid):
     state = build_model("dabnet_camvid").state_dict()
     name = next(key for key in state if key.endswith("norm.weight"))
     torch.save({**state, name: torch.full_like(state[name], -0.5)}, "theirs.pth")
@@ -156,15 +158,15 @@ def test_norms_of_in_place_training_are_gone_on_with(camvid):
     assert run("train", "--out", "run", "--resume", "-q").exit_code == 0
 
 
-def test_a_run_begun_before_the_choice_of_in_place_norms_goes_on(camvid):
+def test_a_run_from_before_inplace_abn_can_be_resumed(camvid):
     assert train(*CAMVID).exit_code == 0
-    told = json.loads(Path("run/run.json").read_text())
-    assert told["settings"].pop("inplace_abn") is None
-    Path("run/run.json").write_text(json.dumps(told))
+    facts = json.loads(Path("run/run.json").read_text())
+    assert facts["settings"].pop("inplace_abn") is None
+    Path("run/run.json").write_text(json.dumps(facts))
     assert "Nothing left to do." in run("train", "--out", "run", "--resume", "-q").stderr
 
 
-def test_a_run_without_validation_has_the_last_weights_only_and_is_not_written_over(camvid):
+def test_a_run_without_validation_has_the_last_weights_only_and_is_not_overwritten(camvid):
     result = train(*CAMVID, "--val-split", "none")
     assert "best validation mIoU: not validated" in result.stderr
     left = ["last.safetensors", "loss.png", "metrics.jsonl", "run.json", "state.pt"]
@@ -211,7 +213,7 @@ def test_a_run_without_validation_has_the_last_weights_only_and_is_not_written_o
     ],
     ids=lambda value: "-".join(map(str, value)) if isinstance(value, list) else None,
 )
-def test_what_cannot_be_done_is_said_before_anything_is_written(camvid, words, problem, hint):
+def test_impossible_options_are_refused_before_anything_is_written(camvid, words, problem, hint):
     refused(train(*CAMVID, *words), 2, problem, hint)
     assert not Path("run").exists()
 
@@ -224,12 +226,12 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(camvid, words, p
         ([], "0 data sets are named, and 1 folders.", "--dataset"),
     ],
 )
-def test_a_folder_of_another_kind_is_told_apart(camvid, words, problem, hint):
+def test_a_folder_of_another_kind_is_reported(camvid, words, problem, hint):
     refused(train("--model", "dabnet", "--data-dir", "camvid", *words), 2, problem, hint)
     assert not Path("run").exists()
 
 
-def test_a_network_has_to_be_named(camvid):
+def test_a_network_is_required(camvid):
     refused(train(*CAMVID[2:]), 2, "No network is named.", "--model")
     misused(train(*CAMVID[2:], "--model", "DABnett"), "Did you mean dabnet")
     refused(
@@ -240,7 +242,7 @@ def test_a_network_has_to_be_named(camvid):
     assert not Path("run").exists()
 
 
-def test_tensorboard_that_is_not_there_is_missed_at_once(camvid, monkeypatch):
+def test_a_missing_tensorboard_is_reported_before_training(camvid, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     refused(train(*CAMVID, "--tensorboard"), 2, "TensorBoard", "pip install 'dseg[tensorboard]'")
@@ -280,7 +282,7 @@ def test_bad_data_are_found_before_the_first_step(camvid, spoil, problem):
     assert not Path("run").exists()
 
 
-def test_without_bad_samples_there_have_to_be_masks_to_learn_from(camvid):
+def test_training_requires_labelled_pixels_besides_bad_samples(camvid):
     ignore_all()
     refused(train(*CAMVID, "--on-bad-data", "skip"), 2, "No pixel of camvid's split train is lab")
 
@@ -289,15 +291,15 @@ def test_without_bad_samples_there_have_to_be_masks_to_learn_from(camvid):
 
 
 @pytest.mark.parametrize("network", ["MobileNetDenseASPP_OS16", "DenseASPP121_OS16"])
-def test_a_single_value_in_a_channel_cannot_be_learnt_from(camvid, network):
+def test_a_single_value_per_channel_is_refused(camvid, network):
     words = ("--model", network, "--set", "crop=16", "--batch-size", 1)
-    problem = "Batch norm finds a single value in each channel of 1x16x16 pixels"
+    problem = "Batch norm gets a single value per channel from 1x16x16 pixels"
     refused(train(*CAMVID, *words), 2, problem, "use a larger crop or batch")
     assert written("run") == []
     assert train(*CAMVID, *words[2:]).exit_code == 0  # DABNet's channels have more values
 
 
-def test_an_image_broken_in_its_middle_ends_the_run_with_its_name(camvid):
+def test_an_image_damaged_in_its_middle_ends_the_run_with_its_name(camvid):
     whole = Path("camvid/train/5.png").read_bytes()
     cut("camvid/train/5.png")
     words = ("--set", "steps=3", "--save-every", 0, "--no-check")
@@ -319,7 +321,7 @@ def test_a_broken_image_can_be_left_out_and_is_named_once(camvid):
     assert [line for line in result.stderr.splitlines() if "WARNING" in line] == [warning]
 
 
-def test_a_loss_that_is_no_number_ends_the_run(camvid):
+def test_a_nan_loss_ends_the_run(camvid):
     words = ("--set", "lr=100", "--set", "warmup=0", "--set", "steps=30", "--val-split", "none")
     refused(train(*CAMVID, *words), 1, "run/not-a-number.json", "--set clip=1")
     assert len(json.loads(Path("run/not-a-number.json").read_text())["images"]) == 2
@@ -330,8 +332,8 @@ def test_a_loss_that_is_no_number_ends_the_run(camvid):
 def test_ctrl_c_saves_first_and_a_second_one_ends_at_once(camvid, monkeypatch, times):
     take_step = Trainer._take_step
 
-    def interrupted(trainer: Trainer, parts: Any) -> None:
-        take_step(trainer, parts)
+    def interrupted(trainer: Trainer, micro_batches: Any) -> None:
+        take_step(trainer, micro_batches)
         for _ in range(times if trainer.step == 1 else 0):
             os.kill(os.getpid(), signal.SIGINT)
 

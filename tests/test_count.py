@@ -1,4 +1,4 @@
-"""The confusion counts of validation, on the CPU and as another device counts them."""
+"""The confusion matrix of validation, computed as on the CPU and as on other devices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_pixels_are_counted_by_truth_and_prediction_without_the_ignored() -> Non
 
 
 @pytest.mark.parametrize("size", [2, 19, 150, 255])
-def test_as_many_classes_as_a_byte_can_hold(size: int) -> None:
+def test_up_to_255_classes_are_counted(size: int) -> None:
     rng = np.random.default_rng(0)
     truth, found = (rng.integers(0, size, (60, 70)).astype(np.uint8) for _ in range(2))
     truth[:5] = 255

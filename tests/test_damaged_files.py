@@ -1,4 +1,4 @@
-"""Our own JSON files and states, damaged in every way: one error, never a stack trace."""
+"""Damaged JSON files and states of dseg: one error, never a stack trace."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(begun: Path, tmp_path: Path) -> Path:
-    """A run whose state is of its end; its data stay where they are."""
+    """A copy of a finished run, which uses the data of the original."""
     shutil.copytree(begun / "run", tmp_path / "run")
     return tmp_path
 
@@ -319,17 +319,17 @@ STATES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "losses none": (lambda s: s["trainer"].update(losses=None), "its losses are None"),
     "scaler": (lambda s: s["trainer"].update(scaler={"scale": "x"}), "scale of its loss"),
     "scaler 0": (lambda s: s["trainer"].update(scaler={"scale": 0.0}), "scale of its loss is 0.0"),
-    "model none": (lambda s: s["trainer"].update(model=None), "it has no such weights"),
+    "model none": (lambda s: s["trainer"].update(model=None), "it lacks weights"),
     "model text": (lambda s: s["trainer"]["model"].update(a="b"), "its model has 'b' as 'a'"),
-    "model nan": (lambda s: first_of(s).fill_(math.nan), "its model has numbers that are not fin"),
+    "model nan": (lambda s: first_of(s).fill_(math.nan), "its model has NaN or infinity in"),
     "model less": (lambda s: s["trainer"]["model"].popitem(), "Error(s) in loading state_dict"),
     "model type": (
         lambda s: s["trainer"]["model"].update({k: v.double() for k, v in weights(s)}),
         "torch.float64, the network's torch.float32",
     ),
-    "mean none": (lambda s: s["trainer"].update(mean=None), "it has no such weights"),
+    "mean none": (lambda s: s["trainer"].update(mean=None), "it lacks weights"),
     "optimizer": (lambda s: s["trainer"].update(optimizer=3), "its optimizer has no state"),
-    "forgotten": (lambda s: s["trainer"]["optimizer"].update(state={}), "has forgotten the steps"),
+    "no moments": (lambda s: s["trainer"]["optimizer"].update(state={}), "has no moments"),
     "decay": (
         lambda s: s["trainer"]["optimizer"]["param_groups"][0].update(weight_decay="x"),
         "its optimizer has weight_decay 'x', the recipe ",
@@ -341,17 +341,17 @@ STATES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "groups": (lambda s: s["trainer"]["optimizer"].update(param_groups=[]), "not fit this network"),
     "moments": (
         lambda s: first_moments(s).update(exp_avg=torch.zeros(1, 2)),
-        "its optimizer's exp_avg does not belong to the network",
+        "its optimizer's exp_avg does not fit the network's parameters",
     ),
     "moments nan": (
         lambda s: first_moments(s)["exp_avg"].fill_(math.nan),
-        "its optimizer's exp_avg has numbers that are not finite",
+        "its optimizer's exp_avg has NaN, infinite or negative values",
     ),
-    "moments text": (lambda s: first_moments(s).update(exp_avg="x"), "exp_avg does not belong"),
+    "moments text": (lambda s: first_moments(s).update(exp_avg="x"), "exp_avg does not fit"),
     "opponents": (lambda s: s["trainer"].update(opponents=[torch.ones(1)]), "parameters of the"),
-    "data": (lambda s: s.update(data="x"), "what its data were"),
-    "no data": (lambda s: s.pop("data"), "what its data were"),
-    "trainer": (lambda s: s.update(trainer=[1]), "it holds no state of a training"),
+    "data": (lambda s: s.update(data="x"), "no fingerprint of its data"),
+    "no data": (lambda s: s.pop("data"), "no fingerprint of its data"),
+    "trainer": (lambda s: s.update(trainer=[1]), "it contains no state of a trainer"),
 }
 
 
@@ -377,5 +377,5 @@ def test_a_damaged_state_is_reported(
     assert len(error) < 400
 
 
-def test_an_undamaged_state_is_gone_on_from(place: Path) -> None:
+def test_a_run_continues_from_an_undamaged_state(place: Path) -> None:
     assert resume(place).stderr.splitlines()[0] == "Nothing left to do."

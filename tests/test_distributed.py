@@ -93,7 +93,7 @@ def test_a_killed_process_leaves_no_other_waiting() -> None:
         [],  # torchrun was sooner
         [
             "Error: Another of the processes has ended before its work was done.",
-            "Hint: see what it says, if anything; often the memory is too small for all of them.",
+            "Hint: see its message, if there is one; often there is too little memory for all.",
         ],
     )
 
@@ -158,9 +158,9 @@ def test_a_process_reads_who_it_is(
     [
         ({"RANK": "0"}, "RANK is set, but WORLD_SIZE is not."),
         ({"WORLD_SIZE": "2"}, "WORLD_SIZE is set, but RANK is not."),
-        ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK is 'one', no number."),
-        ({"RANK": "0", "WORLD_SIZE": ""}, "WORLD_SIZE is '', no number."),
-        ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK is '-1', no number."),
+        ({"RANK": "one", "WORLD_SIZE": "2"}, "RANK is 'one', not a number."),
+        ({"RANK": "0", "WORLD_SIZE": ""}, "WORLD_SIZE is '', not a number."),
+        ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK is '-1', not a number."),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK is 2, but WORLD_SIZE is 2."),
         ({"RANK": "0", "WORLD_SIZE": "0"}, "RANK is 0, but WORLD_SIZE is 0."),
         (
@@ -176,7 +176,7 @@ def test_an_environment_that_contradicts_itself_is_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(DsegError) as caught, joined("cpu"):
         pass
-    assert caught.value.problem == f"The environment is not one of torchrun: {problem}"
+    assert caught.value.problem == f"The environment is not that of torchrun: {problem}"
     assert caught.value.exit_code == 2
 
 
@@ -204,7 +204,7 @@ def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
         "cpu",
     ]
     assert local_device("auto", Group()) == "auto"
-    with pytest.raises(DsegError, match="4 processes on this machine, but GPUs: 2") as caught:
+    with pytest.raises(DsegError, match="4 processes on this machine, but only 2 GPUs") as caught:
         local_device("auto", Group(0, 4, 0, 4))
     assert "--nproc-per-node 2" in caught.value.hint
 

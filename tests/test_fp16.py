@@ -39,7 +39,7 @@ def differing(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 
 
 @pytest.mark.parametrize("clip", [(), ("clip=1",)])
-def test_a_step_without_overflow_moves_weights_statistics_and_their_mean(
+def test_a_step_without_overflow_changes_weights_statistics_and_ema(
     clip: tuple[str, ...],
 ) -> None:
     rows = Rows()
@@ -63,7 +63,7 @@ def test_a_step_whose_gradients_overflow_changes_nothing(clip: tuple[str, ...]) 
 
 
 class Overflowing:
-    """A network whose scores are infinite in the first calls, as is what its norms saw."""
+    """A network with infinite inputs, and so infinite scores and statistics, in the first calls."""
 
     def __init__(self, trainer: Trainer, times: int):
         self.network, self.left = trainer.update.network, times
@@ -77,7 +77,7 @@ class Overflowing:
         return output
 
 
-def test_a_loss_that_is_not_a_number_is_skipped_with_its_step(tmp_path: Path) -> None:
+def test_a_nan_loss_is_left_out_and_its_step_skipped(tmp_path: Path) -> None:
     rows = Rows()
     trainer = fp16_trainer(steps=3, run=tmp_path)
     trainer.update.network = Overflowing(trainer, 1)  # type: ignore[assignment]
@@ -92,7 +92,7 @@ def test_a_loss_that_is_not_a_number_is_skipped_with_its_step(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_losses_that_are_never_numbers_end_the_run(tmp_path: Path) -> None:
+def test_losses_that_stay_nan_end_the_run(tmp_path: Path) -> None:
     trainer = fp16_trainer(steps=99, run=tmp_path)
     set_scale(trainer, 4.0)
     trainer.update.network = Overflowing(trainer, 99)  # type: ignore[assignment]
@@ -101,7 +101,7 @@ def test_losses_that_are_never_numbers_end_the_run(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["not-a-number.json"]
 
 
-def test_momentum_is_zero_until_a_step_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_momentum_is_zero_until_a_step_is_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     def fused(model: nn.Module, *_: object, **__: object) -> SGD:  # as on CUDA
         groups = [{"params": list(model.parameters()), "factor": 1.0}]
         return SGD(groups, lr=0.1, momentum=0.9, fused=True)

@@ -109,7 +109,7 @@ def train_words(*words: object) -> list[object]:
 def test_a_second_training_in_a_folder_is_refused(camvid: Path, words: list[object]) -> None:
     with holding(Path("run/.dseg-train.lock")) as process:
         result = run("train", *train_words("--set", "steps=1", *words))
-        problem = f"Another dseg train is at work in run (process {process.pid} on "
+        problem = f"Another dseg train is running in run (process {process.pid} on "
         refused(result, 2, problem, "wait until it has ended, or name another --out.")
         assert written("run") == [".dseg-train.lock"]
     assert run("train", *train_words("--set", "steps=1")).exit_code == 0
@@ -129,7 +129,7 @@ def test_of_two_trainings_in_one_folder_one_is_done_and_a_kill_blocks_nothing(
     second = start_command(*train_words("--set", "steps=2"), said=tmp_path / "second.txt")
     assert second.wait() == 2
     error, _ = second.text().splitlines()
-    assert error.startswith(f"Error: Another dseg train is at work in run (process {first.pid} on")
+    assert error.startswith(f"Error: Another dseg train is running in run (process {first.pid} on")
     first.signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
     (tmp_path / "run/run.json").unlink()

@@ -1,4 +1,4 @@
-"""The rows of a run: written whole, read after a kill, cut for a resumed run."""
+"""The rows of a run: written completely, read after a kill, removed for a resumed run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def metrics(tmp_path: Path) -> MetricsFile:
 
 @contextmanager
 def disk_of(size: int) -> Iterator[None]:
-    """Let no file grow beyond so many bytes: the kernel writes a part, as on a full disk."""
+    """Limit the size of files: the kernel then writes incompletely, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -41,7 +41,7 @@ def disk_of(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_rows_come_back_as_they_were_written_one_a_line(metrics: MetricsFile) -> None:
+def test_rows_are_written_one_per_line_and_read_back(metrics: MetricsFile) -> None:
     metrics.write(train_row(1))
     metrics.write(VAL_ROW)
     assert metrics.path.read_text() == (
@@ -51,13 +51,13 @@ def test_rows_come_back_as_they_were_written_one_a_line(metrics: MetricsFile) ->
     assert metrics.read() == [train_row(1), VAL_ROW]
 
 
-def test_a_file_that_is_not_there_has_no_rows_and_is_not_made(metrics: MetricsFile) -> None:
+def test_a_missing_file_has_no_rows_and_is_not_created(metrics: MetricsFile) -> None:
     metrics.cut_after(3)
     assert metrics.read() == []
     assert not metrics.path.exists()
 
 
-def test_what_is_no_number_is_null_at_any_depth(metrics: MetricsFile) -> None:
+def test_nan_and_infinity_are_null_at_any_depth(metrics: MetricsFile) -> None:
     nan, inf = float("nan"), float("inf")
     numbers = {"road": np.float64("nan"), "car": np.float64(0.5)}
     metrics.write({"kind": "val", "step": 1, "loss": nan, "class_iou": numbers, "more": [inf, 1]})
@@ -67,7 +67,7 @@ def test_what_is_no_number_is_null_at_any_depth(metrics: MetricsFile) -> None:
     )
 
 
-def test_a_line_that_a_kill_has_cut_is_left_out_and_spoils_no_later_row(
+def test_an_incomplete_line_is_left_out_and_later_rows_are_read(
     metrics: MetricsFile,
 ) -> None:
     metrics.write(train_row(1))
@@ -78,7 +78,7 @@ def test_a_line_that_a_kill_has_cut_is_left_out_and_spoils_no_later_row(
     assert metrics.read() == [train_row(1), train_row(2)]
 
 
-def test_lines_that_are_no_rows_are_left_out(metrics: MetricsFile) -> None:
+def test_lines_that_are_not_rows_are_left_out(metrics: MetricsFile) -> None:
     metrics.path.parent.mkdir()
     metrics.path.write_bytes(
         b'\n[1]\n{"step": "2", "kind": "train"}\n{"step": 3}\n\xff\x00\n{"kind":"val","step":4}\n'
@@ -101,7 +101,7 @@ def test_a_resumed_run_s_file_equals_an_uninterrupted_one_s(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
-def test_a_validation_that_will_be_made_again_goes_while_its_step_stays(
+def test_a_validation_to_be_repeated_is_removed_but_its_step_is_kept(
     metrics: MetricsFile,
 ) -> None:
     rows = [train_row(4), {"kind": "val", "step": 4}, train_row(5), VAL_ROW, train_row(6)]
@@ -117,7 +117,7 @@ def test_cutting_before_the_first_row_leaves_an_empty_file(metrics: MetricsFile)
     assert metrics.path.read_bytes() == b""
 
 
-def test_a_full_disk_is_told_and_leaves_no_half_line(metrics: MetricsFile) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_incomplete_line(metrics: MetricsFile) -> None:
     metrics.write(train_row(1))
     before = metrics.path.read_bytes()
     with disk_of(len(before) + 10), pytest.raises(DsegError) as caught:
@@ -127,7 +127,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_line(metrics: MetricsFile) -> No
     assert metrics.path.read_bytes() == before
 
 
-def test_a_disk_too_full_to_rewrite_leaves_the_rows_as_they_were(metrics: MetricsFile) -> None:
+def test_a_disk_too_full_to_rewrite_leaves_the_rows_unchanged(metrics: MetricsFile) -> None:
     for step in range(1, 5):
         metrics.write(train_row(step))
     before = metrics.path.read_bytes()
@@ -137,7 +137,7 @@ def test_a_disk_too_full_to_rewrite_leaves_the_rows_as_they_were(metrics: Metric
     assert list(metrics.path.parent.iterdir()) == [metrics.path]
 
 
-def test_a_folder_in_the_file_s_place_is_told(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_is_reported(tmp_path: Path) -> None:
     metrics = MetricsFile(tmp_path)
     with pytest.raises(DsegError, match="cannot be written: Is a directory"):
         metrics.write(train_row(1))
@@ -146,7 +146,7 @@ def test_a_folder_in_the_file_s_place_is_told(tmp_path: Path) -> None:
 
 
 class Writer:
-    """Stands for TensorBoard's writer."""
+    """Replaces TensorBoard's writer."""
 
     made: tuple[str, int | None]
     scalars: list[tuple[str, float, int]]
@@ -172,7 +172,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_tensorboard_gets_each_number_of_a_row_and_nothing_that_is_none(tmp_path: Path) -> None:
+def test_tensorboard_gets_the_finite_values_of_a_row(tmp_path: Path) -> None:
     board = TensorBoard(tmp_path, purge_step=5)
     board.write({"kind": "train", "step": 5, "loss": 0.5, "lr": float("nan")})
     board.write(VAL_ROW | {"class_iou": {"road": 0.9, "train": None, "bus": float("nan")}})
@@ -189,13 +189,13 @@ def test_tensorboard_gets_each_number_of_a_row_and_nothing_that_is_none(tmp_path
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_a_file_in_the_place_of_tensorboard_s_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_in_place_of_tensorboard_s_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "board").write_text("")
     with pytest.raises(DsegError, match="board cannot be written: File exists"):
         TensorBoard(tmp_path / "board")
 
 
-def test_without_tensorboard_the_hint_says_how_to_get_it(
+def test_without_tensorboard_the_hint_names_the_installation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)

@@ -52,7 +52,7 @@ class CountWaits(TorchDispatchMode):
 
 
 class CountCopies(TorchFunctionMode):
-    """Counts tensors that are made from Python's numbers on another device than the CPU."""
+    """Counts tensors that are made from Python numbers on another device than the CPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class CountCopies(TorchFunctionMode):
 
 
 @pytest.mark.parametrize("name", one_fast_of_each_class(MODELS))
-def test_a_step_of_a_network_by_its_recipe_asks_nothing_of_the_device(name: str) -> None:
+def test_a_step_with_the_network_s_recipe_reads_nothing_from_the_device(name: str) -> None:
     recipe = find_recipe(MODELS[name].recipe).override(["batch=2", "accumulate=1", "optimizer=sgd"])
     with META:
         model = build_model(name, 19)
@@ -78,7 +78,7 @@ def test_a_step_of_a_network_by_its_recipe_asks_nothing_of_the_device(name: str)
     batch = Batch(images, torch.empty(2, 192, 256, dtype=torch.uint8, device=META), [], [])
     with CountCopies() as copies:
         result = step(0, [batch])
-    assert result.loss.device == META  # which has no values, so that asking for one fails
+    assert result.loss.device == META  # it has no values, so that reading one fails
     assert copies.found == []
 
 
@@ -86,7 +86,7 @@ CASES = {
     "plain": ((), "dabnet"),
     "hard pixels": (("loss=ohem", "aux_loss=ohem"), "bisenetv1"),
     "borders": (("loss=boundary", "aux_border=8"), "bisenetv1"),
-    "weights, clipping, mean": (("class_weights=log", "clip=1", "ema=0.9"), "dabnet"),
+    "weights, clipping, EMA": (("class_weights=log", "clip=1", "ema=0.9"), "dabnet"),
     "affinity": (("affinity_weight=1",), "dabnet"),
     "edges": (("edge_weight=0.1",), "dfn_r50"),
 }
@@ -103,7 +103,7 @@ def test_between_two_rows_nothing_is_read(case: str, monkeypatch: pytest.MonkeyP
     assert all(row["loss"] > 0 for row in rows.rows)
 
 
-def test_neither_is_it_in_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_fp16_nothing_is_read_between_two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     def fused(model: nn.Module, *_: object, **__: object) -> SGD:  # as on CUDA
         return SGD([{"params": list(model.parameters()), "factor": 1.0}], lr=0.1, fused=True)
 
@@ -113,7 +113,7 @@ def test_neither_is_it_in_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def count_waits(trainer: Trainer, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Train to the end; return what was read while no row was made."""
+    """Train to the end; return the operations that waited while no row was written."""
     counter = CountWaits()
 
     def pause(method: str) -> None:
@@ -146,13 +146,13 @@ def count_waits(trainer: Trainer, rows: Rows, monkeypatch: pytest.MonkeyPatch) -
         (lambda x: torch.bincount(x.long()), "bincount"),
     ],
 )
-def test_such_reading_is_noticed(read: Any, name: str) -> None:
+def test_reading_operations_are_counted(read: Any, name: str) -> None:
     with CountWaits() as counter:
         read(torch.ones(4))
     assert name in counter.found
 
 
-def test_such_copies_are_noticed() -> None:
+def test_copies_are_counted() -> None:
     with CountCopies() as copies:
         values: Tensor = torch.tensor([1.0], device=META)
         torch.tensor([1.0]).tolist()  # which stays on the CPU

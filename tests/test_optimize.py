@@ -1,4 +1,4 @@
-"""Learning rates, the optimizer's groups and the running mean of the weights."""
+"""Learning rates, the optimizer's groups and the EMA weights."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_warm_up_longer_than_the_run_never_ends():
     assert find_lr(recipe, 9, 10) == pytest.approx(0.1 + 0.9 * 0.009)
 
 
-def test_a_run_of_one_step_learns():
+def test_a_run_of_one_step_has_a_learning_rate():
     assert find_lr(make_recipe(lr=1.0), 0, 1) == 1.0
 
 
@@ -92,7 +92,7 @@ def test_the_backbone_decays_less():
     }
 
 
-def test_norms_and_biases_do_not_decay_where_they_are_spared():
+def test_norms_and_biases_do_not_decay_without_decay_norms():
     assert groups(decay_norms=False) == {
         (1.0, 0.5): [(2, 3, 1, 1), (4, 2, 1, 1)],
         (1.0, 0.0): [(2,), (2,), (2,), (4,)],
@@ -113,7 +113,7 @@ def test_a_rate_is_scaled_by_each_groups_factor():
         ("adamw", "AdamW", {"betas": (0.8, 0.95), "decoupled_weight_decay": True}),
     ],
 )
-def test_the_optimizer_is_the_one_that_is_named(name: str, kind: str, expected: dict):
+def test_the_optimizer_is_that_of_the_recipe(name: str, kind: str, expected: dict):
     recipe = make_recipe(optimizer=name, momentum=0.8, beta2=0.95, weight_decay=0.25)
     optimizer = make_optimizer(Net(), recipe)
     assert type(optimizer).__name__ == kind
@@ -128,13 +128,13 @@ def fill(model: nn.Module, value: float) -> None:
 
 
 def values(model: nn.Module) -> tuple[set[float], set[int]]:
-    """Return what floating-point and what integer tensors hold."""
+    """Return the values in floating-point and in integer tensors."""
     tensors: list[Tensor] = list(model.state_dict().values())
     floats = {round(v, 6) for t in tensors if t.is_floating_point() for v in t.unique().tolist()}
     return floats, {v for t in tensors if not t.is_floating_point() for v in t.unique().tolist()}
 
 
-def test_the_mean_of_the_weights_moves_by_hand():
+def test_the_ema_weights_are_those_computed_by_hand():
     model = build_model("DABNet", 3)
     fill(model, 0)
     ema = EmaWeights(model, 0.15)
@@ -147,7 +147,7 @@ def test_the_mean_of_the_weights_moves_by_hand():
     assert values(model) == ({20.0}, {20})
 
 
-def test_the_mean_learns_nothing_and_shares_nothing():
+def test_the_ema_weights_are_not_trained_and_share_no_memory():
     model = build_model("DABNet", 3)
     ema = EmaWeights(model, 0.9)
     before = copy.deepcopy(ema.network.state_dict())

@@ -1,4 +1,4 @@
-"""Curves, confusion matrix and drawn predictions of a run, looked at as pixels."""
+"""Curves, confusion matrix and drawn predictions of a run, compared as pixels."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def has_color(path: Path, color: tuple[int, int, int]) -> bool:
     return bool((pixels(path)[..., :3] == color).all(-1).any())
 
 
-def test_the_loss_of_training_is_drawn_and_that_of_validation_where_it_is_known(
+def test_the_training_loss_is_drawn_and_the_validation_loss_if_there_is_one(
     tmp_path: Path,
 ) -> None:
     write_loss_plot(ROWS, tmp_path / "a" / "loss.png")
@@ -82,7 +82,9 @@ def test_the_best_miou_is_marked(tmp_path: Path) -> None:
     ],
     ids=["no rows", "null", "not a number", "text", "bare"],
 )
-def test_without_numbers_nothing_is_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_without_finite_values_nothing_is_written(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
     write_loss_plot(rows, tmp_path / "loss.png")
     write_miou_plot(rows, tmp_path / "miou.png")
     assert written(tmp_path) == []
@@ -95,7 +97,7 @@ def test_one_row_of_any_size_can_be_drawn(tmp_path: Path, loss: float) -> None:
     assert written(tmp_path) == ["loss.png", "miou.png"]
 
 
-def test_one_wild_step_does_not_move_the_smooth_curve() -> None:
+def test_one_outlier_does_not_change_the_smooth_curve() -> None:
     values = np.ones(1000)
     values[400] = 1e6
     epochs, smooth = plots._smooth(np.arange(1000.0), values)
@@ -127,7 +129,7 @@ def test_each_row_of_the_confusion_matrix_is_shown_in_percent_of_its_class(tmp_p
 
 
 @pytest.mark.parametrize("count", [1, 19, 124])
-def test_a_confusion_matrix_of_any_size_is_drawn_without_a_remark(
+def test_a_confusion_matrix_of_any_size_is_drawn_without_a_warning(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], count: int
 ) -> None:
     space = unnamed_label_space(count)
@@ -138,7 +140,7 @@ def test_a_confusion_matrix_of_any_size_is_drawn_without_a_remark(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_class_s_name_is_never_a_formula_nor_a_remark(
+def test_a_class_s_name_is_never_a_formula_nor_a_warning(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     odd = ("$x^$", "\u65e5\u672c", "a\nb", "\x07", "very " * 90)
@@ -166,7 +168,7 @@ def test_plots_leave_matplotlib_s_global_state_alone(
     assert pixels(tmp_path / "loss.png")[0, 0].tolist() == [255] * 4  # our own style
 
 
-def test_a_plot_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_plot_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
         DsegError, match=r"loss.png cannot be written: one of its parent folders is"
@@ -181,7 +183,7 @@ def make_sample(name: str, height: int, width: int) -> tuple[str, Any, Any, Any]
     return name, image, truth, np.full((height, width), 10, np.uint8)  # sky
 
 
-def test_image_truth_and_prediction_stand_side_by_side_below_captions(tmp_path: Path) -> None:
+def test_image_truth_and_prediction_are_side_by_side_below_captions(tmp_path: Path) -> None:
     write_predictions([make_sample("a", 64, 100)], CITYSCAPES, tmp_path)
     sheet = pixels(tmp_path / "a.png")
     assert sheet.shape == (22 + 64, 3 * 100 + 2 * 4, 3)
@@ -229,13 +231,13 @@ def test_a_sample_s_name_becomes_a_file_s_name_inside_the_folder(
     assert written(tmp_path) == [f"predictions/{file}"]
 
 
-def test_samples_whose_names_would_meet_in_one_file_are_all_kept(tmp_path: Path) -> None:
+def test_samples_with_the_same_file_name_are_all_kept(tmp_path: Path) -> None:
     names = ["A/B", "A-B", "a-b", "a-b-2"]
     write_predictions([make_sample(name, 8, 8) for name in names], CITYSCAPES, tmp_path)
     assert written(tmp_path) == ["A-B-2.png", "A-B.png", "a-b-2-2.png", "a-b-3.png"]
 
 
-def test_no_samples_make_no_folder(tmp_path: Path) -> None:
+def test_without_samples_there_is_no_folder(tmp_path: Path) -> None:
     write_predictions([], CITYSCAPES, tmp_path / "predictions")
     assert written(tmp_path) == []
 

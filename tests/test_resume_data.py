@@ -1,4 +1,4 @@
-"""Going on with moved, changed and longer runs: what is accepted, refused and said."""
+"""Resume moved, changed and longer runs: what is accepted, refused and reported."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(begun: Path, tmp_path: Path) -> Path:
-    """A copy of it; the run still looks for its data where they were."""
+    """A copy of it; the copied run still uses the data of the original."""
     shutil.copytree(begun, tmp_path / "place")
     return tmp_path / "place"
 
@@ -59,7 +59,7 @@ def resume(place: Path, *words: object) -> Result:
 
 
 def moved(place: Path, *words: object) -> Result:
-    """Go on with the run of a copy, on the data beside it."""
+    """Resume the copied run on the copied data."""
     return resume(place, "--data-dir", place / "data", *words)
 
 
@@ -79,7 +79,7 @@ def edit(file: Path) -> None:
 # Data
 
 
-def test_a_moved_data_set_of_the_same_content_is_gone_on_with(place: Path, begun: Path) -> None:
+def test_a_run_continues_on_a_moved_data_set_of_the_same_content(place: Path, begun: Path) -> None:
     (place / "data").rename(place / "elsewhere")
     result = resume(place, "--data-dir", place / "elsewhere", "--epochs", 3)
     assert result.exit_code == 0, result.stderr
@@ -90,24 +90,24 @@ def test_a_moved_data_set_of_the_same_content_is_gone_on_with(place: Path, begun
 
 
 @pytest.mark.parametrize("folder", ["train", "trainannot", "val", "valannot"])
-def test_a_file_replaced_under_its_name_is_noticed(place: Path, folder: str) -> None:
+def test_a_file_with_other_content_is_detected(place: Path, folder: str) -> None:
     edit(place / "data" / folder / "0.png")
     before = contents(place / "run")
     problem = (
-        "1 of 5 images or their masks differ from those that the run was begun with, first "
+        "1 of 5 images or their masks differ from those that the run was started with, first "
         f"{place / 'data' / folder.removesuffix('annot') / '0.png'}."
     )
     refused(moved(place), 3, problem, "--accept-data")
     assert contents(place / "run") == before
 
 
-def test_other_data_are_taken_if_they_are_accepted(place: Path) -> None:
+def test_other_data_are_used_if_they_are_accepted(place: Path) -> None:
     for number in (1, 3):
         edit(place / f"data/train/{number}.png")
     result = moved(place, "--accept-data", "--epochs", 3)
     assert result.exit_code == 0, result.stderr
     assert (
-        "WARNING: 2 of 5 images or their masks differ from those that the run was begun with, "
+        "WARNING: 2 of 5 images or their masks differ from those that the run was started with, "
         f"first {place / 'data/train/1.png'}; they are accepted."
     ) in result.stderr.splitlines()
     assert [change["step"] for change in facts_of(place)["changes"]] == [4, 4]
@@ -115,18 +115,18 @@ def test_other_data_are_taken_if_they_are_accepted(place: Path) -> None:
     assert resume(place).exit_code == 0  # from now on these are the run's
 
 
-def test_images_that_are_gone_and_new_are_named(place: Path) -> None:
+def test_missing_and_new_images_are_named(place: Path) -> None:
     for folder in ("train", "trainannot"):
         (place / "data" / folder / "2.png").rename(place / "data" / folder / "8.png")
         shutil.copy(place / "data" / folder / "0.png", place / "data" / folder / "9.png")
     problem = (
-        "The data are not those that the run was begun with: 6 images now, 5 then; 1 are gone, "
-        "first 2; 2 are new, first 8."
+        "The data are not those that the run was started with: 6 images now, 5 then; 1 are "
+        "missing, first 2; 2 are new, first 8."
     )
     refused(moved(place), 3, problem, "restore the data set")
 
 
-def test_accepting_data_needs_a_run_to_go_on_with(tmp_path: Path) -> None:
+def test_accepting_data_requires_resume(tmp_path: Path) -> None:
     result = run("train", "--accept-data", "--out", tmp_path)
     refused(result, 2, "--accept-data requires --resume")
 
@@ -139,15 +139,15 @@ def rewrite_state(place: Path, **changes: Any) -> None:
 
 
 def names_of(*names: str) -> list[Any]:
-    """What an older dseg kept of the data."""
+    """Return what an older dseg saved of the data."""
     return [len(names), hashlib.sha256(json.dumps(names).encode()).hexdigest()]
 
 
-def test_a_state_of_an_older_dseg_is_gone_on_from_with_a_remark(place: Path) -> None:
+def test_a_state_of_an_older_dseg_is_resumed_with_a_remark(place: Path) -> None:
     rewrite_state(place, data=names_of("0", "1", "2", "3"), threads=None)
     result = moved(place, "--epochs", 3)
     assert result.exit_code == 0, result.stderr
-    assert "The state is of an older dseg, which noted the images' names only" in result.stderr
+    assert "The state is from an older dseg, which saved only the names" in result.stderr
     assert load(place / "run")["step"] == 6
     rewrite_state(place, data=names_of("0", "1", "2"))
     refused(moved(place), 3, "4 images now, 3 then, or other names.", "--accept-data")
@@ -156,7 +156,7 @@ def test_a_state_of_an_older_dseg_is_gone_on_from_with_a_remark(place: Path) -> 
 @pytest.mark.parametrize(
     "data", [[], {}, {"samples": 3, "classes": []}, {"samples": {"a": 1}, "classes": []}, [None]]
 )
-def test_a_state_that_does_not_know_its_data_is_refused(place: Path, data: Any) -> None:
+def test_a_state_without_a_fingerprint_is_refused(place: Path, data: Any) -> None:
     rewrite_state(place, data=data)
     result = moved(place)
     assert result.exit_code == 3 and result.stderr.startswith("Error: "), result.stderr
@@ -186,7 +186,9 @@ def test_other_classes_are_other_data(tmp_path: Path) -> None:
 
     mapped = load_dataset("camvid", root, "train", space=LABEL_SPACES["cityscapes"])
     other = take_fingerprint(mapped, None)
-    assert find_changes(own.state(), other) == "The classes are 19 others than the 11 then"
+    assert find_changes(own.state(), other) == (
+        "The classes are not those that the run was started with: 19 now, 11 then"
+    )
     assert own.samples.keys() == other.samples.keys()
     assert not set(own.samples.values()) & set(other.samples.values())
 
@@ -194,14 +196,14 @@ def test_other_classes_are_other_data(tmp_path: Path) -> None:
 # Epochs
 
 
-def test_a_finished_run_is_given_more_epochs(place: Path) -> None:
+def test_a_finished_run_continues_with_more_epochs(place: Path) -> None:
     result = resume(place, "--epochs", 4)
     assert result.exit_code == 0, result.stderr
-    said = "The schedule changes from step 4 on: poly over 8 steps (4 epochs), 4 before."
-    assert said in result.stderr.splitlines()
+    change = "The schedule changes from step 4 on: poly over 8 steps (4 epochs), 4 before."
+    assert change in result.stderr.splitlines()
     facts = facts_of(place)
     assert (facts["steps"], facts["settings"]["recipe"]["epochs"]) == (8, 4.0)
-    assert facts["changes"] == [{"step": 4, "what": said}]
+    assert facts["changes"] == [{"step": 4, "what": change}]
     trained = [row for row in rows(place / "run") if row["kind"] == "train"]
     assert [row["step"] for row in trained] == [1, 2, 3, 4, 5, 6, 7, 8]
     lr = facts["settings"]["recipe"]["lr"]
@@ -210,17 +212,17 @@ def test_a_finished_run_is_given_more_epochs(place: Path) -> None:
     assert trained[4]["lr"] == pytest.approx(lr * (1 - 4 / 8) ** power)
     again = resume(place)
     assert again.stderr.splitlines()[0] == "Nothing left to do."
-    assert facts_of(place)["changes"] == [{"step": 4, "what": said}]
+    assert facts_of(place)["changes"] == [{"step": 4, "what": change}]
 
 
 @pytest.mark.parametrize("words", [["--epochs", 1], ["--set", "steps=2"]])
 def test_fewer_epochs_than_are_done_are_refused(place: Path, words: list[object]) -> None:
     before = contents(place / "run")
     problem = (
-        f"{place / 'run'} has done 4 steps (2 epochs), more than the 2 steps (1 epochs) that it "
-        "is to have."
+        f"{place / 'run'} has done 4 steps (2 epochs), more than the 2 steps (1 epochs) that "
+        "are requested."
     )
-    refused(resume(place, *words), 2, problem, "name more --epochs")
+    refused(resume(place, *words), 2, problem, "use more --epochs")
     assert contents(place / "run") == before
 
 
@@ -232,13 +234,13 @@ def test_other_values_of_the_recipe_are_refused_with_more_epochs_too(begun: Path
 # Threads
 
 
-def test_another_number_of_threads_is_said_where_the_bits_matter(place: Path) -> None:
+def test_another_number_of_threads_is_reported_for_deterministic_runs(place: Path) -> None:
     assert facts_of(place)["threads"] == 1
     rewrite_state(place, threads=3)
     result = resume(place)
     assert result.stderr.splitlines()[0] == (
-        "WARNING: this run was computed with 3 threads a process, now 1: its bytes will differ "
-        "from an uninterrupted run's (set OMP_NUM_THREADS=3)."
+        "WARNING: this run was computed with 3 threads per process, now 1: its result will differ "
+        "from that of an uninterrupted run (set OMP_NUM_THREADS=3)."
     )
     assert result.exit_code == 0
     facts = facts_of(place)

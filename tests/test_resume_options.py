@@ -1,4 +1,4 @@
-"""What ``dseg train --resume`` accepts and refuses, and runs whose numbers are none."""
+"""What ``dseg train --resume`` accepts and refuses, and runs with NaN or infinity."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(begun: Path, tmp_path: Path) -> Path:
-    """A copy of it, in the same place as seen from the present folder."""
+    """A copy of it; the copied run still uses the data of the original."""
     shutil.copytree(begun, tmp_path / "place")
     return tmp_path / "place"
 
@@ -49,7 +49,7 @@ def resume(place: Path, *words: object) -> Result:
 
 
 def use_data_of(place: Path) -> None:
-    """Let a copied run look for its data beside it."""
+    """Let a copied run use the copied data."""
     file = place / "run" / "run.json"
     facts = json.loads(file.read_text())
     facts["settings"]["datasets"] = [["camvid", str(place / "data")]]
@@ -64,7 +64,7 @@ def test_a_finished_run_is_left_as_it_is(begun: Path):
     assert contents(begun / "run") == before
 
 
-def test_what_is_not_named_is_as_the_run_has_it(begun: Path):
+def test_options_that_are_not_given_are_those_of_the_run(begun: Path):
     resume(begun)
     facts = json.loads((begun / "run" / "run.json").read_text())
     assert (facts["conditions"]["validate_every"], facts["conditions"]["log_every"]) == (0.5, 1)
@@ -87,7 +87,7 @@ def test_what_is_not_named_is_as_the_run_has_it(begun: Path):
         (["--amp", "bf16"], "amp off -> bf16"),
     ],
 )
-def test_other_settings_are_refused_and_named(begun: Path, words: list[object], difference: str):
+def test_other_options_are_refused_and_named(begun: Path, words: list[object], difference: str):
     before = contents(begun / "run")
     refused(
         resume(begun, *words),
@@ -98,13 +98,13 @@ def test_other_settings_are_refused_and_named(begun: Path, words: list[object], 
     assert contents(begun / "run") == before
 
 
-def test_a_run_is_not_written_over(begun: Path):
+def test_a_run_is_not_overwritten(begun: Path):
     before = contents(begun / "run")
     refused(train(begun), 2, "already contains a run", "--resume")
     assert contents(begun / "run") == before
 
 
-def test_nothing_to_go_on_with_and_nothing_named_is_refused(tmp_path: Path):
+def test_resuming_without_a_run_requires_a_network(tmp_path: Path):
     refused(resume(tmp_path), 2, "No network is named", "--model")
 
 
@@ -113,18 +113,18 @@ def test_an_image_more_is_another_data_set(place: Path):
     for folder in ("train", "trainannot"):
         shutil.copy(place / "data" / folder / "0.png", place / "data" / folder / "9.png")
     refused(resume(place), 3, "6 images now, 5 then; 1 are new, first 9.", "restore the data set")
-    assert (place / "run/run.json").exists()  # the run can still be gone on with
+    assert (place / "run/run.json").exists()  # the run can still be resumed
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", '{"settings": {}}', '{"settings": {"recipe": 3}}', "\udcff"]
 )
-def test_damaged_settings_are_told(place: Path, text: str):
+def test_a_damaged_configuration_is_reported(place: Path, text: str):
     (place / "run" / "run.json").write_bytes(text.encode(errors="surrogateescape"))
     refused(resume(place), 2, "run.json cannot be read", "another --out")
 
 
-def test_a_broken_state_gives_way_to_the_one_before_and_that_is_told(place: Path):
+def test_a_damaged_state_is_replaced_by_the_previous_one_with_a_warning(place: Path):
     use_data_of(place)
     wanted = [(row["kind"], row["step"]) for row in rows(place / "run")]
     newest = place / "run" / "state.pt"
@@ -132,8 +132,8 @@ def test_a_broken_state_gives_way_to_the_one_before_and_that_is_told(place: Path
     result = resume(place)
     assert result.exit_code == 0
     assert result.stderr.splitlines()[0] == (
-        f"WARNING: {newest} is missing or damaged; going on from state-previous.pt, which is of "
-        "step 2."
+        f"WARNING: {newest} is missing or damaged; continuing from state-previous.pt, which is "
+        "from step 2."
     )
     assert load(place / "run")["step"] == 3
     assert [(row["kind"], row["step"]) for row in rows(place / "run")] == wanted
@@ -148,14 +148,14 @@ def test_a_state_of_something_else_is_refused(place: Path, content: object):
     assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["Error", "Hint"]
 
 
-def test_two_broken_states_are_refused(place: Path):
+def test_two_damaged_states_are_refused(place: Path):
     use_data_of(place)
     for name in ("state.pt", "state-previous.pt"):
         (place / "run" / name).write_bytes(b"broken")
-    refused(resume(place), 3, "holds no state that can be read", "another --out")
+    refused(resume(place), 3, "contains no state that can be read", "another --out")
 
 
-def test_a_plot_that_finds_no_room_is_told_and_made_later(
+def test_a_plot_on_a_full_disk_is_reported_and_written_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def fill_up(figure: object, part: Path, **options: object) -> None:
@@ -174,10 +174,10 @@ def test_a_plot_that_finds_no_room_is_told_and_made_later(
     assert [row["step"] for row in rows(tmp_path / "run")] == [1, 2, 2, 3, 3]
 
 
-def check_stopped_by_numbers(place: Path, result: Result, told: Callable[[str], bool]) -> None:
-    """Check that a run names its images, and that no number that is none was kept."""
+def check_not_finite(place: Path, result: Result, fits: Callable[[str], bool]) -> None:
+    """Check that a run reports its images, and has saved neither NaN nor infinity."""
     error, hint = result.stderr.splitlines()[-2:]
-    assert result.exit_code == 1 and told(error), error
+    assert result.exit_code == 1 and fits(error), error
     assert "lower the learning rate" in hint
     facts = json.loads((place / "run" / "not-a-number.json").read_text())
     assert f" step {facts['step']} " in error
@@ -196,12 +196,12 @@ def check_stopped_by_numbers(place: Path, result: Result, told: Callable[[str], 
 RISING = ["--set", "lr=100", "--set", "optimizer=sgd", "--set", "warmup=0", "--set", "steps=40"]
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_nothing_of_it_is_kept(tmp_path: Path):
+def test_a_nan_loss_ends_the_run_and_is_not_saved(tmp_path: Path):
     result = train(tmp_path, *RISING, "--set", "momentum=0.999")
-    check_stopped_by_numbers(tmp_path, result, lambda error: True)
+    check_not_finite(tmp_path, result, lambda error: True)
 
 
-def test_weights_that_are_no_numbers_are_not_kept_though_the_loss_is_one(
+def test_infinite_weights_are_not_saved_although_the_loss_is_finite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def overflow(optimizer: torch.optim.SGD) -> None:
@@ -212,6 +212,4 @@ def test_weights_that_are_no_numbers_are_not_kept_though_the_loss_is_one(
     overflow.steps = 0
     monkeypatch.setattr("torch.optim.SGD.step", lambda self, *a, **k: overflow(self))
     result = train(tmp_path, *RISING)
-    check_stopped_by_numbers(
-        tmp_path, result, lambda error: "weights after step 3 are not finite" in error
-    )
+    check_not_finite(tmp_path, result, lambda error: "weights after step 3 are not finite" in error)

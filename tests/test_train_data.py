@@ -1,4 +1,4 @@
-"""The data of a run: splits, and what is held back of one."""
+"""The data of a run: splits, and samples held back for validation."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def dataset_of(count: int) -> Dataset:
     )
 
 
-def test_an_even_share_is_held_back_and_not_trained_on() -> None:
+def test_a_fraction_is_held_back_and_not_trained_on() -> None:
     kept, held = hold_back(dataset_of(12), 0.25)
     assert [sample.name for sample in held.samples] == ["2", "6", "10"]
     assert [sample.name for sample in kept.samples] == [*"01345789", "11"]
 
 
 def test_nothing_to_hold_back_is_refused() -> None:
-    with pytest.raises(DsegError, match=r"0\.05 of 3 samples is none"):
+    with pytest.raises(DsegError, match=r"fraction of 0\.05 of 3 samples"):
         hold_back(dataset_of(3), 0.05)

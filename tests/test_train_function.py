@@ -1,4 +1,4 @@
-"""Training from Python: dseg.train, and what the loop does with the EMA weights."""
+"""Training from Python: dseg.train, and the EMA weights in the loop."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_two_steps_are_trained_and_two_more_after_them(here: Path) -> None:
     assert longer.step == 4
 
 
-def test_a_folder_with_a_run_is_not_written_over(here: Path) -> None:
+def test_a_folder_with_a_run_is_not_overwritten(here: Path) -> None:
     dseg.train(config(), "run", runtime=ON_CPU)
     before = Path("run/last.safetensors").read_bytes()
     with pytest.raises(DsegError, match="run already contains a run"):
@@ -50,7 +50,7 @@ def test_a_folder_with_a_run_is_not_written_over(here: Path) -> None:
 
 
 class Weights(Rows):
-    """Keeps a weight of the network at each row."""
+    """Callbacks that collect a weight of the network at each row."""
 
     def __init__(self, network: SegModel):
         super().__init__()
@@ -63,16 +63,16 @@ class Weights(Rows):
 
 def test_the_loop_updates_the_ema_weights_after_each_step() -> None:
     trainer = make_trainer("ema=0.999", steps=2, log_every=1)
-    seen = Weights(trainer.model)
-    trainer.train(repeat(make_batch()), seen)
-    initial, first, second = seen.values
+    collected = Weights(trainer.model)
+    trainer.train(repeat(make_batch()), collected)
+    initial, first, second = collected.values
     assert not torch.equal(initial, first) and not torch.equal(first, second)
     after_first = 0.1 * initial + 0.9 * first  # the decay of step 0 is 1/10, of step 1 2/11
     expected = after_first * 2 / 11 + second * 9 / 11
     torch.testing.assert_close(trainer.scored.get_parameter("classifier.weight").detach(), expected)
 
 
-def test_the_ema_weights_are_kept_and_differ_from_the_last_ones(here: Path) -> None:
+def test_the_ema_weights_are_saved_and_differ_from_the_last_ones(here: Path) -> None:
     dseg.train(config("ema=0.5"), "averaged", runtime=ON_CPU)
     dseg.train(config(), "plain", runtime=ON_CPU)
     averaged, plain = (load_file(f"{run}/last.safetensors") for run in ("averaged", "plain"))

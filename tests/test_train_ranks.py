@@ -43,7 +43,7 @@ State = dict[str, Tensor]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """The data, and what each case left behind in one process and in two."""
+    """The data, and the runs of each case in one process and in two."""
     place = tmp_path_factory.mktemp("ranks")
     data, alone, both = place / "data", place / "alone", place / "both"
     make_data(data)
@@ -65,7 +65,7 @@ def read_rows(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def find_distance(one: State, other: State, start: State) -> float:
-    """Return how far apart two steps from the same weights lead, relative to their length."""
+    """Return the distance of the results of two steps from the same weights, relative to a step."""
     parameters = dict(build_model("dabnet_camvid").named_parameters())
     apart = sum(float((one[name] - other[name]).square().sum()) for name in parameters)
     length = sum(float((one[name] - start[name]).square().sum()) for name in parameters)
@@ -82,34 +82,37 @@ def find_norm_distance(one: State, other: State) -> float:
 
 
 def count_labelled(root: Path) -> list[int]:
-    """Return the labelled pixels that each of two processes sees in the first step."""
+    """Return the number of labelled pixels in the first step of each of two processes."""
     dataset = load_dataset("camvid", root, "train")
     stream = Stream(dataset, Augmentation(crop=(40, 56)), seed=0, fill=(0, 0, 0))
-    shares = [next(iter(StepSampler(batch=8, rank=rank, world_size=2, last=1))) for rank in (0, 1)]
+    shards = [next(iter(StepSampler(batch=8, rank=rank, world_size=2, last=1))) for rank in (0, 1)]
     return [
-        sum(int((stream.crop(position).train_ids != IGNORE).sum()) for position in share)
-        for share in shares
+        sum(int((stream.crop(position).train_ids != IGNORE).sum()) for position in shard)
+        for shard in shards
     ]
 
 
-@pytest.mark.parametrize("case", ["one step", "weighted", "in parts", "one image"])
+@pytest.mark.parametrize("case", ["one step", "weighted", "micro-batches", "one image"])
 def test_a_step_of_two_processes_is_that_of_one(runs: Runs, case: str) -> None:
-    """Of plain SGD, so that the step is the gradient."""
+    """Compare steps of plain SGD, which are proportional to the gradient."""
     data, alone, both = runs
     one, other = read_weights(alone / case), read_weights(both / case)
     assert find_distance(one, other, load_file(data / START)) < 3e-5
     assert find_norm_distance(one, other) < 3e-5
 
 
-def test_in_that_step_the_labelled_pixels_were_unevenly_spread(runs: Runs) -> None:
+def test_the_labelled_pixels_of_that_step_are_unevenly_distributed(runs: Runs) -> None:
     few, many = sorted(count_labelled(runs[0] / "uneven"))
-    assert many > 3 * few > 0  # so that a mean of each process's own mean would lead elsewhere
+    assert many > 3 * few > 0  # so that the mean of the processes' means differs
 
 
-def test_the_parts_of_two_processes_add_up_to_one_batch(runs: Runs) -> None:
-    """Of one image in one view, since batch norm takes each part's statistics for itself."""
+def test_the_micro_batches_of_two_processes_add_up_to_one_batch(runs: Runs) -> None:
+    """Compare on copies of one image, as batch norm normalises each micro-batch separately."""
     data, alone, both = runs
-    one, other = read_weights(alone / "one image"), read_weights(both / "one image in parts")
+    one, other = (
+        read_weights(alone / "one image"),
+        read_weights(both / "one image in micro-batches"),
+    )
     assert find_distance(one, other, load_file(data / START)) < 3e-5
 
 
@@ -133,14 +136,14 @@ def test_two_processes_score_three_images_as_one_does(runs: Runs) -> None:
     found = validate(network, dataset, Group(), device="cpu")
     assert found is not None and len(dataset) == 3
     (row,) = read_rows(both / "many steps", "val")
-    told = {name: value for name, value in row["class_iou"].items() if value is not None}
-    assert told == {name: value for name, value in found.class_iou.items() if value == value}
+    reported = {name: value for name, value in row["class_iou"].items() if value is not None}
+    assert reported == {name: value for name, value in found.class_iou.items() if value == value}
     assert (row["miou"], row["pixel_accuracy"]) == (found.mean_iou, found.pixel_accuracy)
     assert 0 < row["pixel_accuracy"] < 1
 
 
 def train_words(out: Path | str, *words: object) -> tuple[object, ...]:
-    """The words of a tiny training in the folder where ``camvid`` is."""
+    """Return the arguments of a tiny training in the folder that contains ``camvid``."""
     return (
         *("train", "--model", "dabnet_camvid", "--dataset", "camvid", "--data-dir", "camvid"),
         *("--out", out, "--batch-size", 2, "--set", "crop=32x48", "--device", "cpu", "-j", 0),
@@ -175,19 +178,19 @@ def test_a_killed_process_is_started_again_and_the_bits_are_the_same(camvid: Pat
 
 
 @pytest.mark.slow
-def test_a_bad_sample_of_one_process_is_told_once_and_ends_both(camvid: Path) -> None:
+def test_a_bad_sample_of_one_process_is_reported_once_and_ends_both(camvid: Path) -> None:
     (camvid / "train/4.png").write_bytes((camvid / "train/4.png").read_bytes()[:500])
     start = time.perf_counter()
     result = torchrun("-m", "dseg", *train_words("run", "--set", "steps=50", "--no-check"))
     assert exit_code(result) == 1
-    told = [line for line in own_words(result) if line.startswith(("Error:", "Hint:"))]
-    assert len(told) == 2 and "4.png" in told[0], result.stderr
-    assert "--on-bad-data skip" in told[1]
+    reported = [line for line in own_words(result) if line.startswith(("Error:", "Hint:"))]
+    assert len(reported) == 2 and "4.png" in reported[0], result.stderr
+    assert "--on-bad-data skip" in reported[1]
     assert time.perf_counter() - start < 60
 
 
 @pytest.mark.slow
-def test_a_stopped_torchrun_leaves_a_run_to_go_on_with(camvid: Path) -> None:
+def test_a_stopped_torchrun_leaves_a_run_to_resume(camvid: Path) -> None:
     out = Path("run")
     process = start_torchrun("-m", "dseg", *train_words(out, "--set", "steps=100000"))
     try:

@@ -1,4 +1,4 @@
-"""The two generations of a run's state, and what becomes of damaged ones; signals."""
+"""The two generations of a run's state, damaged states, and signals."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def flip(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [cut, flip, lambda data: b"", lambda data: b"\x80\x02x" * 9])
-def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path, damage):
+def test_the_previous_state_replaces_a_damaged_one(tmp_path: Path, damage):
     save_state(tmp_path, make_state(1))
     save_state(tmp_path, make_state(2))
     newest = tmp_path / "state.pt"
@@ -56,7 +56,7 @@ def test_a_damaged_state_gives_way_to_the_one_before(tmp_path: Path, damage):
     assert step_of(tmp_path) == (1, "state-previous.pt")
 
 
-def test_two_damaged_states_are_told_with_what_is_wrong(tmp_path: Path):
+def test_two_damaged_states_are_reported_with_their_problems(tmp_path: Path):
     for name in ("state.pt", "state-previous.pt"):
         (tmp_path / name).write_bytes(b"nonsense")
     with pytest.raises(DsegError) as fault:
@@ -79,11 +79,11 @@ def test_code_in_a_state_is_refused_and_not_run(tmp_path: Path, monkeypatch: pyt
     assert fault.value.exit_code == 3
     assert not (tmp_path / "sprung").exists()
     torch.load(tmp_path / "state.pt", weights_only=False)
-    assert (tmp_path / "sprung").exists()  # the trap is one
+    assert (tmp_path / "sprung").exists()  # the trap works
 
 
 class Failing(io.BytesIO):
-    """A file that is written in part before its fault comes."""
+    """A file whose first write is incomplete and fails."""
 
     def __init__(self, fault: BaseException):
         super().__init__()
@@ -127,7 +127,7 @@ def test_a_full_disk_leaves_both_generations(tmp_path: Path, monkeypatch: pytest
     assert step_of(tmp_path) == (3, "state.pt")
 
 
-def test_a_stop_knows_the_status_to_end_with():
+def test_the_exit_code_of_a_stop():
     stop = Stop()
     assert (stop(), stop.exit_code) == (False, 0)
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
@@ -135,7 +135,7 @@ def test_a_stop_knows_the_status_to_end_with():
         assert (stop(), stop.exit_code) == (True, code)
 
 
-def test_signals_are_remembered_and_given_back():
+def test_signals_are_recorded_and_their_handlers_restored():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with stopping_on_signals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -145,7 +145,7 @@ def test_signals_are_remembered_and_given_back():
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_outside_of_the_main_thread_signals_are_left_alone():
+def test_outside_the_main_thread_handlers_are_unchanged():
     found: list[Any] = []
 
     def look() -> None:
@@ -159,7 +159,7 @@ def test_outside_of_the_main_thread_signals_are_left_alone():
     assert found == [(before, False)]
 
 
-def test_a_shortage_of_memory_is_not_taken_for_damage(tmp_path: Path, monkeypatch):
+def test_too_little_memory_is_not_reported_as_damage(tmp_path: Path, monkeypatch):
     for step in (1, 2):
         save_state(tmp_path, make_state(step))
 
@@ -171,7 +171,7 @@ def test_a_shortage_of_memory_is_not_taken_for_damage(tmp_path: Path, monkeypatc
         load_state(tmp_path)
 
 
-def test_a_state_is_written_as_it_was_when_it_was_saved(tmp_path: Path, monkeypatch):
+def test_a_state_is_written_with_the_values_at_the_time_of_saving(tmp_path: Path, monkeypatch):
     begin = threading.Event()
 
     def later(run: Path, state: dict[str, Any]) -> None:
@@ -193,7 +193,7 @@ def test_a_state_is_written_as_it_was_when_it_was_saved(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("call", ["save", "wait"])
-def test_a_state_that_could_not_be_written_is_told_of_at_the_next_occasion(
+def test_a_state_that_could_not_be_written_is_reported_by_the_next_call(
     tmp_path: Path, monkeypatch, call: str
 ):
     def fail(run: Path, state: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from dseg.cli.console import TrainingDisplay, _training_bar, training_display
 
 
 class Clock:
-    """Seconds that pass when the test says so."""
+    """A clock that the test sets."""
 
     now = 5000.0
 
@@ -54,15 +54,13 @@ def test_before_the_first_validation_no_score_is_shown(
     )
 
 
-def test_a_score_that_is_not_known_is_a_dash(
-    clock: Clock, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_nan_score_is_a_dash(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     display = TrainingDisplay(10, 0, clock=clock)
     display.validated(5, miou=float("nan"), best=float("-inf"), seconds=1.0)
     assert capsys.readouterr().err == "step 5/10  validated in 1.0 s:  mIoU - (best -)\n"
 
 
-def test_lines_come_ten_seconds_apart_but_the_first_the_last_and_validations_always(
+def test_lines_are_ten_seconds_apart_except_the_first_the_last_and_validations(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock.now = 0.0
@@ -103,7 +101,7 @@ def test_the_time_left_comes_from_the_speed_of_this_process(
     assert capsys.readouterr().err.endswith(f"  left {left}\n")
 
 
-def test_a_quiet_run_says_only_what_must_be_known(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quiet_run_shows_messages_only(capsys: pytest.CaptureFixture[str]) -> None:
     with training_display(10, 0, quiet=True) as display:
         show_step(display, 1)
         display.validated(5, miou=0.5, best=0.5, seconds=1.0)
@@ -119,8 +117,8 @@ def test_off_a_terminal_a_run_is_shown_in_plain_lines(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.startswith("step 10/10  epoch 8.7  loss 0.512")
 
 
-def live_lines(width: int, *, said: str = "") -> list[str]:
-    """Return what a terminal of that width shows at the end, line after line."""
+def live_lines(width: int, *, message: str = "") -> list[str]:
+    """Return the lines that a terminal of that width shows at the end."""
     out = io.StringIO()
     clock = Clock()
     console = Console(file=out, force_terminal=True, width=width, color_system=None)
@@ -129,14 +127,14 @@ def live_lines(width: int, *, said: str = "") -> list[str]:
         display.validated(100, miou=0.412, best=0.43, seconds=3)
         clock.now += 2
         show_step(display, 200)
-        if said:
-            display.say(said)
+        if message:
+            display.say(message)
     plain = re.sub("\x1b\\[[?0-9;]*[A-Za-z]", "", out.getvalue())
     return [line.split("\r")[-1] for line in plain.split("\n")]
 
 
-def test_a_terminal_shows_one_live_line_below_what_is_said() -> None:
-    first, second, live, end = live_lines(140, said="WARNING: left out: [red]a.png")
+def test_a_terminal_shows_one_live_line_below_messages() -> None:
+    first, second, live, end = live_lines(140, message="WARNING: left out: [red]a.png")
     assert first == "step 100/30000  validated in 3.0 s:  mIoU 41.2 (best 43.0)"
     assert second == "WARNING: left out: [red]a.png"
     assert live.strip("\u2501\u2578\u257a ") == (
@@ -152,12 +150,12 @@ def test_a_narrow_terminal_keeps_the_time_left_and_one_line() -> None:
     assert end == ""
 
 
-def test_what_is_said_is_not_cut_and_brings_no_terminal_codes() -> None:
-    *_, said, _, _ = live_lines(40, said="\x1b[2J " + "name/" * 20)
-    assert said == "\\x1b[2J " + "name/" * 20
+def test_messages_are_not_cut_and_contain_no_terminal_codes() -> None:
+    *_, message, _, _ = live_lines(40, message="\x1b[2J " + "name/" * 20)
+    assert message == "\\x1b[2J " + "name/" * 20
 
 
-def test_on_a_terminal_the_live_line_goes_on_from_the_steps_done(
+def test_on_a_terminal_the_live_line_continues_from_the_steps_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stderr = io.StringIO()

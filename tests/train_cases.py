@@ -1,4 +1,4 @@
-"""Trainings that one process and two must end alike, and what the two do, for test_train_ranks."""
+"""Trainings that have the same result in one process and in two, for test_train_ranks."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ ONE_VIEW: dict[str, Any] = {**ONE_STEP, "scales": (1.0,), "flip": 0.0}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "one step": ("uneven", ONE_STEP),
     "weighted": ("uneven", {**ONE_STEP, "class_weights": "log"}),
-    "in parts": ("uneven", {**ONE_STEP, "accumulate": 2}),
+    "micro-batches": ("uneven", {**ONE_STEP, "accumulate": 2}),
     "one image": ("alike", ONE_VIEW),
-    "one image in parts": ("alike", {**ONE_VIEW, "accumulate": 2}),
+    "one image in micro-batches": ("alike", {**ONE_VIEW, "accumulate": 2}),
     "many steps": ("noise", {"steps": 4, "lr": 1e-3, "clip": 1.0, "ema": 0.5}),
 }
 
@@ -45,8 +45,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 def make_data(root: Path) -> None:
     """Write three data sets of 8 images.
 
-    ``noise``; ``uneven``, where all masks but one are mostly void; and ``alike``, with such masks
-    of one and the same image.
+    ``noise``; ``uneven``, where all masks but one are mostly void; and ``alike``, with the masks of
+    ``uneven`` and eight copies of one image.
     """
     make_camvid(root / "noise", 8, 3)
     for name in ("uneven", "alike"):
@@ -60,14 +60,14 @@ def make_data(root: Path) -> None:
                 ids = np.array(image)
             ids[40 if number == 0 else number :] = VOID
             Image.fromarray(ids).save(file)
-    save_model(make_straight(), root / START)
+    save_model(make_linear(), root / START)
 
 
-def make_straight() -> SegModel:
-    """Build DABNet with PReLUs that are straight lines, as nothing forbids.
+def make_linear() -> SegModel:
+    """Build DABNet with PReLUs of slope 1, which are linear.
 
-    Without their kinks the gradient is the same to 1e-6 in float32 and float64, otherwise to 1e-3:
-    then rounding would hide the small differences that are looked for.
+    Without their kinks the gradients in float32 and float64 differ by 1e-6, otherwise by 1e-3, and
+    rounding would hide the small differences that the tests look for.
     """
     torch.manual_seed(0)
     model = build_model("dabnet_camvid")
@@ -77,7 +77,7 @@ def make_straight() -> SegModel:
     return model
 
 
-def make_settings(case: str, data: Path) -> TrainConfig:
+def make_config(case: str, data: Path) -> TrainConfig:
     name, fields = CASES[case]
     recipe = {"source": "a test", "schedule": "constant", "batch": 8, "crop": (40, 56)} | fields
     return TrainConfig(
@@ -93,7 +93,7 @@ def make_settings(case: str, data: Path) -> TrainConfig:
 
 def train(case: str, data: Path, run: Path, group: Group) -> None:
     run_training(
-        make_settings(case, data),
+        make_config(case, data),
         RuntimeConfig(device="cpu", workers=0, log_every=1, validate_every=0, draw=0),
         run,
         group,
@@ -111,15 +111,15 @@ def train_all(data: Path, runs: Path, group: Group) -> None:
 
 
 def kill_once(rank: str, step: int) -> None:
-    """Let one process be killed at a step, the first time that torchrun starts it."""
+    """Kill one process at a step, the first time that torchrun starts it."""
     take_step = Trainer._take_step
 
-    def killed(trainer: Trainer, parts: Any) -> None:
+    def killed(trainer: Trainer, micro_batches: Any) -> None:
         first = os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
         if trainer.step == step and first and os.environ.get("RANK") == rank:
             assert has_state(trainer.run)
             os.kill(os.getpid(), signal.SIGKILL)
-        take_step(trainer, parts)
+        take_step(trainer, micro_batches)
 
     Trainer._take_step = killed  # type: ignore[method-assign]
 

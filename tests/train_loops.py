@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 class Rows:
-    """Keeps the rows; nothing is saved or validated."""
+    """Callbacks that collect the rows."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -42,7 +42,7 @@ def make_trainer(
     log_every: int = 2,
     run: Path = Path(),
 ) -> Trainer:
-    """Return a trainer by SGD on the CPU, a row every two steps."""
+    """Return a trainer with SGD on the CPU."""
     recipe = Recipe(source="", optimizer="sgd").override(["batch=2", *overrides])
     scenes = load_dataset("scenes", SAMPLES, "demo")
     torch.manual_seed(0)
@@ -57,7 +57,7 @@ def make_trainer(
 
 
 def make_batch() -> Batch:
-    """Return two random images of 32x64 with masks, a twentieth of the pixels ignored."""
+    """Return two random images of 32x64 with masks; 5 % of the pixels are ignored."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (2, 3, 32, 64), generator=generator, dtype=torch.uint8)
     ids = torch.randint(0, 20, (2, 32, 64), generator=generator, dtype=torch.uint8)

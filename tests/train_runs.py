@@ -1,4 +1,4 @@
-"""Training in processes of its own that can be killed, and what is left of a run."""
+"""Start trainings in processes that can be killed, and read and compare the files of runs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import torch
 DEADLINE_S = 120.0
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-# Imports what every run needs, once; each run is a process forked from here.
-MOTHER = """
+# Imports once what every run needs; each run is a process forked from this one.
+SERVER = """
 import json, os, resource, sys
 import matplotlib.backends.backend_agg, matplotlib.figure, torch._dynamo
 import dseg.checkpoints, dseg.losses, dseg.training
@@ -28,7 +28,7 @@ from dseg.cli import main
 
 print("ready", flush=True)
 for line in sys.stdin:
-    words, said, limit = json.loads(line)
+    words, output, limit = json.loads(line)
     child = os.fork()
     if child == 0:
         break
@@ -36,7 +36,7 @@ for line in sys.stdin:
     print("ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 else:
     sys.exit()
-nothing, file = os.open(os.devnull, os.O_RDONLY), os.open(said, os.O_WRONLY | os.O_CREAT)
+nothing, file = os.open(os.devnull, os.O_RDONLY), os.open(output, os.O_WRONLY | os.O_CREAT)
 for number, source in enumerate((nothing, file, file)):
     os.dup2(source, number)
 if limit:
@@ -49,12 +49,12 @@ class Child:
     """A process that trains.
 
     Attributes:
-        pid: of the process.
-        code: its exit status, minus the signal that it died of; None while it runs.
+        pid: id of the process.
+        code: exit code, or minus the signal that killed the process; None while it runs.
     """
 
-    def __init__(self, pid: int, said: Path, wait: Callable[[], int]):
-        self.pid, self.said, self._wait = pid, said, wait
+    def __init__(self, pid: int, output: Path, wait: Callable[[], int]):
+        self.pid, self.output, self._wait = pid, output, wait
         self.code: int | None = None
 
     def signal(self, number: int) -> None:
@@ -66,28 +66,28 @@ class Child:
         return self.code
 
     def text(self) -> str:
-        return self.said.read_text()
+        return self.output.read_text()
 
     def until(self, happened: Callable[[], bool]) -> None:
-        """Wait for something, looking often."""
+        """Wait until ``happened`` returns True."""
         end = time.monotonic() + DEADLINE_S
         while not happened():
-            os.kill(self.pid, 0)  # raises once it is gone
+            os.kill(self.pid, 0)  # raises an error if the process has ended
             assert time.monotonic() < end, self.text()
             time.sleep(0.001)
 
 
-class Nursery:
-    """Starts ``dseg train`` in processes of their own, one after the other, within milliseconds.
+class ForkServer:
+    """Starts processes of ``dseg train``, one after the other, within milliseconds.
 
     Args:
-        folder: for what they say.
+        folder: folder for their output.
     """
 
     def __init__(self, folder: Path):
         self._folder, self._count = folder, 0
-        self._mother = subprocess.Popen(
-            [sys.executable, "-c", MOTHER],
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", SERVER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=ENV,
@@ -100,56 +100,56 @@ class Nursery:
         """Start a training.
 
         Args:
-            words: after ``dseg train``.
-            limit: bytes that any file may grow to, 0 for no limit.
+            words: arguments of ``dseg train``.
+            limit: largest size of a file in bytes, 0 for no limit.
         """
         self._end()
         self._count += 1
-        said = self._folder / f"said-{self._count}.txt"
-        said.touch()
-        request = json.dumps([["train", *map(str, words)], str(said), limit]) + "\n"
-        assert self._mother.stdin is not None
-        self._mother.stdin.write(request.encode())
-        self._child = Child(int(self._line("began")), said, lambda: int(self._line("ended")))
+        output = self._folder / f"output-{self._count}.txt"
+        output.touch()
+        request = json.dumps([["train", *map(str, words)], str(output), limit]) + "\n"
+        assert self._server.stdin is not None
+        self._server.stdin.write(request.encode())
+        self._child = Child(int(self._line("began")), output, lambda: int(self._line("ended")))
         return self._child
 
     def close(self) -> None:
         self._end()
-        assert self._mother.stdin is not None
-        self._mother.stdin.close()
-        self._mother.wait(DEADLINE_S)
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait(DEADLINE_S)
 
     def _end(self) -> None:
-        """End what a test that failed has left at work."""
+        """Kill a process that a failed test has left running."""
         if self._child is not None and self._child.code is None:
             with suppress(ProcessLookupError):
                 self._child.signal(signal.SIGKILL)
             self._child.wait()
 
     def _line(self, kind: str) -> str:
-        assert self._mother.stdout is not None
-        ready = select.select([self._mother.stdout], [], [], DEADLINE_S)[0]
-        assert ready, "nothing happens"
-        line: bytes = self._mother.stdout.readline()
+        assert self._server.stdout is not None
+        ready = select.select([self._server.stdout], [], [], DEADLINE_S)[0]
+        assert ready, "the fork server does not answer"
+        line: bytes = self._server.stdout.readline()
         word, _, number = line.decode().strip().partition(" ")
         assert word == kind, line
         return number
 
 
-def start_command(*words: object, said: Path) -> Child:
+def start_command(*words: object, output: Path) -> Child:
     """Start ``python -m dseg train``, as a user does."""
-    with said.open("w") as file:
+    with output.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "dseg", "train", *map(str, words)],
             stdout=file,
             stderr=file,
             env=ENV,
         )
-    return Child(process.pid, said, lambda: process.wait(DEADLINE_S))
+    return Child(process.pid, output, lambda: process.wait(DEADLINE_S))
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of metrics.jsonl without what depends on time."""
+    """Return the complete rows of metrics.jsonl without durations and speeds."""
     file = run / "metrics.jsonl"
     lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
     found: list[dict[str, Any]] = [json.loads(line) for line in lines]
@@ -158,13 +158,13 @@ def rows(run: Path) -> list[dict[str, Any]]:
 
 
 def trained(run: Path) -> int:
-    """Return how many steps the metrics know of."""
+    """Return the number of training rows in metrics.jsonl."""
     file = run / "metrics.jsonl"
     return file.read_bytes().count(b'"kind": "train"') if file.exists() else 0
 
 
 def load(run: Path) -> dict[str, Any]:
-    """Return what a run's state says of its trainer."""
+    """Return the trainer's state from a run's state file."""
     state: dict[str, Any] = torch.load(run / "state.pt", weights_only=True)["trainer"]
     return state
 
@@ -181,7 +181,7 @@ def flatten(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def check_same(run: Path, other: Path) -> None:
-    """Check that two runs came to the same bits."""
+    """Check that two runs have the same weights, states and rows."""
     for name in ("best.safetensors", "last.safetensors"):
         assert (run / name).read_bytes() == (other / name).read_bytes(), name
     mine, theirs = flatten(load(run)), flatten(load(other))
@@ -191,7 +191,7 @@ def check_same(run: Path, other: Path) -> None:
 
 
 def wait_and_kill(child: Child, happened: Callable[[], bool], seconds: float = 0.0) -> None:
-    """Kill a process so many seconds after something has happened, at work still."""
+    """Kill a process some seconds after ``happened`` returns True; it must still be running."""
     child.until(happened)
     time.sleep(seconds)
     child.signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the types that read their values."""
+"""Write JSON and text to files or to standard output."""
 
 from __future__ import annotations
 

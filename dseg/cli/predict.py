@@ -1,4 +1,4 @@
-"""Shared by infer and multiscale-infer: their options, and a run over images."""
+"""Options and prediction of images, shared by infer and multiscale-infer."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class AliasCommand(click.Command):
 
 
 def predict_options(*, multi_scale: bool) -> Callable[[Command], Command]:
-    """Return what adds the options of infer, or those of multiscale-infer, to a command."""
+    """Return a decorator that adds the options of infer, or those of multiscale-infer."""
     words = {"scales": "0.5,0.75,1.0,1.25,1.5,1.8, or the authors'", "flip": "flip"}
     network = options_of(NetworkConfig, words if multi_scale else {})
     if not multi_scale:
@@ -190,7 +190,7 @@ def _find(
     named = [*_from_stdin(sources), *([img_dir] if img_dir is not None else [])]
     if not named:
         raise DsegError("No images are named.", hint="name a folder: --img-dir DIR, or a SOURCE.")
-    _keep_apart(named, out)
+    _refuse_overwriting(named, out)
     unread: Counter[str] = Counter()
     return find_images(named, leave_out=out, unread=unread), unread
 
@@ -215,7 +215,7 @@ def _without_bom(listed: bytes) -> bytes:
     return listed.removeprefix(b"\xef\xbb\xbf")
 
 
-def _keep_apart(named: list[str | Path], out: Path) -> None:
+def _refuse_overwriting(named: list[str | Path], out: Path) -> None:
     """Refuse to write results over the images."""
     from dseg.images import RESULT_KINDS
 

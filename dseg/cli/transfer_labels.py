@@ -109,7 +109,7 @@ def transfer_labels(
         )
     if json_file is not None:
         write_json(json_file, _report(jobs, done, target, space_name))
-    _close(jobs, done, target, space_name)
+    _finish(jobs, done, target, space_name)
 
 
 def _report(
@@ -134,7 +134,9 @@ def _report(
     }
 
 
-def _close(jobs: Sequence[TransferJob], done: Transferred, target: Coding, space_name: str) -> None:
+def _finish(
+    jobs: Sequence[TransferJob], done: Transferred, target: Coding, space_name: str
+) -> None:
     """Report what was written and the next command; raise if a file failed."""
     from dseg.cli.console import say
 

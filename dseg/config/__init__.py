@@ -1,4 +1,4 @@
-"""What a command is asked to do, as dataclasses without torch, so that commands start at once."""
+"""Configurations of the commands, as dataclasses that do not import torch, to start quickly."""
 
 from dseg.config.evaluation import EvalConfig
 from dseg.config.network import NetworkConfig

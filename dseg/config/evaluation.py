@@ -1,4 +1,4 @@
-"""Configuration of ``dseg eval``: what is scored against what, and by which rules."""
+"""Configuration of ``dseg eval``: predictions, ground truth and scoring rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OFFICIAL = (CITYSCAPES, "scenes")  # data sets in Cityscapes' layout, with insta
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
-    """What ``dseg eval`` compares, and how.
+    """The predictions and ground truth to compare, and the rules of scoring.
 
     Attributes:
         network: network whose predictions are scored, if no masks are given.

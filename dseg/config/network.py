@@ -26,7 +26,7 @@ PROTOCOL_FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """A network as it is named on the command line.
+    """A network, its checkpoint, and how it predicts.
 
     Attributes:
         model: name of the network; None to identify it by its checkpoint.

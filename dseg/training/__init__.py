@@ -1,4 +1,4 @@
-"""Training: one run from its config to its weights, resumable to the bit."""
+"""Training: from a configuration to trained weights; a resumed run gives the same bits."""
 
 from dseg.training.api import train
 from dseg.training.callbacks import Outcome

@@ -30,10 +30,10 @@ def train(
     Ctrl-C saves the state and returns; the outcome then has ``stopped`` set.
 
     Args:
-        config: what is trained, on which data, and how; see ``make_config``.
+        config: the network, its data and how it is trained; see ``make_config``.
         run: folder for weights, metrics and plots.
-        runtime: runtime options, such as the device; by default those of ``RuntimeConfig``.
-        resume: continue the run in the folder, or start it.
+        runtime: runtime options, such as the device; None for the defaults of ``RuntimeConfig``.
+        resume: continue the run in the folder if it contains one.
         accept_data: continue although the data have changed.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How PyTorch computes a run: precision of float32, choice of algorithms, compilation."""
+"""PyTorch's settings for a run: precision of float32, choice of algorithms, compilation."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # read when cuBLAS is first used in a pro
 
 
 def set_backends(device: torch.device, *, deterministic: bool, tf32: bool) -> None:
-    """Choose the algorithms of this process from here on.
+    """Choose the algorithms that PyTorch uses in this process.
 
     Args:
-        device: that is trained on.
-        deterministic: only algorithms that give the same bits again.
+        device: device of the training.
+        deterministic: use only algorithms that reproduce the same bits.
         tf32: on CUDA, round the factors of float32 products to TensorFloat-32 (10 bits of
             mantissa): several times faster from Ampere on.
     """
@@ -41,8 +41,8 @@ def set_backends(device: torch.device, *, deterministic: bool, tf32: bool) -> No
 def compile_model(model: SegModel, device: torch.device, recipe: Recipe, group: Group) -> None:
     """Compile a network's forward and backward pass, on CUDA into graphs where that is safe.
 
-    A graph writes each gradient to the same memory again: of several micro-batches the last would
-    remain, and several processes add gradients up meanwhile.
+    A graph writes each gradient to the same memory every time, so only the last of several
+    micro-batches would count, and several processes read the gradients meanwhile to add them up.
     """
     graphs = device.type == "cuda" and recipe.accumulate == 1 and group.world_size == 1
     options: dict[str, Any] = {"mode": "reduce-overhead"} if graphs else {}
@@ -51,14 +51,14 @@ def compile_model(model: SegModel, device: torch.device, recipe: Recipe, group: 
 
 @contextmanager
 def deterministic_or_refused(model: str, device: torch.device) -> Iterator[None]:
-    """Turn PyTorch's refusal of an algorithm into an error for the user.
+    """Turn PyTorch's error about a missing deterministic algorithm into one for the user.
 
     Args:
-        model: its name.
-        device: that is trained on.
+        model: name of the network.
+        device: device of the training.
 
     Raises:
-        DsegError: an operation has no deterministic algorithm there.
+        DsegError: an operation has no deterministic algorithm on the device.
     """
     try:
         yield
@@ -75,7 +75,7 @@ def deterministic_or_refused(model: str, device: torch.device) -> Iterator[None]
         raise DsegError(
             f"{model} cannot be trained deterministically on {device.type}: {found[1]} has no "
             "deterministic algorithm there.",
-            hint="leave --deterministic out, or use --device cpu.",
+            hint="leave out --deterministic, or use --device cpu.",
         ) from fault
 
 
@@ -92,10 +92,10 @@ def avoid_wrong_gradients(model: nn.Module, device: torch.device, amp: torch.dty
 
     oneDNN 3.12, in torch 2.14, returns wrong weight gradients of such a convolution on tensors
     that are channels_last, on processors with bf16 instructions, without an error: they depend on
-    memory that nobody has written. Other precisions, convolutions and devices are right.
+    uninitialised memory. Other precisions, convolutions and devices are not affected.
 
     Returns:
-        How many convolutions are concerned.
+        The number of convolutions that were changed.
     """
     if device.type != "cpu" or amp != torch.bfloat16:
         return 0

@@ -1,4 +1,4 @@
-"""When a run logs, validates and saves; the callbacks that it then calls; and its outcome."""
+"""The intervals at which a run logs, validates and saves, its callbacks, and its outcome."""
 
 from __future__ import annotations
 

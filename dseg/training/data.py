@@ -1,4 +1,4 @@
-"""The data of a run: its splits, whether they can be trained on, and its batches."""
+"""The data of a run: its splits, their checks before training, and its batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dseg.labels import find_label_space
 from dseg.parallel import Progress, count_cores
 from dseg.training.loop import Trainer
 
-LOG_CONSTANT = 1.10  # of class weights 1 / ln(c + p), as DABNet has it
+LOG_CONSTANT = 1.10  # c of the class weights 1 / ln(c + p), as in DABNet
 
 
 def load_splits(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
@@ -42,42 +42,43 @@ def load_splits(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
     dataset = load(config.split)
     if not config.val_split:
         return dataset, None
-    share = _read_share(config.val_split)
-    return hold_back(dataset, share) if share else (dataset, load(config.val_split))
+    fraction = _read_fraction(config.val_split)
+    return hold_back(dataset, fraction) if fraction else (dataset, load(config.val_split))
 
 
-def _read_share(text: str) -> float:
-    """Return the share that a validation split's name stands for, 0 for a name."""
+def _read_fraction(text: str) -> float:
+    """Return the fraction that ``val_split`` is, 0 if it is the name of a split."""
     try:
-        share = float(text)
+        fraction = float(text)
     except ValueError:
         return 0.0
-    if not 0 < share <= 0.5:
+    if not 0 < fraction <= 0.5:
         raise DsegError(
             f"{text} of the training split cannot be held back.",
-            hint="name a split, or a share above 0, up to 0.5.",
+            hint="name a split, or a fraction above 0 and up to 0.5.",
         )
-    return share
+    return fraction
 
 
-def hold_back(dataset: Dataset, share: float) -> tuple[Dataset, Dataset]:
-    """Divide a split into what is trained on and an evenly spread share to validate on.
+def hold_back(dataset: Dataset, fraction: float) -> tuple[Dataset, Dataset]:
+    """Divide a split into samples to train on and an evenly spread fraction to validate on.
 
-    Neighbouring frames of a film are much alike, so the score of held-back frames is too high;
-    it tells one state of the weights from another, no more.
+    Neighbouring frames of a video are much alike, so the score of held-back frames is too high;
+    it can only compare one state of the weights with another.
 
     Raises:
         DsegError: the split has too few samples.
     """
-    every = round(1 / share)
+    every = round(1 / fraction)
     held = set(range(every // 2, len(dataset), every))
     if not held:
         raise DsegError(
-            f"{share:g} of {len(dataset)} samples is none.", hint="hold back more of them."
+            f"A fraction of {fraction:g} of {len(dataset)} samples holds back none.",
+            hint="hold back a larger fraction.",
         )
-    kept = [sample for place, sample in enumerate(dataset.samples) if place not in held]
-    back = [sample for place, sample in enumerate(dataset.samples) if place in held]
-    return replace(dataset, samples=tuple(kept)), replace(dataset, samples=tuple(back))
+    train = [sample for index, sample in enumerate(dataset.samples) if index not in held]
+    val = [sample for index, sample in enumerate(dataset.samples) if index in held]
+    return replace(dataset, samples=tuple(train)), replace(dataset, samples=tuple(val))
 
 
 def check_splits(
@@ -88,7 +89,7 @@ def check_splits(
     val_set: Dataset | None,
     progress: Progress,
 ) -> tuple[float, ...]:
-    """Refuse data that cannot be trained on or scored; return the class weights of the recipe."""
+    """Refuse unusable training or validation data; return the class weights of the recipe."""
     _refuse_other_classes(config, train_set)
 
     def read() -> tuple[float, ...] | DsegError:
@@ -104,13 +105,13 @@ def check_splits(
 
 
 def _refuse_other_classes(config: TrainConfig, train_set: Dataset) -> None:
-    """Refuse published class weights that are of another number of classes."""
+    """Refuse published class weights whose number is not that of the classes."""
     recipe, classes = config.recipe, train_set.space.num_classes
     if recipe.class_weights == "published" and len(recipe.published_weights) != classes:
         raise DsegError(
-            f"The recipe has {len(recipe.published_weights)} class weights, the data "
+            f"The recipe has {len(recipe.published_weights)} class weights, but the data have "
             f"{classes} classes.",
-            hint="count them from the data: --set class_weights=log",
+            hint="compute them from the data: --set class_weights=log",
         )
 
 
@@ -121,7 +122,7 @@ def _read_masks(
     val_set: Dataset | None,
     progress: Progress,
 ) -> tuple[float, ...]:
-    """Read the masks that are to be checked or counted; return the class weights."""
+    """Read the masks if they are to be checked or counted; return the class weights."""
     recipe = config.recipe
     kind, checked = recipe.class_weights, runtime.check_data
     weights = recipe.published_weights if kind == "published" else ()
@@ -137,7 +138,7 @@ def _read_masks(
     if not report.labelled:
         raise DsegError(
             f"No pixel of {train_set.name}'s split {train_set.split} is labelled.",
-            hint="there is nothing to learn from it; look at the masks: dseg check-data --help",
+            hint="look at the masks; dseg check-data reports their values.",
         )
     if kind == "log" or kind == "median":
         return class_weights(report, kind, LOG_CONSTANT)
@@ -147,7 +148,7 @@ def _read_masks(
 def make_batches(
     config: TrainConfig, runtime: RuntimeConfig, trainer: Trainer, progress: Progress
 ) -> Iterator[Batch]:
-    """Yield the parts of the batches of all steps that are left; for CUDA, on the device."""
+    """Yield the micro-batches of all remaining steps; for CUDA, on the device."""
     recipe, group, dataset = config.recipe, trainer.group, trainer.train_set
     augmentation = Augmentation(
         crop=recipe.crop,
@@ -193,7 +194,7 @@ def make_batches(
 
 
 def _open_cache(runtime: RuntimeConfig, trainer: Trainer, progress: Progress) -> CacheFile:
-    """Return the machine's cache of the training images, made if need be."""
+    """Open the machine's cache of the training images; write it first if there is none."""
     folder = None
     if runtime.cache == "disk":
         folder = Path(runtime.cache_dir) if runtime.cache_dir else trainer.run / "cache"

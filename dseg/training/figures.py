@@ -1,4 +1,4 @@
-"""The curves of a run and its confusion matrix, as PNGs, drawn by matplotlib."""
+"""Plots of a run as PNGs: curves, confusion matrix and predictions, drawn by matplotlib and PIL."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ MetricRows = Sequence[dict[str, Any]]
 Values = NDArray[np.float64]
 CURVES = (7.5, 4.5)  # inches, width and height of a plot of curves
 DPI = 120
-SMOOTH = 0.04  # share of all rows that one point of the smooth curve stands for
+SMOOTH = 0.04  # fraction of all rows in the window of the moving median
 SMOOTH_POINTS = 500
-DOTTED = 60  # validations; more of them are a line without dots
-WITH_NUMBERS = 40  # classes; the cells of a larger matrix have no room for a number
-NAME_LENGTH = 24  # characters of a class's name
+DOTTED = 60  # number of values from which on a curve has no dots
+WITH_NUMBERS = 40  # classes; cells of a larger matrix are too small for numbers
+NAME_LENGTH = 24  # characters; longer names of classes are shortened
 LEAST_SHOWN = 0.5  # percent; less would be shown as 0
 TRAINING, VALIDATION, SECONDARY, MARK = "tab:blue", "tab:orange", "0.45", "tab:red"
-WIDTH = 1800  # of the widest sheet, in pixels
-GAP = 4  # pixels between the three parts
-CAPTION = 22  # pixels above them
-FILE_NAME_LENGTH = 50  # characters; each takes up to 4 of the 255 bytes that a file's name may have
+WIDTH = 1800  # maximum width of a sheet in pixels
+GAP = 4  # pixels between the three panels
+CAPTION = 22  # pixels above the panels
+FILE_NAME_LENGTH = 50  # characters, of up to 4 bytes each; a file's name can have 255 bytes
 Drawn = tuple[str, Pixels, Pixels, Pixels]
 
 
 def write_loss_plot(rows: MetricRows, path: Path) -> None:
-    """Draw the training loss, the validation's if it is known, and the learning rate over epochs.
+    """Draw training loss, validation loss (if any) and learning rate over epochs.
 
-    Nothing is written without a row of training.
+    Without a training row nothing is written.
 
     Args:
-        rows: of ``metrics.jsonl``.
-        path: a PNG.
+        rows: rows of ``metrics.jsonl``.
+        path: PNG file to write.
 
     Raises:
         DsegError: the file cannot be written.
@@ -69,7 +69,7 @@ def write_loss_plot(rows: MetricRows, path: Path) -> None:
         if len(others[1]):
             axes.plot(*others, **_dots(others[1]), color=VALIDATION, label="validation")
             axes.legend(loc="upper right")
-        # a few wild steps would flatten all the others
+        # the quantile: a few outliers would flatten the curve
         axes.set_ylim(0, 1.1 * float(max(np.quantile(losses, 0.99), *others[1], 1e-9)))
         axes.set_xlim(left=0)
         axes.set_zorder(rate.get_zorder() + 1)
@@ -78,13 +78,13 @@ def write_loss_plot(rows: MetricRows, path: Path) -> None:
 
 
 def write_miou_plot(rows: MetricRows, path: Path) -> None:
-    """Draw the validation's mean IoU and pixel accuracy over epochs, the best mean IoU marked.
+    """Draw mean IoU and pixel accuracy of the validations over epochs, and mark the best mean IoU.
 
-    Nothing is written without a validation.
+    Without a validation nothing is written.
 
     Args:
-        rows: of ``metrics.jsonl``.
-        path: a PNG.
+        rows: rows of ``metrics.jsonl``.
+        path: PNG file to write.
 
     Raises:
         DsegError: the file cannot be written.
@@ -95,8 +95,8 @@ def write_miou_plot(rows: MetricRows, path: Path) -> None:
     best = int(np.argmax(scores))
     with _matplotlib():
         figure, axes = _make_axes("Validation", "epoch", "score (%)", CURVES)
-        exact = _find_curve(rows, "val", "pixel_accuracy", 100)
-        axes.plot(*exact, **_dots(scores), color=SECONDARY, label="pixel accuracy")
+        accuracy = _find_curve(rows, "val", "pixel_accuracy", 100)
+        axes.plot(*accuracy, **_dots(scores), color=SECONDARY, label="pixel accuracy")
         axes.plot(epochs, scores, **_dots(scores), color=VALIDATION, label="mean IoU")
         label = f"best: {scores[best]:.1f} % at epoch {epochs[best]:.4g}"
         axes.plot(epochs[best], scores[best], "o", color=MARK, mfc="none", ms=10, label=label)
@@ -107,45 +107,45 @@ def write_miou_plot(rows: MetricRows, path: Path) -> None:
 
 
 def write_confusion_plot(matrix: NDArray[np.int64], space: LabelSpace, path: Path) -> None:
-    """Draw where the pixels of each class went, in percent of the class; absent classes are grey.
+    """Draw a confusion matrix in percent of each true class; rows of absent classes are grey.
 
     Args:
-        matrix: (K, K), ground truth by prediction.
+        matrix: (K, K) pixel counts, ground truth by prediction.
         space: the K classes.
-        path: a PNG.
+        path: PNG file to write.
 
     Raises:
         DsegError: the file cannot be written.
     """
     totals = matrix.sum(1, keepdims=True)
-    share = np.where(totals > 0, 100 * matrix / np.maximum(totals, 1), np.nan)
+    percent = np.where(totals > 0, 100 * matrix / np.maximum(totals, 1), np.nan)
     numbered = len(matrix) <= WITH_NUMBERS
     side = 2.2 + (0.36 if numbered else 0.15) * max(len(matrix), 8)
     with _matplotlib():
         title = "Prediction of each class's pixels (% of the class)"
         figure, axes = _make_axes(title, "predicted class", "true class", (side, side))
         axes.grid(visible=False)
-        shown = axes.imshow(share, cmap=_make_colormap(), vmin=0, vmax=100)
+        shown = axes.imshow(percent, cmap=_make_colormap(), vmin=0, vmax=100)
         _name_ticks(axes, space.names, 8 if numbered else 6)
         if numbered:
-            _number_cells(axes, share)
+            _number_cells(axes, percent)
         else:
             figure.colorbar(shown, shrink=0.6, label="%")
         _save(figure, path)
 
 
 def _name_ticks(axes: Axes, names: Sequence[str], size: int) -> None:
-    """Write the classes along both sides; a class's name is no formula, whatever it holds."""
+    """Write the names of the classes along both axes, without parsing them as formulas."""
     short = [n if len(n) <= NAME_LENGTH else n[: NAME_LENGTH - 3] + "..." for n in names]
-    places = range(len(short))
-    axes.set_xticks(places, short, rotation=90, fontsize=size, parse_math=False)
-    axes.set_yticks(places, short, fontsize=size, parse_math=False)
+    positions = range(len(short))
+    axes.set_xticks(positions, short, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(positions, short, fontsize=size, parse_math=False)
     axes.tick_params(length=0)
 
 
-def _number_cells(axes: Axes, share: Values) -> None:
-    for row, column in zip(*np.nonzero(share >= LEAST_SHOWN), strict=True):
-        value = share[row, column]
+def _number_cells(axes: Axes, percent: Values) -> None:
+    for row, column in zip(*np.nonzero(percent >= LEAST_SHOWN), strict=True):
+        value = percent[row, column]
         color = "white" if value > 55 else "black"
         text = f"{value:.0f}"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=7.5)
@@ -154,7 +154,7 @@ def _number_cells(axes: Axes, share: Values) -> None:
 def _find_curve(
     rows: MetricRows, kind: str, name: str, factor: float = 1.0
 ) -> tuple[Values, Values]:
-    """Return epochs and values of the rows of a kind that hold a number of that name."""
+    """Return epochs and values of the rows of a kind in which the named value is finite."""
     points = [(row.get("epoch"), row.get(name)) for row in rows if row.get("kind") == kind]
     known = [p for p in points if all(isinstance(v, (int, float)) and np.isfinite(v) for v in p)]
     epochs, values = np.array(known, np.float64).reshape(-1, 2).T
@@ -162,19 +162,19 @@ def _find_curve(
 
 
 def _smooth(epochs: Values, values: Values) -> tuple[Values, Values]:
-    """Return a moving median, over fewer values at either end, at up to ``SMOOTH_POINTS`` places.
+    """Return a moving median at up to ``SMOOTH_POINTS`` epochs; its window is cut at both ends.
 
-    A mean would show one wild step as a plateau.
+    A moving mean would show one outlier as a plateau.
     """
     half = round(SMOOTH * len(values) / 2)
     count = min(len(values), SMOOTH_POINTS)
-    places = np.linspace(0, len(values) - 1, count).round().astype(int)
-    medians = [np.median(values[max(place - half, 0) : place + half + 1]) for place in places]
-    return epochs[places], np.array(medians)
+    centers = np.linspace(0, len(values) - 1, count).round().astype(int)
+    medians = [np.median(values[max(index - half, 0) : index + half + 1]) for index in centers]
+    return epochs[centers], np.array(medians)
 
 
 def _dots(values: Values) -> dict[str, Any]:
-    """Return a line's style: a curve of few points, even of one, shows them."""
+    """Return a line's style: curves of few points, even of one, have dots."""
     return {"marker": ".", "ms": 7} if len(values) < DOTTED else {}
 
 
@@ -188,7 +188,7 @@ def _make_colormap() -> Any:
 
 @contextmanager
 def _matplotlib() -> Iterator[None]:
-    """Use matplotlib's own style, not the user's, and keep its remarks on fonts to itself."""
+    """Use matplotlib's default style, not the user's, and suppress its warnings about fonts."""
     log = logging.getLogger("matplotlib")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -196,14 +196,16 @@ def _matplotlib() -> Iterator[None]:
         from matplotlib import style
 
         with warnings.catch_warnings(), style.context("default"):
-            warnings.simplefilter("ignore")  # of letters that its font lacks
+            warnings.simplefilter("ignore")  # about characters missing in its font
             yield
     finally:
         log.setLevel(level)
 
 
-def _make_axes(title: str, across: str, up: str, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """Make a figure apart from pyplot's global state.
+def _make_axes(
+    title: str, x_label: str, y_label: str, size: tuple[float, float]
+) -> tuple[Figure, Axes]:
+    """Make a figure with axes, without pyplot's global state.
 
     Args:
         size: width and height in inches.
@@ -215,8 +217,8 @@ def _make_axes(title: str, across: str, up: str, size: tuple[float, float]) -> t
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=11)
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
     axes.grid(visible=True, alpha=0.3)
     return figure, axes
 
@@ -227,13 +229,13 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def write_predictions(samples: Sequence[Drawn], space: LabelSpace, folder: Path) -> None:
-    """Draw one PNG a sample: the image, its ground truth, the prediction.
+    """Draw one PNG per sample: the image, its ground truth and the prediction.
 
     Args:
-        samples: ``(name, image (H, W, 3), truth (H, W), prediction (H, W))``, all uint8, ids are
-            train ids.
+        samples: ``(name, image (H, W, 3), truth (H, W), prediction (H, W))``, all uint8; masks
+            hold train ids.
         space: the classes.
-        folder: for the PNGs.
+        folder: folder of the PNGs.
 
     Raises:
         DsegError: a file cannot be written.
@@ -245,12 +247,12 @@ def write_predictions(samples: Sequence[Drawn], space: LabelSpace, folder: Path)
 
 
 def _make_sheet(image: Pixels, truth: Pixels, prediction: Pixels, space: LabelSpace) -> Pixels:
-    """Put image, ground truth and prediction side by side, each below its caption."""
-    most = (WIDTH - 2 * GAP) // 3
-    photo = _shrink(image, most, Image.Resampling.BOX)
-    # ids are shrunk before they are drawn, so that the legend stays legible
-    ids = [_shrink(mask, most, Image.Resampling.NEAREST) for mask in (truth, prediction)]
-    parts = {
+    """Return image, ground truth and prediction side by side, each below its caption."""
+    max_width = (WIDTH - 2 * GAP) // 3
+    photo = _shrink(image, max_width, Image.Resampling.BOX)
+    # ids are resized before they are drawn, so that the legend stays legible
+    ids = [_shrink(mask, max_width, Image.Resampling.NEAREST) for mask in (truth, prediction)]
+    panels = {
         "image": photo,
         "ground truth": render_overlay(photo, ids[0], space, opacity=0.7, legend=False),
         "prediction": render_overlay(photo, ids[1], space, opacity=0.7),
@@ -259,25 +261,25 @@ def _make_sheet(image: Pixels, truth: Pixels, prediction: Pixels, space: LabelSp
     sheet = Image.new("RGB", (3 * width + 2 * GAP, CAPTION + height), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(14)
-    for place, (caption, pixels) in enumerate(parts.items()):
-        left = place * (width + GAP)
+    for index, (caption, pixels) in enumerate(panels.items()):
+        left = index * (width + GAP)
         if font.getlength(caption) < width:
             draw.text((left + width // 2, CAPTION // 2), caption, "black", font, anchor="mm")
         sheet.paste(Image.fromarray(pixels), (left, CAPTION))
     return np.asarray(sheet)
 
 
-def _shrink(pixels: Pixels, most: int, how: Image.Resampling) -> Pixels:
-    """Return pixels at most so wide."""
+def _shrink(pixels: Pixels, max_width: int, resampling: Image.Resampling) -> Pixels:
+    """Return pixels at most ``max_width`` wide."""
     height, width = pixels.shape[:2]
-    if width <= most:
+    if width <= max_width:
         return pixels
-    size = (most, max(1, round(height * most / width)))
-    return np.asarray(Image.fromarray(pixels).resize(size, how))
+    size = (max_width, max(1, round(height * max_width / width)))
+    return np.asarray(Image.fromarray(pixels).resize(size, resampling))
 
 
 def _name_file(name: str, taken: set[str]) -> str:
-    """Return a name that any file system takes and no other sample has; add it to ``taken``."""
+    """Return a unique name that any file system accepts; add it to ``taken``."""
     plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[-FILE_NAME_LENGTH:]
     plain = plain.lstrip(".-") or "image"
     unique, count = plain, 1

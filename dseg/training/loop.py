@@ -1,4 +1,4 @@
-"""The training loop, from top to bottom: step after step, log, validate, save."""
+"""The training loop: do the steps; log, validate and save at intervals."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ from dseg.training.state import (
 from dseg.training.step import StepResult, TrainStep
 from dseg.training.validate import validate
 
-LEAST_SCALE = 1.0  # of an fp16 loss; overflows that halve it further are no chance
+LEAST_SCALE = 1.0  # smallest scale of an fp16 loss; overflows below it are an error
 
 
 class Trainer:
-    """A network being trained, in one of the processes that share the work.
+    """Trains a network, in one or in several processes that share each batch.
 
     Args:
-        model: on its device, with norms synchronised where there are more processes.
+        model: network on its device, with synchronised norms if there are several processes.
         recipe: optimizer, schedule, EMA weights, clipping.
-        intervals: when it logs, validates and saves.
-        loss: of a micro-batch.
-        train_set, val_set: the splits; without the second nothing is validated.
+        intervals: when to log, validate and save.
+        loss: loss function of a micro-batch.
+        train_set, val_set: the splits; None as the second for no validation.
         group: the processes.
-        run: the folder, for the list of images whose loss is not a number.
-        device: where ``model`` is.
+        run: folder of the run, for the list of images whose loss is not finite.
+        device: device of ``model``.
         amp: precision within the network, None for float32.
-        seed: of dropout.
+        seed: seed of dropout.
         stopping: asked after each step whether to save and stop.
 
     Attributes:
-        update: what does a step.
+        update: performs a step.
         step: optimizer steps done.
         best: best mean IoU of the validations so far, minus infinity before the first.
     """
@@ -86,15 +86,17 @@ class Trainer:
             steps=intervals.steps,
         )
         self.step, self.validated_at, self.best = 0, 0, -math.inf
-        self._pending: list[tuple[StepResult, list[str]]] = []  # this process's, not yet read
+        self._pending: list[
+            tuple[StepResult, list[str]]
+        ] = []  # of this process, losses not yet read
         self._latest = (math.nan, list[str]())  # the last step's loss and images
         self._losses: list[float] = []  # of the steps since the last row, all processes'
-        self._skipped = 0  # of these steps, see StepResult
-        self._spent = 0.0  # seconds of these steps, with the waits for the device
+        self._skipped = 0  # number of these steps, see StepResult
+        self._spent = 0.0  # seconds of these steps, including waits for the device
 
     @property
     def scored(self) -> SegModel:
-        """The network that is validated and kept: with the EMA weights, if there are any."""
+        """The network that is validated and saved: with the EMA weights if the recipe has them."""
         return self.model if self.update.ema is None else self.update.ema.network
 
     @property
@@ -103,14 +105,14 @@ class Trainer:
         return round(self.step * self.recipe.batch / len(self.train_set), 4)
 
     def train(self, batches: Iterator[Batch], callbacks: Callbacks) -> Outcome:
-        """Train from the present step to the last, or until told to stop.
+        """Train from the present step to the last, or until ``stopping`` returns True.
 
         Args:
             batches: the micro-batches of each step, from the present step on.
             callbacks: called with metrics, validations and states.
 
         Raises:
-            DsegError: the loss is not a number, data cannot be read, or the disk is full.
+            DsegError: the loss is NaN or infinite, data cannot be read, or the disk is full.
         """
         intervals, stop, idle = self.intervals, False, self._finished()
         saved, logged = time.monotonic(), self.step
@@ -143,51 +145,51 @@ class Trainer:
         self._pending.append((found, [name for batch in micro_batches for name in batch.names]))
 
     def _agree(self, save: bool) -> tuple[bool, bool]:
-        """Return True if to stop, if any process was told to, and whether the state is to be saved.
+        """Return whether to stop, which any process can ask for, and whether to save the state.
 
-        Clocks and signals differ between processes; all of them must do the same at one step.
+        Clocks and signals differ between processes, but all of them must do the same at a step.
         """
         if self.group.world_size == 1:
             return self.stopping(), save
         if self.device.type == "cuda" and not self.intervals.logs(self.step):
-            return False, False  # to ask costs a synchronisation
-        wishes = [float(self.stopping()), float(save and self.group.main)]
-        stop, saves = self.group.sum(torch.tensor(wishes, device=self.device)).tolist()
+            return False, False  # agreeing waits for the device
+        requests = [float(self.stopping()), float(save and self.group.main)]
+        stop, saves = self.group.sum(torch.tensor(requests, device=self.device)).tolist()
         return stop > 0, saves > 0
 
     def _read_losses(self) -> None:
-        """Add up what the processes lost since the last look, and stop if it is no number."""
+        """Read the losses of the pending steps from all processes; refuse NaN and infinity."""
         if not self._pending:
             return
         begun = time.monotonic()
         losses = self.group.sum(torch.stack([found.loss for found, _ in self._pending])).tolist()
-        self._spent += time.monotonic() - begun  # the device has done these steps now
+        self._spent += time.monotonic() - begun  # the device has finished these steps
         first = self.step - len(losses) + 1
         tolerated = self._find_skipped()
-        for place, loss in enumerate(losses):
-            if not math.isfinite(loss) and place not in tolerated:
-                what = f"The loss of step {first + place} is {loss}"
-                self._refuse(first + place, what, loss, self._pending[place][1])
-        if not has_finite_weights(self.model, self.group):  # though the loss was a number
+        for index, loss in enumerate(losses):
+            if not math.isfinite(loss) and index not in tolerated:
+                what = f"The loss of step {first + index} is {loss}"
+                self._refuse(first + index, what, loss, self._pending[index][1])
+        if not has_finite_weights(self.model, self.group):  # although the loss was finite
             what = f"The weights after step {self.step} are not finite; the loss was {loss:g}"
             self._refuse(self.step, what, loss, self._pending[-1][1])
-        self._losses += [loss for place, loss in enumerate(losses) if place not in tolerated]
+        self._losses += [loss for index, loss in enumerate(losses) if index not in tolerated]
         self._skipped += len(tolerated)
         self._latest, self._pending = (losses[-1], self._pending[-1][1]), []
 
     def _find_skipped(self) -> set[int]:
-        """Return which pending steps fp16 skipped; none once its scale has fallen too low."""
+        """Return the indices of pending steps that fp16 skipped; none if its scale is too low."""
         flags = [found.skipped for found, _ in self._pending if found.skipped is not None]
         if not flags or self.update.scaler.get_scale() < LEAST_SCALE:
             return set()
-        return {place for place, flag in enumerate(torch.stack(flags).tolist()) if flag}
+        return {index for index, flag in enumerate(torch.stack(flags).tolist()) if flag}
 
     def _refuse(self, step: int, what: str, loss: float, names: list[str]) -> None:
         lr = find_lr(self.recipe, step - 1, self.intervals.steps)
         refuse_step(self.run, self.group, what=what, step=step, loss=loss, lr=lr, names=names)
 
     def _log(self, steps: int, callbacks: Callbacks) -> None:
-        """Report the losses since the last row; a resumed run has timed but its own steps."""
+        """Report the mean loss since the last row, and the speed of this process's ``steps``."""
         self._read_losses()
         losses, self._losses = self._losses, []
         skipped, self._skipped = self._skipped, 0
@@ -203,7 +205,7 @@ class Trainer:
             callbacks.row(row)
 
     def _validate(self, callbacks: Callbacks) -> bool:
-        """Score the weights; return False if told to stop meanwhile."""
+        """Score the weights; return False if the run was stopped meanwhile."""
         self._read_losses()
         if self.val_set is not None:
             start = time.monotonic()
@@ -239,7 +241,7 @@ class Trainer:
             callbacks.save(self.state())
 
     def state(self) -> dict[str, Any]:
-        """Return all that decides how the run goes on; its tensors are those in use."""
+        """Return everything that a resumed run needs; the tensors are not copied."""
         update = self.update
         return {
             "step": self.step,
@@ -255,13 +257,13 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state that ``state`` gave and ``check_state`` has seen, on every process."""
+        """Restore what ``state`` returned, after ``check_state``; all processes call this."""
         self.step, self.validated_at = state["step"], state["validated_at"]
         self.best, self._losses = state["best"], list(state["losses"])
         self._skipped = state.get("skipped", 0)
         update = self.update
         restore_weights(self.model, state["model"])
-        begun = self.step > 0 and not update.scaler.is_enabled()  # which may have skipped them all
+        begun = self.step > 0 and not update.scaler.is_enabled()  # fp16 may have skipped all steps
         restore_optimizer(update.optimizer, state["optimizer"], begun=begun)
         update.scaler.load_state_dict(state["scaler"])
         restore_adversarial(update.adversarial, state.get(ADVERSARIAL_KEY, ()))

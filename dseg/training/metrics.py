@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line of strict JSON for each row that a run reports."""
+"""metrics.jsonl, with one line of strict JSON per row, and TensorBoard's event files."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ NUMBERS = {
 
 
 class MetricsFile:
-    """The rows of a run.
+    """The file with a run's rows of metrics.
 
     Training rows have ``kind`` "train", ``step``, ``epoch``, ``loss``, ``lr``, ``images_per_s``
     and ``seconds``; validation rows ``kind`` "val", ``step``, ``epoch``, ``loss``, ``miou``,
-    ``pixel_accuracy`` and ``class_iou``. A number that is none is null.
+    ``pixel_accuracy`` and ``class_iou``. NaN and infinity are null.
 
     Args:
-        path: the file; it need not exist.
+        path: the file; it is created by the first row.
     """
 
     def __init__(self, path: Path):
         self.path = path
 
     def write(self, row: Row) -> None:
-        """Append a row, whole or not at all.
+        """Append a row, completely or not at all.
 
         Raises:
             DsegError: the disk is full or the file cannot be written.
         """
         line = dumps(strict(row), indent=None).encode()
-        with self._faults_told("written", "make room, then go on with --resume."):
+        with self._io_errors_reported("written", "make room, then continue with --resume."):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileIO(self.path, "a+") as file:
                 size = file.seek(0, 2)
                 try:
                     _write_all(file, line if _ends_a_line(file, size) else b"\n" + line)
                 except OSError:
-                    with suppress(OSError):  # half a line would be worse than none
+                    with suppress(OSError):  # half a line would be worse than no line
                         file.truncate(size)
                     raise
 
     def read(self) -> list[Row]:
-        """Return the rows; a line that a kill has cut, or that is no row, is left out.
+        """Return the rows, without lines that are incomplete or not a row.
 
         Raises:
             DsegError: the file cannot be read.
@@ -61,11 +61,11 @@ class MetricsFile:
         return [row for _, row in self._lines()]
 
     def cut_after(self, step: int, validated_at: int | None = None) -> None:
-        """Forget the rows of later steps, which will be made again, and lines cut by a kill.
+        """Remove incomplete lines and the rows of later steps, which a resumed run writes again.
 
         Args:
-            step: the last one that is kept.
-            validated_at: the last one whose validation is kept; by default ``step``.
+            step: last step whose rows are kept.
+            validated_at: last step whose validation is kept; by default ``step``.
 
         Raises:
             DsegError: the file cannot be read or written.
@@ -81,8 +81,8 @@ class MetricsFile:
                 part.write_bytes(kept.encode())
 
     def _lines(self) -> Iterator[tuple[str, Row]]:
-        """Return each line that holds a row, with the row."""
-        with self._faults_told("read", "check who owns it."):
+        """Yield each line that contains a row, with the row."""
+        with self._io_errors_reported("read", "check its owner and permissions."):
             text = self.path.read_bytes().decode(errors="replace") if self.path.exists() else ""
         for line in text.split("\n"):
             with suppress(ValueError):
@@ -91,7 +91,7 @@ class MetricsFile:
                     yield line, row
 
     @contextmanager
-    def _faults_told(self, done: str, hint: str) -> Iterator[None]:
+    def _io_errors_reported(self, done: str, hint: str) -> Iterator[None]:
         try:
             yield
         except OSError as fault:
@@ -103,7 +103,7 @@ class MetricsFile:
 
 
 def _is_row(row: Row) -> bool:
-    """Return True if a line's object is a row, each of its numbers a number or null."""
+    """Return True if an object has the fields of a row, with a number or null for each value."""
     names = NUMBERS.get(str(row.get("kind")))
     if names is None or not is_count(row.get("step")):
         return False
@@ -115,7 +115,7 @@ def _is_row(row: Row) -> bool:
 
 
 def _ends_a_line(file: FileIO, size: int) -> bool:
-    """Return True if a row may follow at once; not so after a line that a kill has cut."""
+    """Return True if the file is empty or its last line is complete."""
     if size == 0:
         return True
     file.seek(size - 1)
@@ -123,20 +123,20 @@ def _ends_a_line(file: FileIO, size: int) -> bool:
 
 
 def _write_all(file: FileIO, line: bytes) -> None:
-    """Write a line; a disk that fills up takes a part of it first and fails then."""
+    """Write a line; on a full disk the first write can be incomplete and the next fails."""
     while line:
         line = line[file.write(line) :]
 
 
 class TensorBoard:
-    """Writes rows of metrics as scalars.
+    """Writes rows of metrics as TensorBoard scalars.
 
     Args:
-        folder: for the event files.
-        purge_step: what earlier files say of this and later steps is void.
+        folder: folder of the event files.
+        purge_step: step from which on the values in earlier files are discarded.
 
     Raises:
-        DsegError: the package cannot be imported, or the folder not written.
+        DsegError: the package cannot be imported, or the folder cannot be written.
     """
 
     def __init__(self, folder: Path, purge_step: int | None = None):
@@ -145,15 +145,15 @@ class TensorBoard:
         except ImportError as fault:
             raise DsegError(
                 f"TensorBoard cannot be imported: {str(fault).rstrip('.')}.",
-                hint="pip install 'dseg[tensorboard]', or leave --tensorboard out.",
+                hint="pip install 'dseg[tensorboard]', or leave out --tensorboard.",
             ) from None
         self._folder = folder
-        with self._faults_told():
-            make: Any = SummaryWriter  # its methods have no types
+        with self._io_errors_reported():
+            make: Any = SummaryWriter  # its methods are not annotated
             self._writer = make(str(folder), purge_step=purge_step)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Write the numbers of a row, those of classes under ``class_iou/``.
+        """Write the values of a row; the IoU of each class is ``class_iou/NAME``.
 
         Raises:
             DsegError: the disk is full.
@@ -164,27 +164,27 @@ class TensorBoard:
             if name not in ("kind", "step", "class_iou")
         }
         scalars |= {f"class_iou/{name}": v for name, v in row.get("class_iou", {}).items()}
-        with self._faults_told():
+        with self._io_errors_reported():
             for name, value in scalars.items():
                 if value is not None and math.isfinite(value):
                     self._writer.add_scalar(name, value, row["step"])
 
     def close(self) -> None:
-        """Write what is still in memory.
+        """Write buffered values and close the file.
 
         Raises:
             DsegError: the disk is full.
         """
-        with self._faults_told():
+        with self._io_errors_reported():
             self._writer.close()
 
     @contextmanager
-    def _faults_told(self) -> Iterator[None]:
+    def _io_errors_reported(self) -> Iterator[None]:
         try:
             yield
         except OSError as fault:
             raise DsegError(
                 f"{self._folder} cannot be written: {fault.strerror or fault}.",
-                hint="make room, or leave --tensorboard out.",
+                hint="make room, or leave out --tensorboard.",
                 exit_code=EXIT_FAILED_INPUTS,
             ) from fault

@@ -1,4 +1,4 @@
-"""Optimizer, learning-rate schedule and the running mean of the weights, as a recipe says."""
+"""Optimizer, learning-rate schedule and EMA weights of a recipe."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def make_optimizer(
     """Make the optimizer; each group's ``factor`` scales the schedule's learning rate.
 
     Args:
-        model: parameters of its ``body`` learn at the recipe's rate, all others at ``head_lr``
-            times it.
-        adversarial: parameters of the loss, which never decay.
-        recipe: optimizer, momentum, decay; the body's decay is ``backbone_decay`` times it.
+        model: network; parameters of its ``body`` have the recipe's learning rate, all others
+            ``head_lr`` times that rate.
+        recipe: optimizer, momentum, weight decay; the body's decay is ``backbone_decay`` times it.
+        adversarial: parameters of the loss, without weight decay.
         fused: update many parameters in one kernel, which on a GPU takes fewer launches and skips
             fp16's overflows without waiting for the device.
     """
@@ -55,14 +55,14 @@ def make_optimizer(
 
 
 def average_gradients(parameters: Sequence[nn.Parameter], group: Group) -> None:
-    """Average the processes' gradients, as is done for the network's."""
+    """Average gradients over the processes, as DistributedDataParallel does for the network."""
     for parameter in parameters:
         if group.world_size > 1 and parameter.grad is not None:
             group.sum(parameter.grad).div_(group.world_size)
 
 
 def find_lr(recipe: Recipe, step: int, steps: int) -> float:
-    """Return the learning rate of a step, 0 to ``steps`` - 1."""
+    """Return the learning rate of a step, which is 0 to ``steps`` - 1."""
     done = step / max(steps, 1)
     factor: float
     if recipe.schedule == "poly":
@@ -92,14 +92,14 @@ def set_lr(optimizer: Optimizer, lr: float) -> None:
 class EmaWeights(AveragedModel):
     """Exponential moving average of a network's weights and floating-point statistics.
 
-    The decay rises to its value, so that the initial weights are soon forgotten: at step t it is
-    at most (1 + t) / (10 + t). ``AveragedModel`` holds the averaged copy, but its own update waits
-    for the device and knows neither this decay nor skipped steps.
+    At step t the decay is at most (1 + t) / (10 + t), so that the initial weights soon lose their
+    influence. ``AveragedModel`` holds the averaged copy, but its own update waits for the device
+    and supports neither this decay nor skipped steps.
 
     Args:
-        model: network whose present state the average starts from, and which ``update`` reads; its
+        model: network from whose present state the average starts and which ``update`` reads; its
             tensors have to stay the same objects.
-        decay: 0 to 1.
+        decay: weight of the previous average, 0 to 1.
     """
 
     def __init__(self, model: SegModel, decay: float):

@@ -1,4 +1,4 @@
-"""Resuming a run: restore its state, and compare data, schedule and threads with before."""
+"""Resume a run: restore its state, and compare data, schedule and threads with those before."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def resume_run(
         Changes of data and schedule for run.json, and remarks for the user.
 
     Raises:
-        DsegError: no state can be read, it is of another network, of other data, or of more steps
-            than the run now has.
+        DsegError: no state can be read, or it belongs to another network, to other data, or to more
+            steps than the run now has.
     """
     run, steps = run_dir.run, trainer.intervals.steps
     before = read_steps(run) or steps
@@ -41,7 +41,7 @@ def resume_run(
     except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as fault:
         raise DsegError(
             f"{file} does not fit this network: {str(fault).splitlines()[0].rstrip('.:')}.",
-            hint="start anew with another --out.",
+            hint="start a new run with another --out.",
             exit_code=EXIT_MISFIT,
         ) from fault
     if steps != before:
@@ -53,8 +53,8 @@ def resume_run(
     recorded = [{"step": trainer.step, "what": change} for change in changes]
     if file.name != STATE:
         changes.append(
-            f"WARNING: {run / STATE} is missing or damaged; going on from {file.name}, which is of "
-            f"step {trainer.step}."
+            f"WARNING: {run / STATE} is missing or damaged; continuing from {file.name}, which is "
+            f"from step {trainer.step}."
         )
     return recorded, [*changes, *_compare_threads(state, run_dir)]
 
@@ -65,22 +65,22 @@ def _refuse_shorter(run: Path, done: int, trainer: Trainer) -> None:
         epochs = recipe.batch / len(trainer.train_set)
         raise DsegError(
             f"{run} has done {done} steps ({done * epochs:g} epochs), more than the {steps} steps "
-            f"({steps * epochs:g} epochs) that it is to have.",
-            hint="name more --epochs, or start anew with another --out.",
+            f"({steps * epochs:g} epochs) that are requested.",
+            hint="use more --epochs, or start a new run with another --out.",
         )
 
 
 def _compare_data(then: Any, trainer: Trainer, run_dir: RunDir, accept_data: bool) -> list[str]:
-    """Refuse other data than the run's unless they are accepted; return what is to be said."""
+    """Refuse data that have changed unless they are accepted; return remarks for the user."""
     if isinstance(then, list):
         if is_of_names(then, trainer.train_set):
             return [
-                "The state is of an older dseg, which noted the images' names only: whether they "
-                "are the same is not known."
+                "The state is from an older dseg, which saved only the names of the images: "
+                "changes of their contents cannot be detected."
             ]
-        count = then[0] if then and isinstance(then[0], int) else "others"
+        count = then[0] if then and isinstance(then[0], int) else "an unknown number"
         found = (
-            "The data are not those that the run was begun with: "
+            "The data are not those that the run was started with: "
             f"{len(trainer.train_set)} images now, {count} then, or other names"
         )
     else:
@@ -91,18 +91,19 @@ def _compare_data(then: Any, trainer: Trainer, run_dir: RunDir, accept_data: boo
         return [f"WARNING: {found}; they are accepted."]
     raise DsegError(
         f"{found}.",
-        hint="restore the data set, go on with these by --accept-data, or start anew with another "
-        "--out.",
+        hint="restore the data set, continue with the changed data by --accept-data, or start a "
+        "new run with another --out.",
         exit_code=EXIT_MISFIT,
     )
 
 
 def _compare_threads(state: dict[str, Any], run_dir: RunDir) -> list[str]:
-    """Say so if the same bits were asked for and another number of threads computes."""
+    """Return a warning if the run is deterministic and the number of threads has changed."""
     then = state.get("threads", run_dir.threads)
     if not run_dir.config.deterministic or then == run_dir.threads:
         return []
     return [
-        f"WARNING: this run was computed with {then} threads a process, now {run_dir.threads}: its "
-        f"bytes will differ from an uninterrupted run's (set OMP_NUM_THREADS={then})."
+        f"WARNING: this run was computed with {then} threads per process, now {run_dir.threads}: "
+        "its result will differ from that of an uninterrupted run (set "
+        f"OMP_NUM_THREADS={then})."
     ]

@@ -1,4 +1,4 @@
-"""One run: data, network and loop put together, begun or gone on with."""
+"""Start or resume a run: make its data, network and loop, and train."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run_training(
     """Train a network, from its initial weights or from the state in the folder of the run.
 
     Args:
-        config: what is trained, on which data, and how.
+        config: the network, its data and how it is trained.
         runtime: runtime options.
         run: folder for weights, metrics and plots.
         group: the processes.
@@ -81,7 +81,7 @@ def run_training(
             RunDir(
                 run, config, runtime, space=space, steps=steps, group=group, data=data
             ) as run_dir,
-            _forgotten_without_steps(run_dir, trainer),
+            _config_removed_without_steps(run_dir, trainer),
         ):
             if resume and has_state(run):
                 changes, more = resume_run(trainer, run_dir, accept_data=accept_data)
@@ -109,7 +109,7 @@ def _make_trainer(
     progress: Progress,
     stopping: Callable[[], bool],
 ) -> tuple[Trainer, list[str]]:
-    """Find and check the data, build the network; return the trainer and remarks on its weights."""
+    """Check the data and build the network; return the trainer and remarks on its weights."""
     recipe, amp = config.recipe, find_amp(config.amp, device)
     StepSampler(
         batch=recipe.batch, accumulate=recipe.accumulate, world_size=group.world_size
@@ -146,7 +146,7 @@ def report_faults(batches: Iterator[Batch], display: Display) -> Iterator[Batch]
 
 
 @contextmanager
-def _forgotten_without_steps(run_dir: RunDir, trainer: Trainer) -> Iterator[None]:
+def _config_removed_without_steps(run_dir: RunDir, trainer: Trainer) -> Iterator[None]:
     """Remove the configuration of a run that fails before its first step."""
     try:
         yield
@@ -190,7 +190,7 @@ def make_model(
     device: torch.device,
     runtime: RuntimeConfig,
 ) -> tuple[SegModel, str]:
-    """Build the network with its first weights, on its device; say what its files gave."""
+    """Build the network with its initial weights on its device; also return remarks on them."""
     torch.manual_seed(config.seed)
     outputs = dataset.space.num_classes
     remarks: list[str] = []
@@ -221,8 +221,8 @@ def make_model(
     model.card = replace(card, label_space=dataset.space, outputs=(), scores={})
     if runtime.checkpoint_activations and not checkpoint_activations(model):
         raise DsegError(
-            f"{config.model} has no dense blocks whose activations could be computed twice.",
-            hint="leave --checkpoint-activations out, or use a smaller batch or crop.",
+            f"{config.model} has no dense blocks whose activations could be recomputed.",
+            hint="leave out --checkpoint-activations, or use a smaller batch or crop.",
         )
     model = model.to(device).to(memory_format=torch.channels_last)
     avoid_wrong_gradients(model, device, find_amp(config.amp, device))
@@ -236,7 +236,7 @@ def make_model(
 
 
 def _lacks_aux(model: SegModel, name: str) -> bool:
-    """Return True if a network was built without the auxiliary heads that it can have."""
+    """Return True if a network was built without its optional auxiliary heads."""
     if "aux" not in signature(find_class(name)).parameters:
         return False
     with torch.device("meta"):
@@ -245,7 +245,7 @@ def _lacks_aux(model: SegModel, name: str) -> bool:
 
 
 def make_intervals(recipe: Recipe, runtime: RuntimeConfig, samples: int) -> Intervals:
-    """Turn epochs into steps."""
+    """Return the intervals of a run in steps."""
     steps = recipe.steps or max(1, math.ceil(recipe.epochs * samples / recipe.batch))
     every = max(1, round(runtime.validate_every * samples / recipe.batch))
     return Intervals(

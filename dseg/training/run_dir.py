@@ -36,7 +36,11 @@ from dseg.training.validate import Validation
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 LOCK = ".dseg-train.lock"
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # as some network file systems say it
+NO_LOCKS = (
+    errno.ENOLCK,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+)  # errors of network file systems without locks
 
 
 class RunDir:
@@ -115,7 +119,7 @@ class RunDir:
             self._board.write(row)
 
     def write_validation(self, event: Validated) -> None:
-        """Write scores, plots, drawn images and weights, the best ones to another file too."""
+        """Write scores, plots, predictions and weights; the best weights also to their own file."""
         found = event.scores
         self.write_row(
             {
@@ -143,12 +147,12 @@ class RunDir:
         write_predictions(samples, self.space, self.run / "predictions")
 
     def save(self, state: dict[str, Any]) -> None:
-        """Save a state with what it belongs to; a thread writes it while training continues."""
+        """Save a state with the fingerprint of its data, in a thread while training continues."""
         kept = {"trainer": state, "data": self.data.state(), "threads": self.threads}
         self._states.save({**kept, "settings": self.config.as_json()})
 
     def finish(self, network: SegModel, step: int) -> None:
-        """Write the weights of a run without validation."""
+        """Write weights and loss plot of a run without validation."""
         training = {**self.config.as_json(), "step": step}
         save_model(network, self.run / LAST, training=training)
         write_loss_plot(self.metrics.read(), self.run / "loss.png")
@@ -160,11 +164,11 @@ class RunDir:
 
 
 class RunCallbacks:
-    """The callbacks of a run: they write its folder and show its progress.
+    """The callbacks of a run, which write its folder and show its progress.
 
     Args:
-        run_dir: the folder.
-        display: the display.
+        run_dir: folder of the run.
+        display: display of the progress.
     """
 
     def __init__(self, run_dir: RunDir, display: Display):
@@ -190,34 +194,34 @@ class RunCallbacks:
 
 @contextmanager
 def run_held(run: Path, group: Group, remark: Callable[[str], None]) -> Iterator[None]:
-    """Keep other trainings out of a run's folder; of several processes the main one does.
+    """Lock a run's folder against other trainings; of several processes the main one does.
 
     Args:
-        run: the folder; it is made, and removed again if nothing was written into it.
+        run: folder of the run; it is created, and removed again if it stays empty.
         group: the processes.
-        remark: told where the file system knows no locks.
+        remark: receives a warning if the file system does not support locks.
 
     Raises:
-        DsegError: another training is at work there, or the folder cannot be written.
+        DsegError: another training uses the folder, or it cannot be written.
     """
     with ExitStack() as stack:
         if group.main:
             try:
                 stack.enter_context(locked(run / LOCK))
             except LockedError as fault:
-                raise _taken(run, fault.holder) from None
+                raise _locked_error(run, fault.holder) from None
             except OSError as fault:
                 if fault.errno not in NO_LOCKS:
                     raise unwritable_error(run, fault) from fault
                 remark(
-                    f"WARNING: {run} cannot be locked ({fault.strerror}); start no other training "
-                    "there meanwhile."
+                    f"WARNING: {run} cannot be locked ({fault.strerror}); do not start another "
+                    "training there at the same time."
                 )
         yield
 
 
-def _taken(run: Path, holder: str) -> DsegError:
+def _locked_error(run: Path, holder: str) -> DsegError:
     return DsegError(
-        f"Another dseg train is at work in {run}{f' ({holder})' if holder else ''}.",
+        f"Another dseg train is running in {run}{f' ({holder})' if holder else ''}.",
         hint="wait until it has ended, or name another --out.",
     )

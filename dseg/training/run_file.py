@@ -1,4 +1,4 @@
-"""Settings: all that decides what a training run computes, as written to the run's folder."""
+"""run.json: the configuration of a run, as written to its folder."""
 
 from __future__ import annotations
 
@@ -20,68 +20,69 @@ RUN_FILE = "run.json"
 
 
 def read_config(run: Path) -> TrainConfig:
-    """Read the config of a run's folder.
+    """Read the configuration from a run's folder.
 
     Raises:
-        DsegError: there is none, or it is damaged or of another version.
+        DsegError: there is none, or it is damaged or from another version.
     """
-    with _faults_told(run) as file:
-        return TrainConfig.from_json(_read_part(file, "settings"))
+    with _read_errors_reported(run) as file:
+        return TrainConfig.from_json(_read_object(file, "settings"))
 
 
 def read_runtime(run: Path) -> RuntimeConfig:
-    """Read what a run's folder was last computed under; raises as ``read_settings``."""
-    with _faults_told(run) as file:
+    """Read the runtime options that a run last had; raises like ``read_config``."""
+    with _read_errors_reported(run) as file:
         return RuntimeConfig(
-            **take_fields(RuntimeConfig, _read_part(file, "conditions"), "conditions")
+            **take_fields(RuntimeConfig, _read_object(file, "conditions"), "conditions")
         )
 
 
 def read_steps(run: Path) -> int | None:
-    """Read how many steps a run was last to have; None if that is not known."""
-    steps = _read_fact(run, "steps")
+    """Read the total number of steps that a run last had; None if it cannot be read."""
+    steps = _read_value(run, "steps")
     return steps if is_count(steps) else None
 
 
 def read_changes(run: Path) -> list[Any]:
-    """Read what has changed in the course of a run."""
-    changes = _read_fact(run, "changes")
+    """Read the changes of data and schedule during a run."""
+    changes = _read_value(run, "changes")
     return changes if isinstance(changes, list) else []
 
 
-def _read_fact(run: Path, name: str) -> Any:
+def _read_value(run: Path, name: str) -> Any:
     try:
         return read_object(run / RUN_FILE).get(name)
     except (OSError, ValueError):
         return None
 
 
-def _read_part(file: Path, name: str) -> dict[str, Any]:
-    part = read_object(file).get(name)
-    if not isinstance(part, dict):
-        raise ValueError(f"{name} are {show(part)}")
-    return part
+def _read_object(file: Path, name: str) -> dict[str, Any]:
+    value = read_object(file).get(name)
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} are {show(value)}")
+    return value
 
 
 @contextmanager
-def _faults_told(run: Path) -> Iterator[Path]:
+def _read_errors_reported(run: Path) -> Iterator[Path]:
     file = run / RUN_FILE
     try:
         yield file
     except FileNotFoundError:
         raise DsegError(
-            f"{run} holds no run to go on with.",
+            f"{run} contains no run to continue.",
             hint="name the --out of an earlier dseg train, or start one: dseg train --help",
         ) from None
     except (OSError, ValueError, DsegError) as fault:
         reason = fault.problem if isinstance(fault, DsegError) else str(fault)
         raise DsegError(
             f"{file} cannot be read: {reason.rstrip('.')}.",
-            hint="it is damaged or of another version of dseg; start anew with another --out.",
+            hint="it is damaged or from another version of dseg; start a new run with another "
+            "--out.",
         ) from fault
 
 
 def write_config(run: Path, config: TrainConfig, facts: dict[str, Any]) -> None:
-    """Write the config, and what else there is to know of the run, to its folder."""
+    """Write the configuration and further facts of a run to its folder."""
     versions = {"dseg": __version__, "torch": torch.__version__, "numpy": np.__version__}
     write_json(run / RUN_FILE, {"settings": config.as_json(), **facts, "versions": versions})

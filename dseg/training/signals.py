@@ -1,4 +1,4 @@
-"""Stop on request: SIGTERM (pre-empted machines) and Ctrl-C let a run save and end."""
+"""Stop a run on SIGTERM (as for pre-empted machines) and Ctrl-C, after its state is saved."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ STOPS = tuple(
 
 
 class Stop:
-    """Whether the process was told to stop, and by which signal.
+    """The signal, if any, that asked the process to stop.
 
     Attributes:
-        signal: its number; 0 for none.
+        signal: number of the signal; 0 for none.
     """
 
     def __init__(self) -> None:
         self.signal = 0
 
     def __call__(self) -> bool:
-        """Return True if to stop."""
+        """Return True if a signal was received."""
         return self.signal != 0
 
     @property
     def exit_code(self) -> int:
-        """The status to end with: 128 and the signal's number, so 130 after Ctrl-C."""
+        """Exit code: 128 plus the signal's number, so 130 after Ctrl-C."""
         return 128 + self.signal if self.signal else 0
 
 
 @contextmanager
 def stopping_on_signals() -> Iterator[Stop]:
-    """Remember signals instead of dying of them; a second Ctrl-C interrupts at once.
+    """Record signals instead of ending at once; a second Ctrl-C interrupts immediately.
 
-    Outside of the main thread, where signals cannot be had, nothing is changed.
+    Outside the main thread, which alone can handle signals, nothing is changed.
     """
     stop = Stop()
 

@@ -1,4 +1,4 @@
-"""The state of a run: all that a killed run needs to go on to the same bits."""
+"""The state of a run: everything that a killed run needs to continue to the same bits."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from dseg.memory import is_out_of_memory
 
 STATE = "state.pt"
 PREVIOUS = "state-previous.pt"
-SET_EACH_STEP = ("lr", "params")  # of an optimizer's groups
-OF_THE_DEVICE = ("foreach", "fused", "capturable")  # how it computes, not what
-EMA_KEY, ADVERSARIAL_KEY = "mean", "opponents"  # names in the file
+SET_EACH_STEP = ("lr", "params")  # keys of an optimizer's groups that are not compared
+OF_THE_DEVICE = ("foreach", "fused", "capturable")  # keys that do not change the result
+EMA_KEY, ADVERSARIAL_KEY = "mean", "opponents"  # keys in the file
 REQUIRED = ("step", "validated_at", "best", "losses", "model", "optimizer", "scaler", EMA_KEY)
 
 
 def save_state(run: Path, state: dict[str, Any]) -> None:
-    """Write the state; the one before it stays as the previous generation.
+    """Write the state; the one before is kept as the previous generation.
 
-    It is on the disk before it takes its name, so that a power cut leaves one generation at least.
+    The file is on the disk before it gets its name, so that a power cut leaves at least one
+    generation.
 
     Args:
-        run: the run's folder.
-        state: tensors, numbers, texts, and dicts and lists of them.
+        run: folder of the run.
+        state: tensors, numbers, strings, and dicts and lists of them.
 
     Raises:
-        DsegError: the disk is full or cannot be written; the old generations are left as they are.
+        DsegError: the disk is full or cannot be written; the old generations are unchanged.
     """
     newest = run / STATE
-    # in memory: torch's writer hides a full disk and Ctrl-C behind errors of its own, or aborts
+    # in memory, as torch's file writer hides a full disk and Ctrl-C behind other errors, or aborts
     content = io.BytesIO()
     torch.save(state, content)
     with written_whole(newest) as part:
@@ -55,10 +56,10 @@ def save_state(run: Path, state: dict[str, Any]) -> None:
 
 
 class StateWriter:
-    """Writes states in a thread, one after the other, while training goes on.
+    """Writes states in a thread, one after the other, while training continues.
 
     Args:
-        run: the run's folder.
+        run: folder of the run.
     """
 
     def __init__(self, run: Path):
@@ -67,23 +68,23 @@ class StateWriter:
         self._writing: Future[None] | None = None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Copy a state, then write the copy by ``save_state``.
+        """Copy a state, then write the copy in the thread by ``save_state``.
 
         Raises:
-            DsegError: the state before could not be written.
+            DsegError: the previous state could not be written.
         """
         self.wait()
         self._writing = self._thread.submit(save_state, self.run, _copy_to_cpu(state))
 
     def wait(self) -> None:
-        """Wait until the last state is on the disk; raise as ``save_state``."""
+        """Wait until the last state is on the disk; raises like ``save_state``."""
         if self._writing is not None:
             writing, self._writing = self._writing, None
             writing.result()
 
 
 def _copy_to_cpu(value: Any) -> Any:
-    """Return a value with copies of its tensors, which may change from here on."""
+    """Return a value with copies of its tensors on the CPU, which training does not change."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -103,21 +104,21 @@ def _sync_folder(folder: Path) -> None:
 
 
 def has_state(run: Path) -> bool:
-    """Return True if a folder holds a state to go on from."""
+    """Return True if a folder contains a state to resume from."""
     return (run / STATE).is_file() or (run / PREVIOUS).is_file()
 
 
 def load_state(run: Path) -> tuple[dict[str, Any], Path]:
-    """Read the newest state that is whole, onto the CPU.
+    """Read the newest undamaged state onto the CPU.
 
-    There Adam's counts of steps stay unless it is fused: on a GPU, each would make the host wait in
+    Step counts of an Adam that is not fused stay there: on a GPU, each would make the host wait in
     every step.
 
     Returns:
         The state and its file.
 
     Raises:
-        DsegError: there is none, or none of them can be read.
+        DsegError: there is no state, or none can be read.
     """
     problems = []
     for file in (run / STATE, run / PREVIOUS):
@@ -125,20 +126,20 @@ def load_state(run: Path) -> tuple[dict[str, Any], Path]:
             continue
         try:
             return _read_state(file), file
-        except Exception as fault:  # a damaged file makes readers fail in any way
-            if is_out_of_memory(fault):  # the file may be whole
+        except Exception as fault:  # a damaged file can raise any exception
+            if is_out_of_memory(fault):  # the file can be undamaged
                 raise
             problems.append(f"{file.name}: {(str(fault) or repr(fault)).splitlines()[0][:100]}")
     raise DsegError(
-        f"{run} holds no state that can be read{': ' if problems else '.'}{'; '.join(problems)}",
-        hint="start anew with another --out, from best.safetensors if you like (--weights).",
+        f"{run} contains no state that can be read{': ' if problems else '.'}{'; '.join(problems)}",
+        hint="start a new run with another --out, for example from --weights best.safetensors.",
         exit_code=EXIT_MISFIT,
     )
 
 
 def _read_state(file: Path) -> dict[str, Any]:
     with ZipFile(file) as archive:
-        damaged = archive.testzip()  # torch does not compare the checksums that it writes
+        damaged = archive.testzip()  # torch does not check the checksums that it writes
     if damaged is not None:
         raise ValueError(f"{damaged} is damaged")
     state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
@@ -146,15 +147,15 @@ def _read_state(file: Path) -> dict[str, Any]:
 
 
 def check_state(state: Any, steps: int) -> dict[str, Any]:
-    """Return the trainer's part of a saved state of a run of ``steps`` steps, its numbers checked.
+    """Check a saved state of a run of ``steps`` steps, and return the trainer's state in it.
 
     Raises:
-        ValueError: a part is missing, or is not what ``Trainer.state`` gives; says which.
+        ValueError: a value is missing or is not possible; the message names it.
     """
     if not isinstance(state, dict) or not isinstance(state.get("trainer"), dict):
-        raise ValueError("it holds no state of a training")
+        raise ValueError("it contains no state of a trainer")
     if not isinstance(state.get("data"), (list, dict)):
-        raise ValueError("it does not say what its data were")
+        raise ValueError("it has no fingerprint of its data")
     found: dict[str, Any] = state["trainer"]
     for name in REQUIRED:
         if name not in found:
@@ -182,7 +183,7 @@ def check_state(state: Any, steps: int) -> dict[str, Any]:
 
 def _check_scaler(scaler: Any) -> None:
     if not isinstance(scaler, dict) or not all(is_number(value) for value in scaler.values()):
-        raise ValueError("the scale of its loss is no number")
+        raise ValueError("the scale of its loss is not a number")
     if scaler and not scaler.get("scale", 0) > 0:
         raise ValueError(f"the scale of its loss is {show(scaler.get('scale'))}")
 
@@ -194,18 +195,18 @@ def _check_tensors(tensors: Any, what: str) -> None:
         if not isinstance(value, Tensor):
             raise ValueError(f"its {what} has {show(value)} as {show(key)}")
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise ValueError(f"its {what} has numbers that are not finite in {show(key)}")
+            raise ValueError(f"its {what} has NaN or infinity in {show(key)}")
 
 
 def restore_weights(model: nn.Module, saved: Any) -> None:
-    """Take up weights and statistics of the network's own types, which torch would convert.
+    """Restore weights and statistics; other data types, which torch would convert, are an error.
 
     Raises:
-        ValueError: one is of another type.
-        RuntimeError: one is missing, unknown or of another shape.
+        ValueError: a tensor has another data type.
+        RuntimeError: a tensor is missing, unknown or has another shape.
     """
     if not isinstance(saved, dict):
-        raise ValueError("it has no such weights")
+        raise ValueError("it lacks weights")
     for key, value in model.state_dict().items():
         if key in saved and saved[key].dtype != value.dtype:
             raise ValueError(f"its {key} is {saved[key].dtype}, the network's {value.dtype}")
@@ -213,22 +214,22 @@ def restore_weights(model: nn.Module, saved: Any) -> None:
 
 
 def restore_optimizer(optimizer: Optimizer, saved: Any, *, begun: bool) -> None:
-    """Take up an optimizer's state, if it is that of such parameters.
+    """Restore an optimizer's state if it fits the recipe and the parameters.
 
     Args:
-        optimizer: freshly made by the run's recipe.
-        saved: its earlier ``state_dict``.
-        begun: whether steps were done.
+        optimizer: new optimizer, made from the run's recipe.
+        saved: ``state_dict`` of the saved optimizer.
+        begun: True if steps were done before the state was saved.
 
     Raises:
-        ValueError: it is of other config or parameters, or holds numbers that are not finite.
+        ValueError: its options or parameters differ, or it contains NaN or infinity.
     """
     if not isinstance(saved, dict) or not isinstance(saved.get("state"), dict):
         raise ValueError("its optimizer has no state")
-    own = [_without(group) for group in optimizer.param_groups]
-    keeps = optimizer.param_groups[0].get("momentum") != 0  # plain SGD has nothing to keep
-    if begun and keeps and not saved["state"]:
-        raise ValueError("its optimizer has forgotten the steps that were done")
+    own = [_options_of(group) for group in optimizer.param_groups]
+    has_moments = optimizer.param_groups[0].get("momentum") != 0  # SGD without momentum has none
+    if begun and has_moments and not saved["state"]:
+        raise ValueError("its optimizer has no moments, although steps were done")
     optimizer.load_state_dict(_for_this_device(saved, own))
     for mine, group in zip(own, optimizer.param_groups, strict=True):
         for name in mine.keys() & group.keys():
@@ -241,17 +242,17 @@ def restore_optimizer(optimizer: Optimizer, saved: Any, *, begun: bool) -> None:
             _check_moments(optimizer.state.get(parameter, {}), parameter)
 
 
-def _without(group: dict[str, Any]) -> dict[str, Any]:
+def _options_of(group: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name not in SET_EACH_STEP}
 
 
 def _for_this_device(saved: dict[str, Any], own: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return an optimizer's state with groups that compute as this device does."""
+    """Return an optimizer's state with the device-dependent options of the new optimizer."""
     groups = saved.get("param_groups")
     if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
         raise ValueError("its optimizer has no groups of parameters")
-    ways = {name: own[0][name] for name in OF_THE_DEVICE if name in own[0]}
-    return {**saved, "param_groups": [{**group, **ways} for group in groups]}
+    options = {name: own[0][name] for name in OF_THE_DEVICE if name in own[0]}
+    return {**saved, "param_groups": [{**group, **options} for group in groups]}
 
 
 def _check_moments(moments: dict[str, Any], parameter: Tensor) -> None:
@@ -259,18 +260,18 @@ def _check_moments(moments: dict[str, Any], parameter: Tensor) -> None:
         if value is None:
             continue
         if not isinstance(value, Tensor) or value.shape not in (parameter.shape, torch.Size()):
-            raise ValueError(f"its optimizer's {name} does not belong to the network")
+            raise ValueError(f"its optimizer's {name} does not fit the network's parameters")
         if not bool(torch.isfinite(value).all()) or (name == "step" and not bool(value >= 0)):
-            raise ValueError(f"its optimizer's {name} has numbers that are not finite")
+            raise ValueError(f"its optimizer's {name} has NaN, infinite or negative values")
 
 
 def restore_adversarial(parameters: Sequence[Tensor], saved: Any) -> None:
-    """Take up the parameters of the loss, if there are any."""
+    """Restore the parameters of the loss, if it has any."""
     if not isinstance(saved, (list, tuple)) or len(saved) != len(parameters):
-        raise ValueError("it has another number of parameters of the loss")
-    for parameter, kept in zip(parameters, saved, strict=True):
-        if not isinstance(kept, Tensor) or kept.shape != parameter.shape:
-            raise ValueError("it has parameters of another loss")
-        if not bool(torch.isfinite(kept).all()):
-            raise ValueError("it has parameters of the loss that are not finite")
-        parameter.data.copy_(kept)
+        raise ValueError("its number of parameters of the loss is not that of this loss")
+    for parameter, value in zip(parameters, saved, strict=True):
+        if not isinstance(value, Tensor) or value.shape != parameter.shape:
+            raise ValueError("its parameters of the loss belong to another loss")
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError("its parameters of the loss contain NaN or infinity")
+        parameter.data.copy_(value)

@@ -1,6 +1,6 @@
 """One optimizer step: forward and backward of each micro-batch, update, EMA weights.
 
-Nothing here waits for the device: what a step finds out stays there as tensors, which the training
+Nothing here waits for the device: the results of a step stay there as tensors, which the training
 loop reads when it writes a row of metrics.
 """
 
@@ -25,7 +25,7 @@ from dseg.models import Normaliser, SegModel, SegOutput
 from dseg.recipes import Recipe
 from dseg.training.optim import EmaWeights, average_gradients, find_lr, make_optimizer, set_lr
 
-# Statistics are alike in all processes already; torch 2.15 warns of the option's older name.
+# Synchronised norms have equal statistics already; torch 2.15 warns of the option's older name.
 BUFFERS = (
     "forward_sync_buffers"
     if "forward_sync_buffers" in signature(DistributedDataParallel).parameters
@@ -34,7 +34,7 @@ BUFFERS = (
 
 
 class StepResult(NamedTuple):
-    """What a step found out, on the device.
+    """The results of a step, on the device.
 
     Attributes:
         loss: this process's fraction of the batch's loss, a scalar.
@@ -47,17 +47,17 @@ class StepResult(NamedTuple):
 
 
 class TrainStep:
-    """A network with all that changes its weights, in one of the processes that share a batch.
+    """Performs optimizer steps on a network, in one or in several processes that share each batch.
 
     Args:
-        model: on its device, with norms synchronised where there are more processes.
+        model: network on its device, with synchronised norms if there are several processes.
         recipe: optimizer, schedule, EMA weights, clipping.
-        loss: of a micro-batch.
+        loss: loss function of a micro-batch.
         group: the processes.
-        device: where ``model`` is.
+        device: device of ``model``.
         amp: precision within the network, None for float32.
-        seed: of dropout.
-        steps: of the whole run, which the schedule spans.
+        seed: seed of dropout.
+        steps: number of steps of the whole run, for the schedule.
 
     Attributes:
         ema: EMA weights; None if the recipe has none.
@@ -92,16 +92,16 @@ class TrainStep:
         self._statistics = None
         if self.scaler.is_enabled():
             self._statistics = _Statistics(model)
-            _begin_momentum(self.optimizer)
+            _zero_momentum(self.optimizer)
         self._normalise = Normaliser(model.card, device)
 
     def __call__(self, step: int, micro_batches: list[Batch]) -> StepResult:
-        """Do a step, counted from 0, on this process's shard of a batch."""
+        """Perform a step, numbered from 0, on this process's shard of a batch."""
         torch.manual_seed(_seed_of_step(self.seed, step, self.group.rank))
         self.network.train()
         set_lr(self.optimizer, find_lr(self.recipe, step, self.steps))
         if self._statistics is not None:
-            self._statistics.keep()
+            self._statistics.save()
         masks = [batch.train_ids.to(self.device, non_blocking=True) for batch in micro_batches]
         total = self.group.sum(torch.stack([self.loss.weigh(ids) for ids in masks]).sum())
         loss = torch.zeros((), device=self.device)
@@ -114,38 +114,38 @@ class TrainStep:
         return StepResult(loss, skipped)
 
     def _backward(self, images: Tensor, train_ids: Tensor, total: Tensor) -> Tensor:
-        """Add a micro-batch's gradient; return its fraction of the batch's loss."""
+        """Accumulate a micro-batch's gradient; return its fraction of the batch's loss."""
         x = self._normalise(images.contiguous(memory_format=torch.channels_last))
         with torch.autocast(self.device.type, self.amp) if self.amp else nullcontext():
             output = self._predict(x)
         loss = self.loss(output, train_ids, total)
-        # the processes' gradients are averaged, but their fractions of the loss add up
+        # gradients are averaged over the processes, but the loss is the sum of their fractions
         torch.autograd.backward(self.scaler.scale(loss * self.group.world_size))
         return loss.detach()
 
     def _predict(self, x: Tensor) -> SegOutput:
-        """Return the network's output, with an error of its own where batch norm has one value."""
+        """Return the network's output; raise an error if batch norm gets one value per channel."""
         try:
             output: SegOutput = self.network(x)
         except ValueError as fault:
             if "more than 1 value per channel" not in str(fault):
                 raise
             raise DsegError(
-                f"Batch norm finds a single value in each channel of {len(x)}x{x.shape[2]}x"
-                f"{x.shape[3]} pixels, and cannot learn from it.",
-                hint="use a larger crop or batch, or fewer parts (--set accumulate=1).",
+                f"Batch norm gets a single value per channel from {len(x)}x{x.shape[2]}x"
+                f"{x.shape[3]} pixels, so it cannot be trained.",
+                hint="use a larger crop or batch, or fewer micro-batches (--set accumulate=1).",
             ) from fault
         return output
 
     def _unsynchronised(self, more: bool) -> AbstractContextManager[None]:
-        """Keep processes from adding up their gradients before a step's last micro-batch."""
+        """Prevent the processes from averaging gradients before the last micro-batch of a step."""
         if more and isinstance(self.network, DistributedDataParallel):
-            waits: AbstractContextManager[None] = self.network.no_sync()
-            return waits
+            no_sync: AbstractContextManager[None] = self.network.no_sync()
+            return no_sync
         return nullcontext()
 
     def _update(self) -> Tensor | None:
-        """Change the weights by the gradients; return whether that was skipped, see StepResult."""
+        """Update the weights; return ``StepResult.skipped``."""
         average_gradients(self.adversarial, self.group)
         skipped = None
         if self.scaler.is_enabled():
@@ -167,29 +167,29 @@ class TrainStep:
 
 
 class _Statistics:
-    """The statistics of a network's norms, which an overflow must not change."""
+    """Saves the statistics of a network's norms, which a skipped step must not change."""
 
     def __init__(self, model: nn.Module):
         self._now = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-        self._kept = [buffer.clone() for buffer in self._now]
+        self._saved = [buffer.clone() for buffer in self._now]
 
-    def keep(self) -> None:
+    def save(self) -> None:
         if self._now:
-            torch._foreach_copy_(self._kept, self._now)
+            torch._foreach_copy_(self._saved, self._now)
 
     def restore(self, skipped: Tensor) -> None:
-        """Return to what was kept if ``skipped``, a scalar on the device, is True."""
-        for now, kept in zip(self._now, self._kept, strict=True):
-            now.copy_(torch.where(skipped, kept, now))
+        """Restore the saved values if ``skipped``, a scalar on the device, is True."""
+        for now, saved in zip(self._now, self._saved, strict=True):
+            now.copy_(torch.where(skipped, saved, now))
 
 
-def _begin_momentum(optimizer: Optimizer) -> None:
-    """Begin SGD's momentum at 0: a fused step that is skipped leaves a new buffer unwritten."""
+def _zero_momentum(optimizer: Optimizer) -> None:
+    """Set SGD's momentum to 0, as a skipped fused step would leave a new buffer uninitialised."""
     for group in optimizer.param_groups:
         for parameter in group["params"] if group.get("momentum") else ():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _seed_of_step(seed: int, step: int, rank: int) -> int:
-    """Return dropout's seed: one a step and process, so that no generator's state need be kept."""
+    """Return a seed for each step and process, so that no generator's state has to be saved."""
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint32)[0])

@@ -1,4 +1,4 @@
-"""Validation: whole images at one scale, exact counts over the whole split."""
+"""Validation: predict whole images at one scale, and score exact counts over the split."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ class Validation:
 
     Attributes:
         matrix: (K, K) int64, ground truth by prediction.
-        class_iou: by class name, 0 to 1; NaN for a class that is absent or unknown to the masks.
-        mean_iou: mean of those that are not NaN.
-        pixel_accuracy: 0 to 1.
+        class_iou: IoU by class name, 0 to 1; NaN for a class that is absent or that masks cannot
+            contain.
+        mean_iou: mean of the values of ``class_iou`` that are not NaN.
+        pixel_accuracy: fraction of correct pixels, 0 to 1.
         drawn: the first images with truth and prediction, ``(name, pair, prediction)``.
-        tiled: images predicted in tiles, as they are too large for the network at once.
+        tiled: number of images predicted in tiles, as they are too large to be predicted whole.
     """
 
     matrix: Counts
@@ -60,40 +61,40 @@ def validate(
     """Score a network on a split, its images sharded over the processes.
 
     Args:
-        model: left in evaluation mode.
+        model: network; it is left in evaluation mode.
         dataset: the split.
-        group: the processes; every one of them has to call.
-        device: where the network is.
-        amp: the precision within the network, None for float32.
-        read: gives an image's pair; by default it is read from its files.
-        draw: images of the main process that are kept to be drawn.
-        stopping: asked after each image whether to give up, in which case None is returned.
+        group: the processes; all of them have to call this.
+        device: device of the network.
+        amp: precision within the network, None for float32.
+        read: returns the pair of an index; by default it is read from its files.
+        draw: number of images of this process to return in ``drawn``.
+        stopping: asked after each image whether to stop; if so, None is returned.
 
     Raises:
         NotFiniteError: the network's scores of an image are NaN or infinite, in any process.
-        DsegError: an image or mask cannot be read, or memory is too short for an image: tiles in
-            its place would give another score.
+        DsegError: an image or mask cannot be read, or does not fit into memory; tiles would give
+            another score.
     """
     predictor = Predictor(model, device=device, fall_back=False, amp=AMP[amp])
     counts = ConfusionCounts(dataset.space.num_classes, predictor.device)
     drawn: list[tuple[str, Pair, NDArray[np.uint8]]] = []
     indices = group.shard(range(len(dataset)))
-    broken: NotFiniteError | None = None
+    not_finite: NotFiniteError | None = None
     readers = _count_readers(group, predictor.device)
     pairs = map_in_order(read or dataset.read, indices, readers, ahead=readers, wait=True)
     with closing(pairs):
         try:
-            for place, (pair, pending) in enumerate(_predict_ahead(predictor, pairs)):
+            for index, (pair, pending) in enumerate(_predict_ahead(predictor, pairs)):
                 truth = to_device(torch.from_numpy(pair.train_ids), predictor.device)
                 counts.add(truth, pending.train_ids)
                 prediction = pending.result().train_ids
-                if place < draw:
-                    drawn.append((dataset.samples[indices[place]].name, pair, prediction))
+                if index < draw:
+                    drawn.append((dataset.samples[indices[index]].name, pair, prediction))
                 if stopping():
                     return None
-        except NotFiniteError as fault:  # told to the others once they are done, too
-            broken = fault
-    faults = [fault for fault in group.gather(broken) if fault is not None]
+        except NotFiniteError as fault:  # raised below in all processes, once all have finished
+            not_finite = fault
+    faults = [fault for fault in group.gather(not_finite) if fault is not None]
     if faults:
         raise faults[0]
     found = score(group.sum_counts(counts.matrix()), dataset, tuple(drawn))
@@ -101,12 +102,12 @@ def validate(
 
 
 def _count_readers(group: Group, device: torch.device) -> int:
-    """Return how many threads decode: one beside a network on the CPU, which needs the cores."""
+    """Return the number of decoding threads: one if the network needs the cores."""
     return 1 if device.type == "cpu" else group.cores_per_process()
 
 
 def _predict_ahead(predictor: Predictor, pairs: Iterator[Pair]) -> Iterator[tuple[Pair, Pending]]:
-    """Yield each pair once the next image was given to a device that computes by itself."""
+    """Yield each pair with its prediction; on a GPU only after the next one was started."""
     before: tuple[Pair, Pending] | None = None
     for pair in pairs:
         now = pair, predictor.begin(pair.image)
@@ -125,9 +126,9 @@ def score(
     dataset: Dataset,
     drawn: tuple[tuple[str, Pair, NDArray[np.uint8]], ...] = (),
 ) -> Validation:
-    """Turn the counts of a whole split into scores, by the code of ``dseg eval``.
+    """Compute scores from the counts of a whole split, as ``dseg eval`` does.
 
-    Classes that no mask of the data set can hold are left out of the mean.
+    Classes that masks of the data set cannot contain are left out of the mean.
     """
     iou = [
         value if train_id in dataset.classes else float("nan")
@@ -143,14 +144,14 @@ def score(
 
 
 class ConfusionCounts:
-    """Counts of ground truth by prediction, exact, on the device of the predictions.
+    """Exact counts of ground truth by prediction, on the device of the predictions.
 
     Args:
-        size: number of classes K, 255 at most.
-        device: where predictions are; counting on a GPU does not wait for it.
+        size: number of classes K, at most 255.
+        device: device of the predictions; counting on a GPU does not wait for it.
 
     Attributes:
-        on_cpu: count by the processor's way.
+        on_cpu: True to count with NumPy.
     """
 
     def __init__(self, size: int, device: torch.device):
@@ -161,16 +162,16 @@ class ConfusionCounts:
         """Count an image.
 
         Args:
-            truth: (H, W) uint8 train ids on the device, ``IGNORE`` for pixels that do not count.
+            truth: (H, W) uint8 train ids on the device, ``IGNORE`` for pixels that are not scored.
             prediction: (H, W) uint8 train ids below K.
         """
         if self.on_cpu:
             found = count_pixels(truth.numpy(), prediction.numpy(), self._size)
             self._counts[:-1] += torch.from_numpy(found.ravel())
             return
-        places = truth.long() * self._size + prediction
-        places = torch.where(truth == IGNORE, self._size**2, places).flatten()
-        self._counts.scatter_add_(0, places, torch.ones_like(places))
+        cells = truth.long() * self._size + prediction
+        cells = torch.where(truth == IGNORE, self._size**2, cells).flatten()
+        self._counts.scatter_add_(0, cells, torch.ones_like(cells))
 
     def matrix(self) -> Counts:
         """Return the (K, K) counts."""
@@ -180,8 +181,8 @@ class ConfusionCounts:
 
 
 def count_pixels(truth: NDArray[np.uint8], prediction: NDArray[np.uint8], size: int) -> Counts:
-    """Return the (K, K) confusion of an image's scored pixels."""
-    places = truth.astype(np.uint16) * np.uint16(size) + prediction
-    places[truth == IGNORE] = size * size
-    counts = np.bincount(places.ravel(), minlength=size * size + 1)[:-1]
+    """Return the (K, K) confusion matrix of an image's scored pixels."""
+    cells = truth.astype(np.uint16) * np.uint16(size) + prediction
+    cells[truth == IGNORE] = size * size
+    counts = np.bincount(cells.ravel(), minlength=size * size + 1)[:-1]
     return counts.reshape(size, size).astype(np.int64)

@@ -101,7 +101,7 @@ def _evaluate(config: EvalConfig, group: Group) -> None:
         show_scores(
             config, scores, dataset=task.dataset, manifest=manifest, missing=missing, tiled=tiled
         )
-        _say_no_iiou(config, scores, task)
+        _report_missing_iiou(config, scores, task)
         if not config.quiet:
             what = "Scored" if manifest is None else "Predicted and scored"
             name = config.network.protocol_name
@@ -263,7 +263,9 @@ def _score_officially(
     )
 
 
-def _say_no_iiou(config: EvalConfig, scores: CityscapesScores | ClassScores, task: Task) -> None:
+def _report_missing_iiou(
+    config: EvalConfig, scores: CityscapesScores | ClassScores, task: Task
+) -> None:
     """Report why iIoU is missing, or which instance files cannot hold instances."""
     from dseg.evaluation import CityscapesScores, find_shallow_instances
 

@@ -27,7 +27,7 @@ def complete_request(request: TrainRequest, before: TrainConfig) -> TrainRequest
 def merge_config(request: TrainRequest, before: TrainConfig, named: TrainConfig) -> TrainConfig:
     """Return the run's configuration, with the folders of its data and the epochs that are named.
 
-    Whether the data are the same is decided by their contents, elsewhere.
+    The contents of the data are compared later, by their fingerprint.
 
     Args:
         request: the command line.
