@@ -90,7 +90,7 @@ def test_only_images_opens_pixels() -> None:
 
 def test_scenes_are_drawn_through_one_module() -> None:
     for path in FILES:
-        if room_of(path) != "synth":
+        if folder_of(path) != "synth":
             names = imported(ast.parse(path.read_text()))
             assert not [name for name in names if name.startswith("dseg.synth.")], path
 
