@@ -78,7 +78,7 @@ def make_trainer(model: str, recipe: Recipe, device: torch.device, steps: int) -
 def make_cache(dataset: Dataset) -> Callable[[int], Pair]:
     """Return a function that reads from a cache in memory, also in older versions of dseg."""
     try:
-        machine = import_module("dseg.data.cache.machine")
+        machine = import_module("dseg.data.cache.shared")
     except ModuleNotFoundError:
         read: Callable[[int], Pair] = import_module("dseg.datasets.cache").RamCache(dataset).read
         return read

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from dseg.synth.camera import LABEL_IDS, Daylight
 from dseg.synth.canvas import Scene, rgb
 from dseg.synth.cars import draw_car
-from dseg.synth.cycles import draw_bicycle, draw_cyclist, draw_motorcycle
-from dseg.synth.finish import draw_hood, mark_border
 from dseg.synth.furniture import draw_lantern, draw_sign, draw_traffic_light
-from dseg.synth.greens import TreeShape, draw_fence, draw_hedge, draw_tree, draw_wall
 from dseg.synth.ground import Street, draw_ground, draw_rails, draw_skyline
 from dseg.synth.houses import House, draw_house
 from dseg.synth.people import Looks, draw_person
+from dseg.synth.plants import TreeShape, draw_fence, draw_hedge, draw_tree, draw_wall
+from dseg.synth.postprocess import draw_hood, mark_border
+from dseg.synth.two_wheelers import draw_bicycle, draw_cyclist, draw_motorcycle
 from dseg.synth.vehicles import draw_bus, draw_truck
-from dseg.synth.view import LABEL_IDS, Daylight
 
 SAMPLES = Path(__file__).resolve().parent.parent / "dseg" / "samples"
 CITY = "dsegville"

@@ -18,7 +18,7 @@ from dseg.bench import BenchConfig, Report, bench_network, check_plot, plot, rep
 from dseg.bench import memory as memory_of
 from dseg.bench.machine import describe_dtype, describe_machine, describe_memory
 from dseg.bench.runner import Runner
-from dseg.bench.street import write_street
+from dseg.bench.scene import write_street
 from dseg.bench.timing import Timing, measure
 from dseg.checkpoints import find_bundled, load_model
 from dseg.errors import DsegError

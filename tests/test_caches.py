@@ -25,9 +25,9 @@ from PIL import Image
 from tiny_data import make_camvid
 
 from dseg import files
-from dseg.data.cache import machine as machinecache
+from dseg.data.cache import shared as machinecache
 from dseg.data.cache.file import CacheFile, find_key, read_all
-from dseg.data.cache.machine import Builder, count_bytes, open_cache
+from dseg.data.cache.shared import Builder, count_bytes, open_cache
 from dseg.data.loader import load_batches
 from dseg.data.sampler import StepSampler
 from dseg.data.stream import Batch, Stream
@@ -341,16 +341,16 @@ KILLED = """
 import sys, time
 from contextlib import nullcontext
 from pathlib import Path
-from dseg.data.cache import machine
+from dseg.data.cache import shared
 from dseg.datasets import load_dataset
 
 def wait():
     print("begun", flush=True)
     time.sleep(60)
 
-machine.SHARED = Path("/there/is/none")
+shared.SHARED = Path("/there/is/none")
 dataset = load_dataset("camvid", Path(sys.argv[1]), "train")
-builder = machine.Builder(dataset, threads=1, progress=lambda *_: nullcontext(wait))
+builder = shared.Builder(dataset, threads=1, progress=lambda *_: nullcontext(wait))
 builder.write_temporary()
 """
 

@@ -23,7 +23,7 @@ from data_trees import (
 from PIL import Image
 
 from dseg.datasets import find_dataset, load_dataset
-from dseg.datasets.validate import DataReport, check_dataset, class_weights
+from dseg.datasets.checks import DataReport, check_dataset, class_weights
 from dseg.errors import DsegError
 
 

@@ -24,7 +24,7 @@ from safetensors import safe_open
 from safetensors.torch import save as save_safetensors
 
 from dseg.checkpoints import read_checkpoint, save_model
-from dseg.checkpoints.card import read_card
+from dseg.checkpoints.model_card import read_card
 from dseg.datasets.classfile import read_class_file
 from dseg.datasets.lists import read_pair_list
 from dseg.datasets.voc import ENCODING

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from dseg.errors import DsegError
 from dseg.images import Pixels
 from dseg.predict import Protocol, resizing
-from dseg.predict import scorer as bands_file
+from dseg.predict import fusion as bands_file
 from dseg.predict.predictor import AUTO_TILES
 from dseg.predict.resizing import crops_of, resize_bands
 

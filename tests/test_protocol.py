@@ -16,7 +16,7 @@ from PIL import Image
 from stand_ins import StandIn, draw, predictor
 
 from dseg.checkpoints import load_model, save_model
-from dseg.checkpoints.card import read_protocol
+from dseg.checkpoints.model_card import read_protocol
 from dseg.errors import DsegError, NotFiniteError
 from dseg.models import build_model
 from dseg.predict.resizing import pick_labels, repeat_labels, resize_image

@@ -79,7 +79,7 @@ def make_config(recipe: Recipe) -> TrainConfig:
 
 
 def test_files_of_a_run_keep_the_stored_name_of_flip(tmp_path: Path) -> None:
-    from dseg.training.run_file import read_config, write_config
+    from dseg.training.run_json import read_config, write_config
 
     config = make_config(Recipe(source="x", flip=0.25))
     write_config(tmp_path, config, {})

@@ -14,8 +14,8 @@ from click.testing import Result
 from dseg.errors import DsegError
 from dseg.labels import find_label_space
 from dseg.synth import draw_scene, write_scenes
-from dseg.synth.order import GroundBox, order_far_first
-from dseg.synth.view import LABEL_IDS
+from dseg.synth.camera import LABEL_IDS
+from dseg.synth.depth_order import GroundBox, order_far_first
 from dseg.synth.write import scene_files
 
 SPACE = find_label_space("cityscapes")

@@ -5,7 +5,7 @@ from dseg.bench.cost import Cost, count_cost
 from dseg.bench.machine import describe_dtype, describe_machine, describe_memory
 from dseg.bench.plot import check_plot, write_plot
 from dseg.bench.report import TIMED_ROWS, Report, bench_network
-from dseg.bench.street import write_street
+from dseg.bench.scene import write_street
 
 __all__ = [
     "DTYPES",

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from dseg.checkpoints.dry_run import dry_run_zip
-from dseg.checkpoints.format import ASK, UNPACK, broken, other_kind, refused, too_large
+from dseg.checkpoints.file_format import ASK, UNPACK, broken, other_kind, refused, too_large
 from dseg.checkpoints.limits import PICKLED, TENSORS, LimitError, ShortError
 from dseg.errors import CheckpointError
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dseg.checkpoints.format import ASK, PICKLE, broken, carries_code, refused, too_large
+from dseg.checkpoints.file_format import ASK, PICKLE, broken, carries_code, refused, too_large
 from dseg.checkpoints.limits import LimitError
 from dseg.checkpoints.pickles import KEYS, Array, ArrayUnpickler, CodeError, ContentError
 from dseg.errors import CheckpointError

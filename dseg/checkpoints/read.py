@@ -13,9 +13,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dseg.checkpoints.archive import check_archive
-from dseg.checkpoints.card import read_card
 from dseg.checkpoints.dry_run import dry_run_legacy
-from dseg.checkpoints.format import (
+from dseg.checkpoints.file_format import (
     PICKLE,
     STATE_DICT,
     broken,
@@ -25,6 +24,7 @@ from dseg.checkpoints.format import (
     too_large,
 )
 from dseg.checkpoints.limits import HEADER, NETWORK, TENSORS, LimitError
+from dseg.checkpoints.model_card import read_card
 from dseg.checkpoints.paddle import read_pickle
 from dseg.checkpoints.placeholders import HARMLESS
 from dseg.checkpoints.unwrap import clean_keys, unwrap

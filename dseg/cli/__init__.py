@@ -19,12 +19,12 @@ from dseg.cli.check_data import check_data
 from dseg.cli.console import say
 from dseg.cli.eval import evaluate
 from dseg.cli.infer import infer
+from dseg.cli.infer.multiscale import multiscale_infer
 from dseg.cli.inspect import inspect
 from dseg.cli.models import models
-from dseg.cli.multiscale_infer import multiscale_infer
 from dseg.cli.recipes import recipes
 from dseg.cli.scenes import scenes
-from dseg.cli.streams import Streams
+from dseg.cli.stdio import Streams
 from dseg.cli.train import train
 from dseg.cli.transfer_labels import transfer_labels
 from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, EXIT_USAGE, DsegError, suggest

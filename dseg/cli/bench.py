@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.console import say, show_table
-from dseg.cli.options.build import options_of
+from dseg.cli.options.from_config import options_of
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, ImageSize, ModelName
-from dseg.cli.output import write_json
+from dseg.cli.stdio import emit_json
 from dseg.config import NetworkConfig
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.registry import MODELS
@@ -131,7 +131,7 @@ def bench(
     if str(json_file) != "-":
         _show(reports, chosen)
     if json_file is not None:
-        write_json(json_file, _make_facts(reports, chosen))
+        emit_json(json_file, _make_facts(reports, chosen))
     if plot_file is not None:
         write_plot(reports, _title(chosen), plot_file)
     if any(report.fault for report in reports):

@@ -61,7 +61,7 @@ def cache(
     the disk is full; 2 the folder has another layout.
     """
     from dseg.data.cache.file import CacheFile
-    from dseg.data.cache.machine import Builder
+    from dseg.data.cache.shared import Builder
     from dseg.datasets import load_dataset
     from dseg.labels import find_label_space
     from dseg.parallel import count_cores

@@ -11,11 +11,11 @@ import click
 from dseg.cli.console import plain, progress, say, show_table
 from dseg.cli.options.shared import json_option, quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
-from dseg.cli.output import write_json
+from dseg.cli.stdio import emit_json
 from dseg.errors import EXIT_FAILED_INPUTS
 
 if TYPE_CHECKING:
-    from dseg.datasets.validate import DataReport, Fault
+    from dseg.datasets.checks import DataReport, Fault
 
 SIZES_AT_MOST = 3
 
@@ -72,7 +72,7 @@ def check_data(ctx: click.Context, /, **given: Any) -> None:
         if not to_stdout:
             _show(report, given["weights"])
     if given["json_file"] is not None:
-        write_json(given["json_file"], _make_json(reports, **given))
+        emit_json(given["json_file"], _make_json(reports, **given))
     faulty = not all(report.clean for report in reports)
     if not given["quiet"]:
         masks = sum(report.pairs for report in reports)
@@ -96,7 +96,7 @@ def _check(
 ) -> Iterator[DataReport]:
     """Yield the report of each split."""
     from dseg.datasets import find_dataset, find_splits
-    from dseg.datasets.validate import check_dataset
+    from dseg.datasets.checks import check_dataset
     from dseg.labels import find_label_space
 
     space = find_label_space(label_space) if label_space else None
@@ -176,7 +176,7 @@ def _make_rows(report: DataReport, weights: str | None) -> list[tuple[str, ...]]
 
 
 def _weigh(report: DataReport, kind: str) -> tuple[float, ...]:
-    from dseg.datasets.validate import class_weights
+    from dseg.datasets.checks import class_weights
 
     return class_weights(report, "median" if kind == "median" else "log")
 

@@ -12,7 +12,7 @@ import click
 from dseg.cli.console import plain
 from dseg.cli.options.shared import json_option
 from dseg.cli.options.types import FILE
-from dseg.cli.output import write_json
+from dseg.cli.stdio import emit_json
 from dseg.labels import IGNORE
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def inspect(file: Path, keys: bool, json_file: Path | None) -> None:
     if keys:
         facts["keys"] = {key: list(value.shape) for key, value in checkpoint.state.items()}
     if json_file is not None:
-        write_json(json_file, facts)
+        emit_json(json_file, facts)
     if json_file is None or str(json_file) != "-":
         for name, value in facts.items():
             _print(name, _in_words(value) if "protocol" in name else value)

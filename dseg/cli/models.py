@@ -30,13 +30,13 @@ def models(words: tuple[str, ...], as_json: bool) -> None:
     from pathlib import Path
 
     from dseg.cli.console import show_table
-    from dseg.cli.output import write_json
+    from dseg.cli.stdio import emit_json
 
     rows = [_row(name) for name in MODELS if all(_matches(name, word) for word in words)]
     if not rows:
         raise DsegError(f"No network matches {' and '.join(words)}.", hint="list all: dseg models.")
     if as_json:
-        write_json(Path("-"), rows)
+        emit_json(Path("-"), rows)
         return
     show_table(
         "",

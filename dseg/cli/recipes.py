@@ -23,11 +23,11 @@ def recipes(name: str | None, as_json: bool) -> None:
     from pathlib import Path
 
     from dseg.cli.console import show_table
-    from dseg.cli.output import write_json
+    from dseg.cli.stdio import emit_json
 
     chosen = {name: find_recipe(name)} if name else RECIPES
     if as_json:
-        write_json(Path("-"), {key: asdict(recipe) for key, recipe in chosen.items()})
+        emit_json(Path("-"), {key: asdict(recipe) for key, recipe in chosen.items()})
         return
     if name:
         rows = [[key, _plain(value)] for key, value in asdict(find_recipe(name)).items()]

@@ -11,7 +11,7 @@ import click
 
 from dseg.cli.options.shared import accept_lossy_option, json_option, quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
-from dseg.cli.output import write_json
+from dseg.cli.stdio import emit_json
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.labels import LABEL_SPACES, find_label_space
 
@@ -108,7 +108,7 @@ def transfer_labels(
             advance=advance,
         )
     if json_file is not None:
-        write_json(json_file, _report(jobs, done, target, space_name))
+        emit_json(json_file, _report(jobs, done, target, space_name))
     _finish(jobs, done, target, space_name)
 
 

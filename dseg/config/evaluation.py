@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dseg.config.fields import option
 from dseg.config.network import NetworkConfig
-from dseg.config.options import option
 from dseg.labels import LABEL_SPACES
 
 CITYSCAPES = "cityscapes"

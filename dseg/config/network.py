@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dseg.config.options import (
+from dseg.config.fields import (
     amp_field,
     device_field,
     inplace_abn_field,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from dseg.config.options import device_field, option
+from dseg.config.fields import device_field, option
 from dseg.errors import DsegError
 
 CACHES = ("none", "ram", "disk", "device")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from dseg.config.options import (
+from dseg.config.fields import (
     AMP_CHOICES,
     amp_field,
     inplace_abn_field,

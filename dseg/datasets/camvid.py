@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dseg.datasets.base import Encoding
-from dseg.datasets.files import DatasetTree, Listing, pair_files, walk_images
 from dseg.datasets.layouts import CAMVID_SPLITS, find_camvid_list
+from dseg.datasets.listing import DatasetTree, Listing, pair_files, walk_images
 from dseg.datasets.lists import read_pair_list
 from dseg.labels import IGNORE, LABEL_SPACES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dseg.datasets.base import Encoding, Sample
-from dseg.datasets.files import DatasetTree, Listing, walk_images
+from dseg.datasets.listing import DatasetTree, Listing, walk_images
 from dseg.labels import IGNORE, LABEL_SPACES
 
 SPACE = LABEL_SPACES["cityscapes"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dseg.datasets.classfile import ClassFile, Places, read_class_file
-from dseg.datasets.files import DatasetTree, Listing, pair_files, walk_images
 from dseg.datasets.layouts import CLASS_FILES
+from dseg.datasets.listing import DatasetTree, Listing, pair_files, walk_images
 from dseg.datasets.lists import folder_below
 from dseg.errors import DsegError
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from dseg.datasets.base import Encoding, Sample
-from dseg.datasets.files import Listing
+from dseg.datasets.listing import Listing
 from dseg.errors import DsegError
 
 LONGEST = 4096  # characters of a path

@@ -9,14 +9,14 @@ from itertools import islice
 from pathlib import Path
 
 from dseg.datasets.base import Dataset, Encoding, Sample
-from dseg.datasets.files import (
+from dseg.datasets.layouts import kind_of, refuse_layout, refuse_missing
+from dseg.datasets.listing import (
     LOOKED_AT_MOST,
     DatasetTree,
     Listing,
     join_listings,
     name_kinds,
 )
-from dseg.datasets.layouts import kind_of, refuse_layout, refuse_missing
 from dseg.datasets.mapping import map_classes
 from dseg.datasets.table import DATASETS
 from dseg.errors import DsegError, suggest

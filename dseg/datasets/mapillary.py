@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dseg.datasets.base import Encoding
-from dseg.datasets.files import DatasetTree, Listing, pair_files, walk_images
+from dseg.datasets.listing import DatasetTree, Listing, pair_files, walk_images
 from dseg.errors import DsegError
 from dseg.jsonio import read_object
 from dseg.labels import IGNORE, LABEL_SPACES

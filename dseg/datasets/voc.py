@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from dseg.datasets.base import Encoding, Sample
-from dseg.datasets.files import DatasetTree, Listing
 from dseg.datasets.layouts import find_voc_home
+from dseg.datasets.listing import DatasetTree, Listing
 from dseg.datasets.lists import find_below, read_lines
 from dseg.errors import DsegError
 from dseg.images import IMAGE_SUFFIXES

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dseg.datasets.files import name_kinds, normal_name
+from dseg.datasets.listing import name_kinds, normal_name
 from dseg.errors import DsegError
 from dseg.files import walk_files
 from dseg.images import RESULT_KINDS

@@ -16,6 +16,7 @@ from dseg.device import describe_precision, find_amp, find_device
 from dseg.images import Pixels
 from dseg.memory import is_out_of_memory
 from dseg.models import SegModel
+from dseg.predict.fusion import WHOLE_PIXELS, Bands, Scorer, Tuning, size_of
 from dseg.predict.prediction import (
     Labels,
     Pending,
@@ -27,7 +28,6 @@ from dseg.predict.prediction import (
     not_finite_error,
 )
 from dseg.predict.resizing import repeat_labels
-from dseg.predict.scorer import WHOLE_PIXELS, Bands, Scorer, Tuning, size_of
 from dseg.protocol import Protocol, Size
 
 BATCH_PIXELS, MAX_BATCH = 4_200_000, 16  # of a batch on CUDA: two images of Cityscapes

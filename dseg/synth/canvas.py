@@ -17,9 +17,9 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from dseg.images import Ids, Pixels
 from dseg.labels import Color
-from dseg.synth.order import GroundBox, order_far_first
+from dseg.synth.camera import LABEL_IDS, NEAR, Camera, Daylight, Point
+from dseg.synth.depth_order import GroundBox, order_far_first
 from dseg.synth.texture import Surface, add_texture
-from dseg.synth.view import LABEL_IDS, NEAR, Camera, Daylight, Point
 
 Point3 = tuple[float, float, float]
 SURFACE_BITS = 16  # a mark has an id in its lower 16 bits and the number of a surface above them

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from dseg.labels import Color
+from dseg.synth.camera import Point
 from dseg.synth.canvas import Point3, Scene
-from dseg.synth.view import Point
 
 DARK: Color = (34, 36, 42)
 GLASS: Color = (58, 72, 88)

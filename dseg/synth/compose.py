@@ -6,8 +6,8 @@ import numpy as np
 
 from dseg.errors import DsegError
 from dseg.images import Ids, Pixels
+from dseg.synth.appearance import chance, make_light, make_paint, make_sensor, roll, vary
 from dseg.synth.canvas import Scene
-from dseg.synth.finish import add_reflections, develop, draw_hood, mark_border
 from dseg.synth.ground import (
     draw_arrow,
     draw_ground,
@@ -17,9 +17,9 @@ from dseg.synth.ground import (
     draw_skyline,
     draw_verge,
 )
-from dseg.synth.looks import chance, make_light, make_paint, make_sensor, roll, vary
-from dseg.synth.plan import StreetPlan, make_plan
-from dseg.synth.sides import add_side
+from dseg.synth.postprocess import add_reflections, develop, draw_hood, mark_border
+from dseg.synth.roadsides import add_side
+from dseg.synth.street_plan import StreetPlan, make_plan
 from dseg.synth.traffic import add_traffic
 
 SIDES = (64, 2048)  # pixels, the smallest and the largest side

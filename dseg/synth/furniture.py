@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dseg.labels import Color
+from dseg.synth.camera import LABEL_IDS
 from dseg.synth.canvas import Scene
-from dseg.synth.view import LABEL_IDS
 
 DARK: Color = (34, 36, 42)
 METAL: Color = (104, 108, 112)

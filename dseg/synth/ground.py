@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from dseg.labels import Color
+from dseg.synth.camera import LABEL_IDS, NEAR, Point
 from dseg.synth.canvas import Scene
-from dseg.synth.view import LABEL_IDS, NEAR, Point
 
 END = 220.0  # distance of the far end of the ground in metres
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dseg.labels import Color
+from dseg.synth.camera import LABEL_IDS, Point
 from dseg.synth.canvas import Scene
-from dseg.synth.view import LABEL_IDS, Point
 
 GLASS: Color = (58, 72, 88)
 WARM: Color = (244, 196, 118)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dseg.images import Pixels
-from dseg.synth.view import NEAR, Camera, Floats
+from dseg.synth.camera import NEAR, Camera, Floats
 
 Whole = NDArray[np.integer[Any]]
 TILE = 512  # side of the noise tile in texels

@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from dseg.labels import Color
+from dseg.synth.appearance import FLEET, SKINS, chance, make_looks, make_paint, pick, roll, vary
 from dseg.synth.canvas import Scene
 from dseg.synth.cars import BODIES, draw_car, draw_car_across
-from dseg.synth.cycles import draw_cyclist, draw_motorcycle, draw_motorcyclist, draw_rider_ahead
-from dseg.synth.looks import FLEET, SKINS, chance, make_looks, make_paint, pick, roll, vary
 from dseg.synth.people import draw_person
-from dseg.synth.plan import RANGE, StreetPlan
+from dseg.synth.street_plan import RANGE, StreetPlan
+from dseg.synth.two_wheelers import (
+    draw_cyclist,
+    draw_motorcycle,
+    draw_motorcyclist,
+    draw_rider_ahead,
+)
 from dseg.synth.vehicles import WHITE, draw_bus, draw_truck
 
 VEHICLE_KINDS = tuple(BODIES)

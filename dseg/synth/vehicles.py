@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dseg.labels import Color
+from dseg.synth.camera import Point
 from dseg.synth.canvas import Scene
 from dseg.synth.cars import (
     DARK,
@@ -18,7 +19,6 @@ from dseg.synth.cars import (
     draw_wheel,
     visible_side,
 )
-from dseg.synth.view import Point
 
 METAL: Color = (104, 108, 112)
 PALE: Color = (232, 226, 214)

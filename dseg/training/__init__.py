@@ -4,7 +4,7 @@ from dseg.training.api import train
 from dseg.training.callbacks import Outcome
 from dseg.training.run import run_training
 from dseg.training.run_dir import run_held
-from dseg.training.run_file import read_config
+from dseg.training.run_json import read_config
 from dseg.training.signals import Stop, stopping_on_signals
 
 __all__ = [

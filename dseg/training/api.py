@@ -13,7 +13,7 @@ from dseg.parallel import Advance
 from dseg.training.callbacks import Outcome, SilentDisplay
 from dseg.training.run import run_training
 from dseg.training.run_dir import run_held
-from dseg.training.run_file import RUN_FILE, read_config
+from dseg.training.run_json import RUN_FILE, read_config
 from dseg.training.signals import stopping_on_signals
 
 

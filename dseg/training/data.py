@@ -9,14 +9,14 @@ from pathlib import Path
 from dseg.config import RuntimeConfig, TrainConfig
 from dseg.data.cache.device import DeviceCache, load_device_batches
 from dseg.data.cache.file import CacheFile
-from dseg.data.cache.machine import Builder, open_cache
+from dseg.data.cache.shared import Builder, open_cache
 from dseg.data.loader import choose_workers, load_batches, prefetch
 from dseg.data.sampler import StepSampler
 from dseg.data.stream import Batch, OnBadData, Stream
 from dseg.data.transforms import Augmentation
 from dseg.datasets import join_datasets, load_dataset
 from dseg.datasets.base import Dataset
-from dseg.datasets.validate import check_dataset, class_weights
+from dseg.datasets.checks import check_dataset, class_weights
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.labels import find_label_space

@@ -9,7 +9,7 @@ from dseg.errors import EXIT_MISFIT, DsegError
 from dseg.training.fingerprint import find_changes, is_of_names
 from dseg.training.loop import Trainer
 from dseg.training.run_dir import RunDir
-from dseg.training.run_file import read_steps
+from dseg.training.run_json import read_steps
 from dseg.training.state import STATE, check_state, load_state
 
 

@@ -29,7 +29,7 @@ from dseg.training.figures import (
 )
 from dseg.training.fingerprint import Fingerprint
 from dseg.training.metrics import MetricsFile, TensorBoard
-from dseg.training.run_file import RUN_FILE, read_changes, write_config
+from dseg.training.run_json import RUN_FILE, read_changes, write_config
 from dseg.training.state import StateWriter, has_state
 from dseg.training.validate import Validation
 

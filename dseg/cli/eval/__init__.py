@@ -13,10 +13,10 @@ import click
 
 from dseg.cli.console import say
 from dseg.cli.eval.options import check_options, eval_options
-from dseg.cli.eval.scores import show_scores, verify
-from dseg.cli.options.network import load_network
-from dseg.cli.predict import AliasCommand
-from dseg.cli.summary import sharded_progress
+from dseg.cli.eval.output import show_scores, verify
+from dseg.cli.infer.run import AliasCommand
+from dseg.cli.infer.summary import sharded_progress
+from dseg.cli.options.load_network import load_network
 from dseg.config import EvalConfig, NetworkConfig
 from dseg.config.evaluation import CITYSCAPES
 from dseg.errors import DsegError

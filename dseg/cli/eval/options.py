@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dseg.cli.options.build import options_of
+from dseg.cli.options.from_config import options_of
 from dseg.cli.options.types import Command
 from dseg.config import EvalConfig, NetworkConfig
 from dseg.errors import DsegError

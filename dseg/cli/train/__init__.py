@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.console import progress, say, training_display
-from dseg.cli.output import write_json
+from dseg.cli.stdio import emit_json
+from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
 from dseg.cli.train.options import TrainRequest, train_options
-from dseg.cli.train.resume import complete_request, merge_config, merge_runtime
 from dseg.config import RuntimeConfig, TrainConfig, make_config
 from dseg.errors import EXIT_INTERRUPTED, DsegError
 
@@ -91,7 +91,7 @@ def _kind_of_device(name: str) -> str:
 
 def _resumes(request: TrainRequest) -> bool:
     """Return True if the folder holds a run that is to be continued."""
-    from dseg.training.run_file import RUN_FILE
+    from dseg.training.run_json import RUN_FILE
 
     return request.resume and (request.run / RUN_FILE).is_file()
 
@@ -157,7 +157,7 @@ def _check_weights(values: dict[str, Any]) -> None:
 
 def _refuse_other_run(request: TrainRequest) -> None:
     """Refuse to write over another run."""
-    from dseg.training.run_file import RUN_FILE
+    from dseg.training.run_json import RUN_FILE
 
     if (request.run / RUN_FILE).exists() and not request.resume:
         raise DsegError(
@@ -168,7 +168,7 @@ def _refuse_other_run(request: TrainRequest) -> None:
 
 def _make_runtime(request: TrainRequest) -> RuntimeConfig:
     """Return the runtime options that are given, and for others those of the resumed run."""
-    from dseg.training.run_file import read_runtime
+    from dseg.training.run_json import read_runtime
 
     values = request.runtime
     if values["cache_dir"] and values["cache"] != "disk" and "cache" in request.given:
@@ -182,7 +182,7 @@ def _report(request: TrainRequest, outcome: Outcome) -> None:
     facts = {"run": str(request.run), "step": outcome.step, "stopped": outcome.stopped}
     if request.json_file is not None:
         score = outcome.best if outcome.best >= 0 else None
-        write_json(request.json_file, {**facts, "best_miou": score})
+        emit_json(request.json_file, {**facts, "best_miou": score})
     if outcome.stopped:
         say(f"Stopped after step {outcome.step}. Continue: dseg train --resume --out {request.run}")
         return

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dseg.cli.options.build import options_of
+from dseg.cli.options.from_config import options_of
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FOLDER, Command, Option
 from dseg.config import RuntimeConfig, TrainConfig

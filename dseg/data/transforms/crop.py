@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dseg.data.transforms.colors import finish
-from dseg.data.transforms.sources import (
+from dseg.data.transforms.coordinates import (
     clip_span,
     find_nearest,
     find_sources,

@@ -1,7 +1,7 @@
 """Command-line options described beside the dataclass fields that they set.
 
 A field made by ``option`` carries everything that its command-line option needs, so a new field
-is written once: ``dseg.cli.options.build`` turns the fields of a dataclass into click options.
+is written once: ``dseg.cli.options.from_config`` turns fields into click options.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from dseg.cli.predict import AliasCommand, predict_options, run
+from dseg.cli.infer.run import AliasCommand, predict_options, run
 from dseg.config import NetworkConfig
 
 

@@ -17,7 +17,7 @@ from dseg.cli.options.types import (
     Scales,
     file_type,
 )
-from dseg.config.options import OptionSpec, option_specs
+from dseg.config.fields import OptionSpec, option_specs
 
 
 def options_of(
@@ -28,7 +28,7 @@ def options_of(
     Each option sets the parameter of its field's name.
 
     Args:
-        config: dataclass whose fields were made by ``dseg.config.options.option``.
+        config: dataclass whose fields were made by ``dseg.config.fields.option``.
         shown_defaults: defaults in words, by field name, where a command has others.
     """
     hints = get_type_hints(config)

@@ -8,11 +8,11 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from dseg.labels import Color
-from dseg.synth.finish import Sensor
-from dseg.synth.greens import TreeShape
+from dseg.synth.camera import Daylight
 from dseg.synth.houses import House
 from dseg.synth.people import Looks
-from dseg.synth.view import Daylight
+from dseg.synth.plants import TreeShape
+from dseg.synth.postprocess import Sensor
 
 T = TypeVar("T")
 SKINS: tuple[Color, ...] = ((226, 184, 156), (214, 168, 138), (178, 128, 96), (122, 82, 58),

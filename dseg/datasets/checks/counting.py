@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg.datasets.base import UNKNOWN, Encoding, Sample
+from dseg.datasets.checks.report import Remark
 from dseg.datasets.cityscapes import LABEL_IDS, TRAIN_IDS
-from dseg.datasets.validate.report import Remark
 from dseg.errors import DsegError
 from dseg.images import (
     MaskFile,

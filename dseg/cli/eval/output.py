@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dseg.cli.console import say, show_table
-from dseg.cli.output import write_json, write_text
+from dseg.cli.stdio import emit_json, emit_text
 from dseg.errors import EXIT_VERIFICATION, DsegError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def show_scores(
         _write_csv(config.csv_file, make_csv(scores.images))
     if config.json_file is not None:
         result = make_json(scores, [path.name for path in missing])
-        write_json(config.json_file, _make_facts(dataset, manifest, tiled) | result)
+        emit_json(config.json_file, _make_facts(dataset, manifest, tiled) | result)
     if "-" not in (str(config.json_file), str(config.csv_file)):
         for table in make_tables(scores):
             show_table(_name(dataset) + table.title, table.columns, table.rows)
@@ -88,7 +88,7 @@ def _write_csv(target: Path, rows: list[list[str]]) -> None:
 
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(target, text.getvalue())
+    emit_text(target, text.getvalue())
 
 
 def verify(config: EvalConfig, mean_iou: float) -> None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import click
 
 from dseg.cli.console import say
-from dseg.cli.options.build import options_of
-from dseg.cli.options.network import load_network
+from dseg.cli.infer.summary import make_facts, say_summary, sharded_progress
+from dseg.cli.options.from_config import options_of
+from dseg.cli.options.load_network import load_network
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER, Command, Kinds, Option
-from dseg.cli.output import write_json
-from dseg.cli.summary import make_facts, say_summary, sharded_progress
+from dseg.cli.stdio import emit_json
 from dseg.config import NetworkConfig
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 
@@ -175,7 +175,7 @@ def run(
             if unread:
                 say(f"Files of unsupported formats: {describe_unread(unread)}.")
             if json_file is not None:
-                write_json(json_file, make_facts(summary, manifest, predictor, out, group, unread))
+                emit_json(json_file, make_facts(summary, manifest, predictor, out, group, unread))
         group.barrier()  # torchrun ends all processes with the first that fails
     if summary.failed:
         raise click.exceptions.Exit(EXIT_FAILED_INPUTS)

@@ -4,20 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dseg.synth.canvas import Scene
-from dseg.synth.cycles import draw_bicycle, draw_motorcycle
-from dseg.synth.furniture import PHASES, draw_lantern, draw_pole, draw_sign, draw_traffic_light
-from dseg.synth.greens import (
-    draw_barrier,
-    draw_boards,
-    draw_bush,
-    draw_fence,
-    draw_hedge,
-    draw_tree,
-    draw_wall,
-)
-from dseg.synth.houses import draw_house
-from dseg.synth.looks import (
+from dseg.synth.appearance import (
     LEAVES,
     chance,
     make_house,
@@ -28,9 +15,22 @@ from dseg.synth.looks import (
     roll,
     vary,
 )
+from dseg.synth.camera import Point
+from dseg.synth.canvas import Scene
+from dseg.synth.furniture import PHASES, draw_lantern, draw_pole, draw_sign, draw_traffic_light
+from dseg.synth.houses import draw_house
 from dseg.synth.people import draw_person
-from dseg.synth.plan import RANGE, StreetPlan
-from dseg.synth.view import Point
+from dseg.synth.plants import (
+    draw_barrier,
+    draw_boards,
+    draw_bush,
+    draw_fence,
+    draw_hedge,
+    draw_tree,
+    draw_wall,
+)
+from dseg.synth.street_plan import RANGE, StreetPlan
+from dseg.synth.two_wheelers import draw_bicycle, draw_motorcycle
 
 SIGNS = ("stop", "yield", "speed", "park", "turn", "warning", "way", "back")
 BORDERS = {

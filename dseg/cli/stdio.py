@@ -1,4 +1,4 @@
-"""Standard streams that never stop the work: messages that cannot be written are dropped."""
+"""Standard streams that never stop the work, and results for a file or stdout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import io
 import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+import click
+
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 
 CLOSED = OSError(errno.EBADF, "it is closed")
 
@@ -102,3 +107,41 @@ def _text(raw: _Stream, before: Any) -> io.TextIOWrapper:
     with suppress(OSError, ValueError, AttributeError):
         before.flush()
     return io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace", write_through=True)
+
+
+def emit_json(target: Path, value: object) -> None:
+    """Write strict JSON (a NaN is an error) to a file or, for ``-``, to stdout.
+
+    Stdout can have any encoding, so its JSON is ASCII.
+    """
+    from dseg.jsonio import dumps
+
+    to_stdout = str(target) == "-"
+    emit_text(target, dumps(value, ensure_ascii=to_stdout))
+
+
+def emit_text(target: Path, text: str) -> None:
+    """Write a text to a file, to stdout for ``-``, or to a device or pipe.
+
+    Raises:
+        DsegError: it cannot be written.
+    """
+    if str(target) == "-":
+        click.echo(text, nl=False)
+        return
+    # file names that are not UTF-8 contain lone surrogates; JSON can escape them
+    data = text.encode(errors="backslashreplace")
+    if target.exists() and not target.is_file() and not target.is_dir():
+        try:
+            target.write_bytes(data)  # a device or pipe must not be replaced by a file
+        except OSError as fault:
+            raise DsegError(
+                f"{target} cannot be written: {fault.strerror}.",
+                hint="name a file.",
+                exit_code=EXIT_FAILED_INPUTS,
+            ) from fault
+        return
+    from dseg.files import written_whole
+
+    with written_whole(target) as part:
+        part.write_bytes(data)

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from dseg.labels import Color
+from dseg.synth.camera import LABEL_IDS, Point
 from dseg.synth.canvas import Point3, Scene
-from dseg.synth.view import LABEL_IDS, Point
 
 LEAF = LABEL_IDS["vegetation"]
 BARK: Color = (88, 68, 50)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dseg.synth.appearance import LEAVES, chance, dimmed, pick, roll, vary
+from dseg.synth.camera import Camera, Point
+from dseg.synth.depth_order import GroundBox
 from dseg.synth.ground import Street
-from dseg.synth.looks import LEAVES, chance, dimmed, pick, roll, vary
-from dseg.synth.order import GroundBox
-from dseg.synth.view import Camera, Point
 
 RANGE = 120.0  # largest distance of objects in metres
 

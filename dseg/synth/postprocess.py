@@ -10,8 +10,8 @@ from PIL import Image, ImageFilter
 
 from dseg.images import Ids, Pixels
 from dseg.labels import Color
+from dseg.synth.camera import LABEL_IDS, Floats
 from dseg.synth.canvas import Scene
-from dseg.synth.view import LABEL_IDS, Floats
 
 FLAT_IDS = (LABEL_IDS["road"], LABEL_IDS["sidewalk"], LABEL_IDS["rail track"])
 

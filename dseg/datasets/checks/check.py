@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from dseg.datasets.base import UNKNOWN, Dataset, Sample
+from dseg.datasets.checks.counting import Counted, count_sample
+from dseg.datasets.checks.report import DataReport, Fault, Level, Remark
 from dseg.datasets.cityscapes import LABEL_IDS
-from dseg.datasets.validate.counting import Counted, count_sample
-from dseg.datasets.validate.report import DataReport, Fault, Level, Remark
 from dseg.labels import IGNORE
 from dseg.parallel import Advance, count_cores, map_in_order
 
