@@ -1,4 +1,4 @@
-"""Data sets that are decoded once and kept on the device, to be augmented there."""
+"""Decode a data set once, keep it on the device, and augment it there."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from dseg.parallel import Advance
 class DeviceCache:
     """All images and masks of a data set, uint8, on one device.
 
-    Samples that cannot be read are left to the stream's rule: it stops, or takes the next one.
+    The stream decides about samples that cannot be read: it stops, or takes the next one.
 
     Args:
-        dataset: its images are of one size.
-        device: where they are kept.
-        threads: that decode.
+        dataset: the data set, whose images have one size.
+        device: device that keeps them.
+        threads: number of threads that decode.
         advance: called for each sample.
 
     Attributes:
         images: (N, 3, H, W) uint8.
         train_ids: (N, H, W) uint8.
-        faults: what is wrong with samples that could not be read, by index.
+        faults: errors of the samples that could not be read, by index.
 
     Raises:
-        DsegError: sizes differ, or the device has too little memory.
+        DsegError: image sizes differ, or the device has too little memory.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class DeviceCache:
             if images.shape[-2:] != (height, width):
                 raise DsegError(
                     f"{dataset.samples[index].name} has {width}x{height} pixels, {first} "
-                    f"{images.shape[-1]}x{images.shape[-2]}: they cannot be cached as one.",
-                    hint="use --cache ram, which takes images of any size.",
+                    f"{images.shape[-1]}x{images.shape[-2]}: they must have one size.",
+                    hint="use --cache ram, which accepts images of any size.",
                 )
             images[index], masks[index] = image, train_ids
         return images, masks
@@ -92,19 +92,19 @@ def _reserve(count: int, height: int, width: int, device: torch.device) -> tuple
 
 
 def _check(faults: dict[int, DsegError], place: int) -> int:
-    """Return a place whose sample could be read, raise what is wrong with another."""
+    """Return an index whose sample could be read, or raise the sample's error."""
     if place in faults:
         raise faults[place]
     return place
 
 
 def load_device_batches(stream: Stream, plan: StepSampler, cache: DeviceCache) -> Iterator[Batch]:
-    """Yield the parts of all steps of a plan, cut out on the device.
+    """Yield the micro-batches of all steps of a plan, cropped on the device.
 
-    The same views as ``load_batches`` draws; the pixels differ by rounding at most.
+    The views are those of ``load_batches``; pixels differ by rounding at most.
 
     Raises:
-        DsegError: a sample could not be read and is not to be skipped.
+        DsegError: a sample could not be read and is not skipped.
     """
     plan.check()
     for positions in plan:

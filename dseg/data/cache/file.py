@@ -1,7 +1,7 @@
-"""Files of decoded images and masks, mapped into the memory of all processes that read them.
+"""Cache files of decoded images and masks, memory-mapped by all processes that read them.
 
-A header of 64 bytes, the pixels of each image and its mask in turn, and an index: sizes, checksums
-and what is wrong with samples that could not be read. The header is written last.
+A file has a header of 64 bytes, the pixels of each image and its mask in turn, and an index of
+sizes, checksums and the errors of samples that could not be read. The header is written last.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from dseg.images import Pixels
 from dseg.parallel import Advance, map_in_order
 
 MAGIC = b"dseg cache 1\n\0\0\0"
-HEADER = struct.Struct("<16sQQ32s")  # magic; where the index begins, its bytes, its digest
-BYTES = 4  # of a pixel: three colours and a train id
+HEADER = struct.Struct("<16sQQ32s")  # magic; offset, number of bytes and digest of the index
+BYTES = 4  # bytes per pixel: three colours and a train id
 Encoded = tuple[tuple[int, int], int, list[Pixels]]  # size, checksum, image and mask
 Prepared = TypeVar("Prepared")
 
 
 @dataclass(frozen=True)
 class Key:
-    """What data a cache belongs to.
+    """Digests of the data that a cache holds.
 
     Attributes:
-        samples: a digest of names, classes and what masks' values mean.
-        files: a digest of that and of the files' sizes and times, and of what decodes them.
+        samples: digest of names, classes and the meaning of mask values.
+        files: digest of these, of the files' sizes and times, and of the versions that decode.
     """
 
     samples: str
@@ -48,7 +48,7 @@ class Key:
 
 
 def find_key(dataset: Dataset) -> Key:
-    """Return the key of a data set, wherever its files lie; none of them is read."""
+    """Return the key of a data set, independent of its folder, without reading its files."""
     samples, files = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
     samples.update(repr(dataset.space.names).encode())
     files.update(repr((__version__, PIL.__version__)).encode())
@@ -76,18 +76,18 @@ def write_cache(
     advance: Advance = lambda: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Decode a data set into a file that nobody reads yet.
+    """Decode a data set into a new cache file.
 
     Args:
-        path: the file; there may be an empty one.
-        dataset: samples that cannot be read are noted.
-        key: of the data set, from before it was read.
-        threads: that decode.
+        path: the file, which no process reads yet; an empty file is overwritten.
+        dataset: the samples; the errors of those that cannot be read are stored.
+        key: key of the data set from before it was read.
+        threads: number of threads that decode.
         advance: called for each sample.
-        stopping: asked after each sample whether to give up.
+        stopping: called after each sample; stop if it returns True.
 
     Raises:
-        DsegError: told to stop.
+        DsegError: ``stopping`` returned True.
         OSError: the file cannot be written.
     """
     sizes: list[tuple[int, int]] = []
@@ -130,19 +130,19 @@ def _digest(data: bytes) -> bytes:
 
 
 class CacheFile:
-    """The pairs of a file that ``write_cache`` wrote, mapped read-only.
+    """The pairs of a file that ``write_cache`` wrote, memory-mapped read-only.
 
-    Forked processes share the mapping; pickled, it is the path, and is mapped anew.
+    Forked processes share the mapping; a pickled object maps the file again.
 
     Args:
-        path: the file. As long as it is mapped it must not be truncated or written to.
-        key: of the data set.
+        path: the file. While it is mapped it must not be truncated or written to.
+        key: key of the data set.
 
     Attributes:
-        mapping: the file's bytes.
+        mapping: the bytes of the file.
 
     Raises:
-        DsegError: it is missing, not whole, not a cache, or of other data.
+        DsegError: the file is missing, incomplete, not a cache, or of other data.
     """
 
     def __init__(self, path: Path, key: Key):
@@ -152,13 +152,13 @@ class CacheFile:
                 self.mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             facts = self._read_index()
             if facts["key"] != key.files:
-                raise ValueError("it is of other data, or of files that have changed since")
-            self._take(facts)
+                raise ValueError("it was made from other data, or the files have changed since")
+            self._load_index(facts)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as bad:
             reason = bad.strerror if isinstance(bad, OSError) else bad
             raise DsegError(
                 f"{path} cannot be used as a cache: {reason}.",
-                hint="delete it; dseg cache or dseg train --cache disk make it again.",
+                hint="delete it; dseg cache or dseg train --cache disk makes it again.",
                 exit_code=EXIT_FAILED_INPUTS,
             ) from bad
 
@@ -166,15 +166,15 @@ class CacheFile:
         whole = len(self.mapping)
         magic, start, size, digest = HEADER.unpack(self.mapping[: HEADER.size].ljust(HEADER.size))
         if magic != MAGIC:
-            raise ValueError("it is not a cache, or was not finished")
+            raise ValueError("it is not a cache, or is incomplete")
         index = self.mapping[start : start + size] if start + size == whole else b""
         if _digest(index) != digest:
-            raise ValueError(f"its {whole} bytes are not those that were written")
+            raise ValueError(f"its {whole} bytes differ from those that were written")
         facts: dict[str, Any] = json.loads(index)
         self._end = start
         return facts
 
-    def _take(self, facts: dict[str, Any]) -> None:
+    def _load_index(self, facts: dict[str, Any]) -> None:
         self._sizes = [(int(height), int(width)) for height, width in facts["sizes"]]
         self._checksums = [int(checksum) for checksum in facts["checksums"]]
         self._faults = {
@@ -184,9 +184,9 @@ class CacheFile:
         lengths = [BYTES * height * width for height, width in self._sizes]
         self._offsets = list(accumulate(lengths, initial=HEADER.size))
         if min((side for size in self._sizes for side in size), default=0) < 0:
-            raise ValueError("it holds sizes below 0")
+            raise ValueError("it has negative sizes")
         if self._offsets.pop() != self._end or len(self._checksums) != len(self._sizes):
-            raise ValueError("its index is not that of its pixels")
+            raise ValueError("its index does not match its pixels")
 
     def __len__(self) -> int:
         return len(self._sizes)
@@ -199,14 +199,14 @@ class CacheFile:
 
     @property
     def faults(self) -> dict[int, DsegError]:
-        """What is wrong with samples that could not be read, by index."""
+        """Errors of the samples that could not be read, by index."""
         return dict(self._faults)
 
     def read(self, index: int) -> Pair:
-        """Return a pair, whose pixels cannot be written to.
+        """Return a pair, with read-only arrays.
 
         Raises:
-            DsegError: what was wrong with it when it was read.
+            DsegError: the sample could not be read when the cache was made.
         """
         if index in self._faults:
             raise self._faults[index]
@@ -219,7 +219,7 @@ class CacheFile:
         """Compare all pixels with their checksums.
 
         Raises:
-            DsegError: some are not those that were written.
+            DsegError: some pixels differ from those that were written.
         """
 
         def compare(index: int) -> bool:
@@ -237,9 +237,9 @@ class CacheFile:
                 advance()
         if not all(good):
             raise DsegError(
-                f"{self.path} is damaged: {good.count(False)} of {len(good)} images are not those "
-                "that were written.",
-                hint="delete it; dseg cache or dseg train --cache disk make it again.",
+                f"{self.path} is damaged: {good.count(False)} of {len(good)} images differ "
+                "from those that were written.",
+                hint="delete it; dseg cache or dseg train --cache disk makes it again.",
                 exit_code=EXIT_FAILED_INPUTS,
             )
 
@@ -247,10 +247,10 @@ class CacheFile:
 def read_all(
     dataset: Dataset, threads: int, prepare: Callable[[Pair], Prepared]
 ) -> Iterator[Prepared | DsegError]:
-    """Yield what ``prepare`` makes of each sample's pair, in order, or what is wrong with it.
+    """Yield the result of ``prepare`` for each sample's pair, in order, or the sample's error.
 
-    Both decoding and ``prepare`` run in the threads. ``threads`` + 1 results are held at most,
-    besides the one that was yielded.
+    Both decoding and ``prepare`` run in threads. At most ``threads`` + 1 results are held, besides
+    the one that was yielded.
     """
 
     def read(index: int) -> Prepared | DsegError:

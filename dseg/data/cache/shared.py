@@ -1,4 +1,4 @@
-"""One cache of decoded images a machine, made by one of its processes and mapped by all."""
+"""One cache of decoded images per machine, made by one process and mapped by all."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from dseg.memory import find_free_memory
 from dseg.parallel import Progress
 
 SHARED = Path("/dev/shm")
-SPARE = 1 << 30  # bytes of shared and of all memory that are left to others, such as batches
+SPARE = 1 << 30  # bytes of memory and of shared memory that are left free, for batches
 SUFFIX = ".dseg-cache"
 ASK_AGAIN_S = 1.0
 
 
 def never() -> bool:
-    """Do not stop."""
+    """Return False, to never stop."""
     return False
 
 
@@ -38,10 +38,10 @@ class Builder:
     """Makes caches of a data set.
 
     Args:
-        dataset: what is cached.
-        threads: that decode.
-        progress: how progress is shown.
-        stopping: asked after each image whether to give up.
+        dataset: the data set.
+        threads: number of threads that decode.
+        progress: shows progress.
+        stopping: called after each image; stop if it returns True.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Builder:
         self.key = find_key(dataset)
 
     def write_temporary(self) -> Path:
-        """Write a cache into shared memory if there is room, else where temporary files go.
+        """Write a cache into shared memory, or without enough of it into the temporary folder.
 
-        The file is the caller's to remove. If this process is killed before, one that writes
-        there later removes it.
+        The caller removes the file. If this process is killed before, a later process that writes
+        to the folder removes it.
 
         Raises:
-            DsegError: there is too little room, or told to stop.
+            DsegError: there is too little space, or ``stopping`` returned True.
         """
         needed = count_bytes(self.dataset, self.threads)
         folder = Path(tempfile.gettempdir())
@@ -76,19 +76,20 @@ class Builder:
         return path
 
     def find_or_write(self, folder: Path) -> Path:
-        """Return the data set's cache in a folder, made anew unless it is there, whole and current.
+        """Return the cache of the data set in a folder; make it if missing, damaged or out of date.
 
-        Another process that makes the same one is waited for.
+        If another process is making the same cache, wait for it.
 
         Raises:
-            DsegError: there is too little room, the folder cannot be written, or told to stop.
+            DsegError: there is too little space, the folder cannot be written, or ``stopping``
+                returned True.
         """
         path = folder / name_cache(self.dataset, self.key)
         lock = path.with_suffix(".lock")
         while True:
             with ExitStack() as held:
                 try:
-                    # where there are no locks, or in a folder to read only, what is there is whole
+                    # without locks, or in a read-only folder, an existing file is complete
                     with suppress(OSError):
                         held.enter_context(locked(lock, wait_s=ASK_AGAIN_S))
                 except LockedError:
@@ -99,7 +100,7 @@ class Builder:
 
     def _find_or_write(self, path: Path) -> Path:
         if path.exists():
-            with suppress(DsegError):  # what is not whole or current is replaced
+            with suppress(DsegError):  # a damaged or outdated file is replaced
                 found = CacheFile(path, self.key)
                 with self.progress("cached images checked", len(self.dataset)) as advance:
                     found.check(self.threads, advance)
@@ -129,7 +130,7 @@ class Builder:
 
 
 def name_cache(dataset: Dataset, key: Key) -> str:
-    """Return the file name of a data set's cache: the same though its files have changed."""
+    """Return the file name of a data set's cache, which stays when its files change."""
     words = re.sub(r"[^A-Za-z0-9+-]", "_", f"{dataset.name}-{dataset.split}-{dataset.space.name}")
     return f"{words[:80]}-{len(dataset)}-{key.samples[:8]}{SUFFIX}"
 
@@ -138,14 +139,14 @@ def open_cache(builder: Callable[[], Builder], group: Group, folder: Path | None
     """Return the machine's cache of a data set, made by the first process of each machine.
 
     Args:
-        builder: called in that process.
-        group: the processes; every one of them has to call.
-        folder: where the cache is kept; None for a temporary one, which is gone with the last
-            process that has it open, where the system allows this; elsewhere it is removed with
-            the returned object, or at the end of the process.
+        builder: returns the builder; called in the process that makes the cache.
+        group: the processes, all of which have to call this function.
+        folder: folder of the cache; None for a temporary cache, which is removed with the last
+            process that has it open if the system supports this, otherwise with the returned
+            object or at the end of the process.
 
     Raises:
-        DsegError: as ``Builder``, in all processes; or a cache cannot be opened.
+        DsegError: as for ``Builder``, in all processes; or a cache cannot be opened.
     """
     made: tuple[Path, Key] | DsegError | None = None
     if group.local_rank == 0:
@@ -190,7 +191,7 @@ def _raise_first(outcomes: list[tuple[Path, Key] | DsegError | None]) -> None:
 
 
 def _release(path: Path, cache: CacheFile | DsegError | None) -> None:
-    """Remove a temporary cache: now, unless workers will have to open it by its name."""
+    """Remove a temporary cache now, or at the end if workers have to open it by its name."""
     if sys.platform == "linux" or not isinstance(cache, CacheFile):  # workers are forked
         _remove(path)
     else:
@@ -198,7 +199,7 @@ def _release(path: Path, cache: CacheFile | DsegError | None) -> None:
 
 
 def _remove(path: Path, mapping: mmap | None = None) -> None:
-    with suppress(OSError, BufferError):  # Windows removes no file that is mapped
+    with suppress(OSError, BufferError):  # Windows does not remove mapped files
         if mapping is not None:
             mapping.close()
     with suppress(OSError):
@@ -207,14 +208,14 @@ def _remove(path: Path, mapping: mmap | None = None) -> None:
 
 def _stopped() -> DsegError:
     return DsegError(
-        "Stopped while another process makes the cache.",
+        "Stopped while another process was making the cache.",
         hint="run again, with the same options.",
         exit_code=EXIT_INTERRUPTED,
     )
 
 
 def count_bytes(dataset: Dataset, threads: int) -> int:
-    """Return how many bytes all decoded pairs have, by their files' headers; 0 for unreadable."""
+    """Return the bytes of all decoded pairs, from file headers; unreadable files count 0."""
 
     def measure(index: int) -> int:
         try:
