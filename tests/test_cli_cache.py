@@ -1,4 +1,4 @@
-"""``dseg cache`` and ``dseg train --cache``: what is written, used again, refused and said."""
+"""``dseg cache`` and ``dseg train --cache``: what is written, reused, refused and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cores that a process may use, and what is set before torch is loaded."""
+"""The number of cores that a process can use, and what is set before torch is imported."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def write(root: Path, files: dict[str, str]) -> None:
         ("", {}, math.inf),
     ],
 )
-def test_the_share_of_time(
+def test_the_cpu_quota(
     tmp_path: Path, membership: str, files: dict[str, str], expected: float
 ) -> None:
     write(tmp_path, {"self": membership} | {f"cgroup/{name}": t for name, t in files.items()})

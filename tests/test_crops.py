@@ -40,7 +40,7 @@ def draw(seed: int) -> tuple[Array, Array]:
 
 
 def find_source(view: View, y: int, x: int) -> tuple[float, float]:
-    """Return the image's coordinates (row, column) of a crop's pixel; pixel i lies at i."""
+    """Return the image coordinates (row, column) of a pixel of the crop; pixel i is at i."""
     down, right = y + 0.5 - CROP[0] / 2, x + 0.5 - CROP[1] / 2
     if view.flipped:
         right = -right

@@ -79,7 +79,7 @@ def test_a_worker_that_outlives_its_killed_parent_does_not_keep_the_lock(tmp_pat
         assert process.stdout is not None
         process.send_signal(signal.SIGKILL)
         process.wait()
-        with locked(file, wait_s=10):  # the worker may not have begun yet
+        with locked(file, wait_s=10):  # the worker has perhaps not started yet
             pass
 
 

@@ -130,7 +130,7 @@ def test_drawn_views_keep_to_their_ranges() -> None:
     assert 0.5 <= min(v.scale for v in views) < 0.52 and 1.98 < max(v.scale for v in views) <= 2
     assert 150 < sum(v.flipped for v in views) < 250
     assert all(0.6 <= v.brightness <= 1.4 for v in views)
-    for v in views:  # the crop lies within the image, or the image within the crop
+    for v in views:  # the crop is within the image, or the image within the crop
         spare = round(60 * v.scale) - 32
         assert min(spare, 0) <= v.top <= max(spare, 0)
     assert {v.sigma == 0 for v in views} == {True, False}
