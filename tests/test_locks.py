@@ -124,9 +124,9 @@ def test_a_refused_training_leaves_no_folder(camvid: Path) -> None:
 def test_of_two_trainings_in_one_folder_one_is_done_and_a_kill_blocks_nothing(
     camvid: Path, tmp_path: Path
 ) -> None:
-    first = start_command(*train_words("--set", "steps=500"), said=tmp_path / "first.txt")
+    first = start_command(*train_words("--set", "steps=500"), output=tmp_path / "first.txt")
     first.until(lambda: len(rows(Path("run"))) > 0)
-    second = start_command(*train_words("--set", "steps=2"), said=tmp_path / "second.txt")
+    second = start_command(*train_words("--set", "steps=2"), output=tmp_path / "second.txt")
     assert second.wait() == 2
     error, _ = second.text().splitlines()
     assert error.startswith(f"Error: Another dseg train is running in run (process {first.pid} on")

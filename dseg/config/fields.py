@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
-# How the value is read; "" for what the annotation says: a flag, a number or text.
+# How the value is read; "" to decide by the annotation: a flag, a number or text.
 Kind = Literal["", "network", "dataset", "file", "folder", "size", "scales", "fraction"]
 
 

@@ -80,7 +80,7 @@ class Validated(NamedTuple):
 
 
 class Callbacks(Protocol):
-    """What the training loop calls, on the main process only."""
+    """Callbacks of the training loop, called on the main process only."""
 
     def row(self, row: dict[str, Any]) -> None:
         """Receive a row of training metrics."""
@@ -93,7 +93,7 @@ class Callbacks(Protocol):
 
 
 class Outcome(NamedTuple):
-    """How a run ended.
+    """The outcome of a run.
 
     Attributes:
         step: optimizer steps done.

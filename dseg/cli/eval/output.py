@@ -1,4 +1,4 @@
-"""How ``dseg eval`` shows and writes scores."""
+"""Show and write the scores of ``dseg eval``."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ OUTPUT_OPTIONS: tuple[Option, ...] = (json_option("the outcome of the run"), qui
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """What the command line of ``dseg train`` asks for.
+    """The training that a command line of ``dseg train`` requests.
 
     Attributes:
         config, runtime: values of the fields of ``TrainConfig`` and ``RuntimeConfig`` that have an
