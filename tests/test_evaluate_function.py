@@ -12,7 +12,6 @@ from cli_runs import run
 from data_trees import make_camvid, save_image
 from PIL import Image
 
-from dseg.cli.eval import options as command
 from dseg.errors import DsegError
 from dseg.evaluation import CityscapesScores, ClassScores, evaluate, make_json
 from dseg.evaluation import run as function
@@ -134,7 +133,3 @@ def test_train_ids_read_as_label_ids_are_refused(cityscapes: Path) -> None:
     save(cityscapes / f"ids/{FRAME}.png", [[0, 0, 1, 2, 10, 1], [13, 13, 13, 13, 11, 1]])
     with pytest.raises(DsegError, match="look like train ids"):
         evaluate(cityscapes / "ids", cityscapes / "data/gtFine/val")
-
-
-def test_the_same_data_sets_have_official_scores_as_in_the_command() -> None:
-    assert function.OFFICIAL == command.OFFICIAL

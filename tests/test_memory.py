@@ -159,8 +159,8 @@ def test_a_shortage_while_training_names_what_takes_less(camvid_run, monkeypatch
     assert result.exit_code == 1
     assert (
         "Error: Memory ran out while dabnet was trained on batches of 2 crops of 32x48, device "
-        "cpu.\nHint: use a smaller --batch-size, a smaller crop (--set crop=16x24), a batch in "
-        "more parts (--set accumulate=2) or --checkpoint-activations (of dense blocks).\n"
+        "cpu.\nHint: use a smaller --batch-size, a smaller crop (--set crop=16x24), more "
+        "micro-batches (--set accumulate=2) or --checkpoint-activations (of dense blocks).\n"
     ) in result.stderr
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from stand_ins import StandIn, predictor
 from torch import nn
 
+from dseg import distributed
 from dseg.cli import main
 from dseg.models import SegModel, build_model
 from dseg.predict import Manifest, find_images, pipeline, predict_images, readahead
@@ -165,7 +166,7 @@ def test_decoding_waits_while_earlier_images_are_not_written(
 
     monkeypatch.setattr(readahead, "read_image", counted_read)
     monkeypatch.setattr(pipeline, "write_png", blocked_write)
-    monkeypatch.setattr(pipeline, "count_cores", lambda: 8)  # threads that read
+    monkeypatch.setattr(distributed, "count_cores", lambda: 8)  # threads that read
     monkeypatch.setattr(pipeline, "PIXELS_AHEAD", 3 * 400 + 399)  # three images and a part
     network = predictor(StandIn())
     images = find_images([tmp_path / "images"])

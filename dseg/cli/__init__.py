@@ -17,7 +17,7 @@ from dseg.cli.bench import bench
 from dseg.cli.cache import cache
 from dseg.cli.check_data import check_data
 from dseg.cli.console import say
-from dseg.cli.eval import evaluate
+from dseg.cli.eval import eval_command
 from dseg.cli.infer import infer
 from dseg.cli.infer.multiscale import multiscale_infer
 from dseg.cli.inspect import inspect
@@ -25,7 +25,7 @@ from dseg.cli.models import models
 from dseg.cli.recipes import recipes
 from dseg.cli.scenes import scenes
 from dseg.cli.stdio import Streams
-from dseg.cli.train import train
+from dseg.cli.train import train_command
 from dseg.cli.transfer_labels import transfer_labels
 from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, EXIT_USAGE, DsegError, suggest
 from dseg.memory import is_out_of_memory
@@ -128,8 +128,8 @@ for _command in (
     infer,
     multiscale_infer,
     transfer_labels,
-    evaluate,
-    train,
+    eval_command,
+    train_command,
     check_data,
     cache,
     bench,

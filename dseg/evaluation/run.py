@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dseg.config.evaluation import OFFICIAL
 from dseg.datasets import find_dataset_name, load_dataset
 from dseg.errors import DsegError
 from dseg.evaluation.checks import refuse_blank_truth, refuse_train_ids
@@ -20,7 +21,6 @@ from dseg.evaluation.results import CityscapesScores, ClassScores
 from dseg.labels import LABEL_SPACES, LabelSpace, find_label_space
 
 CITYSCAPES = LABEL_SPACES["cityscapes"]
-OFFICIAL = ("cityscapes", "scenes")  # data sets in Cityscapes' layout, with instances
 
 
 def evaluate(

@@ -49,7 +49,7 @@ class Task(NamedTuple):
 
 @click.command("eval", cls=AliasCommand, short_help="Score predictions against ground truth.")
 @eval_options
-def evaluate(**given: Any) -> None:
+def eval_command(**given: Any) -> None:
     """Compute the official Cityscapes scores: IoU and iIoU of classes and categories.
 
     Ground truth is <frame>_gtFine_labelIds.png, with the instance file beside

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from dseg.training import Outcome
 
 
-@click.command(short_help="Train a network.")
+@click.command("train", short_help="Train a network.")
 @train_options
 @click.pass_context
-def train(ctx: click.Context, /, **values: Any) -> None:
+def train_command(ctx: click.Context, /, **values: Any) -> None:
     """Train a network on a data set, by default with its published recipe.
 
     The folder RUN gets best.safetensors and last.safetensors, for dseg infer --weights;
