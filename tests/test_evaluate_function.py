@@ -14,7 +14,6 @@ from PIL import Image
 
 from dseg.errors import DsegError
 from dseg.evaluation import CityscapesScores, ClassScores, evaluate, make_json
-from dseg.evaluation import run as function
 from dseg.labels import unnamed_label_space
 
 FRAME = "aachen_000000_000001"
