@@ -24,7 +24,7 @@ from PIL import Image
 from dseg.evaluation import evaluate_cityscapes, evaluate_official
 from dseg.evaluation.cityscapes.instances import count_instances
 from dseg.evaluation.cityscapes.labels import NUM_LABELS, PREDICTIONS, SCORED, TRUTH, WITH_INSTANCES
-from dseg.evaluation.cityscapes.official import official_module, run_official
+from dseg.evaluation.cityscapes.official_script import official_module, run_official
 from dseg.evaluation.confusion import fold_counts, join_runs, joint_counts
 from dseg.parallel import count_cores
 

@@ -20,7 +20,7 @@ from dseg.evaluation import (
     make_json,
     make_tables,
 )
-from dseg.evaluation.cityscapes.official import MODULE
+from dseg.evaluation.cityscapes.official_script import MODULE
 from dseg.labels import find_label_space
 
 SEEDS = range(6)

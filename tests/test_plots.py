@@ -15,8 +15,8 @@ from cli_runs import pixels, written
 
 from dseg.errors import DsegError
 from dseg.labels import LabelSpace, find_label_space, unnamed_label_space
-from dseg.training import figures as plots
-from dseg.training.figures import (
+from dseg.training import plots
+from dseg.training.plots import (
     write_confusion_plot,
     write_loss_plot,
     write_miou_plot,

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dseg.bench.config import BenchConfig
 from dseg.checkpoints import load_model
-from dseg.deploy import prepare
+from dseg.folding import prepare
 from dseg.images import Pixels
 from dseg.models import Normaliser, SegModel, build_model
 

@@ -2,7 +2,7 @@
 
 from dseg.evaluation.checks import refuse_blank_truth, refuse_other_classes, refuse_train_ids
 from dseg.evaluation.cityscapes.instances import find_shallow_instances
-from dseg.evaluation.cityscapes.official import evaluate_official
+from dseg.evaluation.cityscapes.official_script import evaluate_official
 from dseg.evaluation.cityscapes.scores import evaluate_cityscapes
 from dseg.evaluation.matching import (
     Pairs,

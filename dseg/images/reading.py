@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dseg.errors import DsegError
-from dseg.images.facts import (
+from dseg.images.metadata import (
     SIDEWAYS,
     count_pages,
     find_loss,

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dseg.checkpoints import LoadReport, load_model
-from dseg.deploy import prepare
 from dseg.device import describe_precision, find_amp, find_device
+from dseg.folding import prepare
 from dseg.images import Pixels
 from dseg.memory import is_out_of_memory
 from dseg.models import SegModel

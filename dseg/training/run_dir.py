@@ -21,14 +21,14 @@ from dseg.labels import LabelSpace
 from dseg.locks import LockedError, locked
 from dseg.models import SegModel
 from dseg.training.callbacks import Display, Validated
-from dseg.training.figures import (
+from dseg.training.fingerprint import Fingerprint
+from dseg.training.metrics import MetricsFile, TensorBoard
+from dseg.training.plots import (
     write_confusion_plot,
     write_loss_plot,
     write_miou_plot,
     write_predictions,
 )
-from dseg.training.fingerprint import Fingerprint
-from dseg.training.metrics import MetricsFile, TensorBoard
 from dseg.training.run_json import RUN_FILE, read_changes, write_config
 from dseg.training.state import StateWriter, has_state
 from dseg.training.validate import Validation

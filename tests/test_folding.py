@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import dseg
 from dseg.checkpoints import find_bundled, load_model
-from dseg.deploy import prepare
+from dseg.folding import prepare
 from dseg.labels import unnamed_label_space
 from dseg.models import ModelCard, SegModel, build_model, find_class
 from dseg.nn.sync_norm import AllReduceBatchNorm2d, synchronise_norms
