@@ -9,8 +9,8 @@ from dseg.config.fields import option
 from dseg.config.network import NetworkConfig
 from dseg.labels import LABEL_SPACES
 
-CITYSCAPES = "cityscapes"
-OFFICIAL = (CITYSCAPES, "scenes")  # data sets in Cityscapes' layout, with instances
+CITYSCAPES_NAME = "cityscapes"
+OFFICIAL = (CITYSCAPES_NAME, "scenes")  # data sets in Cityscapes' layout, with instances
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class EvalConfig:
         "--label-space",
         default=None,
         choices=tuple(LABEL_SPACES),
-        shown_default=CITYSCAPES,
+        shown_default=CITYSCAPES_NAME,
         help="The classes. All but Cityscapes get plain IoU and accuracy. With --dataset: map its "
         "masks onto these classes (default: its own), with plain scores.",
     )
@@ -154,7 +154,7 @@ class EvalConfig:
         """True if the official Cityscapes scores are computed."""
         if self.dataset is not None:
             return self.dataset in OFFICIAL and self.label_space is None
-        return self.num_classes is None and self.label_space in (None, CITYSCAPES)
+        return self.num_classes is None and self.label_space in (None, CITYSCAPES_NAME)
 
     @property
     def wants_images(self) -> bool:

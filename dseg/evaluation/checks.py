@@ -10,10 +10,9 @@ from dseg.datasets.mapping import TABLES
 from dseg.errors import DsegError
 from dseg.evaluation.cityscapes.labels import SCORED
 from dseg.evaluation.results import CityscapesScores, ClassScores
-from dseg.evaluation.values import LAST_TRAIN_ID, Counts, train_id_hint
+from dseg.evaluation.values import Counts, train_id_hint
 from dseg.labels import IGNORE, LABEL_SPACES, LabelSpace, unnamed_label_space
-
-FIRST_SCORED = min(SCORED)
+from dseg.labels.cityscapes import FIRST_SCORED_ID, LAST_TRAIN_ID
 
 
 def refuse_other_classes(network: LabelSpace, masks: LabelSpace, dataset: str) -> None:
@@ -87,7 +86,7 @@ def refuse_train_ids(confusion: Counts, folder: Path) -> None:
         folder: folder of the predictions, for the hint.
     """
     predicted = np.flatnonzero(confusion.sum(0))
-    if not predicted.size or predicted[-1] > LAST_TRAIN_ID or predicted[0] >= FIRST_SCORED:
+    if not predicted.size or predicted[-1] > LAST_TRAIN_ID or predicted[0] >= FIRST_SCORED_ID:
         return
     scored = int(confusion[list(SCORED)].sum())
     as_labels = int(confusion[SCORED, SCORED].sum())

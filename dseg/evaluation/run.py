@@ -18,9 +18,8 @@ from dseg.evaluation.matching import (
 )
 from dseg.evaluation.miou import evaluate_dataset, evaluate_pairs
 from dseg.evaluation.results import CityscapesScores, ClassScores
-from dseg.labels import LABEL_SPACES, LabelSpace, find_label_space
-
-CITYSCAPES = LABEL_SPACES["cityscapes"]
+from dseg.labels import LabelSpace, find_label_space
+from dseg.labels.cityscapes import CITYSCAPES
 
 
 def evaluate(

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from dseg.errors import DsegError
 from dseg.labels import LabelSpace
+from dseg.labels.cityscapes import LAST_TRAIN_ID
 
 Counts = NDArray[np.int64]
 IdMap = NDArray[np.uint8]
 IndexTable = NDArray[np.int16]
 FORBIDDEN = -1  # in a lookup table: a value that no file may hold
 VALUES = 256
-LAST_TRAIN_ID = 18
 IGNORED_TRAIN_ID = 255
 
 

@@ -88,3 +88,5 @@ def _build_label_space() -> LabelSpace:
 
 
 CITYSCAPES = _build_label_space()
+LAST_TRAIN_ID = CITYSCAPES.num_classes - 1
+FIRST_SCORED_ID = min(CITYSCAPES.label_ids)  # as train ids, 0 to 6 are scored too

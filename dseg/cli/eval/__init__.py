@@ -18,7 +18,7 @@ from dseg.cli.infer.run import AliasCommand
 from dseg.cli.infer.summary import sharded_progress
 from dseg.cli.options.load_network import load_network
 from dseg.config import EvalConfig, NetworkConfig
-from dseg.config.evaluation import CITYSCAPES
+from dseg.config.evaluation import CITYSCAPES_NAME
 from dseg.errors import DsegError
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _label_space(config: EvalConfig) -> LabelSpace:
     from dseg.labels import find_label_space, unnamed_label_space
 
     if config.num_classes is None:
-        return find_label_space(config.label_space or CITYSCAPES)
+        return find_label_space(config.label_space or CITYSCAPES_NAME)
     space = unnamed_label_space(config.num_classes)
     kept = [index for index in range(config.num_classes) if index not in config.ignore]
     if not kept:
@@ -208,7 +208,7 @@ def _predicting(
 
     predictor, manifest = load_network(config.network, group)
     predictor.fall_back = False  # scores of other tiles are not comparable
-    space = task.dataset.space if task.dataset is not None else find_label_space(CITYSCAPES)
+    space = task.dataset.space if task.dataset is not None else find_label_space(CITYSCAPES_NAME)
     refuse_other_classes(predictor.label_space, space, str(config.dataset))
     workers = config.workers or min(AHEAD, group.cores_per_process())
     with predictions_of(predictor) as read_prediction:

@@ -14,14 +14,13 @@ from dseg.datasets.checks.counting import Counted, count_sample
 from dseg.datasets.checks.report import DataReport, Fault, Level, Remark
 from dseg.datasets.cityscapes import LABEL_IDS
 from dseg.labels import IGNORE
+from dseg.labels.cityscapes import FIRST_SCORED_ID, LAST_TRAIN_ID
 from dseg.parallel import Advance, count_cores, map_in_order
 
 NAMED_AT_MOST = 3
 SIZES_AT_MOST = 1000
 MANY = 10  # pairs, of which normally at least one has pixels of both classes
 RARE = 1e-3  # fraction of the labelled pixels
-LAST_TRAIN_ID = 18
-FIRST_SCORED = 7  # smallest label id that is scored; as train ids, 0 to 6 are scored too
 
 
 def check_dataset(
@@ -188,7 +187,10 @@ class _Tally:
 
         Real label ids above 18 include vegetation, sky and car.
         """
-        if held[0] < FIRST_SCORED and self.values[:FIRST_SCORED].sum() * 2 > self.values.sum():
+        if (
+            held[0] < FIRST_SCORED_ID
+            and self.values[:FIRST_SCORED_ID].sum() * 2 > self.values.sum()
+        ):
             self.note(
                 "train ids",
                 "",
