@@ -1,7 +1,7 @@
 """Compare the speed of dseg infer with that of its slowest stage, on generated images.
 
 Times decoding, forward pass and writing separately, one image after another, and the pipeline over
-the same images, in turns, and prints images/s beside the bounds by the slowest stage and by the sum
+the same images, alternating, and prints images/s next to the bounds by the slowest stage and by the sum
 of all stages. On the CPU all stages share the cores, which the forward pass alone uses fully, so
 there the sum is the bound.
 

@@ -1,6 +1,6 @@
-"""Time training: the loader alone, the step alone, and the run, in turns; and the memory of a step.
+"""Time the data loader, the training step and the whole run, alternating; measure a step's memory.
 
-The data are the bundled drawn scenes, 512x1024, read again and again. The run is compared with the
+The data are the bundled drawn scenes, 512x1024, read repeatedly. The run is compared with the
 slower of loader and step, which is the bound for a loader that reads ahead.
 
 --input times only the input of training: generated PNG photos of 2048x1024 with masks, decoded,
@@ -238,7 +238,7 @@ def main(
     plan = StepSampler(batch=batch, last=steps + 2)
     long = StepSampler(
         batch=batch, last=8 * steps + 2
-    )  # batches read ahead before it begins count less
+    )  # long, so that batches read ahead of it matter less
     times: dict[str, list[float]] = {"loader": [], "step": [], "run": []}
     for _ in range(turns):  # in turns: the machine's speed drifts
         alone = load_batches(stream, long, workers=workers)

@@ -174,7 +174,7 @@ def dry_run_zip(content: bytes, entries: Mapping[str, int]) -> bool:
 
 
 def dry_run_legacy(path: Path) -> bool:
-    """Do the same for the pickles of a file that torch before 1.6 wrote."""
+    """Execute the pickles of a file written by torch before 1.6 without making its objects."""
     with path.open("rb") as file:
         return _execute(Metered(file), path.stat().st_size, None, pickles=LEGACY_PICKLES)
 
@@ -189,7 +189,7 @@ def _execute(file: Metered, room: int, entries: Mapping[str, int] | None, pickle
     except LimitError:
         if not run.foreign:
             raise
-        return False  # torch refuses an earlier name
+        return False  # torch stops earlier, at a name that it refuses
     except MemoryError:
         raise
     except Exception:  # the base class raises many kinds on damaged pickles

@@ -162,7 +162,7 @@ class SegModel(nn.Module):
     def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return the constructor arguments that a state dict with our keys needs.
 
-        By default this is ``aux``: whether the file has auxiliary heads, if the network can.
+        By default this is ``aux``: whether the file has auxiliary heads, for networks with them.
         """
         if "aux" not in signature(cls).parameters:
             return {}
