@@ -106,7 +106,7 @@ def test_mobilenet_computes_what_torchvisions_does(tmp_path: Path) -> None:
     model = build_model(LITTLE).eval()
     file = write({"module." + k: v for k, v in network.state_dict().items()}, tmp_path / "m.pth")
     report = load_backbone(model, file)
-    image = 6 * picture()  # at which the stem reaches 6, where ReLU6 ends
+    image = 6 * picture()  # so that the stem reaches 6, the limit of ReLU6
     assert network.features[0](image).max() == 6
     # Our first expansion divides and multiplies by a deviation, each with its own rounding.
     assert_same(model.get_submodule("backbone")(image), network.features[:18](image), 1e-4)

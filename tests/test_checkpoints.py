@@ -249,7 +249,7 @@ def test_an_incomplete_file_needs_consent(state: dict[str, Tensor], tmp_path: Pa
 def test_a_file_with_more_than_the_network_needs_consent(
     state: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    counted = {**state, "extra.num_batches_tracked": torch.ones(())}  # evaluation reads it not
+    counted = {**state, "extra.num_batches_tracked": torch.ones(())}  # not read in evaluation
     assert same(load_model(NAME, write(counted, tmp_path / "c.pth")), state)
     file = write({**state, "extra.weight": torch.ones(1)}, tmp_path / "p.pth")
     assert "1 unknown (first extra.weight)" in refused(lambda: load_model(NAME, file)).problem

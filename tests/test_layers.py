@@ -110,7 +110,7 @@ def test_only_the_official_engine_imports_cityscapesscripts() -> None:
         if isinstance(node, ast.Constant) and str(node.value).startswith(f"{package}.")
     }
     assert by_statement == set()
-    assert by_name == {"evaluation/cityscapes/official.py"}  # imported when it is asked for
+    assert by_name == {"evaluation/cityscapes/official.py"}  # imported on request
 
 
 def test_no_file_has_more_than_300_lines() -> None:

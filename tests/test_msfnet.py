@@ -1,4 +1,4 @@
-"""MSFNet: its fusion against the definition, and what its two streams learn from."""
+"""MSFNet: its fusion against the definition, and the supervision of its two streams."""
 
 from __future__ import annotations
 
