@@ -23,12 +23,12 @@ from dseg.nn.backbones.resnet import ResNet
 def assert_same(ours: Tensor, reference: Tensor, tolerance: float = 1e-5) -> None:
     """Compare two maps; the tolerance is in standard deviations."""
     assert ours.shape == reference.shape
-    assert reference.std((2, 3)).mean() > 0.2 * reference.std()  # it depends on the picture
+    assert reference.std((2, 3)).mean() > 0.2 * reference.std()  # it depends on the image
     assert (ours - reference).abs().max() < tolerance * reference.std()
 
 
 def dilate(part: nn.Module, first: int, rest: int) -> None:
-    """Take the stride from a part of torchvision's network, and dilate it instead."""
+    """Replace the stride of a stage of torchvision's network by dilation."""
     convs = [m for m in part.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
     for index, conv in enumerate(convs):
         rate = rest if index else first

@@ -38,7 +38,7 @@ F4 = b"X\x02\x00\x00\x00f4"
 
 
 class Parameter:
-    """As paddle.save pickles a parameter: a tuple of its name and its array."""
+    """A parameter as pickled by paddle.save: a tuple of its name and its array."""
 
     def __init__(self, name: str, array: NDArray[Any]) -> None:
         self.pair = (name, array)

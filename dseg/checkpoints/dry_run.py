@@ -165,10 +165,10 @@ def dry_run_zip(content: bytes, entries: Mapping[str, int]) -> bool:
         entries: number of bytes of each storage by its name.
 
     Returns:
-        True if the end was reached; otherwise torch stops at the same place with a reason.
+        True if the end was reached; otherwise torch stops at the same place with an error.
 
     Raises:
-        LimitError: reading would take far more time or memory than the file's size explains.
+        LimitError: reading would take far more time or memory than the file's size justifies.
     """
     return _execute(Metered(io.BytesIO(content)), sum(entries.values()), entries, pickles=1)
 

@@ -1,4 +1,4 @@
-"""Limits of a checkpoint file: far above what any network needs, far below what does harm."""
+"""Limits of a checkpoint file, far above any network's needs and far below harmful sizes."""
 
 from __future__ import annotations
 

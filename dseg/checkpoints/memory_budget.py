@@ -73,7 +73,7 @@ class MemoryBudget:
             copied = self.copy(part)
             made.entries += copied.entries
             made.rare += copied.rare
-            if not name.startswith("torch."):  # such a call makes an object of each number
+            if not name.startswith("torch."):  # such a call would make an object of each number
                 self._spend(256 * copied.numbers)
         if name == "builtins.bytearray" or (name.startswith("torch.") and name not in SMALL_CALLS):
             if any(type(part) in (list, tuple) for part in arguments):

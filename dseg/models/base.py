@@ -101,7 +101,7 @@ class SegModel(nn.Module):
     Subclasses implement ``logits``; attributes describe how the authors' release differs.
 
     Attributes:
-        KEY_MAP: ``(pattern, replacement)`` pairs that turn the authors' checkpoint keys into ours,
+        KEY_MAP: ``(pattern, replacement)`` pairs that map the authors' checkpoint keys to ours,
             each applied in order; a replacement of None drops the key.
         align_corners: whether the authors upsample logits with aligned corners.
         min_size: smallest side of an input; smaller images are padded.

@@ -172,7 +172,7 @@ def guess_validation(speed: Speed, order: Order) -> float:
 
 
 def choose_epochs(speed: Speed, order: Order, seconds: float) -> float:
-    """Return the number of epochs that end within a time; a whole number from two epochs on."""
+    """Return the number of epochs that fit into a time; a whole number if at least two."""
     fixed = speed.start_s + order.validations * speed.validation_s
     epochs = max(0.0, SAFE * (seconds - fixed)) * speed.images_per_s / order.samples
     epochs = min(order.epochs, epochs)
