@@ -1,7 +1,7 @@
 """Compare speed and memory of inference on the CPU with and without keeping freed memory.
 
-Each turn runs every job once in a process that keeps freed memory, as ``dseg infer`` does, and once
-in a process that returns it to the system. Jobs: label images of one size, and of many sizes.
+Each round runs every job once in a process that keeps freed memory, as ``dseg infer`` does, and
+once in a process that returns it to the system. Jobs: label images of one size, and of many sizes.
 Networks have random weights, images random pixels (seed 0).
 
 Example:
@@ -69,7 +69,7 @@ def run_apart(**job: Any) -> dict[str, float]:
 
 
 def compare(job: str, network: str, turns: int) -> list[str]:
-    """Return a row of the table: the medians of all turns."""
+    """Return a row of the table: the medians of all rounds."""
     found: dict[bool, list[dict[str, float]]] = {False: [], True: []}
     for _ in range(turns):
         for keep, results in found.items():

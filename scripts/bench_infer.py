@@ -1,9 +1,9 @@
 """Compare the speed of dseg infer with that of its slowest stage, on generated images.
 
 Times decoding, forward pass and writing separately, one image after another, and the pipeline over
-the same images, in turns, and prints images/s beside the bounds by the slowest stage and by the sum
-of all stages. On the CPU all stages share the cores, which the forward pass alone uses fully, so
-there the sum is the bound.
+the same images, alternating, and prints images/s next to the bounds by the slowest stage and by the
+sum of all stages. On the CPU all stages share the cores, which the forward pass alone uses fully,
+so there the sum is the bound.
 
 With --files it counts how many files per second one and two threads write and read: label ids,
 colours, confidence and overlays as dseg infer writes them, JPEG and PNG images as it reads them,

@@ -1,7 +1,8 @@
 """Time `dseg infer` with default threads and with one thread, on an idle and on a busy machine.
 
 The busy machine runs one other process per core, at normal priority. Cases alternate within a
-round, since the speed of a machine drifts; the best round counts. Compare ratios of one call only.
+round, since the speed of a machine drifts; the best round is reported. Compare ratios within one
+call only.
 
 Example:
     python scripts/bench_threads.py --rounds 3

@@ -1,6 +1,6 @@
-"""Time training: the loader alone, the step alone, and the run, in turns; and the memory of a step.
+"""Time the data loader, the training step and the whole run, alternating; measure a step's memory.
 
-The data are the bundled drawn scenes, 512x1024, read again and again. The run is compared with the
+The data are the bundled drawn scenes, 512x1024, read repeatedly. The run is compared with the
 slower of loader and step, which is the bound for a loader that reads ahead.
 
 --input times only the input of training: generated PNG photos of 2048x1024 with masks, decoded,
@@ -135,7 +135,7 @@ def draw_photos(folder: Path, count: int, height: int, width: int) -> Dataset:
 
 
 def time_input(folder: Path, images: int, turns: int, crop: tuple[int, int]) -> dict[str, float]:
-    """Return images/s of each stage of the training input, in the best turn."""
+    """Return images/s of each stage of the training input, in the best round."""
     (folder / "small").mkdir()
     photos = draw_photos(folder, images, 1024, 2048)
     small = draw_photos(folder / "small", 2, 512, 1024)
@@ -179,7 +179,7 @@ def time_input(folder: Path, images: int, turns: int, crop: tuple[int, int]) -> 
     }
     best = dict.fromkeys(jobs, 0.0)
     torch.set_num_threads(1)
-    for _ in range(turns):  # in turns: the machine's speed drifts
+    for _ in range(turns):  # alternating, since the speed drifts
         for name, job in jobs.items():
             best[name] = max(best[name], job())
     return best
@@ -238,9 +238,9 @@ def main(
     plan = StepSampler(batch=batch, last=steps + 2)
     long = StepSampler(
         batch=batch, last=8 * steps + 2
-    )  # batches read ahead before it begins count less
+    )  # long, so that batches read ahead of it matter less
     times: dict[str, list[float]] = {"loader": [], "step": [], "run": []}
-    for _ in range(turns):  # in turns: the machine's speed drifts
+    for _ in range(turns):  # alternating, since the speed drifts
         alone = load_batches(stream, long, workers=workers)
         times["loader"].append(seconds_of(alone, None, 8 * steps))
         still = next(load_batches(stream, plan, workers=0))

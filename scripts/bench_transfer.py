@@ -23,7 +23,7 @@ from dseg.transfer import TransferJob, transfer_files, transfer_mask
 
 WIDTH, HEIGHT = 2048, 1024
 SHAPES = 600  # ellipses per map: about as many borders as in a labelled street
-ROUNDS = 3  # the fastest counts
+ROUNDS = 3  # the fastest is reported
 
 
 def draw_map(seed: int, space: LabelSpace) -> Pixels:

@@ -1,7 +1,7 @@
-"""Authors' evaluation: their checkpoint files, drawn images, pre- and post-processing.
+"""Drawn images, the authors' checkpoint files, and their pre- and post-processing.
 
 The reference is plain torch with constants of the authors' code: it uses nothing of
-``dseg.predict``, and only names of the registry.
+``dseg.predict``, and only names from the registry.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def infer(
 
 def with_outputs(contract: dict[str, Any], outputs: int) -> dict[str, Any]:
     """Return the contract of a golden with another number of classes."""
-    widths = {contract["n_class"] * k: outputs * k for k in (1, 9)}  # DFN has layers nine as wide
+    widths = {contract["n_class"] * k: outputs * k for k in (1, 9)}  # DFN has layers 9 K wide
     state = [[k, [widths.get(n, n) for n in shape]] for k, shape in contract["state_dict"]]
     return {**contract, "state_dict": state, "n_class": outputs}
 
@@ -281,7 +281,7 @@ def save_authors_file(
     with torch.no_grad():
         with calibrating(model):
             logits = model.logits(view)[0]
-        if bias_key(model) in model.state_dict():  # so that many classes win
+        if bias_key(model) in model.state_dict():  # so that many classes are predicted
             model.state_dict()[bias_key(model)] -= logits.mean((0, 2, 3))
     measured = model.state_dict()
     for ours, key in map_keys(cls, {key: key for key in filled}).items():

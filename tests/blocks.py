@@ -17,7 +17,7 @@ def find_block_difference(golden: str, module: nn.Module, key_map: KeyMap = ()) 
 
     Args:
         module: our module, of the recorded shape; gets the weights of the recording.
-        key_map: turns the authors' keys into those of ``module``.
+        key_map: maps the authors' keys to those of ``module``.
 
     Raises:
         AssertionError: keys of the recording and of the module differ.

@@ -1,4 +1,4 @@
-"""Writers of checkpoint files that ask for much, or declare what they do not have."""
+"""Write checkpoint files that demand much memory or time, or declare data that they lack."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def legacy(file: Path, body: bytes, names: bytes = b"\x80\x02](X\1\0\0\x000e.") 
 
 
 def patched(file: Path, field: int, value: int, fmt: str = "<I") -> None:
-    """Write an archive, then change a field of the list's entry of its storage."""
+    """Write an archive, then change a field of the directory entry of its storage."""
     archive(file, content(text("a"), tensor()))
     raw = bytearray(file.read_bytes())
     place = raw.rindex(b"archive/data/0") - 46
@@ -76,7 +76,7 @@ def patched(file: Path, field: int, value: int, fmt: str = "<I") -> None:
 
 
 def many_names(file: Path, count: int, body: bytes) -> None:
-    """Write one storage under names that only differ in upper and lower case."""
+    """Write one storage under names that differ only in case."""
     with zipfile.ZipFile(file, "w") as made:
         made.writestr("archive/data.pkl", body)
         for index in range(count):
@@ -134,7 +134,7 @@ PICKLES: dict[str, tuple[bytes, str]] = {
             + number(HUGE)
             + b"tNtNtR",
         ),
-        "was refused: it calls something in an unusual way",
+        "was refused: it contains an unsupported call",
     ),
     "stride 0 by torch.Size": (
         content(
@@ -159,11 +159,11 @@ PICKLES: dict[str, tuple[bytes, str]] = {
     "copies of text": (content(A, COPIES + b"t"), MADE),
     "slow encoding": (
         content(A, call("_codecs.encode", A, text("punycode"))),
-        "was refused: it encodes text in an unusual way",
+        "was refused: it contains text in an unsupported encoding",
     ),
     "arguments in a list": (
         content(A, b"cbuiltins\nbytearray\n](" + number(HUGE) + b"eR"),
-        "was refused: it calls something in an unusual way",
+        "was refused: it contains an unsupported call",
     ),
     "colliding keys": (content(A, b"}(" + COLLIDING + b"u"), RARE),
     "colliding pairs": (content(A, call("collections.OrderedDict", PAIRS + b"e")), RARE),

@@ -1,4 +1,4 @@
-"""Hypothesis strategies that damage files, by chance and on purpose."""
+"""Hypothesis strategies that damage files."""
 
 from __future__ import annotations
 

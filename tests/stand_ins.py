@@ -1,4 +1,4 @@
-"""Small networks and images for the tests of the predictor, and its formulas written plainly."""
+"""Small networks and images for the tests of the predictor, and reference formulas."""
 
 from __future__ import annotations
 

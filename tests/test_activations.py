@@ -1,4 +1,4 @@
-"""Activations computed twice: the same bits, in less memory."""
+"""Activation checkpointing: bitwise equal results in less memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tiny() -> nn.Sequential:
 
 
 def learn(network: nn.Module, *, amp: bool = False, times: int = 1, steps: int = 2) -> Step:
-    """Run some steps, and return the last output, all gradients and the state dict."""
+    """Run some training steps, and return the last output, all gradients and the state dict."""
     for step in range(steps):
         with torch.autocast("cpu", torch.bfloat16, enabled=amp):
             out = network(picture(2, 32 + 16 * step, 48))
@@ -113,7 +113,7 @@ def test_nothing_is_computed_twice_without_gradients(monkeypatch: pytest.MonkeyP
 
 
 class Held(TorchDispatchMode):
-    """Knows the bytes of every tensor made within that is still held by something."""
+    """Tracks the bytes of all tensors created in this mode that are still referenced."""
 
     def __init__(self) -> None:
         super().__init__()

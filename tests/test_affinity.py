@@ -123,7 +123,7 @@ def test_the_loss_of_borders_is_the_focal_loss_by_hand() -> None:
     ids = torch.tensor([[[0, 0, 0, 0, 1, IGNORED]]])  # a border between the fourth and the fifth
     p = torch.tensor([0.1, 0.2, 0.3, 0.6, 0.9, 0.5])
     logits = (p / (1 - p)).log().view(1, 1, 1, 6)
-    # within two pixels of the border's two: places 1 to 4; place 5 is ignored
+    # within two pixels of the border: positions 1 to 4; position 5 is ignored
     wanted = 0.75 * 0.1**2 * -math.log(0.9)
     wanted += sum(0.25 * (1 - q) ** 2 * -math.log(q) for q in (0.2, 0.3, 0.6, 0.9))
     assert float(edge_loss(logits, ids)) == pytest.approx(wanted / 5, rel=1e-5)

@@ -1,4 +1,4 @@
-"""Attention, held to its authors' recordings and to the formulas of its papers, in loops."""
+"""Attention, compared with the authors' recorded outputs and with the papers' formulas in loops."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAMES: KeyMap = ((r"^(query|key|value)_conv\.", r"\1."),)
 
 
 class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the most elements that any operation returns in one tensor."""
+    """Records the largest number of elements of any tensor that an operation returns."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -44,7 +44,7 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def noise(*shape: int) -> Tensor:
-    """Return doubles of deviation 1, the same every time."""
+    """Return float64 noise of standard deviation 1 from a fixed seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
@@ -57,7 +57,7 @@ def learned(module: nn.Module) -> Any:
 
 
 def weigh(query: Tensor, keys: list[Tensor], values: list[Tensor]) -> Tensor:
-    """Return what one query gathers: the values times the softmax of the products, in a loop."""
+    """Return the output of one query: the values weighted by the softmax of products, in a loop."""
     powers = [float(torch.exp(query @ key)) for key in keys]
     total = torch.zeros_like(values[0])
     for power, value in zip(powers, values, strict=True):

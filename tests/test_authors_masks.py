@@ -1,7 +1,7 @@
-"""Authors' checkpoint files and an image give the authors' masks by the command.
+"""``dseg infer`` with the authors' checkpoint files gives the authors' masks.
 
-Each network's file is saved as its authors do. The expected mask is what their evaluation makes of
-the same image, written out with the network's own logits.
+Each network's file is saved as its authors do. The expected mask is that of their
+evaluation of the same image, reimplemented, with the network's own logits.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class Case:
     Attributes:
         golden: the recording that lists the authors' keys.
         read: their normalisation.
-        mask: what they do around the network.
+        mask: their pre- and post-processing.
         size: (height, width) of the image.
-        outputs: of the file, by default the golden's.
-        inplace_abn: the authors' norms multiply by their weights' amounts.
-        least: fraction of pixels that are equal.
-        slow: takes about 10 seconds, or is much like another.
+        outputs: number of outputs in the file, by default the golden's.
+        inplace_abn: the authors' norms use the absolute values of their weights.
+        least: smallest accepted fraction of equal pixels.
+        slow: whether the case takes about 10 seconds, or resembles another.
     """
 
     golden: str
@@ -79,7 +79,7 @@ class Case:
 
 
 SMALL = (180, 240)
-SMALL_8K_AND_1 = (177, 241)  # sides that semseg's networks read
+SMALL_8K_AND_1 = (177, 241)  # sides that semseg's networks accept
 CASES = {
     "denseaspp121": Case("denseaspp121_deepmotion", DEEPMOTION, with_corners, SMALL),
     "mobilenetdenseaspp": Case("mobilenetdenseaspp_deepmotion", DEEPMOTION, with_corners),
@@ -215,12 +215,12 @@ def test_an_unknown_number_of_classes_is_warned_of(folder: Path) -> None:
 
 
 def save_constant_file(golden: str, outputs: int, file: Path) -> None:
-    """Save a file whose network finds the last class everywhere; PSANet's has a mask of 59."""
+    """Save a file whose network predicts the last class everywhere; PSANet's has a mask of 59."""
     contract = with_outputs(read_contract(FOLDER, golden), outputs)
     state = {}
     for key, shape in contract["state_dict"]:
         full = [59**2 if size == 89**2 else size for size in shape]
-        state[key] = torch.full((), float(key.endswith("running_var"))).expand(full)  # one number
+        state[key] = torch.full((), float(key.endswith("running_var"))).expand(full)  # stored once
         if shape == [outputs]:
             state[key] = torch.arange(outputs, dtype=torch.float32)
     torch.save(state, file)

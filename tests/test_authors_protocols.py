@@ -1,8 +1,8 @@
-"""``--protocol authors``: crops, flips, fusion and scales as the authors' evaluation has them.
+"""``--protocol authors``: crops, flips, fusion and scales as in the authors' evaluation.
 
-A tiny network stands in for each of the table, so that large images cost little. Its logits depend
-on all of a tile, so that where tiles lie and how they are padded decides the labels. The expected
-mask is what the authors' code makes of such logits, tile by tile.
+A tiny network replaces each registered one, so that large images are cheap. Its logits depend on
+the whole tile, so that the labels depend on the position and padding of tiles. The expected mask is
+computed from such logits as in the authors' code, tile by tile.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from dseg.models import SegModel, find_class
 from dseg.registry import MODELS
 
 CLASSES = 7
-SHARP, GLOBAL = 4.0, 8.0  # weights of the stand-in's near and far view
+SHARP, GLOBAL = 4.0, 8.0  # weights of its local and global features
 TileScores = Callable[[Tensor], Tensor]
 
 
@@ -70,7 +70,7 @@ class TinyNetwork(SegModel):
 
 
 def make_tiny(read: Normalise, image: Pixels) -> TinyNetwork:
-    """Return a stand-in whose classes all occur in an image."""
+    """Return a stand-in whose classes all occur in the mask of an image."""
     torch.manual_seed(0)
     network = TinyNetwork(CLASSES).eval()
     view = read(image)
@@ -112,7 +112,7 @@ def slide(
 
 
 def upsampled(network: Network, tile: Tensor) -> Tensor:
-    """Return the logits of a tile at its own size, as these authors' networks give them."""
+    """Return the logits of a tile at its own size, as these authors' networks return them."""
     return bilinear(network(tile), tile.shape[-2:], corners=True)
 
 
@@ -124,7 +124,7 @@ def pad_centrally(view: Tensor, crop: int) -> tuple[Tensor, int, int]:
 
 
 def semseg(network: Network, image: Pixels, read: Normalise, *, crop: int, side: int) -> Pixels:
-    """PSPNet's and PSANet's: softmax of each crop and of the flipped one, averaged."""
+    """Evaluate as PSPNet and PSANet: average the softmax of each crop and of its flip."""
     height, width = image.shape[:2]
     rows, columns = (round(side / max(height, width) * length) for length in (height, width))
     view = read(bilinear(to_tensor(image), (rows, columns), corners=False))
@@ -140,14 +140,14 @@ def semseg(network: Network, image: Pixels, read: Normalise, *, crop: int, side:
 
 
 def at_long_side_512(network: Network, image: Pixels, read: Normalise) -> Pixels:
-    """Read the whole image at that size; bring its logits back as OpenCV does."""
+    """Resize the image to that long side; resize its logits back as OpenCV does."""
     size = tuple(round(512 / max(image.shape[:2]) * length) for length in image.shape[:2])
     view = read(bilinear(to_tensor(image), size, corners=False))
     return labels_of(bilinear(upsampled(network, view), image.shape[:2], corners=False))
 
 
 def danet(network: Network, image: Pixels, read: Normalise) -> Pixels:
-    """Crops of 768 at a stride of 512, the last padded with black; exp of a flipped pair's sum."""
+    """Average exp(logits + flipped logits) of 768 crops, stride 512, the last padded with black."""
     height, width = image.shape[:2]
     factor = 2048 / max(height, width)
     rows, columns = int(height * factor + 0.5), int(width * factor + 0.5)
@@ -170,7 +170,7 @@ def danet(network: Network, image: Pixels, read: Normalise) -> Pixels:
 
 
 def zero_padded(network: Network, image: Pixels, read: Normalise, *, crop: int) -> Pixels:
-    """CCNet's, GALD-Net's and DGCNet's: logits averaged, a small image padded at the corner."""
+    """Evaluate as CCNet, GALD-Net, DGCNet: average logits; pad small images right and below."""
     height, width = image.shape[:2]
     view = F.pad(read(image), (0, max(0, crop - width), 0, max(0, crop - height)))
     total, counts = slide(view, crop, partial(upsampled, network))
@@ -180,7 +180,7 @@ def zero_padded(network: Network, image: Pixels, read: Normalise, *, crop: int) 
 def decouple(
     network: Network, image: Pixels, read: Normalise, scales: tuple[float, ...] = (1.0,)
 ) -> Pixels:
-    """DeepLabV3+'s and GFF's: the whole image flipped; crops shrink to it, and grow with scales."""
+    """Evaluate as DeepLabV3+ and GFF: flip whole images; crops shrink to them, grow with scales."""
     height, width = image.shape[:2]
     total = torch.zeros(1, CLASSES, height, width)
     for scale in scales:
@@ -204,10 +204,10 @@ def dfn(
     crop: int,
     scales: tuple[float, ...] = (1.0,),
 ) -> Pixels:
-    """DFN's: softmax of crops, summed; an image below the crop has the mean around it.
+    """Evaluate as DFN: sum the softmax of crops; pad images smaller than the crop with the mean.
 
-    One that is below it on one side alone has black there. At several scales each crop is flipped
-    too: log-probabilities are added, then raised.
+    An image with only one smaller side is padded with black. At several scales each crop is flipped
+    too: log-probabilities are added, then exponentiated.
     """
     size = image.shape[:2]
     total = torch.zeros(1, CLASSES, *size)
@@ -231,7 +231,7 @@ def dfn(
 
 
 def ocnet(network: Network, image: Pixels, read: Normalise, scales: tuple[float, ...]) -> Pixels:
-    """The normalised image zoomed, corners aligned; logits of all scales and flips averaged."""
+    """Resize the normalised image with align_corners; average logits of all scales and flips."""
     height, width = image.shape[:2]
     total = torch.zeros(1, CLASSES, height, width)
     for scale in scales:
@@ -275,7 +275,7 @@ CASES = [
     ("bisenetv1", SEVERAL, COINCHEUNG, partial(bisenet, scales=TO_175), SMALL),
     ("bisenetv2_ade20k", SINGLE, ADE20K, partial(bisenet, short=512), SMALL),
     ("bisenetv2_ade20k", SEVERAL, ADE20K, partial(bisenet, scales=TO_175, short=512), SMALL),
-    # what these networks cannot do without
+    # properties that these networks require
     ("pspnet_r50_voc", PLAIN, IMAGENET_255, at_long_side_512, SMALL),
     ("deeplabv3_r50_voc", PLAIN, IMAGENET, torchvision_preset, (180, 240)),
     ("deeplabv3_r50_voc", PLAIN, IMAGENET, torchvision_preset, (180, 238)),

@@ -1,4 +1,4 @@
-"""Files for a backbone: which fit, which are refused, and where ImageNet's come from."""
+"""Weights of backbones: which files fit, which are refused, and where ImageNet's are found."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_network_without_a_backbone_is_reported() -> None:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A torch.hub and a working folder of the test's own, and no network."""
+    """Temporary folders for torch.hub and for work, without network access."""
 
     def no_network(*args: object, **options: object) -> object:
         raise URLError("no route to host")

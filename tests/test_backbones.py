@@ -23,12 +23,12 @@ from dseg.nn.backbones.resnet import ResNet
 def assert_same(ours: Tensor, reference: Tensor, tolerance: float = 1e-5) -> None:
     """Compare two maps; the tolerance is in standard deviations."""
     assert ours.shape == reference.shape
-    assert reference.std((2, 3)).mean() > 0.2 * reference.std()  # it depends on the picture
+    assert reference.std((2, 3)).mean() > 0.2 * reference.std()  # it depends on the image
     assert (ours - reference).abs().max() < tolerance * reference.std()
 
 
 def dilate(part: nn.Module, first: int, rest: int) -> None:
-    """Take the stride from a part of torchvision's network, and dilate it instead."""
+    """Replace the stride of a stage of torchvision's network by dilation."""
     convs = [m for m in part.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
     for index, conv in enumerate(convs):
         rate = rest if index else first
@@ -106,7 +106,7 @@ def test_mobilenet_computes_what_torchvisions_does(tmp_path: Path) -> None:
     model = build_model(LITTLE).eval()
     file = write({"module." + k: v for k, v in network.state_dict().items()}, tmp_path / "m.pth")
     report = load_backbone(model, file)
-    image = 6 * picture()  # at which the stem reaches 6, where ReLU6 ends
+    image = 6 * picture()  # so that the stem reaches 6, the limit of ReLU6
     assert network.features[0](image).max() == 6
     # Our first expansion divides and multiplies by a deviation, each with its own rounding.
     assert_same(model.get_submodule("backbone")(image), network.features[:18](image), 1e-4)

@@ -121,5 +121,5 @@ def test_a_run_can_be_resumed_with_or_without_a_fused_optimizer(kind: str, fused
     _, uninterrupted = step(not fused, saved)
     _, restarted = step(fused, None)
     assert torch.allclose(resumed, uninterrupted, rtol=1e-5, atol=1e-7)
-    if kind == "sgd":  # whose momentum counts; Adam's steps by a constant gradient are alike
+    if kind == "sgd":  # Adam's steps by a constant gradient are equal
         assert not torch.allclose(resumed, restarted, rtol=1e-5, atol=1e-7)

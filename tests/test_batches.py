@@ -1,4 +1,4 @@
-"""Folders of images that are labelled in batches, with some in flight, within a budget."""
+"""Label folders of images in batches, several in flight, within a memory budget."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Poisoned(StandIn):
 
 
 class Label:
-    """Labels the images of a folder, and fails instead of waiting for ever."""
+    """Labels the images of a folder, and fails instead of hanging."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -61,7 +61,7 @@ class Label:
             number = len(list((self.folder / "images").iterdir()))
             added.append(self.folder / "images" / f"{number:02}.png")
             pixels = draw(*size, number)
-            pixels[0, 0] = 0  # see Poisoned
+            pixels[0, 0] = 0  # not poisoned
             Image.fromarray(pixels).save(added[-1])
         return added
 

@@ -1,4 +1,4 @@
-"""Checkpoint files that are small and ask for much, or declare what they do not have."""
+"""Small checkpoint files that demand much memory or time, or declare data that they lack."""
 
 from __future__ import annotations
 

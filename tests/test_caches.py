@@ -1,4 +1,4 @@
-"""Caches of decoded images: the same pixels as from files, made anew rather than read wrongly."""
+"""Caches of decoded images: the same pixels as from files, rebuilt if stale or damaged."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
     )
 
 
-# What is read
+# Content
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -198,12 +198,12 @@ def damage(kind: str, file: Path) -> None:
         data.clear()
     elif kind == "another file":
         data = bytearray(b"hello" * 1000)
-    elif kind == "index":  # as long, and still one
+    elif kind == "index":  # same length, still valid JSON
         assert data.count(b"[[20, 30]") == 1
         data = data.replace(b"[[20, 30]", b"[[30, 20]")
     else:
         data[places[kind]] ^= 1
-    file.unlink()  # who has it mapped keeps it
+    file.unlink()  # processes that have mapped it keep it
     file.write_bytes(data)
 
 
@@ -237,7 +237,7 @@ def test_a_changed_image_makes_a_cache_anew(dataset: Dataset, tmp_path: Path) ->
     Image.fromarray(other).save(dataset.samples[2].image)
     assert np.array_equal(on_disk(dataset, tmp_path / "c").read(2).image, other)
     assert only_file(tmp_path / "c")
-    # a run that has the old one mapped reads on in it
+    # a run that has mapped the old file still reads it
     assert np.array_equal(before.read(2).image, old.image) and not np.array_equal(old.image, other)
 
 
@@ -370,7 +370,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next(
     assert list(temporary.iterdir()) == []
 
 
-# Room
+# Free space
 
 
 def test_too_little_room_is_told_before_it_begins(

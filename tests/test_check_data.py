@@ -241,7 +241,7 @@ def test_binary_masks_are_reported_with_a_hint(tmp_path) -> None:
     root = make_camvid(tmp_path)
     for name in ("a", "b"):
         save_mask(root / f"trainannot/{name}.png", 0, 255)
-    report = check("camvid", root)  # by chance, so few can hold one class and ignored pixels
+    report = check("camvid", root)  # so few masks can have one class and ignored pixels by chance
     assert report.clean
     assert kinds(report, "warning")["binary masks"] == 0
     assert "ids = [255]" in hint(report, "binary masks")

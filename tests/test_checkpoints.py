@@ -215,7 +215,7 @@ def test_another_class_count_is_reported_and_the_head_can_be_reset(tmp_path: Pat
     theirs = build_model(NAME, 5)
     file = write(theirs.state_dict(), tmp_path / "five.pth")
     fault = refused(lambda: load_model(NAME, file, 19))
-    assert "2 of another shape (first classifier.bias: [5] in the file, [19]" in fault.problem
+    assert "2 with another shape (first classifier.bias: [5] in the file, [19]" in fault.problem
     assert fault.hint.startswith("the file's head has 5 classes")
     ours = build_model(NAME, 19)
     before = ours.classifier.weight.clone()
@@ -249,10 +249,10 @@ def test_an_incomplete_file_needs_consent(state: dict[str, Tensor], tmp_path: Pa
 def test_a_file_with_more_than_the_network_needs_consent(
     state: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    counted = {**state, "extra.num_batches_tracked": torch.ones(())}  # evaluation reads it not
+    counted = {**state, "extra.num_batches_tracked": torch.ones(())}  # not read in evaluation
     assert same(load_model(NAME, write(counted, tmp_path / "c.pth")), state)
     file = write({**state, "extra.weight": torch.ones(1)}, tmp_path / "p.pth")
-    assert "1 unknown (first extra.weight)" in refused(lambda: load_model(NAME, file)).problem
+    assert "1 unexpected (first extra.weight)" in refused(lambda: load_model(NAME, file)).problem
     assert same(load_model(NAME, file, partial=True), state)
 
 

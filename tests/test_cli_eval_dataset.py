@@ -1,4 +1,4 @@
-"""``dseg eval --dataset``: any data set of the table, scored as validation scores it."""
+"""``dseg eval --dataset``: any registered data set, scored as in validation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OFFICIAL = ("cityscapes", "scenes")
 ONTO = ("--label-space", "cityscapes")
 # Sky twice, road twice, pole twice, ignored, and a bicyclist, which Cityscapes does not have.
 MASK = [[0, 0, 3, 3, 2, 2, 11, 10]]
-# One sky is called building; one road wall, which no mask of CamVid can hold.
+# One sky is predicted as building, one road as wall, which no mask of CamVid can hold.
 PREDICTION = [[23, 11, 7, 12, 17, 17, 12, 7]]
 
 
@@ -46,7 +46,7 @@ def scores_of(pred_dir: Path, name: str, root: Path, *more: object):
 
 
 def save_right(pred_dir: Path, dataset: Dataset, kind: str = "label") -> None:
-    """Write predictions without a fault, named after the images."""
+    """Write correct predictions, named after the images."""
     ids = dataset.space.label_ids if kind == "label" else range(dataset.space.num_classes)
     values = np.full(256, ids[0], np.uint8)
     values[: len(ids)] = ids
@@ -290,7 +290,7 @@ def test_train_ids_are_recognised_where_label_ids_are_the_same_numbers_reordered
 
 
 def test_train_ids_that_are_label_ids_too_are_recognised(tmp_path) -> None:
-    """Of ADE20K, whose label ids are one more than its train ids, with class 0 nowhere."""
+    """Use ADE20K, whose label ids are one more than its train ids, without class 0."""
     values = np.array([[3, 4, 5, 6], [7, 8, 9, 20]], np.uint8)
     save(tmp_path / "gt/a.png", values + 1)
     (tmp_path / "classes.json").write_text(

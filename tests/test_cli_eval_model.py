@@ -56,7 +56,7 @@ def scores_of(*words: object) -> dict[str, Any]:
 
 @pytest.fixture
 def camvid(here: Path) -> tuple[object, ...]:
-    """A CamVid network, and the tiny tree with a test split of noise; words that name both."""
+    """A CamVid network, and the tiny tree with a test split of noise, as arguments."""
     make_camvid(Path("data"))
     rng = np.random.default_rng(0)
     for number, (name, height) in enumerate((("d", 48), ("e", 57), ("f", 40))):

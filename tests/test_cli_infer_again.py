@@ -24,7 +24,7 @@ from dseg.models import build_model
 from dseg.predict import pipeline
 from dseg.predict import readahead as ahead
 
-# Results that are there, or cannot be written
+# Results that exist, or cannot be written
 
 
 def test_a_second_run_touches_nothing_and_makes_again_what_was_deleted(infer):
@@ -61,7 +61,7 @@ def test_an_overwrite_of_some_images_does_not_mix_with_the_others_results(infer)
     problem = "is a result of another run (tile: None, now [32, 32])"
     refused(infer("img/a.png", "--tile", "32", "--overwrite"), 2, problem, "another --out")
     assert contents("dseg-out") == before
-    assert infer("img/a.png", "--overwrite").exit_code == 0  # the same options can
+    assert infer("img/a.png", "--overwrite").exit_code == 0  # allowed with the same options
     assert contents("dseg-out") == before
 
 
@@ -104,7 +104,7 @@ def test_results_within_the_images_are_not_inputs(infer):
     assert written("img/other/label_ids") == ["a.png", "sub/b.png"]
     result = infer("img/**/*.png", "-o", "img/out")
     assert "0 labelled, 1 already there" in result.stderr
-    Path("img/out/dseg-run.json").unlink()  # unknown results, but still where ours go
+    Path("img/out/dseg-run.json").unlink()  # unknown results in our output folders
     assert "2 labelled" in infer("img", "-o", "img/out", "--overwrite").stderr
 
 
@@ -218,10 +218,10 @@ def test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it(infer,
     assert code == -signal.SIGKILL
     assert 10 <= check_whole() < 600
     with written_whole(Path("dseg-out/label_ids/other")) as part:
-        files._cleaned.clear()  # the next run is a process of its own
-        dead = part.name.replace(f"-{os.getpid()}-", f"-{2**22 + 1}-")  # more than Linux counts to
+        files._cleaned.clear()  # as in a new process
+        dead = part.name.replace(f"-{os.getpid()}-", f"-{2**22 + 1}-")  # never a process id
     (part.parent / "other").unlink()
-    (part.parent / dead).write_bytes(b"\x89PNG half")  # what a kill leaves of a file
+    (part.parent / dead).write_bytes(b"\x89PNG half")  # a file cut off by SIGKILL
     result = infer("many")
     assert result.exit_code == 0
     assert re.search(r"\d+ labelled, [1-9]\d* already there, 0 failed", result.stderr)

@@ -1,4 +1,4 @@
-"""infer and eval in two processes: the same files as from one, told once, ended together."""
+"""infer and eval in two processes: the same files as from one, each message once, one end."""
 
 from __future__ import annotations
 

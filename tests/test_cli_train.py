@@ -49,7 +49,7 @@ def read_rows(kind: str) -> list[dict[str, Any]]:
     return [row for row in rows if row["kind"] == kind]
 
 
-# What a run leaves behind
+# Results of a run
 
 
 def test_a_run_leaves_weights_curves_and_pictures(camvid):
@@ -176,7 +176,7 @@ def test_a_run_without_validation_has_the_last_weights_only_and_is_not_overwritt
     assert contents("run") == before
 
 
-# What is refused before a run begins
+# Errors before training
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_training_requires_labelled_pixels_besides_bad_samples(camvid):
     refused(train(*CAMVID, "--on-bad-data", "skip"), 2, "No pixel of camvid's split train is lab")
 
 
-# What is found while a network learns
+# Errors during training
 
 
 @pytest.mark.parametrize("network", ["MobileNetDenseASPP_OS16", "DenseASPP121_OS16"])

@@ -37,7 +37,7 @@ def adam() -> dict[str, Any]:
 
 
 class AttributeDict(dict[str, Any]):
-    """As Lightning keeps hyper-parameters: a dict whose entries are attributes too."""
+    """Lightning's container of hyper-parameters: a dict whose entries are attributes too."""
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
@@ -46,7 +46,7 @@ class AttributeDict(dict[str, Any]):
 
 
 class DictConfig:
-    """As omegaconf keeps a configuration: an object with a state."""
+    """OmegaConf's configuration: an object with a state."""
 
     def __init__(self) -> None:
         self.content = {"lr": 0.1, "kind": Any, "list": list}

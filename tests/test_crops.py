@@ -118,7 +118,7 @@ def test_crops_are_those_of_the_reference(kind: str) -> None:
         colors, ids, ties = reference(image, train_ids, view)
         alone = crop_view(image, train_ids, view, CROP, FILL)
         for seen, marks in (alone, (together[0][place], together[1][place])):
-            # 0.5 of rounding, and what float32 leaves of coordinates
+            # 0.5 for rounding, and float32 errors of coordinates
             assert np.abs(seen.permute(1, 2, 0).numpy() - colors).max() < 0.52, view
             assert np.array_equal(marks.numpy()[~ties], ids[~ties]), view
         skipped += ties.mean() / len(views)

@@ -1,4 +1,4 @@
-"""DFN's blocks, held to the formulas of its paper."""
+"""DFN's blocks, compared with the formulas of its paper."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dseg.nn.dfn import (
 
 @cache
 def shapes(aux: bool) -> DFN:
-    """Return a network of shapes alone, in training mode."""
+    """Return a network on the meta device, in training mode."""
     with torch.device("meta"):
         return DFN(5, 50, aux=aux)
 
@@ -34,7 +34,7 @@ def same_weights() -> None:
 
 
 def settle(module: nn.Module) -> nn.Module:
-    """Give a module's norms statistics to read and put it in evaluation mode."""
+    """Give a module's norms random statistics and put it in evaluation mode."""
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d):
             for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
@@ -44,7 +44,7 @@ def settle(module: nn.Module) -> nn.Module:
 
 
 def convolve(x: Tensor, weight: Tensor) -> Tensor:
-    """Convolve (C, h, w) by loops over the places, zeros beyond the border."""
+    """Convolve (C, h, w) by loops over positions, zeros beyond the border."""
     reach = weight.shape[-1] // 2
     out = torch.zeros(len(weight), *x.shape[1:], dtype=x.dtype)
     for row in range(x.shape[1]):
@@ -59,7 +59,7 @@ def convolve(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def refine(block: RefinementResidualBlock, x: Tensor) -> Tensor:
-    """Compute a refinement residual block without its last ReLU, place by place."""
+    """Compute a refinement residual block without its last ReLU, position by position."""
     state = block.state_dict()
     x = convolve(x, state["project.weight"])
     inner = convolve(x, state["branch.inner.conv.weight"])

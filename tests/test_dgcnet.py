@@ -1,4 +1,4 @@
-"""DGCNet's graphs, held to its authors' modules and to the formulas written out."""
+"""DGCNet's graphs, compared with its authors' modules and with formulas in loops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_coordinate_graph_computes_what_its_authors_compute() -> None:
 
 
 def drawn(module: nn.Module) -> nn.Module:
-    """Give every parameter and statistic of a module values that matter."""
+    """Give every parameter and statistic of a module random values."""
     torch.manual_seed(0)
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point():
@@ -33,7 +33,7 @@ def drawn(module: nn.Module) -> nn.Module:
 
 
 def points(part: nn.Module, x: Tensor) -> Tensor:
-    """Compute a 1x1 convolution of (C, P), with bias and norm where the part has them."""
+    """Compute a 1x1 convolution of (C, P), with bias and norm if the module has them."""
     conv = part if isinstance(part, nn.Conv2d) else part.get_submodule("conv")
     assert isinstance(conv, (nn.Conv1d, nn.Conv2d))
     out = conv.weight.flatten(1) @ x
@@ -49,7 +49,7 @@ def points(part: nn.Module, x: Tensor) -> Tensor:
 
 
 def coordinate_graph(module: CoordinateGraph, x: Tensor) -> Tensor:
-    """Compute the graph of places feature by feature, of one image (C, P)."""
+    """Compute the graph of positions feature by feature, of one image (C, P)."""
     query, key, value = (points(p, x) for p in (module.query, module.key, module.value))
     features = range(len(query))
     mixed = torch.zeros_like(key)

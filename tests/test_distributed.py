@@ -1,4 +1,4 @@
-"""Two processes that torchrun starts: what they exchange, how they fail, and their batch norm."""
+"""Two processes started by torchrun: communication, failures and batch norm."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two processes has computed."""
+    """The results of each of two processes."""
     folder = tmp_path_factory.mktemp("ranks")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -90,7 +90,7 @@ def test_a_killed_process_leaves_no_other_waiting() -> None:
     result = torchrun(RANKS, "killed")
     assert exit_code(result) == -9
     assert own_words(result) in (
-        [],  # torchrun was sooner
+        [],  # killed by torchrun before it failed
         [
             "Error: Another of the processes has ended before its work was done.",
             "Hint: see its message, if there is one; often there is too little memory for all.",

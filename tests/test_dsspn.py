@@ -1,4 +1,4 @@
-"""DSSPN: its tree of concepts, which neuron reads which, and log-probabilities against loops."""
+"""DSSPN: its tree of concepts, the inputs of each neuron, and log-probabilities by loops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEEP = make_hierarchy((0, ((2, 3), 4), (5, 1)), 6)  # root, root_1 with root_1_0
 
 
 def make_graph(root: Concept = DEEP) -> SemanticPropagation:
-    """Return a small graph in evaluation, whose norms pass on what they read."""
+    """Return a small graph in evaluation mode, whose norms are the identity."""
     torch.manual_seed(0)
     graph = SemanticPropagation(3, root, channels=4, mid=5, growth=2).eval()
     for module in graph.modules():
@@ -106,7 +106,7 @@ def test_other_hierarchies_are_refused(groups: Groups) -> None:
 
 
 def read_by_hand(graph: SemanticPropagation, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return each neuron's map and scores in the small tree, written out one by one."""
+    """Return each neuron's map and scores in the small tree, computed one by one."""
     found = {}
     reduced = graph.reduce(x)
 
@@ -186,7 +186,7 @@ def test_a_neuron_reads_its_ancestors_and_nobody_else() -> None:
 def test_an_ancestor_that_sees_no_such_concept_is_not_read() -> None:
     graph, x = make_graph(), torch.randn(1, 3, 4, 5)
     bias = graph.get_parameter("neurons.root.classifier.bias")
-    bias.data[1] -= 1e4  # root_1 is nowhere
+    bias.data[1] -= 1e4  # no pixel is of root_1
     before = graph(x)[:, 3:7]
     norm = graph.get_submodule("neurons.root.block.norm2")
     assert isinstance(norm, nn.BatchNorm2d)

@@ -1,4 +1,4 @@
-"""Dense upsampling and hybrid dilated convolution, held to the paper's description."""
+"""Dense upsampling and hybrid dilated convolution, compared with the paper's description."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def by_hand(weights: Tensor) -> DenseUpsampling:
     """Build an upsampling of 2 classes whose logits are filtered channels of the feature.
 
     Args:
-        weights: (r, r, 3, 3), the filter of each place of a cell.
+        weights: (r, r, 3, 3), the filter of each position in a cell.
     """
     factor = len(weights)
     layer = DenseUpsampling(2, 2, factor, (1,))

@@ -1,4 +1,4 @@
-"""EMANet's unit: held to a recording, to the paper's steps in loops, and to how its bases move."""
+"""EMANet's unit, compared with a recording and with the paper's steps in loops; its bases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fixed_numbers() -> None:
 
 
 def fit_in_loops(features: Tensor, bases: Tensor) -> tuple[list[list[float]], list[list[float]]]:
-    """One step of expectation and maximisation on (C, P) features from (C, K) bases."""
+    """Compute one step of expectation and maximisation on (C, P) features from (C, K) bases."""
     channels, positions = features.shape
     count = bases.shape[1]
     shares = []
@@ -106,7 +106,7 @@ def test_bases_move_towards_the_mean_over_all_processes(monkeypatch: pytest.Monk
     totals: list[Tensor] = []
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "all_reduce", lambda total: totals.append(total.clone()))
-    first(x[:2])  # this process, without any other
+    first(x[:2])  # this process alone
     monkeypatch.setattr(dist, "all_reduce", lambda total: total.add_(totals[0]))
     second(x[2:])
     torch.testing.assert_close(second.mu, whole.mu)

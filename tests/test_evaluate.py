@@ -1,4 +1,4 @@
-"""The scores: literal ones, and equality with the official engine."""
+"""Scores, compared with values computed by hand and with the official engine."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def draw_set(folder: Path, seed: int, size=None, count=4):
 
 
 def bits(value):
-    """Make NaN equal to NaN, and nothing else equal that differs in the last bit."""
+    """Replace floats for a bitwise comparison in which NaN equals NaN."""
     if isinstance(value, dict):
         return {key: bits(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -84,8 +84,8 @@ def bits(value):
     return float(value).hex()
 
 
-# Two rows of eight: road is 7, car 26, bus 28. One car of 4 pixels, 3 found, one called a bus;
-# one car of 2 pixels, both found; a road pixel is called a car; the last two are ignored.
+# Two rows of eight: road is 7, car 26, bus 28. One car of 4 pixels, 3 found, one predicted as bus;
+# one car of 2 pixels, both found; a road pixel is predicted as car; the last two are ignored.
 TINY_TRUTH = [[7, 7, 7, 7, 7, 7, 0, 0], [26, 26, 26, 26, 26, 26, 28, 28]]
 TINY_PREDICTION = [[7, 7, 7, 7, 7, 26, 7, 26], [26, 26, 26, 28, 26, 26, 28, 7]]
 TINY_INSTANCES = [

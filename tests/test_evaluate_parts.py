@@ -1,4 +1,4 @@
-"""The parts of evaluation: counts, plain scores, pairs of files, and work in order."""
+"""Evaluation: counts, plain scores, pairs of files, and the order of results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing files whole: several processes, links at temporary names, what kills leave behind."""
+"""Atomic writes: several processes, links at temporary names, files left by killed processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ for _ in range(300):
     with written_whole(target) as part:
         part.write_text(letter * 20000)
 """
-LONG_DEAD = 2**22 + 1  # more than Linux counts processes to
+LONG_DEAD = 2**22 + 1  # above Linux's largest process id
 
 
 @pytest.fixture(autouse=True)
@@ -77,8 +77,8 @@ def leave(folder: Path, process: int, host: str = "", days: float = 0.0) -> Path
     ("process", "host", "days", "stays"),
     [
         (LONG_DEAD, "", 0, False),
-        (0, "", 2, True),  # this process, at work
-        (LONG_DEAD, "0badcafe", 0.5, True),  # another machine's, perhaps at work
+        (0, "", 2, True),  # this process, still running
+        (LONG_DEAD, "0badcafe", 0.5, True),  # another machine's, perhaps still running
         (LONG_DEAD, "0badcafe", 1.5, False),
     ],
 )

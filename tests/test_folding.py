@@ -1,4 +1,4 @@
-"""The form for inference: what is folded, what must not be, and that it computes the same."""
+"""Folding for inference: what is folded, what must not be, and equal outputs."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ NETWORKS = [
     name if name in SMALLEST.values() else pytest.param(name, marks=pytest.mark.slow)
     for name in dseg.MODELS
 ]
-LEFT = {  # norms that no convolution alone precedes
+LEFT = {  # number of norms that cannot be folded
     "bisenetv1": 0,
-    "bisenetv2": 1,  # of a mean
+    "bisenetv2": 1,  # after a global mean
     "dabnet": 22,
     "denseaspp121": 66,  # pre-activation
     "denseaspp_densenet121_citys": 62,
@@ -155,7 +155,7 @@ def test_norms_over_several_processes_are_folded_too(kind: type[nn.Module]) -> N
 
 
 class Small(SegModel):
-    """Parts that a test puts together: its ``order`` says what is computed from an image."""
+    """Layers that a test combines by ``order``, a function of the network and an image."""
 
     def __init__(self, order: Callable[[Small, Tensor], Tensor]) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ def small(order: Callable[[Small, Tensor], Tensor], **parts: nn.Module) -> Small
 
 
 def folded(model: Small) -> int:
-    """Return how many norms are folded, having compared what is computed at two sizes."""
+    """Compare outputs at two sizes, and return how many norms are folded."""
     deployed = prepare(model, device="cpu")
     assert difference(model, deployed, 32, 48) < 1e-10
     assert difference(model, deployed, 33, 49) < 1e-10
@@ -290,7 +290,7 @@ def test_a_pair_that_is_used_twice_is_folded_once() -> None:
 
 def test_a_module_of_two_names_is_folded_under_both() -> None:
     model = small(lambda m, x: m.norm(m.conv(x)) + m.again[1](m.again[0](x.relu())))
-    model.again = [model.conv, model.norm]  # a list, which torch does not look into
+    model.again = [model.conv, model.norm]  # a list, whose modules torch does not register
     assert folded(model) == 1
 
 

@@ -1,7 +1,7 @@
 """Damaged files of every kind: a DsegError or a result, never anything else.
 
-In the suite few examples are tried, always the same. ``make fuzz`` tries as many as
-``FUZZ_EXAMPLES`` says, others each time, and allows five seconds for each and 2 GB for all.
+The test suite tries a few examples, always the same. ``make fuzz`` tries ``FUZZ_EXAMPLES`` new ones
+each time, within five seconds per example and 2 GB of memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from dseg.models import build_model
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 LONG = EXAMPLES > 0
-MAX_PIXELS = 20_000_000  # what is decoded takes its time; the limit itself is tested elsewhere
+MAX_PIXELS = 20_000_000  # decoding is slow; dseg's own limit is tested elsewhere
 MAX_KB = 2_000_000
 FUZZ = settings(
     max_examples=EXAMPLES or 40,
@@ -53,7 +53,7 @@ def bounded_memory() -> Iterator[None]:
 
 
 def survive(function: Callable[[], object]) -> None:
-    """Call what may refuse a file by a DsegError and by nothing else; its text has two lines."""
+    """Call a function that may raise a DsegError of two lines, and no other error."""
     try:
         function()
     except DsegError as fault:

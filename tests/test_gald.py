@@ -1,4 +1,4 @@
-"""GALD-Net's block, held to its authors' modules and to the formulas written out."""
+"""GALD-Net's block, compared with its authors' modules and with formulas in loops."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_modules_compute_what_their_authors_compute(golden: str, module: nn.Modu
 
 
 def drawn(module: nn.Module) -> nn.Module:
-    """Give every parameter and statistic of a module values that matter."""
+    """Give every parameter and statistic of a module random values."""
     torch.manual_seed(0)
     for name, tensor in module.state_dict().items():
         if tensor.is_floating_point():
@@ -77,7 +77,7 @@ def test_the_norm_leaves_only_the_sign_of_a_groups_factor() -> None:
 
 
 def halved(part: nn.Module, x: Tensor) -> Tensor:
-    """Compute a depth-wise 3x3 of stride 2 without padding, norm and ReLU, place by place."""
+    """Compute a depth-wise 3x3 of stride 2 without padding, norm and ReLU, position by position."""
     conv, norm = part.get_submodule("conv"), part.get_submodule("norm")
     assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
     assert conv.bias is not None and norm.running_mean is not None and norm.running_var is not None
@@ -92,7 +92,7 @@ def halved(part: nn.Module, x: Tensor) -> Tensor:
 
 
 def masked(module: LocalDistribution, x: Tensor) -> Tensor:
-    """Compute the distribution: three times down, up between corners, mask."""
+    """Compute the distribution: three times down, up with align_corners, mask."""
     coarse = x
     for part in module.mask:
         coarse = halved(part, coarse)

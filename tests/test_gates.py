@@ -36,7 +36,7 @@ def settled(module: nn.Module) -> nn.Module:
 
 
 def multiply(weight: Tensor, vectors: Tensor) -> Tensor:
-    """Apply a 1x1 convolution without bias to one vector an image."""
+    """Apply a 1x1 convolution without bias to one vector per image."""
     return vectors @ weight[:, :, 0, 0].T
 
 

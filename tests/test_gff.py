@@ -1,4 +1,4 @@
-"""GFF's gates, its dense pyramid and its wide backbone, held to the formulas of their papers."""
+"""GFF's gates, its dense pyramid and its wide backbone, compared with their papers' formulas."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def draw(channels: int, sizes: tuple[tuple[int, int], ...] = SIZES) -> list[Tens
 
 
 def read(x: Tensor, row: float, column: float) -> Tensor:
-    """Return (N, C), the map between its pixels."""
+    """Return (N, C), the map at a fractional position."""
     top, left = min(int(row), x.shape[2] - 2), min(int(column), x.shape[3] - 2)
     down, right = row - top, column - left
     upper = (1 - right) * x[:, :, top, left] + right * x[:, :, top, left + 1]
@@ -30,7 +30,7 @@ def read(x: Tensor, row: float, column: float) -> Tensor:
 
 
 def resize_slowly(x: Tensor, height: int, width: int) -> Tensor:
-    """Resize pixel by pixel, corners on corners."""
+    """Resize pixel by pixel, with align_corners."""
     out = x.new_zeros(*x.shape[:2], height, width)
     for i in range(height):
         for j in range(width):
@@ -134,7 +134,7 @@ def test_a_closed_level_receives_fine_and_coarse_maps_at_its_own_size() -> None:
 
 
 class Tag(nn.Module):
-    """Keeps what it reads, and returns one channel of its own number."""
+    """Records its input, and returns one channel filled with its number."""
 
     def __init__(self, number: int):
         super().__init__()
@@ -216,7 +216,7 @@ def test_the_backbone_has_maps_at_a_half_and_two_eighths() -> None:
 
 
 def shapes_read(net: SegModel, *names: str) -> dict[str, tuple[int, ...]]:
-    """Return (C, h, w) of what parts read of an image of 64x96, without computing anything."""
+    """Return (C, h, w) of submodules' inputs for an image of 64x96, on the meta device."""
     found: dict[str, tuple[int, ...]] = {}
     for name in names:
         net.get_submodule(name).register_forward_pre_hook(

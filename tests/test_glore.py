@@ -1,4 +1,4 @@
-"""The global reasoning unit, held to the authors' own and to its formula."""
+"""The global reasoning unit, compared with the authors' and with its formula."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RELEASE: KeyMap = (
 
 
 def unit(*, normalize: bool = True) -> GlobalReasoning:
-    """Return a unit of 4 channels, 3 nodes and 2 states whose norm lets its branch through."""
+    """Return a unit of 4 channels, 3 nodes and 2 states, with random weights of its norm."""
     torch.manual_seed(0)
     built = GlobalReasoning(4, 3, 2, normalize=normalize).double().eval()
     torch.nn.init.uniform_(built.norm.weight, 0.5, 1.5)
@@ -29,7 +29,7 @@ def unit(*, normalize: bool = True) -> GlobalReasoning:
 
 
 def reason_slowly(unit: GlobalReasoning, x: Tensor) -> Tensor:
-    """Return what one image (4, h, w) becomes, node by node."""
+    """Compute the unit on one image (4, h, w), node by node."""
     assert unit.mix_nodes.bias is not None
     positions = x.flatten(1).T
     states = [unit.state.weight[:, :, 0, 0] @ p + unit.state.bias for p in positions]

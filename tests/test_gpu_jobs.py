@@ -118,7 +118,7 @@ def test_camvid_stops_on_sigterm_with_its_state_and_goes_on(
     assert files(out) == {"results.json", *kept}
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if row["kind"] == "train"] == list(range(1, 17))
-    assert not (run / "state.pt").exists()  # nothing is left to go on with
+    assert not (run / "state.pt").exists()  # a finished run has no state
 
     before = (out / "results.json").read_bytes()
     capfd.readouterr()
@@ -157,7 +157,7 @@ def test_bundled_trains_on_camvid_and_drawn_scenes(tmp_path: Path) -> None:
     assert start("bundled", out, "scenes", "dabnet") == 0
     found = results(out)
     assert found["finished"] == ["scenes", "dabnet"]
-    assert found["complete"] is False  # the second network was not asked for
+    assert found["complete"] is False  # the second network was not requested
     assert found["scenes"] == {"train": 4, "val": 1, "size": "96x128"}
     assert (found["dabnet"]["step"], found["dabnet"]["batch"]) == (5, 2)  # of 6 + 4 images
     names = ("best.safetensors", "metrics.jsonl", "miou.png")

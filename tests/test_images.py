@@ -37,7 +37,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def png_header(path: Path, width: int, height: int) -> None:
-    """Write a whole PNG of 8-bit grey that declares a size; its pixels are but one byte."""
+    """Write a whole PNG of 8-bit grey that declares a size; it has only one byte of pixels."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return (
@@ -170,7 +170,7 @@ def test_an_empty_file_is_refused(tmp_path):
 def test_other_formats_are_refused_though_pil_could_read_them(tmp_path, kind):
     path = tmp_path / "a.png"
     Image.fromarray(np.repeat(np.repeat(PICTURE, 16, 0), 16, 1)).save(path, kind)
-    Image.open(path).close()  # PIL knows it
+    Image.open(path).close()  # PIL can open it
     refused(path, "it is not one of PNG")
 
 
@@ -219,7 +219,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     Image.fromarray(PICTURE).save(path)
     path.chmod(0)
-    if os.access(path, os.R_OK):  # the administrator may read all
+    if os.access(path, os.R_OK):  # root can read every file
 
         def deny(*_, **__):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
@@ -318,7 +318,7 @@ def test_a_target_is_never_half_written(tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "encode_png", look)
     write_png(path, PICTURE)
     [(part, existed)] = during
-    assert part.startswith(".") and part.endswith(".dseg-part")  # no image to a later run
+    assert part.startswith(".") and part.endswith(".dseg-part")  # not an image for a later run
     assert not existed and path.exists()
 
 

@@ -1,4 +1,4 @@
-"""Each folder imports only from lower levels, as the syntax trees show."""
+"""Each folder imports only from lower levels, according to the syntax trees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders that several processes write to: one training at a time, any number of alike runs."""
+"""Folders that several processes write to: one training at a time, any number of identical runs."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_results_are_not_removed_while_others_write_them(infer: Callable[..., Re
         problem = f"Another run with other options is writing to dseg-out (process {process.pid} on"
         refused(result, 2, problem, "wait until it has ended, or name another --out.")
         assert {k: v for k, v in contents("dseg-out").items() if "lock" not in k} == before
-        assert infer("img", "--overwrite").exit_code == 0  # the same settings may
+        assert infer("img", "--overwrite").exit_code == 0  # allowed with the same settings
         process.kill()
         process.wait()
         assert infer("img", "--tile", "32", "--overwrite").exit_code == 0

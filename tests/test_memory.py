@@ -1,4 +1,4 @@
-"""Shortage of memory: one clear error at every boundary, never a trace."""
+"""Shortage of memory: one clear error at every boundary, never a stack trace."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_a_process_with_little_memory_ends_in_two_lines(here, checkpoint):
     with Path("large.safetensors").open("wb") as file:
         header = b'{"a":{"dtype":"U8","shape":[4294967296],"data_offsets":[0,4294967296]}}'
         file.write(len(header).to_bytes(8, "little") + header)
-        file.truncate(8 + len(header) + (1 << 32))  # a hole, which takes no room on the disk
+        file.truncate(8 + len(header) + (1 << 32))  # a hole, which takes no disk space
     words = (sys.executable, "-c", LIMITED, "inspect", "large.safetensors")
     env = {**os.environ, "PYTHONPATH": str(Path(dseg.__file__).parent.parent)}
     done = subprocess.run(words, capture_output=True, text=True, env=env)
@@ -218,7 +218,7 @@ def test_a_process_with_little_memory_ends_in_two_lines(here, checkpoint):
 
 
 def test_the_sizes_of_images_bound_what_is_held(infer, monkeypatch):
-    """Tiny images, and large ones of three quarters of the budget, in turns."""
+    """Alternate tiny images and large ones of three quarters of the budget."""
     monkeypatch.setattr(pipeline, "PIXELS_AHEAD", 4000)
     monkeypatch.setattr(distributed, "count_cores", lambda: 8)
     lock, held, most = threading.Lock(), 0, [0]

@@ -1,4 +1,4 @@
-"""MSFNet: its fusion against the definition, and what its two streams learn from."""
+"""MSFNet: its fusion against the definition, and the supervision of its two streams."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dseg.models.msfnet import STRIDES, MultiFeaturesFusion, spatial_aware_pooli
 
 
 def average_by_hand(x: Tensor, stride: int) -> Tensor:
-    """Return the means of windows of 2 s + 1 around every s-th place, cell by cell."""
+    """Return the means of windows of 2 s + 1 around every s-th position, cell by cell."""
     height, width = x.shape[-2:]
     rows = []
     for y in range(0, height, stride):

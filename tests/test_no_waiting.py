@@ -25,7 +25,7 @@ from dseg.training.run import make_loss
 from dseg.training.step import TrainStep
 
 META = torch.device("meta")
-READS = {  # what gives values to the host, or shapes that depend on values
+READS = {  # operations whose result on the host depends on values
     *("_local_scalar_dense", "nonzero", "masked_select", "bincount", "equal", "is_nonzero"),
     *("unique_dim", "_unique2", "unique_consecutive", "repeat_interleave"),
 }

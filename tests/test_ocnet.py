@@ -1,4 +1,4 @@
-"""Object context, alone and in its pyramids, held to formulas in loops."""
+"""Object context, alone and in its pyramids, compared with formulas in loops."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fixed_numbers() -> None:
 
 
 def attend_in_loops(key: Tensor, value: Tensor) -> Tensor:
-    """Attention among the positions of a (C, h, w) key, of a (D, h, w) value."""
+    """Compute attention among the positions of a (C, h, w) key, of a (D, h, w) value."""
     scale = 1 / math.sqrt(key.shape[0])
     height, width = key.shape[1:]
     places = [(y, x) for y in range(height) for x in range(width)]
@@ -39,7 +39,7 @@ def attend_in_loops(key: Tensor, value: Tensor) -> Tensor:
 
 
 def read_by(module: nn.Module, part: str, x: Tensor) -> Tensor:
-    """Return what a part of a module reads when the module reads a map."""
+    """Return the input of a submodule when the module reads a map."""
     seen: list[Tensor] = []
     module.get_submodule(part).register_forward_hook(lambda _, args, __: seen.append(args[0]))
     module(x)

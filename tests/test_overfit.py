@@ -1,4 +1,4 @@
-"""Each network of the table learns two drawn scenes by heart, in the training loop itself."""
+"""Each registered network overfits two drawn scenes, in the training loop itself."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FAST = ("dabnet", "fastscnn", "bisenetv2", "espnet_c")
 
 
 class NoFiles:
-    """Takes what a run reports, and writes nothing."""
+    """Callbacks that keep the losses and write nothing."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -102,10 +102,10 @@ def make_trainer(name: str, scenes: Dataset, run: Path) -> Trainer:
 
 @torch.no_grad()
 def find_accuracy(trainer: Trainer, batch: Batch) -> float:
-    """Return the share of right pixels, by the batch's own statistics and without dropout.
+    """Return the fraction of correct pixels, with the batch's statistics and without dropout.
 
-    Running statistics would say nothing after so few steps: those of DenseASPP's pyramid move by
-    0.0003 a step, as the authors have it.
+    Running statistics are not usable after so few steps: DenseASPP's have a momentum of 0.0003 in
+    its pyramid, as in the release.
     """
     model: SegModel = trainer.model
     kept = {name: value.clone() for name, value in model.named_buffers()}
@@ -116,7 +116,7 @@ def find_accuracy(trainer: Trainer, batch: Batch) -> float:
     scored = batch.train_ids != IGNORE
     found = model(Normaliser(model.card, CPU)(batch.images)).main.argmax(1)
     for name, value in model.named_buffers():
-        value.copy_(kept[name])  # a look changes nothing
+        value.copy_(kept[name])  # evaluation leaves no trace
     return float((found == batch.train_ids)[scored].float().mean())
 
 

@@ -38,7 +38,7 @@ F4 = b"X\x02\x00\x00\x00f4"
 
 
 class Parameter:
-    """As paddle.save pickles a parameter: a tuple of its name and its array."""
+    """A parameter as pickled by paddle.save: a tuple of its name and its array."""
 
     def __init__(self, name: str, array: NDArray[Any]) -> None:
         self.pair = (name, array)
@@ -198,7 +198,7 @@ def test_code_is_refused_and_does_not_run(
         "in an array": {"a": np.array([evil], dtype=object)},
     }[place]
     file = save(content, tmp_path / "evil.params", protocol)
-    fault = refused(lambda: read_pickle(file))  # which find_format gives no file of protocol 0, 1
+    fault = refused(lambda: read_pickle(file))  # find_format passes no file of protocol 0 or 1
     assert protocol < 2 or "nothing ran" in fault.problem
     assert protocol < 2 or str(refused(lambda: read_checkpoint(file))) == str(fault)
     refused(lambda: read_checkpoint(file))
@@ -206,7 +206,7 @@ def test_code_is_refused_and_does_not_run(
     if protocol >= 2 and place != "in an array":
         assert f"contains code ({call[0].__module__}.{call[0].__name__})" in fault.problem
     evil.call[0](*evil.call[1])
-    assert marker.exists()  # the trap does work
+    assert marker.exists()  # the trap works
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_every_instruction_that_calls_is_refused(
     file.write_bytes(b"\x80\x02" + content)
     fault = refused(lambda: read_checkpoint(file))
     assert fault.problem == (
-        f"{file} contains code ({named}), not only tensors; it was refused and nothing ran."
+        f"{file} contains code ({named}), not only tensors; it was rejected and no code was run."
     )
 
 

@@ -28,9 +28,9 @@ FRAMES = ("aachen/aachen_000000_000019", "ulm/ulm_000003_000019")
 
 
 def sky_by_brightness() -> SegModel:
-    """Return a MobileNetDenseASPP that says sky where the image is bright, else road.
+    """Return a MobileNetDenseASPP that predicts sky where the image is bright, else road.
 
-    Every layer hands the first channel on and the classifier compares it with a threshold.
+    Every layer passes the first channel on and the classifier compares it with a threshold.
     """
     model = build_model("mobilenetdenseaspp")
     with torch.no_grad():
@@ -166,8 +166,8 @@ def test_decoding_waits_while_earlier_images_are_not_written(
 
     monkeypatch.setattr(readahead, "read_image", counted_read)
     monkeypatch.setattr(pipeline, "write_png", blocked_write)
-    monkeypatch.setattr(distributed, "count_cores", lambda: 8)  # threads that read
-    monkeypatch.setattr(pipeline, "PIXELS_AHEAD", 3 * 400 + 399)  # three images and a part
+    monkeypatch.setattr(distributed, "count_cores", lambda: 8)  # threads that decode images
+    monkeypatch.setattr(pipeline, "PIXELS_AHEAD", 3 * 400 + 399)  # three images and almost a fourth
     network = predictor(StandIn())
     images = find_images([tmp_path / "images"])
     words = (network, images, tmp_path / "out", Manifest.of(network, "weights", ""))

@@ -117,7 +117,7 @@ def test_each_row_of_the_confusion_matrix_is_shown_in_percent_of_its_class(tmp_p
     write_confusion_plot(matrix, unnamed_label_space(3), tmp_path / "confusion.png")
     image = pixels(tmp_path / "confusion.png")[..., :3]
     filled = (image == DARK).all(-1) | (image == GREY).all(-1)
-    lines = np.nonzero(filled.sum(1) > 40)[0]  # words have fewer pixels of these colours
+    lines = np.nonzero(filled.sum(1) > 40)[0]  # text has fewer pixels of these colours
     top, left = int(lines[0]), int(np.nonzero(filled.sum(0) > 40)[0][0])
     cell = (int(lines[-1]) + 1 - top) / 3
     corners = [  # a cell's middle holds its number
@@ -193,7 +193,7 @@ def test_image_truth_and_prediction_are_side_by_side_below_captions(tmp_path: Pa
         [100] * 3, [255] * 3, list(tint["road"]), [255] * 3, list(tint["sky"])
     ]  # fmt: skip
     assert sheet[22, 154].tolist() == [100] * 3  # not scored: the image
-    assert sheet[:22].min() < 50  # words
+    assert sheet[:22].min() < 50  # text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The pooling pyramid, held to the formula of its paper."""
+"""The pooling pyramid, compared with the formula of its paper."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def ramp() -> Tensor:
 
 
 def pass_on(pyramid: PoolingPyramid, sign: float = 1) -> PoolingPyramid:
-    """Make every level a pyramid's two averages themselves, times a sign."""
+    """Make every level return the two channels' averages, times a sign."""
     for module in pyramid.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.dirac_(module.weight)

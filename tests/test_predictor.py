@@ -1,4 +1,4 @@
-"""Predictor against the authors' protocols written out plainly, and devices."""
+"""Predictor, compared with plain versions of the authors' protocols, and devices."""
 
 from __future__ import annotations
 

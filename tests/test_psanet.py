@@ -1,4 +1,4 @@
-"""Point-wise spatial attention, held to loops over pairs of positions."""
+"""Point-wise spatial attention, compared with loops over pairs of positions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dseg.nn.pointwise import PointwiseSpatialAttention, collect, distribute
 
-# maps (h, w) that a mask of 5x5 spans, and that reach beyond it down, across and both ways
+# maps (h, w) that a mask of 5x5 covers, or that exceed it in height, width or both
 SIZES = [(3, 3), (2, 3), (1, 1), (1, 6), (5, 2), (4, 7), (7, 4)]
 Flow = Callable[..., Tensor]
 FLOWS = [pytest.param(flow, id=flow.__name__) for flow in (collect, distribute)]
@@ -22,7 +22,7 @@ def fixed_numbers() -> None:
 
 
 def draw(height: int, width: int, size: int = 5) -> tuple[Tensor, Tensor, Tensor]:
-    """Return two images' values of 3 channels, what predicts of 4, and a kernel."""
+    """Return two images' values of 3 channels, hidden maps of 4, and a kernel."""
     value, hidden = torch.randn(2, 3, height, width), torch.randn(2, 4, height, width)
     return value.double(), hidden.double(), torch.randn(size, size, 4).double()
 
@@ -32,7 +32,7 @@ def places(height: int, width: int) -> Iterator[tuple[int, int]]:
 
 
 def predict(hidden: Tensor, kernel: Tensor) -> Tensor:
-    """Return (N, h, w, h, w): what each position predicts of each other one, pair by pair."""
+    """Return (N, h, w, h, w): the affinity that each position predicts for each other one."""
     count, _, height, width = hidden.shape
     half = kernel.shape[0] // 2
     affinity = torch.zeros(count, height, width, height, width, dtype=hidden.dtype)
@@ -49,7 +49,7 @@ def flow_slowly(flow: Flow, value: Tensor, hidden: Tensor, kernel: Tensor) -> Te
     affinity = predict(hidden, kernel)
     out = torch.zeros_like(value)
     for i, j in places(*value.shape[2:]):
-        # collect reads what (i, j) predicts itself, distribute what all others predict of it
+        # collect uses what (i, j) predicts, distribute what all positions predict for it
         scores = affinity[:, i, j] if flow is collect else affinity[..., i, j]
         weights = scores.flatten(1).softmax(1)
         out[:, :, i, j] = (value.flatten(2) * weights[:, None]).sum(2)

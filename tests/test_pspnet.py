@@ -72,7 +72,7 @@ def test_torchvisions_files_load_and_give_its_logits(depth: int, tmp_path: Path)
     torch.manual_seed(depth)
     build = {50: segmentation.deeplabv3_resnet50, 101: segmentation.deeplabv3_resnet101}[depth]
     theirs = build(weights=None, weights_backbone=None, num_classes=21, aux_loss=True).eval()
-    for module in theirs.modules():  # fresh statistics would hide a norm that is not there
+    for module in theirs.modules():  # fresh statistics would hide a missing norm
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.uniform_(-0.1, 0.1)
             module.running_var.uniform_(0.8, 1.2)
@@ -84,6 +84,6 @@ def test_torchvisions_files_load_and_give_its_logits(depth: int, tmp_path: Path)
     scale = float(wanted["out"].std())
     assert float((ours(image).main - wanted["out"]).abs().max()) < 1e-4 * scale
     assert ours.card.label_space.name == "voc"
-    ours.training = True  # the network alone, so that its auxiliary head speaks
+    ours.training = True  # not its submodules: only enables the auxiliary head
     found = ours(image).aux[0]
     assert float((found - wanted["aux"]).abs().max()) < 1e-4 * float(wanted["aux"].std())

@@ -1,7 +1,7 @@
-"""Files that authors published give their masks: ESPNet's and a DABNet of Paddle.
+"""Published checkpoint files give their authors' masks: ESPNet's, and a DABNet of Paddle.
 
 ``golden/authors/`` holds the files, and the masks that the authors' code made of four frames of
-CamVid. To compare with them, name a folder with the frames, in SegNet's layout, by ``CAMVID``.
+CamVid. To compare with them, set ``CAMVID`` to a folder with the frames, in SegNet's layout.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class RealFile:
     """A published file.
 
     Attributes:
-        path: below ``AUTHORS``.
-        sha256: of the file.
-        network: that it is found to be of.
-        outputs_of: what the authors' code does with an image, with the network's logits.
-        void: the output that is none of the classes, and its label id.
-        least: of the frames' pixels that are equal to the recorded masks.
+        path: path below ``AUTHORS``.
+        sha256: SHA-256 of the file.
+        network: network that the file is identified as.
+        outputs_of: the authors' processing of an image, with our network's logits.
+        void: the output that stands for no class, and its label id.
+        least: smallest accepted fraction of pixels equal to the recorded masks.
     """
 
     path: str
@@ -127,7 +127,7 @@ def enlarged(outputs: Pixels, image: Pixels) -> Pixels:
 
 
 def train_ids_of(outputs: Pixels, real: RealFile) -> Pixels:
-    """Return train ids: 255 where the output is none of the classes."""
+    """Return train ids: 255 where the output stands for no class."""
     return np.where(outputs == real.void[0], 255, outputs) if real.void else outputs
 
 

@@ -1,4 +1,4 @@
-"""Recipes: the published values, and what --set makes of them."""
+"""Recipes: the published values, and how --set changes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RefineNet's blocks, held to loops over their places."""
+"""RefineNet's blocks, compared with loops over positions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dseg.nn.refine import (
 
 @cache
 def shapes() -> RefineNet:
-    """Return a network of shapes alone."""
+    """Return a network on the meta device."""
     with torch.device("meta"):
         return RefineNet(5, 50)
 
@@ -32,7 +32,7 @@ def same_weights() -> None:
 
 
 def convolve(x: Tensor, weight: Tensor) -> Tensor:
-    """Convolve (C, h, w) by a 3x3 in loops over the places, zeros beyond the border."""
+    """Convolve (C, h, w) by a 3x3 in loops over positions, zeros beyond the border."""
     out = torch.zeros(len(weight), *x.shape[1:])
     for row in range(x.shape[1]):
         for column in range(x.shape[2]):
@@ -43,7 +43,7 @@ def convolve(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def pool(x: Tensor) -> Tensor:
-    """Return the largest value of each place's 5x5 window, cut off at the border."""
+    """Return the largest value of each position's 5x5 window, cut off at the border."""
     out = torch.empty_like(x)
     for row in range(x.shape[1]):
         for column in range(x.shape[2]):

@@ -1,4 +1,4 @@
-"""Files that are refused: code, damage, no checkpoint at all."""
+"""Files that are refused: with code, damaged, or not checkpoints."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_code_in_a_pickle_is_refused_and_does_not_run(
     assert "safetensors" in fault.hint
     assert not marker.exists()
     evil.call[0](*evil.call[1])
-    assert marker.exists()  # the trap does work
+    assert marker.exists()  # the trap works
 
 
 @OLD_TORCH
@@ -163,7 +163,7 @@ def test_another_kind_of_file_is_named_with_what_to_do(
 @pytest.mark.parametrize(
     "content",
     [
-        b"\x08\x04\x12\x0a\n\x04\x80\x81\x82\x83\x00\x00\x00\x00",  # CoreML: field 2 is no text
+        b"\x08\x04\x12\x0a\n\x04\x80\x81\x82\x83\x00\x00\x00\x00",  # CoreML: field 2 is not text
         b"\x08\x00\x12\x07pytorch",  # version 0
         b"\x08\x08\x13\x07pytorch",  # a wire type that ModelProto does not have there
         b"\x08\x08",

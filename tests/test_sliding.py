@@ -27,14 +27,14 @@ def no_gradients() -> Iterator[None]:
 
 
 def starts(length: int, tile: int) -> list[int]:
-    """Every third of a tile is covered twice; the last tile ends with the image."""
+    """Return where tiles start: they overlap by a third, and the last ends with the image."""
     step = -(-tile * 2 // 3)
     found = list(range(0, max(length - tile, 0), step))
     return [*found, max(length - tile, 0)]
 
 
 def slid(model: StandIn, image: Pixels) -> Tensor:
-    """Mean logits (K, h, w) of all tiles, counted one by one."""
+    """Return the mean logits (K, h, w) of all tiles, counted one by one."""
     height, width = image.shape[:2]
     rows, columns = min(TILE[0], height), min(TILE[1], width)
     total, counts = torch.zeros(3, height, width), torch.zeros(height, width)

@@ -148,7 +148,7 @@ def test_results_of_earlier_runs_are_left_out_by_their_record(here):
     assert list(found("d")) == ["d/a.png", "d/color/c.png", "d/old/b.png"]
     assert found("d/**/*.png") == found("d")
     assert list(found("d/old/color/*.png")) == ["d/old/color/a.png"]
-    assert list(found("d/old/color")) == ["d/old/color/a.png"]  # asked for
+    assert list(found("d/old/color")) == ["d/old/color/a.png"]  # named explicitly
 
 
 def test_images_can_be_beside_the_results(here):

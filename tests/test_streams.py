@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or no longer read; names that would steer a terminal."""
+"""Standard streams that are closed, full or no longer read; names with terminal control codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
 
 
 def shell(command: str) -> tuple[list[int], str, str]:
-    """Run a line of bash; return the exit codes of its parts, and what was said and printed."""
+    """Run a line of bash; return the exit codes of its commands, stderr and stdout."""
     line = f"{command.format(dseg=DSEG)}; printf '%s ' ${{PIPESTATUS[@]}} >&3"
     read, wrote = os.pipe()
     process = subprocess.Popen(

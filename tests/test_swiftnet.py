@@ -22,7 +22,7 @@ from dseg.nn.ladder import SpatialPyramidPooling
 
 
 def inputs_of(model: nn.Module, *names: str) -> list[Tensor]:
-    """Return the list to which each named part will append what it reads."""
+    """Return a list to which each named submodule will append its input."""
     read: list[Tensor] = []
     for name in names:
         part = model.get_submodule(name)
@@ -143,7 +143,7 @@ def test_a_narrow_ladder_is_reset_for_other_classes(tmp_path: Path) -> None:
     model = dseg.load_model(
         "swiftnet_fastseg",
         weights=write(old.state_dict(), tmp_path / "five.pth"),
-        num_classes=2,  # of which a third is no channel
+        num_classes=2,  # a third of which is 0 channels
         reset_head=True,
         on_report=reports.append,
     )

@@ -1,4 +1,4 @@
-"""Other toolkits' checkpoints are recognised by their keys, and ours never taken for theirs."""
+"""Other toolkits' checkpoints are recognised by their keys; ours are never mistaken for theirs."""
 
 from __future__ import annotations
 

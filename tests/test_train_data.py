@@ -1,4 +1,4 @@
-"""The data of a run: splits, and samples held back for validation."""
+"""The data of a run: splits, and samples held out for validation."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Training in two processes: the weights of one, and a run that outlives a killed process.
+"""Training in two processes: the weights of one, and a run that survives a killed process.
 
-With OHEM each process picks the hard pixels of its own share, and with dropout each draws its own
+With OHEM each process selects hard pixels among its own images, and with dropout each draws its own
 masks, so neither gives the same numbers in two processes as in one.
 """
 

@@ -1,4 +1,4 @@
-"""Augmentation: where pixels go, and that the same numbers always give the same crop."""
+"""Augmentation: positions of pixels, and equal crops for equal random numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every network of the table: its size, its shapes, and its logits against its authors' code."""
+"""Every registered network: its size, its shapes, and its logits against its authors' code."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ AUX_OUTPUTS = {
     **{"ICNet": 3, "DFANet": 2, "BiSeNetV2": 4, "BiSeNet": 2, "DeepStemBiSeNet": 2, "DFN": 3},
     **{"DANet": 2, "DeepStemDANet": 2, "TramacDANet": 2},
 }
-LEAST_SIDES = {"GALDNet": 111}  # of networks that do not read 16
-SEMSEG_SIZE = (1025, 2049)  # the only size near 1024x2048 that these authors' networks read
-IN_VAIN = {  # what the authors compute without effect: auxiliary heads, keys twice, beyond a mask
+LEAST_SIDES = {"GALDNet": 111}  # of networks that do not accept 16
+SEMSEG_SIZE = (1025, 2049)  # the only size near 1024x2048 that these authors' networks accept
+IN_VAIN = {  # the authors' operations without effect: auxiliary heads, keys twice, beyond a mask
     "icnet_fastseg": 100_084_096,
     "danet_r50_danet": 637_534_208,
     "danet_r101_danet": 637_534_208,
@@ -74,14 +74,14 @@ def no_gradients() -> Iterator[None]:
 
 
 def build_shapes(name: str, num_classes: int | None = None, **kwargs: object) -> SegModel:
-    """Build a network of shapes alone: its forward costs nothing."""
+    """Build a network on the meta device, where a forward pass costs nothing."""
     with torch.device("meta"):
         return build_model(name, num_classes, **kwargs)
 
 
 @cache
 def published(name: str) -> SegModel:
-    """Return the shapes of a network as it was published, in evaluation mode."""
+    """Return a published network on the meta device, in evaluation mode."""
     return build_shapes(name).eval()
 
 
@@ -127,7 +127,7 @@ def count_kept(name: str, contract: dict[str, Any]) -> int:
 
 
 def normalisation(facts: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of red, green and blue in 0..1; some contracts have them in 0..255."""
+    """Return mean and standard deviation of RGB in 0..1; some contracts have them in 0..255."""
     if "mean_RGB" in facts:
         facts = {"mean": facts["mean_RGB"], "std": [1, 1, 1], "scale": "0..255"}
     step = -1 if facts.get("order") == "BGR" else 1

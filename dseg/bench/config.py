@@ -16,7 +16,7 @@ LEAST_SIDE = 16  # pixels
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
-    """What is measured, and how often.
+    """Settings of a benchmark.
 
     Attributes:
         size: (height, width) of the image.

@@ -22,7 +22,7 @@ from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 def measure_growth(name: str, config: BenchConfig, weights: Path | None) -> int | None:
     """Return by how many bytes a fresh process grows as it builds a network and labels a batch.
 
-    The calling process would give too small a figure: its allocator has kept freed memory.
+    Measured in the calling process the figure would be too small: its allocator keeps freed memory.
 
     Returns:
         The peak growth in bytes; None where the system does not report it.
@@ -44,7 +44,7 @@ def measure_growth(name: str, config: BenchConfig, weights: Path | None) -> int 
 
 
 def _grow(name: str, config: BenchConfig, weights: Path | None) -> int | None:
-    keep_freed_memory()  # as dseg infer does on the CPU, where alone this is measured
+    keep_freed_memory()  # as dseg infer does on the CPU
     config.use_threads()
     before = resident("VmRSS")
     # Not compiled: the compiler's memory is not the network's.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PLOT_SUFFIXES = ("png", "svg", "pdf")
 ROW = "labels"  # the result is the same for every network, whatever the size of its logits
 ROWS = 50  # most rows of a column of the legend
-OFFSETS = [(5, 3), (-5, -9), (-5, 3), (5, -9)]  # of a number from its point, in turn, in points
+OFFSETS = [(5, 3), (-5, -9), (-5, 3), (5, -9)]  # of a number from its data point, used in turn
 SCORED, UNSCORED = "tab:blue", "0.45"
 
 

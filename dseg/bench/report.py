@@ -89,7 +89,7 @@ def bench_network(
         _fill(report, config, image, weights)
     except CheckpointError:
         raise
-    except Exception as fault:  # in kernels, a compiler or a network: the other networks go on
+    except Exception as fault:  # of any kernel or compiler; the next networks are measured
         report.fault = _reason(fault)
     gc.collect()
     if config.torch_device.type != "cpu":
@@ -100,10 +100,10 @@ def bench_network(
 
 
 def _fill(report: Report, config: BenchConfig, image: Path, weights: Path | None) -> None:
-    """Fill in a report; what fails early and cheaply comes first."""
+    """Fill in a report; measurements that fail early and cheaply come first."""
     report.cost = count_cost(report.name, *config.size)
     device = config.torch_device
-    if device.type == "cpu":  # first, in another process, which may be killed for its memory
+    if device.type == "cpu":  # first, in another process, which may run out of memory
         report.memory = measure_growth(report.name, config, weights)
     peak = CudaPeak(device) if device.type == "cuda" else None
     runner = Runner(report.name, config, weights)

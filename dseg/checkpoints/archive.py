@@ -11,20 +11,20 @@ from dseg.checkpoints.file_format import ASK, UNPACK, broken, other_kind, refuse
 from dseg.checkpoints.limits import PICKLED, TENSORS, LimitError, ShortError
 from dseg.errors import CheckpointError
 
-LISTING = 8 << 20  # bytes of the archive's list of entries, about 100 for each
-OTHERS = 1_000  # largest number of entries beside the tensors
+LISTING = 8 << 20  # bytes of the archive's directory, about 100 per entry
+OTHERS = 1_000  # largest number of entries besides the tensors
 HEADER = 30  # bytes before an entry's name
 
 
 def check_archive(path: Path) -> bool:
-    """Refuse a zip archive that torch.save did not write, or that declares more than it has.
+    """Refuse a zip archive that torch.save did not write, or that declares more data than it has.
 
     Returns:
         True if the dry run reached the end of the pickle.
 
     Raises:
         CheckpointError: truncated, a program, another kind of archive, or its entries are
-            compressed, overlap, or describe tensors out of all proportion to the file.
+            compressed, overlap, or describe tensors far larger than the file.
     """
     try:
         with path.open("rb") as file, zipfile.ZipFile(bounded := _Bounded(file)) as archive:
@@ -91,7 +91,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], end: int) -> None:
     if len(entries) > TENSORS + OTHERS:
         raise LimitError(f"it has {len(entries):,} entries")
     names = {entry.filename.casefold() for entry in entries}
-    if len(names) < len(entries):  # torch ignores upper and lower case
+    if len(names) < len(entries):  # torch ignores case in names
         raise LimitError("two of its entries have the same name")
     ordered = sorted(entries, key=lambda entry: entry.header_offset)
     starts = [entry.header_offset for entry in ordered[1:]] + [end]
@@ -107,7 +107,7 @@ def _read_pickle(
     archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]
 ) -> tuple[bytes, dict[str, int]]:
     """Return the pickle that torch will read, and the size in bytes of each storage."""
-    root = entries[0].filename.partition("/")[0]  # as torch finds it
+    root = entries[0].filename.partition("/")[0]  # the same choice as torch's
     wanted = f"{root}/data.pkl".casefold()
     found = next((entry for entry in entries if entry.filename.casefold() == wanted), None)
     if found is None:

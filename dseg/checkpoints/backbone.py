@@ -69,7 +69,7 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
 
     Torchvision's networks were trained on RGB in 0..1, normalised by the mean (0.485, 0.456, 0.406)
     and the standard deviation (0.229, 0.224, 0.225). A network with other values, such as the
-    authors' DenseASPP, keeps its own, and the norms adapt in training.
+    authors' DenseASPP, keeps its own, and the norms adapt during training.
 
     Args:
         model: network made by ``build_model``, on any device.
@@ -181,7 +181,7 @@ def _find_imagenet(backbone: Backbone) -> Path:
 
 
 def _url(name: str) -> str:
-    from torchvision.models import get_model_weights  # takes a second
+    from torchvision.models import get_model_weights  # slow import, about 1 s
 
     return str(get_model_weights(name)[RELEASE].url)
 
@@ -207,7 +207,7 @@ def _keep_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _compare(backbone: Backbone, state: Mapping[str, Tensor]) -> LoadReport:
-    """Compare a state dict that has our keys with a backbone's, except what torchvision lacks."""
+    """Compare a state dict that has our keys with a backbone's; ignore keys torchvision lacks."""
     network: Any = backbone  # compare() only reads its state dict
     report = compare(network, state)
     missing = tuple(key for key in report.missing if not key.startswith(backbone.ABSENT))

@@ -8,13 +8,13 @@ from typing import Any
 
 from dseg.checkpoints.limits import Keys, LimitError, Metered
 
-OPEN = 1_000  # nested containers while a pickle is read
+OPEN = 1_000  # deepest nesting of containers in a pickle
 
 
 class BoundedUnpickler(pickle._Unpickler):
     """Executes a pickle; bounds the number of instructions, the nesting and the rare keys."""
 
-    metastack: list[list[Any]]  # these six are the base class's
+    metastack: list[list[Any]]  # the base class defines these six
     stack: list[Any]
     append: Callable[[Any], None]
     pop_mark: Callable[[], list[Any]]

@@ -105,12 +105,12 @@ class DryRun(BoundedUnpickler):
         if type(named) is tuple and named and type(named[0]) is str and named[0] != "storage":
             raise pickle.UnpicklingError  # source code of modules, which torch does not read
         if type(named) is not tuple or not 5 <= len(named) <= 6 or named[0] != "storage":
-            raise LimitError("a tensor is described in an unusual way")
+            raise LimitError("a tensor is encoded in an unsupported way")
         _, kind, key, _, numbers, *view = named
         for part in (key, *(view[0] if view and type(view[0]) is tuple else ())):
             self.keys.check(part)
         if type(numbers) is not int or numbers < 0 or not isinstance(kind, GlobalName):
-            raise LimitError("a tensor is described in an unusual way")
+            raise LimitError("a tensor is encoded in an unsupported way")
         if self.entries is not None and (type(key) is not str or key not in self.entries):
             raise ShortError("the values of a tensor are missing in the archive")
         if key not in self.storages:
@@ -165,16 +165,16 @@ def dry_run_zip(content: bytes, entries: Mapping[str, int]) -> bool:
         entries: number of bytes of each storage by its name.
 
     Returns:
-        True if the end was reached; otherwise torch stops at the same place with a reason.
+        True if the end was reached; otherwise torch stops at the same place with an error.
 
     Raises:
-        LimitError: reading would take far more time or memory than the file's size explains.
+        LimitError: reading would take far more time or memory than the file's size justifies.
     """
     return _execute(Metered(io.BytesIO(content)), sum(entries.values()), entries, pickles=1)
 
 
 def dry_run_legacy(path: Path) -> bool:
-    """Do the same for the pickles of a file that torch before 1.6 wrote."""
+    """Execute the pickles of a file written by torch before 1.6 without making its objects."""
     with path.open("rb") as file:
         return _execute(Metered(file), path.stat().st_size, None, pickles=LEGACY_PICKLES)
 
@@ -189,7 +189,7 @@ def _execute(file: Metered, room: int, entries: Mapping[str, int] | None, pickle
     except LimitError:
         if not run.foreign:
             raise
-        return False  # torch refuses an earlier name
+        return False  # torch stops earlier, at a name that it refuses
     except MemoryError:
         raise
     except Exception:  # the base class raises many kinds on damaged pickles

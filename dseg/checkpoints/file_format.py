@@ -68,7 +68,7 @@ def carries_code(path: Path, name: str) -> CheckpointError:
     """Return the error for a file that would run code."""
     name = "".join(letter if letter.isprintable() else "?" for letter in name)[:80]
     return CheckpointError(
-        f"{path} contains code ({name}), not only tensors; it was refused and nothing ran.",
+        f"{path} contains code ({name}), not only tensors; it was rejected and no code was run.",
         hint=ASK,
     )
 

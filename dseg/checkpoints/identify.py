@@ -145,7 +145,7 @@ def explain_misfit(checkpoint: Checkpoint, name: str) -> str:
         return f"the keys are those of {' or '.join(names[:MOST_NAMED])}; try --model {names[0]}."
     if found := name_older_version(checkpoint.state) or name_toolkit(checkpoint.state):
         return f"the keys are those of {found}, which dseg does not have."
-    return "no known network has these keys; see them with dseg inspect --keys FILE."
+    return "no known network has these keys; list them with dseg inspect --keys FILE."
 
 
 def find_release(name: str, outputs: int, options: dict[str, Any]) -> str:

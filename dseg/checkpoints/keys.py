@@ -47,12 +47,12 @@ class LoadReport:
         if self.missing:
             parts.append(f"{len(self.missing)} missing (first {self.missing[0]})")
         if self.unexpected:
-            parts.append(f"{len(self.unexpected)} unknown (first {self.unexpected[0]})")
+            parts.append(f"{len(self.unexpected)} unexpected (first {self.unexpected[0]})")
         if self.misshapen:
             key, theirs, ours = self.misshapen[0]
             parts.append(
-                f"{len(self.misshapen)} of another shape (first {key}: {list(theirs)} in the file, "
-                f"{list(ours)} in the network)"
+                f"{len(self.misshapen)} with another shape (first {key}: "
+                f"{list(theirs)} in the file, {list(ours)} in the network)"
             )
         if self.reset:
             parts.append(f"{len(self.reset)} of the head newly initialised")

@@ -1,4 +1,4 @@
-"""Limits of a checkpoint file: far above what any network needs, far below what does harm."""
+"""Limits of a checkpoint file, far above any network's needs and far below harmful sizes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Metered:
         if self._steps < 0 or self._bytes < 0:
             raise _pickle_limit(self._steps)
         if len(line) == NAME:
-            raise LimitError("it holds the name of a function that is too long")
+            raise LimitError("it contains a function name that is too long")
         return line
 
 

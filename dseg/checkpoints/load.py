@@ -180,7 +180,7 @@ def _build_for(
 def _check_proportion(
     checkpoint: Checkpoint, name: str, outputs: int | None, options: dict[str, Any], least: int = 0
 ) -> None:
-    """Refuse arguments that build no network, or one out of all proportion to the file.
+    """Refuse arguments that build no network, or one far larger than the file.
 
     Args:
         least: least number of elements to assume for the file, which can hold a partial network.

@@ -55,11 +55,11 @@ class MemoryBudget:
             LimitError: too much memory, or a call that ``torch.save`` does not write.
         """
         if type(arguments) is not tuple:
-            raise LimitError("it calls something in an unusual way")
+            raise LimitError("it contains an unsupported call")
         if name == INDIRECT:
             target = arguments[0] if len(arguments) >= 3 else None
             if not isinstance(target, GlobalName) or target.name == name:
-                raise LimitError("it calls something in an unusual way")
+                raise LimitError("it contains an unsupported call")
             return self.call(target.name, arguments[2])
         if name.startswith(REBUILD):
             return self._rebuild(name.removeprefix(REBUILD), arguments)
@@ -67,13 +67,13 @@ class MemoryBudget:
             self.copy(arguments[0])
             return tuple(arguments[0])
         if name == "_codecs.encode" and arguments[1:] and arguments[1] not in ENCODINGS:
-            raise LimitError("it encodes text in an unusual way")
+            raise LimitError("it contains text in an unsupported encoding")
         made = CallResult()
         for part in arguments:
             copied = self.copy(part)
             made.entries += copied.entries
             made.rare += copied.rare
-            if not name.startswith("torch."):  # such a call makes an object of each number
+            if not name.startswith("torch."):  # such a call would make an object of each number
                 self._spend(256 * copied.numbers)
         if name == "builtins.bytearray" or (name.startswith("torch.") and name not in SMALL_CALLS):
             if any(type(part) in (list, tuple) for part in arguments):
@@ -105,7 +105,7 @@ class MemoryBudget:
             LimitError: too many elements repeat.
         """
         if not isinstance(size, tuple | list):
-            raise LimitError("a tensor is described in an unusual way")
+            raise LimitError("a tensor is encoded in an unsupported way")
         numbers = math.prod(side for side in size if type(side) is int)
         if numbers > storage.numbers:
             self.expanded += numbers

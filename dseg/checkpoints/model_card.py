@@ -23,9 +23,7 @@ from dseg.registry import MODELS, find_model, plain_name
 FORMAT_VERSION = 2
 MOST_CLASSES = 255
 MOST_ARGUMENT = 4096  # largest width, depth or count among constructor arguments
-PLAIN_VERSION = (
-    1  # of files whose network has the plain protocol, which every version of dseg reads
-)
+PLAIN_VERSION = 1  # format of files with the default protocol, which every version of dseg reads
 
 
 def save_model(

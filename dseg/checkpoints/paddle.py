@@ -37,7 +37,7 @@ def read_pickle(path: Path) -> tuple[object, str, tuple[str, ...]]:
         raise carries_code(path, str(fault)) from fault
     except ContentError as fault:
         raise CheckpointError(
-            f"{path} holds {fault}; it was refused and nothing ran.", hint=ASK
+            f"{path} holds {fault}; it was rejected and no code was run.", hint=ASK
         ) from fault
     except LimitError as fault:
         raise refused(path, fault) from fault

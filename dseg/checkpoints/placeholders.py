@@ -12,7 +12,7 @@ LIGHTNING = ("pytorch_lightning", "lightning.pytorch")
 
 
 class _Skipped:
-    """Placeholder for a value beside the weights, which is skipped and never constructed."""
+    """Placeholder for a value saved with the weights, which is skipped and never constructed."""
 
     def __new__(cls, *args: object, **kwargs: object) -> _Skipped:
         return object.__new__(cls)
@@ -35,7 +35,7 @@ class _Items:
         return []
 
 
-# Plain data that training scripts save beside the weights; none of it is needed.
+# Plain data that training scripts save with the weights; none of it is needed.
 SKIPPED = (
     "argparse.Namespace",
     *(f"builtins.{name}" for name in ("bool", "dict", "float", "frozenset", "int", "list")),

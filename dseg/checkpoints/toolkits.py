@@ -32,7 +32,7 @@ class KeyPattern:
         )
 
 
-PATTERNS = (  # the first match counts; a leading "model." of all keys can be removed already
+PATTERNS = (  # the first match wins; a "model." that starts all keys may be removed already
     KeyPattern(
         "segmentation_models.pytorch",
         (r"encoder\.", r"decoder\.", r"segmentation_head\.0\.weight$"),

@@ -28,7 +28,7 @@ DEPTH = 6  # of nested containers
 PARALLEL = re.compile(r"^(module\.)+")  # DataParallel, AveragedModel
 INNER = re.compile(r"(^|(?<=\.))(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 ATTRIBUTES = ("model.", "net.", "network.")  # attributes under which trainers hold the network
-LEAST_AVERAGED = 4  # a network has at most so many times the tensors: statistics of norms, counters
+LEAST_AVERAGED = 4  # a network has at most 4 times as many tensors: statistics of norms, counters
 COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
 
 
@@ -71,7 +71,7 @@ class _Found:
 def unwrap(path: Path, content: object, *, raw: bool = False) -> Unwrapped:
     """Find the state dict in what a training script saved.
 
-    EMA weights are preferred to raw ones, which replace those that the average lacks.
+    EMA weights are preferred; raw weights fill in for tensors that the average lacks.
 
     Args:
         path: checkpoint file, for messages.

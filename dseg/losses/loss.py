@@ -119,9 +119,9 @@ class SegLoss:
 def find_hard(logits: Tensor, ids: Tensor, threshold: float, keep: float) -> Tensor:
     """Return the ids with all but the hard pixels ignored (online hard example mining).
 
-    Hard pixels are those whose true class has a probability of at most ``threshold``, and at
-    least the ``keep`` pixels of lowest probability (Shrivastava et al., CVPR 2016, for detection;
-    here in the form that segmentation code uses).
+    Hard pixels are those whose true class has a probability of at most ``threshold``; if these are
+    fewer than ``keep``, the ``keep`` pixels of lowest probability (Shrivastava et al., CVPR 2016,
+    for detection; here in the form that segmentation code uses).
 
     Args:
         logits: (N, K, H, W).

@@ -101,7 +101,7 @@ class SegModel(nn.Module):
     Subclasses implement ``logits``; attributes describe how the authors' release differs.
 
     Attributes:
-        KEY_MAP: ``(pattern, replacement)`` pairs that turn the authors' checkpoint keys into ours,
+        KEY_MAP: ``(pattern, replacement)`` pairs that map the authors' checkpoint keys to ours,
             each applied in order; a replacement of None drops the key.
         align_corners: whether the authors upsample logits with aligned corners.
         min_size: smallest side of an input; smaller images are padded.
@@ -162,7 +162,7 @@ class SegModel(nn.Module):
     def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return the constructor arguments that a state dict with our keys needs.
 
-        By default this is ``aux``: whether the file has auxiliary heads, if the network can.
+        By default this is ``aux``: whether the file has auxiliary heads, for networks with them.
         """
         if "aux" not in signature(cls).parameters:
             return {}

@@ -10,20 +10,20 @@
       -> classifier  the sum along each class's path, not trained          (N,K,h,w)
 
 This was written from the paper's abstract only. From the abstract: a graph of neurons that follows
-the hierarchy of the labels, each the module of one concept; dense blocks that pass what all
-ancestors learned to a neuron; in training, only those neurons are active whose concepts an image
-shows. From other sources, unverified: a ResNet-101 as backbone, attention by the ancestors'
+the hierarchy of the labels, each the module of one concept; dense blocks that pass the features of
+all ancestors to a neuron; in training, only those neurons are active whose concepts an image shows.
+From other sources, unverified: a ResNet-101 as backbone, attention by the ancestors'
 predictions. Chosen here: the categories of Cityscapes as hierarchy; stride 8 and a 3x3 to 512
 channels; a neuron of 1x1 to 256 and 3x3 to 128 channels and a classifier; an ancestor's map times
-the probability that it gives to the next concept on the way; a softmax over a concept's children;
+the probability that it gives to the next concept on the path; a softmax over a concept's children;
 no auxiliary head, since each level of the tree is supervised anyway.
 
 All neurons always run, which keeps the graph static. As logits are log-probabilities, cross-entropy
 on classes is the sum of the cross-entropies of the levels. A neuron whose concept no pixel has then
 gets no gradient, as if it were left out: exactly so at the logits' own resolution, nearly so if
 they are resized first. Its norms read every image, unlike in the paper. In evaluation a class is
-never more probable than its ancestors: without a neuron whose concept is everywhere less probable
-than the best class, the labels and the logits of all classes outside it would be the same.
+never more probable than its ancestors, so leaving out a neuron whose concept is everywhere less
+probable than the best class would change neither labels nor the logits of classes outside it.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ RATES = (6, 12, 18, 24, 30, 36)  # dilations of the pyramid
 
 
 class DUCHDC(DilatedNetwork):
-    """ResNet-DUC-HDC.
+    """The network ResNet-DUC-HDC.
 
     Args:
         num_classes: number of outputs.

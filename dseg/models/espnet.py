@@ -8,7 +8,7 @@
       -> x2, fused with block1 by an ESP module                              (N,K,h/4)
       -> x2, fused with the stem by a 3x3, in one release with               (N,K,h/2)
          the image at 1/2 too
-      -> x2, transposed convolutions all three                               (N,K,H)
+      -> x2; each x2 is a transposed convolution                             (N,K,H)
 
 ``ESPNetC`` ends after the encoder's classifier; ``ESPNet`` has the decoder too. The paper trains
 ESPNetC first, then ESPNet from its weights: a file of ``ESPNetC`` with the same p and q fits the

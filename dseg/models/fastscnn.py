@@ -36,8 +36,8 @@ class FastSCNN(SegModel):
 
     Args:
         num_classes: number of outputs.
-        stem_padding: padding of the first 3x3. The release has 0; the paper's sizes (table 1) need
-        1. fuse_dilation: dilation of the depth-wise 3x3 on the coarse branch, 1 in the release and
+        stem_padding: padding of the first 3x3: 0 in the release, 1 by the paper's sizes (table 1).
+        fuse_dilation: dilation of the depth-wise 3x3 on the coarse branch, 1 in the release and
             4 in the paper (section 3.2.3).
         inner_relu: whether a ReLU follows the depth-wise half of a separable convolution, as in
             the release; the paper (section 3.2.1) has none.

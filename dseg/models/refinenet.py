@@ -28,7 +28,7 @@ class RefineNet(SegModel):
 
     The release's evaluation resizes logits to the image's size by bicubic interpolation.
 
-    The decoder has no norms, and the initialisation of He et al. (ICCV 2015) would about double
+    The decoder has no norms, and the initialisation of He et al. (ICCV 2015) would roughly double
     the variance at every residual unit; initial weights have a standard deviation of 0.01 instead,
     which is our choice.
 

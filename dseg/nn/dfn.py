@@ -18,7 +18,7 @@ class RefinementResidualBlock(nn.Module):
     Args:
         in_channels: channels of the map.
         channels: channels of the 1x1 and of both 3x3 convolutions.
-        relu: whether the last ReLU is there; the release's heads lack it.
+        relu: whether to apply the last ReLU; the release's heads have none.
     """
 
     def __init__(self, in_channels: int, channels: int, *, relu: bool = True):

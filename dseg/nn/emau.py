@@ -17,7 +17,7 @@ class ExpectationMaximisation(nn.Module):
     """The paper's EMA unit: a map reconstructed from a few bases, added to the map itself.
 
     The bases start from a buffer and are fitted to each image. As in the release, but not in the
-    paper, no gradient passes the fitting, so that ``project`` keeps its initial weights. In
+    paper, no gradient flows through the fitting, so that ``project`` keeps its initial weights. In
     training each forward pass updates the buffer by a moving average of the fitted bases over the
     images of all processes (eq. 15); the release does this outside the network.
 

@@ -56,8 +56,8 @@ class CompactNonLocal(nn.Module):
     The compact generalised non-local module (Yue et al., NeurIPS 2018) with the kernel of dot
     products: a group's ``theta phi^T g`` over all its values equals ``theta (phi^T g)``, which is
     one factor for each image and group. No factor is divided by the number of values, and
-    group norm stands in place of that paper's batch norm, as in the release: of ``phi`` and ``g``
-    the norm leaves little but the factor's sign.
+    group norm replaces that paper's batch norm, as in the release: the norm removes nearly all of
+    ``phi`` and ``g`` except the factor's sign.
 
     Args:
         channels: channels of the map, in and out.

@@ -16,8 +16,8 @@ class GatedFusion(nn.Module):
 
     Li et al., AAAI 2020 (GFF): ``X'_l = (1 + G_l) X_l + (1 - G_l) sum over i != l of G_i X_i``,
     each gate ``G_l`` the sigmoid of a 1x1 convolution with bias. Where a gate is open, a level
-    keeps and sends what it has; where it is closed, it receives. Maps are gated at their own size,
-    then resized with align_corners.
+    keeps and sends its features; where it is closed, it receives those of other levels. Maps are
+    gated at their own size, then resized with align_corners.
 
     Args:
         in_channels: channels of the map that each level's gate reads.

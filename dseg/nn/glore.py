@@ -24,7 +24,7 @@ class GlobalReasoning(nn.Module):
         nodes: number of nodes, M.
         states: states per node, S; by default twice ``nodes``, as in the release.
         normalize: divide V by L, so that it does not grow with the image. The release does not,
-            where all images have one size.
+            since all its images have one size.
     """
 
     def __init__(

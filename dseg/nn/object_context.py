@@ -28,8 +28,8 @@ class ObjectContext(nn.Module):
         channels: channels of input and output.
         value_channels: channels of the values; the keys have half of ``channels``.
         grid: number of rows and of columns of regions. Sizes are rounded down; the last region
-            has the rest. A map with fewer rows than the grid has one region per row, which is
-            ours: the release cannot read such maps.
+            takes the remainder. A map with fewer rows than the grid has one region per row, which
+            is ours: the release cannot read such maps.
         pool: side of the max pooling before attention, upsampled afterwards with align_corners.
         slope: negative slope of the activations; see ``rectifier``.
     """
@@ -177,7 +177,7 @@ def start_closed(network: nn.Module) -> None:
 
 
 def _spans(size: int, parts: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each part; the last part has the rest."""
+    """Yield start and end of each part; the last part takes the remainder."""
     step = max(1, size // parts)
     parts = min(parts, size)
     for index in range(parts):

@@ -47,7 +47,7 @@ def collect(value: Tensor, hidden: Tensor, kernel: Tensor, block: int = BLOCK) -
 
 
 def distribute(value: Tensor, hidden: Tensor, kernel: Tensor, block: int = BLOCK) -> Tensor:
-    """Sum the values of all positions at every position, with weights that those predict.
+    """Sum the values of all positions p at every position q, with weights that p predicts.
 
     The affinities are those of ``collect`` with the two positions exchanged:
     ``z[q] = sum_p softmax_p(kernel[q - p] . hidden[p]) value[p]``. The blocks are over p, so that

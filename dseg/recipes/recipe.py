@@ -51,7 +51,7 @@ class Recipe:
         warmup_shape: ``linear`` or ``exponential``.
         loss: ``ce``, cross-entropy; ``ohem``, cross-entropy of the hard pixels; or ``boundary``,
             focal loss with more weight near the borders between classes.
-        ohem_threshold: a pixel is hard if the probability of its class is below this value.
+        ohem_threshold: a pixel is hard if the probability of its class is at most this value.
         ohem_keep: least number of hard pixels per micro-batch; below 1, a fraction of its pixels.
         class_weights: ``none``; ``log``, 1 / ln(1.10 + p); ``median``, median frequency; or
             ``published``, the values in ``published_weights``.

@@ -1,4 +1,4 @@
-"""The registry of networks: one ModelSpec each, data only, read by everything that lists them."""
+"""The registry of networks: data only, one ModelSpec per network; all lists derive from it."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ OC: dict[str, Any] = {"title": "OCNet", "paper": "Yuan et al., arXiv 1809.00916"
 OCNET: dict[str, Any] = {
     **OC,
     "source": "github.com/PkuRainBow/OCNet.pytorch",
-    "mean": from_255(102.9801, 115.9465, 122.7717),  # of blue first, as the release has it
+    "mean": from_255(102.9801, 115.9465, 122.7717),  # blue's first, as in the release
     "std": UNDIVIDED,
     "authors": Protocol(resample="bilinear-corners"),
     "multi_scales": (0.75, 1.0, 1.25),

@@ -121,7 +121,7 @@ def _check_recipe(out: Path, size: tuple[int, int], seed: int) -> None:
     except OSError:
         if (out / "leftImg8bit").exists():
             raise DsegError(
-                f"{out} has images but no {NOTE}, so they are not scenes of dseg.",
+                f"{out} has images but no {NOTE}, so it was not written by dseg scenes.",
                 hint="use a separate folder for the scenes.",
             ) from None
         with written_whole(note) as part:

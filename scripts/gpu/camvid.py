@@ -25,7 +25,7 @@ LAST_S = 45.0  # between the end of the schedule and the end of the job
 
 
 def train_dabnet(context: JobContext) -> dict[str, Any]:
-    """Train as many epochs as end a minute before the job."""
+    """Train for as many epochs as fit before the last minute of the job."""
     root = find_camvid(context)
     words = ("--model", "dabnet_camvid", "--dataset", "camvid", "--data-dir", root)
     training = Training(

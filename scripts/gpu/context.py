@@ -38,7 +38,7 @@ class OutOfTimeError(Exception):
 
 
 class FailedError(Exception):
-    """A part of a job failed; the other parts go on."""
+    """A part of a job failed; the other parts still run."""
 
 
 @dataclass
@@ -135,7 +135,7 @@ class JobContext:
         return part in self.results["finished"]
 
     def facts(self, **more: Any) -> dict[str, Any]:
-        """Return what is recorded beside every figure: device, versions and the arguments."""
+        """Return what is recorded with every figure: device, versions and the arguments."""
         machine = self.results["machine"]
         return {key: machine[key] for key in ("device", "torch", "cuda")} | more
 

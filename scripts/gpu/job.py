@@ -1,8 +1,8 @@
 """Run one of the prepared jobs on a machine with a GPU.
 
-A job stops at its time limit, and on SIGTERM, and saves its results before: DIR/results.json has
+A job saves its results and stops at its time limit or on SIGTERM: DIR/results.json has
 the figures with device, precision and batch, DIR.work the states, so that the same command resumes
-the job. README.md beside this file lists what each job needs and writes.
+the job. README.md in this folder lists what each job needs and writes.
 
 Examples:
     python scripts/gpu/job.py camvid --minutes 8 --out gpu-camvid --data CamVid

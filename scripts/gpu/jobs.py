@@ -33,7 +33,7 @@ class Job:
         parts: returns its parts by name, in the order in which they run.
         camvid: whether it needs CamVid.
         disk_gb: free disk space that it needs, in GB.
-        packages: packages that it needs besides those of all jobs, by module.
+        packages: packages that it needs in addition to those of all jobs, by module.
         options: command-line options that it reads.
     """
 
@@ -132,7 +132,7 @@ def run_parts(context: JobContext, job: Job, only: tuple[str, ...]) -> int:
         except (FailedError, DsegError) as fault:
             context.log(f"{part}: failed: {fault}")
             context.keep(part, context.results.get(part, {}) | {"failed": str(fault)[-1500:]})
-        except Exception:  # the other parts go on
+        except Exception:  # the other parts still run
             context.log(traceback.format_exc())
             context.keep(part, context.results.get(part, {}) | {"failed": traceback.format_exc()})
     context.results["complete"] = all(map(context.is_finished, parts))

@@ -25,7 +25,7 @@ def one_step(name: str) -> dict[str, Any]:
     """Run two training steps and one prediction of a network.
 
     Returns:
-        Losses, operations without a deterministic algorithm, places that synchronised the host with
+        Losses, operations without a deterministic algorithm, code that synchronised the host with
         the device in the second step, and how far bf16 is from float32.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

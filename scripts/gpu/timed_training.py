@@ -152,7 +152,7 @@ def find_speed(rows: list[tuple[float, str, int]], begun: float, batch: int) -> 
     ends = [place for place, (_, kind, _) in enumerate(rows) if kind == "val"]
     before = rows[: ends[0]] if ends else rows
     if not before:
-        raise DsegError("The training took no step.", hint="give it more time: --minutes.")
+        raise DsegError("No training step was completed.", hint="give it more time: --minutes.")
     steady = before[min(1, len(before) - 1) :]  # the first row has warm-up in it
     steps, seconds = steady[-1][2] - steady[0][2], steady[-1][0] - steady[0][0]
     if steps <= 0 or seconds <= 0:
@@ -172,7 +172,7 @@ def guess_validation(speed: Speed, order: Order) -> float:
 
 
 def choose_epochs(speed: Speed, order: Order, seconds: float) -> float:
-    """Return the number of epochs that end within a time; a whole number from two epochs on."""
+    """Return the number of epochs that fit into a time; a whole number if at least two."""
     fixed = speed.start_s + order.validations * speed.validation_s
     epochs = max(0.0, SAFE * (seconds - fixed)) * speed.images_per_s / order.samples
     epochs = min(order.epochs, epochs)

@@ -87,7 +87,7 @@ def train_network(context: JobContext, name: str) -> dict[str, Any]:
         samples=count("train", camvid=root),
         val_samples=count("val", camvid=root),
         batch=TINY_BATCH if context.tiny else 16,
-        crop=TINY_CROP if context.tiny else "352x480",  # sides that 32 divides
+        crop=TINY_CROP if context.tiny else "352x480",  # multiples of 32
         store=lambda: write_results(context, find_networks(context)),
     )
     seconds = context.left if context.tiny else min(seconds, context.left)

@@ -1,1 +1,1 @@
-"""Backbones: image classification networks turned into dense feature extractors."""
+"""Backbones: image classification networks as dense feature extractors."""

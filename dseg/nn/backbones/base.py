@@ -9,7 +9,7 @@ class Backbone(nn.Module):
     """A classification network of torchvision or its authors, without the classifier.
 
     Attributes:
-        KEY_MAP: ``(pattern, replacement)`` pairs that turn the file's keys into ours, each
+        KEY_MAP: ``(pattern, replacement)`` pairs that map the file's keys to ours, each
             applied in order; a replacement of None drops the key.
         OTHER_KEY_MAPS: key maps of files with other names.
         ABSENT: prefixes of the keys that the file lacks.
