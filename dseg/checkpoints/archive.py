@@ -72,8 +72,8 @@ def _check_kind(path: Path, names: list[str]) -> None:
     last = {Path(name).name for name in names}
     if "constants.pkl" in last or "archive_format" in last:
         raise CheckpointError(
-            f"{path} contains a program (TorchScript or torch.export); it was refused and nothing "
-            "ran.",
+            f"{path} contains a program (TorchScript or torch.export); it was rejected and no "
+            "code was run.",
             hint=ASK,
         )
     if "data.pkl" in last:
