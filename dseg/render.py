@@ -42,7 +42,7 @@ def render_overlay(
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        train_ids: (H, W) uint8; a value that is not below ``space.num_classes`` is no class.
+        train_ids: (H, W) uint8; values >= ``space.num_classes`` are ignored.
         space: the classes, with their colours and names.
         opacity: opacity of the colours, 0 to 1.
         legend: draw a legend into the top left corner, the classes with the most pixels first;
