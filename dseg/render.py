@@ -1,4 +1,4 @@
-"""Overlays: an image tinted with the colours of its classes, with a legend; look-ups of ids."""
+"""Overlays: an image tinted with the colours of its classes, with a legend; id look-up tables."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _draw_row(
 
 
 def _measure(names: list[str], height: int, width: int) -> tuple[LegendBox, int]:
-    """Return the dimensions of the legend and how many names fit; none if it is too wide."""
+    """Return the dimensions of the legend and how many names fit, 0 if it is too wide."""
     smallest, largest = FONT_SIZES
     font_size = min(max(min(height // 40, width // 52), smallest), largest)
     line = round(font_size * 1.45)
