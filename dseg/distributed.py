@@ -32,7 +32,7 @@ CONNECTION_LOST = ("Connection closed", "Connection reset", "Broken pipe")  # gl
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that work together, by default only this one.
+    """A group of processes; by default this one alone.
 
     Values are exchanged in the CPU's memory, except that ``sum`` also accepts CUDA tensors. All
     processes must call the same methods in the same order.

@@ -1,4 +1,4 @@
-"""Overlays: an image tinted with the colours of its classes, with a legend; look-ups of ids."""
+"""Overlays: an image tinted with the colours of its classes, with a legend; id look-up tables."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def render_overlay(
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        train_ids: (H, W) uint8; a value that is not below ``space.num_classes`` is no class.
+        train_ids: (H, W) uint8; values >= ``space.num_classes`` are ignored.
         space: the classes, with their colours and names.
         opacity: opacity of the colours, 0 to 1.
         legend: draw a legend into the top left corner, the classes with the most pixels first;
@@ -135,7 +135,7 @@ def _draw_row(
 
 
 def _measure(names: list[str], height: int, width: int) -> tuple[LegendBox, int]:
-    """Return the dimensions of the legend and how many names fit; none if it is too wide."""
+    """Return the dimensions of the legend and how many names fit, 0 if it is too wide."""
     smallest, largest = FONT_SIZES
     font_size = min(max(min(height // 40, width // 52), smallest), largest)
     line = round(font_size * 1.45)

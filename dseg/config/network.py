@@ -161,7 +161,7 @@ class NetworkConfig:
         self._override(Protocol(tile=ANY_TILE) if by_authors else PLAIN)
 
     def _override(self, protocol: Protocol) -> Protocol:
-        """Return a protocol with the values that were given in place of its own."""
+        """Return a protocol, overridden by the values that were given."""
         given = {name: getattr(self, name) for name in PROTOCOL_FIELDS}
         given = {name: value for name, value in given.items() if value is not None}
         if self.input_size is not None or self.input_scale is not None:

@@ -19,7 +19,7 @@ from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.memory import is_out_of_memory, memory_error
 
 AHEAD = 2  # batches that each worker prefetches
-PATIENCE_S = 600  # timeout for one batch: a worker without shared memory would block for ever
+PATIENCE_S = 600  # timeout for one batch: a worker without shared memory would block indefinitely
 SHARED = Path("/dev/shm")
 UNDER_WAY = 4  # largest number of steps that the host is ahead of the device
 

@@ -87,7 +87,7 @@ def opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
 def open_header(path: Path) -> Image.Image:
     """Open an image file and read its header, without decoding pixels."""
     mode = path.stat().st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would block for ever
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe would block indefinitely
         raise OSError("it is a pipe or a device, not a file")
     formats = list(FORMATS)
     if HAS_HEIF and path.suffix.lower() in HEIF_SUFFIXES:

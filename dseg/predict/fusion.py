@@ -50,7 +50,7 @@ class Scorer:
 
     @property
     def align_corners(self) -> bool:
-        """Whether scores are resized from input size to image size with aligned corners."""
+        """True if scores are resized from input size to image size with aligned corners."""
         if self.protocol.restore == "direct":
             return self.model.align_corners
         return self.protocol.restore == "bilinear-corners"

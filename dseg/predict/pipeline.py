@@ -191,7 +191,7 @@ class _Run:
         return min(self.predictor.batch_at(size, self.batch_size), fitting)
 
     def _start_batch(self) -> None:
-        """Start to label the batch: at once, or one by one if memory is too short."""
+        """Start to label the batch: at once, or one by one if memory is insufficient."""
         batch, self._batch = self._batch, []
         if not batch:
             return

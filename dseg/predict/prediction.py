@@ -170,7 +170,7 @@ def not_finite_error(network: str, amp: torch.dtype | None) -> NotFiniteError:
 
 
 def no_room_error(size: Size, tile: Size | None) -> DsegError:
-    """Return the error for too little memory where other tiles are not tried."""
+    """Return the error for insufficient memory if no other tile size is tried."""
     what = "whole" if tile is None else f"in tiles of {tile[0]}x{tile[1]}"
     return DsegError(
         f"An image of {size[0]}x{size[1]} does not fit into memory {what}; "
@@ -180,7 +180,7 @@ def no_room_error(size: Size, tile: Size | None) -> DsegError:
 
 
 def no_tile_error(size: Size, input_size: Size) -> DsegError:
-    """Return the error for an image of which no tile fits into memory.
+    """Return the error for an image whose tiles do not fit into memory at any size.
 
     Args:
         size: (height, width) of the image.

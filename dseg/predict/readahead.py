@@ -49,13 +49,13 @@ class PixelBudget:
             self._changed.notify_all()
 
     def release(self, amount: int) -> None:
-        """Give back an amount that was acquired."""
+        """Release an acquired amount."""
         with self._changed:
             self._held -= amount
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let all waiting threads go on, as nothing will be released any more."""
+        """Wake all waiting threads, as nothing more will be released."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

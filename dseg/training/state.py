@@ -118,7 +118,7 @@ def load_state(run: Path) -> tuple[dict[str, Any], Path]:
         The state and its file.
 
     Raises:
-        DsegError: there is no state, or none can be read.
+        DsegError: there is no state file, or it cannot be read.
     """
     problems = []
     for file in (run / STATE, run / PREVIOUS):

@@ -1,4 +1,4 @@
-"""From the configuration of a network to a predictor."""
+"""Load a predictor from the configuration of a network."""
 
 from __future__ import annotations
 

@@ -45,6 +45,6 @@ def merge_config(request: TrainRequest, before: TrainConfig, named: TrainConfig)
 
 
 def merge_runtime(request: TrainRequest, before: RuntimeConfig) -> RuntimeConfig:
-    """Return the run's runtime options, with those that are given in their place."""
+    """Return the run's runtime options, overridden by those that are given."""
     named = {name: value for name, value in request.runtime.items() if name in request.given}
     return replace(before, **named)

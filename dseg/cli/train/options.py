@@ -116,7 +116,7 @@ class TrainRequest:
         return cls(config=config, runtime=runtime, given=given, **values)
 
     def recipe_overrides(self) -> list[str]:
-        """Return what replaces values of the recipe, as ``field=value``."""
+        """Return the overrides of recipe values, as ``field=value``."""
         shortcuts = []
         if self.epochs is not None:
             shortcuts += [f"epochs={self.epochs}", "steps=0"]

@@ -30,7 +30,7 @@ ASK_AGAIN_S = 1.0
 
 
 def never() -> bool:
-    """Return False, to never stop."""
+    """Return False: never stop."""
     return False
 
 

@@ -103,7 +103,7 @@ class DataReport:
 
     @property
     def clean(self) -> bool:
-        """Whether there is no fault; warnings do not count."""
+        """True if there are no faults; warnings are ignored."""
         return not any(fault.level == "fault" for fault in self.faults)
 
     def refuse_faults(self) -> None:
