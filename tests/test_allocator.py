@@ -69,7 +69,11 @@ def test_only_inference_and_bench_keep_what_they_free() -> None:
         for path in package.rglob("*.py")
         if "keep_freed_memory()" in path.read_text()
     }
-    assert users - {"allocator.py"} == {"cli/options/load_network.py", "cli/bench.py", "bench/memory.py"}
+    assert users - {"allocator.py"} == {
+        "cli/options/load_network.py",
+        "cli/bench.py",
+        "bench/memory.py",
+    }
 
 
 @pytest.mark.parametrize("command", ["infer", "bench", "recipes"])
