@@ -152,7 +152,7 @@ def test_two_damaged_states_are_refused(place: Path):
     use_data_of(place)
     for name in ("state.pt", "state-previous.pt"):
         (place / "run" / name).write_bytes(b"broken")
-    refused(resume(place), 3, "contains no state that can be read", "another --out")
+    refused(resume(place), 3, "contains no readable state", "another --out")
 
 
 def test_a_plot_on_a_full_disk_is_reported_and_written_later(

@@ -97,7 +97,7 @@ def _report_memory(fault: Exception) -> None:
     traceback.clear_frames(fault.__traceback__)
     lines = str(fault).strip().splitlines()
     say(f"Error: Memory ran out{f': {lines[0][:200]}' if lines else ''}.")
-    say("Hint: close other programs, or ask for less: smaller images, batches or fewer workers.")
+    say("Hint: close other programs, or use smaller images, smaller batches or fewer workers.")
 
 
 @click.group(cls=DsegGroup, context_settings={"help_option_names": ["-h", "--help"]})

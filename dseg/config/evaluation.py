@@ -116,7 +116,7 @@ class EvalConfig:
         help="Read masks that JPEG or another lossy compression may have changed.",
     )
     per_image: bool = option(
-        "--per-image", default=False, help="Scores of each image too, in --json and --csv."
+        "--per-image", default=False, help="Include the scores of each image in --json and --csv."
     )
     csv_file: Path | None = option(
         "--csv",

@@ -127,7 +127,7 @@ class NetworkConfig:
         help="Checkpoint, the authors' or dseg's (default: the network's file in weights/).",
     )
     partial: bool = option(
-        "--partial", default=False, help="Accept a checkpoint that fits only in part."
+        "--partial", default=False, help="Accept a checkpoint with missing or unexpected keys."
     )
     inplace_abn: bool | None = inplace_abn_field()
     raw_weights: bool = raw_weights_field()

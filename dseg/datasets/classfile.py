@@ -262,7 +262,7 @@ class _Reader:
         for key in table:
             if key not in names:
                 guess = suggest(key, names)
-                self.fail(f"{key!r}{where} is no field", f"{guess}{hint or 'see the README.'}")
+                self.fail(f"unknown field {key!r}{where}", f"{guess}{hint or 'see the README.'}")
 
     def fail(self, problem: str, hint: str) -> NoReturn:
         raise DsegError(f"{self.path}: {problem}.", hint=hint)

@@ -169,7 +169,7 @@ def not_finite_error(network: str, amp: torch.dtype | None) -> NotFiniteError:
     return NotFiniteError(f"The scores of {network} are NaN or infinite on this image.", hint=hint)
 
 
-def no_room_error(size: Size, tile: Size | None) -> DsegError:
+def no_memory_error(size: Size, tile: Size | None) -> DsegError:
     """Return the error for insufficient memory if no other tile size is tried."""
     what = "whole" if tile is None else f"in tiles of {tile[0]}x{tile[1]}"
     return DsegError(

@@ -23,7 +23,7 @@ from dseg.predict.prediction import (
     Prediction,
     check_image,
     find_output_ids,
-    no_room_error,
+    no_memory_error,
     no_tile_error,
     not_finite_error,
 )
@@ -216,7 +216,7 @@ class Predictor:
                 if not is_out_of_memory(fault):
                     raise
                 if not self.fall_back:
-                    raise no_room_error(size_of(image), tile) from fault
+                    raise no_memory_error(size_of(image), tile) from fault
             self._free()
         size = size_of(image)
         raise no_tile_error(size, self.protocol.input_of(size))

@@ -131,7 +131,7 @@ def load_state(run: Path) -> tuple[dict[str, Any], Path]:
                 raise
             problems.append(f"{file.name}: {(str(fault) or repr(fault)).splitlines()[0][:100]}")
     raise DsegError(
-        f"{run} contains no state that can be read{': ' if problems else '.'}{'; '.join(problems)}",
+        f"{run} contains no readable state{': ' if problems else '.'}{'; '.join(problems)}",
         hint="start a new run with another --out, for example from --weights best.safetensors.",
         exit_code=EXIT_MISFIT,
     )

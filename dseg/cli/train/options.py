@@ -31,7 +31,7 @@ AFTER: dict[str, tuple[Option, ...]] = {
             type=FOLDER,
             multiple=True,
             metavar="DIR",
-            help="Folder of the data set, once for each --dataset; with --resume, its present "
+            help="Folder of the data set, once for each --dataset; with --resume, its current "
             "folder.",
         ),
         click.option(

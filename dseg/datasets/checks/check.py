@@ -120,7 +120,7 @@ class _Tally:
             self.note("one of a pair turned", str(path), problem, hint, "warning")
         if counted.train_ids[IGNORE] == pixels:
             problem = f"{path} has no labelled pixel."
-            hint = "it is of no use for training: remove it and its image."
+            hint = "it cannot be used for training: remove it and its image."
             self.note("blank", str(path), problem, hint, "warning")
 
     def report(self, unlabelled: int, orphans: int) -> DataReport:
