@@ -86,7 +86,8 @@ def say_summary(
     )
     if summary.tiled:
         say(
-            f"{summary.tiled} images were too large to be predicted whole, and were predicted in tiles."
+            f"{summary.tiled} images were too large to be predicted whole, and were predicted in "
+            "tiles."
         )
     if "label_ids" in kinds and predictor.label_space.name == "cityscapes" and not summary.failed:
         say(f"Next: dseg eval --pred-dir {out / 'label_ids'} --gt-dir gtFine/val")
