@@ -45,7 +45,7 @@ def test_sampling_by_gather_is_grid_sampling_also_beyond_the_border() -> None:
     assert gradients_agree(ours, theirs, x, grid)
 
 
-def test_sampling_at_no_place_gives_no_number() -> None:
+def test_sampling_at_nan_gives_nan() -> None:
     x = torch.ones(1, 1, 3, 3)
     grid = torch.tensor([[[[float("nan"), 0.0], [0.0, 0.0]]]])
     assert sample_by_gather(x, grid).isnan().tolist() == [[[[True, False]]]]

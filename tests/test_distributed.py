@@ -45,9 +45,9 @@ def test_two_processes_exchange_numbers_and_objects(facts: list[dict[str, Any]])
         [9007199254740993, 0],
         [9007199254740993, 1],
     ]
-    for seen in facts:
+    for found in facts:
         assert {
-            name: value for name, value in seen.items() if name not in ("norms", "one value")
+            name: value for name, value in found.items() if name not in ("norms", "one value")
         } == {
             "device sum": [3.0, 1.0],
             "counts": [18014398509481986, 1],  # a float64 would end in 984
@@ -64,20 +64,20 @@ def test_two_processes_exchange_numbers_and_objects(facts: list[dict[str, Any]])
 def test_a_synchronised_norm_equals_batch_norm_of_the_whole_batch(
     facts: list[dict[str, Any]], case: str
 ) -> None:
-    for seen in facts:
+    for found in facts:
         # a float32 near 1000 has steps of 6e-5
-        assert seen["norms"][case] < (3e-4 if case == "far from zero" else 3e-6)
+        assert found["norms"][case] < (3e-4 if case == "far from zero" else 3e-6)
 
 
 def test_a_synchronised_norm_refuses_one_value_in_all_processes(
     facts: list[dict[str, Any]],
 ) -> None:
-    for seen in facts:
-        assert seen["one value"].startswith("Expected more than 1 value per channel")
+    for found in facts:
+        assert found["one value"].startswith("Expected more than 1 value per channel")
 
 
 @pytest.mark.parametrize("how", ["second", pytest.param("both", marks=pytest.mark.slow)])
-def test_a_fault_is_told_once_and_ends_all(how: str) -> None:
+def test_a_failure_is_reported_once_and_ends_all(how: str) -> None:
     start = time.perf_counter()
     result = torchrun(RANKS, how)
     assert own_words(result) == ["Error: It is broken.", "Hint: mend it."]
@@ -99,7 +99,7 @@ def test_a_killed_process_leaves_no_other_waiting() -> None:
 
 
 @pytest.mark.slow
-def test_a_bug_is_shown_by_the_process_that_has_it_alone() -> None:
+def test_a_bug_is_reported_only_by_the_process_that_has_it() -> None:
     result = torchrun(RANKS, "bug")
     assert exit_code(result) == 1
     assert result.stderr.count("ZeroDivisionError: a bug") == 1
@@ -108,7 +108,7 @@ def test_a_bug_is_shown_by_the_process_that_has_it_alone() -> None:
     )
 
 
-def test_one_process_is_a_group_of_its_own() -> None:
+def test_one_process_is_a_group_of_one() -> None:
     with joined("cpu") as group:
         assert (group, group.main) == (Group(0, 1, 0, 1), True)
         assert exchange(group) == {
@@ -145,7 +145,7 @@ def test_the_sum_of_one_process_is_a_new_array() -> None:
         ({"RANK": "3", "WORLD_SIZE": "4"}, Group(3, 4, 0, 4)),
     ],
 )
-def test_a_process_reads_who_it_is(
+def test_a_process_reads_its_rank_and_group_size(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], group: Group
 ) -> None:
     for name, value in environment.items():
@@ -180,7 +180,7 @@ def test_an_environment_that_contradicts_itself_is_refused(
     assert caught.value.exit_code == 2
 
 
-def test_processes_that_nobody_has_introduced_are_refused(
+def test_processes_without_a_master_address_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
@@ -194,7 +194,7 @@ def test_processes_that_nobody_has_introduced_are_refused(
         pass
 
 
-def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_process_uses_another_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     third = Group(3, 4, 1, 2)
     assert [local_device(name, third) for name in ("auto", "cuda", "cuda:0", "cpu")] == [

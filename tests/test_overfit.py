@@ -30,10 +30,10 @@ from dseg.training.run import make_loss, make_model
 SAMPLES = Path(dseg.__file__).parent / "samples"
 CPU = torch.device("cpu")
 STREET = (64, 64, 192, 128)  # left, top, right, bottom
-WANTED = 0.97  # of the labelled pixels
-LOOK_EVERY = 10  # steps
+WANTED = 0.97  # fraction of the labelled pixels
+MEASURE_EVERY = 10  # steps
 RECIPE = Recipe(
-    source="enough for two scenes",
+    source="sufficient for two scenes",
     steps=400,
     batch=2,
     optimizer="adam",
@@ -41,11 +41,11 @@ RECIPE = Recipe(
     weight_decay=0,
     warmup=10,
 )
-GENTLE = {"refinenet": 1e-4}  # learning rates of families without norms in their decoder
+LOW_RATES = {"refinenet": 1e-4}  # learning rates of families without norms in their decoder
 FAST = ("dabnet", "fastscnn", "bisenetv2", "espnet_c")
 
 
-class NoFiles:
+class Losses:
     """Callbacks that keep the losses and write nothing."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class NoFiles:
         self.losses.append(row["loss"])
 
     def validated(self, event: object) -> None:
-        raise AssertionError("there is nothing to validate")
+        raise AssertionError("the run has no validation split")
 
     def save(self, state: dict[str, Any]) -> None:
         pass
@@ -70,7 +70,7 @@ def scenes() -> Dataset:
 def batch(scenes: Dataset) -> Batch:
     """The streets of both scenes, 64x128 pixels at a quarter of the size.
 
-    Whole scenes, shrunk, would hold more outlines than logits at 1/8 or 1/16 of the size can.
+    Whole scenes would have more outlines than logits at 1/8 or 1/16 of that size can represent.
     """
     images, masks = [], []
     for index in range(2):
@@ -83,15 +83,15 @@ def batch(scenes: Dataset) -> Batch:
 
 
 def make_trainer(name: str, scenes: Dataset, run: Path) -> Trainer:
-    settings = TrainConfig(
+    config = TrainConfig(
         **{"model": name, "datasets": (("scenes", str(SAMPLES)),), "split": "demo"},
         **{"val_split": "", "label_space": "", "class_file": "", "recipe_name": ""},
         **{"weights": "", "reset_head": False, "backbone_weights": "", "amp": "off"},
         **{"on_bad_data": "stop", "world_size": 1, "seed": 0, "deterministic": False},
         recipe=RECIPE,
     )
-    model, _ = make_model(settings, scenes, Group(), CPU, RuntimeConfig(device="cpu"))
-    recipe = replace(RECIPE, lr=GENTLE.get(name.partition("_")[0], RECIPE.lr))
+    model, _ = make_model(config, scenes, Group(), CPU, RuntimeConfig(device="cpu"))
+    recipe = replace(RECIPE, lr=LOW_RATES.get(name.partition("_")[0], RECIPE.lr))
     return Trainer(
         *(model, recipe, Intervals(steps=RECIPE.steps, validate_every=0, log_every=1)),
         make_loss(RECIPE, (), scenes.space.num_classes, CPU),
@@ -124,21 +124,21 @@ def find_accuracy(trainer: Trainer, batch: Batch) -> float:
     "name",
     [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in MODELS],
 )
-def test_a_network_learns_two_scenes_by_heart(
+def test_a_network_can_be_overfitted_to_two_scenes(
     name: str, scenes: Dataset, batch: Batch, tmp_path: Path
 ) -> None:
-    callbacks = NoFiles()
+    callbacks = Losses()
     trainer = make_trainer(name, scenes, tmp_path)
     before = find_accuracy(trainer, batch)
-    seen: list[float] = []
+    accuracies: list[float] = []
 
-    def known() -> bool:
-        if trainer.step % LOOK_EVERY == 0:
-            seen.append(find_accuracy(trainer, batch))
-        return bool(seen) and seen[-1] > WANTED
+    def learned() -> bool:
+        if trainer.step % MEASURE_EVERY == 0:
+            accuracies.append(find_accuracy(trainer, batch))
+        return bool(accuracies) and accuracies[-1] > WANTED
 
-    trainer.stopping = known
+    trainer.stopping = learned
     trainer.train(repeat(batch), callbacks)
     assert before < 0.7
-    assert seen[-1] > WANTED
+    assert accuracies[-1] > WANTED
     assert callbacks.losses[-1] < callbacks.losses[0] / 2

@@ -174,7 +174,7 @@ def test_the_ends_of_long_files_and_all_of_short_ones_count(tmp_path: Path) -> N
     for place in (0, END - 1, 2 * END, 3 * END - 1):
         file.write_bytes(data[:place] + b"x" + data[place + 1 :])
         assert find_changes(long.state(), take_fingerprint(dataset, None)) != ""
-    file.unlink()  # which a run may leave out
+    file.unlink()  # an unreadable file counts as empty
     gone = take_fingerprint(dataset, None)
     assert find_changes(gone.state(), take_fingerprint(dataset, None)) == ""
 

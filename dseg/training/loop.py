@@ -86,9 +86,7 @@ class Trainer:
             steps=intervals.steps,
         )
         self.step, self.validated_at, self.best = 0, 0, -math.inf
-        self._pending: list[
-            tuple[StepResult, list[str]]
-        ] = []  # of this process, losses not yet read
+        self._pending: list[tuple[StepResult, list[str]]] = []  # steps whose loss is not yet read
         self._latest = (math.nan, list[str]())  # the last step's loss and images
         self._losses: list[float] = []  # of the steps since the last row, all processes'
         self._skipped = 0  # number of these steps, see StepResult

@@ -36,11 +36,7 @@ from dseg.training.validate import Validation
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 LOCK = ".dseg-train.lock"
-NO_LOCKS = (
-    errno.ENOLCK,
-    errno.ENOSYS,
-    errno.EOPNOTSUPP,
-)  # errors of network file systems without locks
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # file systems without locks
 
 
 class RunDir:
