@@ -35,7 +35,8 @@ def test_two_steps_are_trained_and_two_more_after_them(here: Path) -> None:
     assert (outcome.step, outcome.stopped, outcome.idle) == (2, False, False)
     files = {path.name for path in Path("run").iterdir()}
     assert {"last.safetensors", "metrics.jsonl", "run.json"} <= files
-    longer = dseg.train(config("steps=4"), Path("run"), runtime=ON_CPU, resume=True)
+    with pytest.warns(UserWarning, match="The schedule changes"):
+        longer = dseg.train(config("steps=4"), Path("run"), runtime=ON_CPU, resume=True)
     assert longer.step == 4
 
 
@@ -47,6 +48,12 @@ def test_a_folder_with_a_run_is_not_overwritten(here: Path) -> None:
     with pytest.raises(DsegError, match=r"run was started with other options: lr 0.045 -> 0.5"):
         dseg.train(config("lr=0.5"), "run", runtime=ON_CPU, resume=True)
     assert Path("run/last.safetensors").read_bytes() == before
+
+
+def test_what_the_command_reports_is_a_warning(here: Path) -> None:
+    dseg.train(config(), "run", runtime=ON_CPU)
+    with pytest.warns(UserWarning, match="The schedule changes from step 2 on"):
+        dseg.train(config("steps=3"), "run", resume=True)  # with the run's own runtime options
 
 
 class Weights(Rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -10,11 +11,29 @@ from dseg.config.train import continue_config
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.parallel import Advance
-from dseg.training.callbacks import Outcome, SilentDisplay
+from dseg.training.callbacks import Outcome
 from dseg.training.run import run_training
 from dseg.training.run_dir import run_held
-from dseg.training.run_json import RUN_FILE, read_config
+from dseg.training.run_json import RUN_FILE, read_config, read_runtime
 from dseg.training.signals import stopping_on_signals
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text.removeprefix("WARNING: "), stacklevel=2)
+
+
+class WarningDisplay:
+    """A display that shows no progress; its messages are Python warnings."""
+
+    def train(
+        self, step: int, *, epoch: float, loss: float, lr: float, images_per_s: float
+    ) -> None: ...
+
+    def validated(self, step: int, *, miou: float, best: float, seconds: float) -> None: ...
+
+    def say(self, text: str) -> None:
+        """Emit a warning."""
+        _warn(text)
 
 
 def train(
@@ -27,12 +46,14 @@ def train(
 ) -> Outcome:
     """Train a network as ``dseg train`` does, in this process.
 
-    Ctrl-C saves the state and returns; the outcome then has ``stopped`` set.
+    Ctrl-C saves the state and returns; the outcome then has ``stopped`` set. Messages of the
+    command are Python warnings here. PyTorch's settings for determinism and TF32 stay changed.
 
     Args:
         config: the network, its data and how it is trained; see ``make_config``.
         run: folder for weights, metrics and plots.
-        runtime: runtime options, such as the device; None for the defaults of ``RuntimeConfig``.
+        runtime: runtime options, such as the device; None for those of the resumed run, or
+            else the defaults of ``RuntimeConfig``.
         resume: continue the run in the folder if it contains one.
         accept_data: continue although the data have changed.
 
@@ -52,7 +73,7 @@ def train(
     def no_progress(what: str, total: int) -> nullcontext[Advance]:
         return nullcontext(lambda: None)
 
-    with stopping_on_signals() as stop, run_held(run, Group(), lambda remark: None):
+    with stopping_on_signals() as stop, run_held(run, Group(), _warn):
         if (run / RUN_FILE).exists():
             if not resume:
                 raise DsegError(
@@ -60,6 +81,7 @@ def train(
                     hint="continue it with resume=True, or name another folder.",
                 )
             config = continue_config(run, read_config(run), config)
+            runtime = runtime or read_runtime(run)
         return run_training(
             config,
             runtime or RuntimeConfig(),
@@ -67,7 +89,7 @@ def train(
             Group(),
             resume=resume,
             accept_data=accept_data,
-            show=lambda steps, first: nullcontext(SilentDisplay()),
+            show=lambda steps, first: nullcontext(WarningDisplay()),
             progress=no_progress,
             stopping=stop,
         )

@@ -106,15 +106,3 @@ class Outcome(NamedTuple):
     stopped: bool
     best: float
     idle: bool = False
-
-
-class SilentDisplay:
-    """A display that shows nothing."""
-
-    def train(
-        self, step: int, *, epoch: float, loss: float, lr: float, images_per_s: float
-    ) -> None: ...
-
-    def validated(self, step: int, *, miou: float, best: float, seconds: float) -> None: ...
-
-    def say(self, text: str) -> None: ...
