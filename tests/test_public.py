@@ -78,3 +78,11 @@ def test_classes_can_be_any_number() -> None:
 
 def test_the_package_is_typed() -> None:
     assert (Path(dseg.__file__).parent / "py.typed").is_file()
+
+
+def test_paths_can_be_text(here: Path) -> None:
+    model = dseg.build_model("dabnet", num_classes=3)
+    dseg.save_model(model, "three.safetensors")
+    assert dseg.load_model(weights="three.safetensors").card.num_outputs == 3
+    samples = str(Path(dseg.__file__).parent / "samples")
+    assert len(dseg.load_dataset("scenes", samples, "demo")) == 2

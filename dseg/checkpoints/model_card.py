@@ -28,7 +28,7 @@ PLAIN_VERSION = 1  # format of files with the default protocol, which every vers
 
 def save_model(
     model: SegModel,
-    path: Path,
+    path: Path | str,
     *,
     scores: Mapping[str, float] | None = None,
     training: Mapping[str, Any] | None = None,
@@ -51,11 +51,11 @@ def save_model(
 
     Example:
         >>> model = dseg.build_model("dabnet", num_classes=11)
-        >>> save_model(model, Path("dabnet.safetensors"), scores={"val_miou": 0.66})
+        >>> dseg.save_model(model, "dabnet.safetensors", scores={"val_miou": 0.66})
         >>> dseg.load_model(weights="dabnet.safetensors").card.network
         'dabnet'
     """
-    card = model.card
+    path, card = Path(path), model.card
     space = card.label_space
     plain = card.protocol == PLAIN and not card.outputs
     metadata = {

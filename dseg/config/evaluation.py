@@ -75,9 +75,8 @@ class EvalConfig:
         "--label-space",
         default=None,
         choices=tuple(LABEL_SPACES),
-        shown_default=CITYSCAPES_NAME,
-        help="The classes. All but Cityscapes get plain IoU and accuracy. With --dataset: map its "
-        "masks onto these classes (default: its own), with plain scores.",
+        help="The classes (default: cityscapes; with --dataset, those of the data set, onto which "
+        "its masks are mapped otherwise). All but Cityscapes get plain IoU and accuracy.",
     )
     num_classes: int | None = option(
         "--num-classes",
@@ -147,7 +146,7 @@ class EvalConfig:
         metavar="N",
         help="Number of threads (default: one per core); the scores do not depend on it.",
     )
-    quiet: bool = option(*("-q", "--quiet"), default=False, help="Show only the result.")
+    quiet: bool = option(*("-q", "--quiet"), default=False, help="Hide progress.")
 
     @property
     def cityscapes(self) -> bool:

@@ -59,16 +59,16 @@ def find_dataset_name(name: str) -> str:
 
 def load_dataset(
     name: str,
-    root: Path,
+    root: Path | str,
     split: str,
     *,
     space: LabelSpace | None = None,
-    class_file: Path | None = None,
+    class_file: Path | str | None = None,
 ) -> Dataset:
     """Find the image and mask files of one split; files are decoded when they are read.
 
     Example:
-        >>> train = dseg.load_dataset("camvid", Path("data/CamVid"), "train")
+        >>> train = dseg.load_dataset("camvid", "data/CamVid", "train")
         >>> image, train_ids = train.read(0)
         >>> image.shape, train_ids.shape, train.space.names[:3]
         ((360, 480, 3), (360, 480), ('Sky', 'Building', 'Pole'))
@@ -86,7 +86,8 @@ def load_dataset(
         DsegError: The name or split is unknown, the folder has another layout, the split is
             empty, an image has no mask, or the classes cannot be mapped.
     """
-    found = find_dataset(name, root, split, space=space, class_file=class_file)
+    root, file = Path(root), None if class_file is None else Path(class_file)
+    found = find_dataset(name, root, split, space=space, class_file=file)
     if found.unlabelled:
         raise _unlabelled(found, root)
     return found.dataset

@@ -32,4 +32,4 @@ accept_lossy_option = click.option(
 )
 
 
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show only the result.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Hide progress.")
