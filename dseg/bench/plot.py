@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 PLOT_SUFFIXES = ("png", "svg", "pdf")
 ROW = "labels"  # the result is the same for every network, whatever the size of its logits
 ROWS = 50  # most rows of a column of the legend
-OFFSETS = [(5, 3), (-5, -9), (-5, 3), (5, -9)]  # of a number from its data point, used in turn
 SCORED, UNSCORED = "tab:blue", "0.45"
 
 
@@ -70,15 +69,13 @@ def draw(reports: Sequence[Report], title: str) -> Figure:
         axes, color = (scored, SCORED) if known else (unscored, UNSCORED)
         y = -(number % 7) if report.score is None else report.score
         label = f"{number}  {report.name}, {time:.0f} ms"
-        handles += axes.plot(time, y, "o", color=color, ms=4, label=label)
-        x, up = OFFSETS[number % len(OFFSETS)] if known else (5, -3)
+        handles += axes.plot(time, y, "o", color=color, mec="white", ms=9, label=label)
         axes.annotate(
-            *(str(number), (time, y), (x, up)),
-            textcoords="offset points",
-            ha="left" if x > 0 else "right",
-            fontsize=7,
+            *(str(number), (time, y)), ha="center", va="center", color="white", fontsize=5.5
         )
-    figure.legend(handles=handles, loc="outside right upper", ncols=columns, fontsize=6.5)
+    figure.legend(
+        handles=handles, loc="outside right upper", ncols=columns, fontsize=6.5, markerscale=0.5
+    )
     return figure
 
 
