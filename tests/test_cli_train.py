@@ -205,6 +205,7 @@ def test_a_run_without_validation_has_the_last_weights_only_and_is_not_overwritt
         (["--device", "cuda:99"], "This machine has no device 'cuda:99'.", "cpu"),
         (["--amp", "fp16"], "Precision 'fp16' cannot be used on cpu.", ""),
         (["--reset-head"], "--reset-head requires --weights", "--weights"),
+        (["--classes", ""], "The class file . cannot be used with camvid", "--classes"),
         (["--inplace-abn"], "--inplace-abn requires --weights", "--weights"),
         (["--raw-weights"], "--raw-weights requires --weights", "--weights"),
         (["--backbone-weights", "imagenet"], "dabnet has no backbone", "denseaspp121"),

@@ -50,11 +50,17 @@ def _make_option(field: Field[Any], spec: OptionSpec, hint: Any, shown_default: 
         attributes |= {"type": _find_type(spec, kinds), "metavar": spec.metavar}
         attributes["multiple"] = field.default == ()
     default = attributes["default"]
+    if default == "" and spec.kind:  # a path that is "" on the command line is not the default
+        attributes |= {"default": None, "callback": _none_as_empty}
     if shown_default:
         attributes["help"] = f"{spec.help}  [default: {shown_default}]"
     elif default not in (None, "", ()) and default is not False:
         attributes["show_default"] = True
     return click.option(*spec.flags, field.name, **{"help": spec.help, **attributes})
+
+
+def _none_as_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    return "" if value is None else value
 
 
 def _find_type(spec: OptionSpec, kinds: list[Any]) -> click.ParamType[Any] | type[Any]:

@@ -102,10 +102,10 @@ FILE = click.Path(path_type=Path)
 
 
 class PathText(click.Path):
-    """A path as text, as it is written to files; "" stays as it is."""
+    """A path as text, as it is written to files."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return str(Path(os.fsdecode(super().convert(value, param, ctx)))) if value else ""
+        return str(Path(os.fsdecode(super().convert(value, param, ctx))))
 
 
 def file_type(*, folder: bool, as_text: bool) -> click.Path:
