@@ -65,7 +65,7 @@ def test_files_that_are_not_checkpoints_are_refused(here, checkpoint, name):
     else:
         broken.write_text("" if name == "empty" else "hello")
     problem = {
-        "code": "contains code (posix.system), not only tensors; it was refused",
+        "code": "contains code (posix.system), not only tensors; it was rejected",
         "folder": "Checkpoint folder.pth does not exist.",
     }.get(name, f"{name}.pth is not a complete checkpoint: ")
     refused(run("infer", "img", "--model", "mobilenetdenseaspp", "-w", broken), 3, problem)

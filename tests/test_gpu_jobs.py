@@ -252,7 +252,7 @@ def test_speed_is_of_the_steady_state_by_the_wall_clock() -> None:
     assert speed.validation_s == pytest.approx(1.3)  # 1.8 s less 10 steps
     alone = find_speed(rows[:1], begun=10.0, batch=16)
     assert alone.images_per_s == pytest.approx(160 / 12)
-    with pytest.raises(DsegError, match="took no step"):
+    with pytest.raises(DsegError, match="No training step was completed"):
         find_speed([], begun=0.0, batch=16)
 
 

@@ -170,7 +170,7 @@ def test_the_command_tells_of_any_other_shortage(here, monkeypatch, fault):
         raise fault
 
     monkeypatch.setattr("dseg.predict.find_images", fail)
-    refused(run("infer", "img", "--model", "dabnet"), 1, "Memory ran out", "ask for less")
+    refused(run("infer", "img", "--model", "dabnet"), 1, "Memory ran out", "use smaller images")
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
