@@ -34,7 +34,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     are removed; those of other machines once they are a day old.
 
     Raises:
-        DsegError: the folder cannot be written, or the disk is full.
+        DsegError: the path has no name, the folder cannot be written, or the disk is full.
     """
     part = temporary_path(path)
     try:
@@ -63,7 +63,15 @@ def write_json(path: Path, value: object) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a unique name beside a file; if this process is killed, a later one removes it."""
+    """Return a unique name beside a file; if this process is killed, a later one removes it.
+
+    Raises:
+        DsegError: the path has no name, as "." and "" have none.
+    """
+    if not path.name:
+        raise DsegError(
+            f"{path} is a folder, not a file.", hint="name a file.", exit_code=EXIT_FAILED_INPUTS
+        )
     key = f"{_host()}-{os.getpid()}-{_digest(path.name)}-{secrets.token_hex(4)}"
     return path.with_name(f".{key}{SUFFIX}")
 

@@ -125,3 +125,9 @@ def test_nan_and_infinity_become_null() -> None:
     text = '{"a": [0.5, null], "b": [null, true, null, "NaN"]}\n'
     assert dumps(strict(values), indent=None) == text
     assert dumps(["ü"], indent=None, ensure_ascii=False) == '["ü"]\n'
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_path_without_a_name_is_refused(name: str) -> None:
+    with pytest.raises(DsegError, match="is a folder, not a file"), written_whole(Path(name)):
+        pass

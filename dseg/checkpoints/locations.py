@@ -92,7 +92,8 @@ def find_weights(name: str, weights: Path | None = None) -> Path:
         if (found := find_file(weights)).is_file():
             return found
         raise CheckpointError(
-            f"Checkpoint {weights} does not exist.", hint=f"name an existing file. {_advice(name)}"
+            f"Checkpoint {weights} does not exist.",
+            hint=f"name an existing file; {_advice(name)}",
         )
     published = MODELS[name].weights
     exact = bool(published) and (Path(published).name != published or not _stem(published))

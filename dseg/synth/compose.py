@@ -70,8 +70,8 @@ def check_numbers(seed: int, index: int, size: tuple[int, int]) -> None:
     """Raise a DsegError if the arguments of ``draw_scene`` are out of range."""
     if seed < 0 or index < 0:
         raise DsegError(
-            f"There is no scene with seed {seed} and number {index}.",
-            hint="both start at 0.",
+            f"Seed {seed} and number {index} cannot be drawn.",
+            hint="use 0 or more for both.",
         )
     low, high = SIDES
     if not all(low <= side <= high for side in size):
