@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from dseg.errors import DsegError
 
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = ("fp32", "auto", "bf16", "fp16", "int8")
 
 
 def find_device(name: str) -> torch.device:
@@ -38,14 +40,14 @@ def find_device(name: str) -> torch.device:
 
 
 def find_amp(name: str, device: torch.device) -> torch.dtype | None:
-    """Return the reduced precision of that name, None for float32.
+    """Return the reduced precision of that name, None for float32, which is ``fp32`` or ``off``.
 
     ``auto`` is bf16 on a CUDA device that supports it, else float32.
 
     Raises:
         DsegError: the precision does not exist, or not on that device.
     """
-    if name == "off":
+    if name in ("off", "fp32"):
         return None
     if name == "auto":
         fits = device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -53,15 +55,38 @@ def find_amp(name: str, device: torch.device) -> torch.dtype | None:
     if name not in AMP or (name == "fp16" and device.type == "cpu"):
         raise DsegError(
             f"Precision {name!r} cannot be used on {device.type}.",
-            hint="choose off, auto, bf16, or fp16 on a GPU.",
+            hint="choose fp32, auto, bf16, or fp16 on a GPU.",
         )
     return AMP[name]
 
 
-def describe_precision(amp: torch.dtype | None, device: torch.device) -> str:
-    """Describe the precision in which a network computes, such as ``bf16``."""
-    if amp is not None:
-        return next(name for name, dtype in AMP.items() if dtype == amp)
+def has_bf16(device: torch.device) -> bool:
+    """Return True if a device computes bf16 faster than float32; a CPU by its instructions."""
+    if device.type != "cpu":
+        return device.type != "cuda" or torch.cuda.is_bf16_supported()
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def check_bf16(precision: str, device: torch.device) -> None:
+    """Refuse bf16 on a CPU that would emulate it.
+
+    Raises:
+        DsegError: the CPU has no bf16 instructions.
+    """
+    if precision == "bf16" and device.type == "cpu" and not has_bf16(device):
+        raise DsegError(
+            "This CPU has no bf16 instructions: bf16 would be several times slower than fp32.",
+            hint="leave --precision out.",
+        )
+
+
+def describe_precision(precision: str, device: torch.device) -> str:
+    """Describe the precision in which a network computes, such as ``bf16`` for ``bfloat16``."""
+    if precision != "float32":
+        names = {str(dtype): name for name, dtype in AMP.items()}
+        return names.get(f"torch.{precision}", precision)
     tf32 = (
         device.type == "cuda"
         and torch.backends.cudnn.allow_tf32

@@ -33,7 +33,7 @@ TRAINED = (
 
 def load(weights: Path, device: str, amp: str = "off", *, contiguous: bool = False) -> Predictor:
     """Load a network; ``contiguous`` leaves weights and inputs in torch's default memory format."""
-    predictor = Predictor.load(weights=weights, device=device, amp=amp)
+    predictor = Predictor.load(weights=weights, device=device, precision=amp)
     if contiguous:
         predictor.model.to(memory_format=torch.contiguous_format)
         for module in predictor.model.modules():

@@ -25,6 +25,7 @@ def pytest_configure() -> None:
     A background job of a shell ignores SIGINT, and so would the processes that tests start.
     """
     torch.set_num_threads(1)
+    os.environ.setdefault("DSEG_RUNTIME", "torch")  # others convert each network first
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA is used
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -122,7 +122,7 @@ def test_a_configuration_that_cannot_be_measured_is_refused(
 @pytest.mark.parametrize(
     ("dtype", "problem", "hint"),
     [
-        ("int8", "torch's own quantisation", "quantise an ONNX export"),
+        ("int8", "cannot be measured with PyTorch", "dseg export --precision int8"),
         ("fp16", "on the CPU", "use fp32 or bf16, or a GPU"),
     ],
 )

@@ -116,7 +116,7 @@ def test_wrong_options_are_refused_in_two_lines(infer, words, problem, hint):
         (["--save", "colours"], "'colours' is not one of "),
         (["--save", ""], "'' is not one of "),
         (["--max-pixels", "0"], "0 is not in the range x>=1"),
-        (["--amp", "int8"], "'int8' is not one of"),
+        (["--amp", "int4"], "'int4' is not one of"),
         (["--colour"], "No such option"),
     ],
 )

@@ -236,9 +236,9 @@ def test_elsewhere_the_setting_stays(setting: Callable[[], bool]) -> None:
 
 def test_precision_in_words() -> None:
     cpu = torch.device("cpu")
-    assert describe_precision(None, cpu) == "float32"
-    assert describe_precision(torch.bfloat16, cpu) == "bf16"
-    assert describe_precision(torch.float16, torch.device("cuda")) == "fp16"
+    assert describe_precision("float32", cpu) == "float32"
+    assert describe_precision("bfloat16", cpu) == "bf16"
+    assert describe_precision("float16", torch.device("cuda")) == "fp16"
 
 
 def test_a_network_that_cannot_be_compiled_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:

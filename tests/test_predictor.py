@@ -198,7 +198,7 @@ def test_precisions() -> None:
 def test_reduced_precision_is_near_the_full_one(mobile: SegModel) -> None:
     image = draw(64, 96)
     full = Predictor(mobile, device="cpu").scores(image)
-    half = Predictor(mobile, device="cpu", amp="bf16").scores(image)
+    half = Predictor(mobile, device="cpu", precision="bf16").scores(image)
     assert half.dtype == torch.float32
     difference = (full - half).abs().mean() / full.std()
     assert 0 < difference < 0.1

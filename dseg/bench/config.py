@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from dseg.device import find_device
+from dseg.device import check_bf16, find_device
 from dseg.errors import DsegError
 from dseg.images import MAX_PIXELS
+from dseg.predict.runtimes import choose_runtime
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.int8}
 LEAST_SIDE = 16  # pixels
@@ -23,6 +24,7 @@ class BenchConfig:
         batch: images in a forward pass.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         dtype: type of weights and activations, a key of ``DTYPES``.
+        runtime: what computes the network: ``torch``, ``openvino``, ``onnx`` or ``auto``.
         compiled: compile the network by ``torch.compile``.
         deploy: fold batch norms into convolutions first, as ``dseg infer`` does.
         warmup: runs before the first sample, fewer if they take longer than ``seconds``.
@@ -39,6 +41,7 @@ class BenchConfig:
     batch: int = 1
     device: str = "auto"
     dtype: str = "fp32"
+    runtime: str = "torch"
     compiled: bool = False
     deploy: bool = True
     warmup: int = 10
@@ -60,12 +63,22 @@ class BenchConfig:
                 raise DsegError(f"{name} is {value}.", hint=f"use at least {smallest}.")
         if not self.seconds > 0:
             raise DsegError(f"seconds is {self.seconds:g}.", hint="use more than 0.")
-        _check_dtype(self.dtype, find_device(self.device))
+        _check_dtype(self.dtype, find_device(self.device), self.runtime_used)
+        if self.compiled and self.runtime_used != "torch":
+            raise DsegError(
+                f"{self.runtime_used} is not compiled by torch.compile.",
+                hint="use --runtime torch with --compile.",
+            )
 
     @property
     def torch_device(self) -> torch.device:
         """The device that is measured."""
         return find_device(self.device)
+
+    @property
+    def runtime_used(self) -> str:
+        """The runtime that is measured, which ``auto`` stands for."""
+        return choose_runtime(self.runtime, self.torch_device)
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -78,20 +91,20 @@ class BenchConfig:
             torch.set_num_threads(self.threads)
 
 
-def _check_dtype(name: str, device: torch.device) -> None:
+def _check_dtype(name: str, device: torch.device, runtime: str) -> None:
     """Refuse a precision whose timings would be misleading."""
     if name not in DTYPES:
         raise DsegError(f"Unknown precision {name!r}.", hint=f"choose one of: {', '.join(DTYPES)}.")
-    if name == "int8":
+    if name == "int8" and runtime == "torch":
         raise DsegError(
-            "int8 cannot be measured: torch's own quantisation supports only networks that do "
-            "not depend on the size of their input, and will be removed from torch.",
-            hint="measure fp32 or bf16 here; quantise an ONNX export of the network (Q/DQ nodes) "
-            "and measure that in its own runtime.",
+            "int8 cannot be measured with PyTorch.",
+            hint="name a file of dseg export --precision int8 with --weights, and --runtime "
+            "openvino or onnx.",
         )
-    if name == "fp16" and device.type == "cpu":
+    if name == "fp16" and device.type == "cpu" and runtime == "torch":
         raise DsegError(
             "fp16 cannot be measured on the CPU: there torch's fp16 convolutions are a hundred "
             "times slower than fp32.",
             hint="use fp32 or bf16, or a GPU.",
         )
+    check_bf16(name, device)

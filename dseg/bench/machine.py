@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ def describe_machine(config: BenchConfig) -> dict[str, Any]:
         "pillow": PIL.__version__,
         "python": platform.python_version(),
     }
+    if config.runtime_used != "torch":
+        package = {"openvino": "openvino", "onnx": "onnxruntime"}[config.runtime_used]
+        versions[package] = version(package)
     if device.type == "cuda":
         versions |= {"cuda": str(torch.version.cuda), "cudnn": _cudnn_version()}
     return {
@@ -38,6 +42,8 @@ def describe_machine(config: BenchConfig) -> dict[str, Any]:
 
 def describe_dtype(config: BenchConfig) -> str:
     """Return a description of the precision of weights and activations."""
+    if config.runtime_used != "torch":
+        return config.dtype.replace("fp32", "float32")
     if config.dtype != "fp32":
         name = str(config.torch_dtype).removeprefix("torch.")
         return f"{name} weights and activations (no autocast), batch norms in float32"
@@ -57,8 +63,8 @@ def describe_memory(config: BenchConfig) -> str:
 
 
 def _cudnn_version() -> str:
-    version: Callable[[], int | None] = torch.backends.cudnn.version
-    return str(version())
+    number: Callable[[], int | None] = torch.backends.cudnn.version
+    return str(number())
 
 
 def _device_name(device: torch.device) -> str:

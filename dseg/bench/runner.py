@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from dseg.bench.config import BenchConfig
 from dseg.checkpoints import load_model
 from dseg.folding import prepare
+from dseg.graphs.facts import GRAPH_SUFFIXES
 from dseg.images import Pixels
 from dseg.models import Normaliser, SegModel, build_model
+from dseg.predict.runtimes import make_runtime, open_exported
 
 
 class Runner:
@@ -30,14 +34,23 @@ class Runner:
 
     def __init__(self, name: str, config: BenchConfig, weights: Path | None = None):
         self.device, self.dtype = config.torch_device, config.torch_dtype
-        self.model = _ready(
-            build_model(name) if weights is None else load_model(name, weights), config
-        )
-        cast(self.model, self.dtype)
+        self._compute: Callable[[Tensor], Tensor]
+        if weights is not None and weights.suffix in GRAPH_SUFFIXES:
+            self.model, self._compute, _ = open_exported(
+                weights, config.runtime, config.dtype, device=self.device
+            )
+            self.dtype = torch.float32
+        elif config.runtime_used == "torch":
+            self.model = _ready(_build(name, weights), config)
+            cast(self.model, self.dtype)
+            logits = torch.compile(self.model.logits, dynamic=False) if config.compiled else None
+            self._compute = partial(_main_logits, logits or self.model.logits)
+        else:
+            self.model, self._compute = make_runtime(
+                _build(name, weights), config.runtime, config.dtype, device=self.device
+            )
+            self.dtype = torch.float32  # of the input; the runtime converts
         self._normalise = Normaliser(self.model.card, self.device)
-        self._logits = self.model.logits
-        if config.compiled:
-            self._logits = torch.compile(self.model.logits, dynamic=False)
 
     def view(self, images: list[Pixels]) -> Tensor:
         """Return N images of one size as normalised input (N, 3, h, w), padded for the network."""
@@ -48,7 +61,7 @@ class Runner:
     @torch.inference_mode()
     def forward(self, view: Tensor) -> Tensor:
         """Return the main logits at the network's output resolution."""
-        return self._logits(view)[0]
+        return self._compute(view)
 
     @torch.inference_mode()
     def label(self, view: Tensor, height: int, width: int) -> Tensor:
@@ -60,6 +73,19 @@ class Runner:
         """Wait until the device has finished."""
         if self.device.type != "cpu":
             torch.accelerator.synchronize(self.device)
+
+
+def _build(name: str, weights: Path | None) -> SegModel:
+    """Load a network, or build it with the same random weights each time."""
+    if weights is not None:
+        return load_model(name, weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_model(name).eval()
+
+
+def _main_logits(logits: Callable[[Tensor], list[Tensor]], view: Tensor) -> Tensor:
+    return logits(view)[0]
 
 
 def cast(model: nn.Module, dtype: torch.dtype) -> None:

@@ -55,10 +55,26 @@ def save_model(
         >>> dseg.load_model(weights="dabnet.safetensors").card.network
         'dabnet'
     """
-    path, card = Path(path), model.card
+    path = Path(path)
+    metadata = {**describe_card(model.card, scores), "training": dict(training or {})}
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    if half:
+        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    # save_file would write files that no other user can read
+    data = save(state, {"dseg": json.dumps(metadata)})
+    with written_whole(path) as part:
+        part.write_bytes(data)
+
+
+def describe_card(card: ModelCard, scores: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Return a model card as JSON-compatible values, which ``read_card`` parses.
+
+    Args:
+        scores: measured scores; by default those of the model card.
+    """
     space = card.label_space
     plain = card.protocol == PLAIN and not card.outputs
-    metadata = {
+    return {
         "format": PLAIN_VERSION if plain else FORMAT_VERSION,
         "network": card.network,
         "kwargs": card.kwargs,
@@ -73,15 +89,7 @@ def save_model(
         "protocol": card.protocol.changes(),
         "authors": card.authors.changes() if card.authors is not None else None,
         "scores": _without_nan(card.scores if scores is None else scores),
-        "training": dict(training or {}),
     }
-    state = {key: value.contiguous() for key, value in model.state_dict().items()}
-    if half:
-        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    # save_file would write files that no other user can read
-    data = save(state, {"dseg": json.dumps(metadata)})
-    with written_whole(path) as part:
-        part.write_bytes(data)
 
 
 def read_card(path: Path, text: str) -> ModelCard:

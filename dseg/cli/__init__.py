@@ -18,6 +18,7 @@ from dseg.cli.cache import cache
 from dseg.cli.check_data import check_data
 from dseg.cli.console import say
 from dseg.cli.eval import eval_command
+from dseg.cli.export import export_command
 from dseg.cli.infer import infer
 from dseg.cli.infer.multiscale import multiscale_infer
 from dseg.cli.inspect import inspect
@@ -132,6 +133,7 @@ for _command in (
     train_command,
     check_data,
     cache,
+    export_command,
     bench,
     scenes,
     models,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dseg.bench import BenchConfig, Report
 
 ALL = "all"
-DEVICE_OPTION = options_of(NetworkConfig)["device"]
+SHARED_OPTIONS = options_of(NetworkConfig)
 COLUMNS = (
     *("network", "what", "params (M)", "GMACs", "GFLOPs", "memory (MiB)"),
     *("median ms", "p95 ms", "frames/s", "samples"),
@@ -43,7 +43,8 @@ class ModelOrAll(ModelName):
 )  # fmt: skip
 @click.option(
     "-w", "--weights", type=FILE, metavar="FILE",
-    help="Checkpoint of the only --model (default: random weights, which take as long).",
+    help="Checkpoint or exported file of the only --model (default: random weights, which take as "
+    "long).",
 )  # fmt: skip
 @click.option(
     "--size",
@@ -56,10 +57,11 @@ class ModelOrAll(ModelName):
     "--batch", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
     help="Images per forward pass.",
 )  # fmt: skip
-@DEVICE_OPTION
+@SHARED_OPTIONS["device"]
+@SHARED_OPTIONS["runtime"]
 @click.option(
-    "--dtype", type=click.Choice(["fp32", "bf16", "fp16", "int8"]), default="fp32",
-    show_default=True, help="Data type of weights and activations.",
+    "--precision", "--dtype", "dtype", type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
+    default="fp32", show_default=True, help="Precision of the network.",
 )  # fmt: skip
 @click.option(
     "--compile/--no-compile", "compiled", default=False, show_default=True,
@@ -161,6 +163,7 @@ def _measure(
 def _show(reports: Sequence[Report], plan: BenchConfig) -> None:
     """Print the measuring conditions and the table."""
     from dseg.bench import TIMED_ROWS, describe_dtype, describe_machine, describe_memory
+    from dseg.predict.runtimes import TITLES
 
     machine = describe_machine(plan)
     height, width = plan.size
@@ -169,7 +172,9 @@ def _show(reports: Sequence[Report], plan: BenchConfig) -> None:
     click.echo(f"device: {machine['device']}, {machine['device_name']}, {machine['system']}")
     click.echo(f"threads of the CPU: {machine['threads']}")
     click.echo(f"precision: {describe_dtype(plan)}")
-    click.echo(f"network: {form}, {'torch.compile' if plan.compiled else 'not compiled'}")
+    compiled = "torch.compile" if plan.compiled else "not compiled"
+    by = f"PyTorch, {compiled}" if plan.runtime_used == "torch" else TITLES[plan.runtime_used]
+    click.echo(f"network: {form}, computed by {by}")
     click.echo(f"image: {height}x{width} (height x width), batch {plan.batch}, channels last")
     click.echo(
         f"samples: up to {plan.samples} or {plan.seconds:g} s a row, after up to {plan.warmup} "
@@ -216,7 +221,7 @@ def _make_facts(reports: Sequence[Report], plan: BenchConfig) -> dict[str, Any]:
 
     return {
         "machine": describe_machine(plan),
-        "settings": asdict(plan),
+        "settings": asdict(plan) | {"runtime": plan.runtime_used},
         "precision": describe_dtype(plan),
         "rows": {row.replace(" ", "_"): meaning for row, meaning in TIMED_ROWS.items()},
         "peak_memory": describe_memory(plan),
@@ -226,8 +231,10 @@ def _make_facts(reports: Sequence[Report], plan: BenchConfig) -> dict[str, Any]:
 
 def _title(plan: BenchConfig) -> str:
     from dseg.bench import describe_dtype, describe_machine
+    from dseg.predict.runtimes import TITLES
 
     machine = describe_machine(plan)
     threads = f", {machine['threads']} threads" if plan.torch_device.type == "cpu" else ""
     size = f"{plan.size[0]}x{plan.size[1]}, batch {plan.batch}"
-    return f"{machine['device_name']}{threads}, {size}, {describe_dtype(plan)}"
+    by = "" if plan.runtime_used == "torch" else f", {TITLES[plan.runtime_used]}"
+    return f"{machine['device_name']}{threads}{by}, {size}, {describe_dtype(plan)}"

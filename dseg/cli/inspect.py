@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--keys", is_flag=True, help="List all keys with their shapes.")
 @json_option("all facts")
 def inspect(file: Path, keys: bool, json_file: Path | None) -> None:
-    """Describe a checkpoint FILE: format, tensors, network, classes, scores.
+    """Describe a checkpoint or exported FILE: format, tensors, network, classes, scores.
 
     Files of dseg contain these facts; for other files they are derived from keys and shapes, and
     the notes list the assumptions. The network is not run, and no code in the file is executed.
@@ -35,11 +35,16 @@ def inspect(file: Path, keys: bool, json_file: Path | None) -> None:
       dseg inspect weights/denseASPP161.pkl
     """
     from dseg.checkpoints import find_file, read_checkpoint
+    from dseg.graphs.facts import GRAPH_SUFFIXES
 
-    checkpoint = read_checkpoint(find_file(file))
-    facts = _facts(checkpoint)
-    if keys:
-        facts["keys"] = {key: list(value.shape) for key, value in checkpoint.state.items()}
+    path = find_file(file)
+    if path.suffix in GRAPH_SUFFIXES:
+        facts = _exported_facts(path)
+    else:
+        checkpoint = read_checkpoint(path)
+        facts = _facts(checkpoint)
+        if keys:
+            facts["keys"] = {key: list(value.shape) for key, value in checkpoint.state.items()}
     if json_file is not None:
         emit_json(json_file, facts)
     if json_file is None or str(json_file) != "-":
@@ -68,6 +73,22 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
         found, card = _find(checkpoint)
         facts |= found
     return facts if card is None else facts | _card_facts(card)
+
+
+def _exported_facts(path: Path) -> dict[str, Any]:
+    """Return the facts of a file of ``dseg export``."""
+    from dseg.checkpoints import sha256
+    from dseg.graphs import read_graph
+
+    _, card, graph = read_graph(path)
+    facts: dict[str, Any] = {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "sha256": sha256(path),
+        "format": {".onnx": "ONNX", ".xml": "OpenVINO IR"}[path.suffix],
+        "graph": asdict(graph),
+    }
+    return facts | _card_facts(card)
 
 
 def _find(checkpoint: Checkpoint) -> tuple[dict[str, Any], ModelCard | None]:

@@ -10,7 +10,18 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
 # How the value is read; "" to decide by the annotation: a flag, a number or text.
-Kind = Literal["", "network", "dataset", "file", "folder", "size", "scales", "fraction"]
+Kind = Literal[
+    "",
+    "network",
+    "dataset",
+    "file",
+    "folder",
+    "size",
+    "scales",
+    "fraction",
+    "precision",
+    "size or dynamic",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +36,7 @@ class OptionSpec:
         choices: accepted values; empty for any.
         low, high: smallest and largest number; None for no limit.
         shown_default: default in words, where it is not the field's default.
+        envvar: environment variable with the default; empty for none.
     """
 
     flags: tuple[str, ...]
@@ -35,6 +47,7 @@ class OptionSpec:
     low: float | None = None
     high: float | None = None
     shown_default: str = ""
+    envvar: str = ""
 
 
 def option(*flags: str, help: str, default: Any = MISSING, **spec: Any) -> Any:
@@ -56,6 +69,7 @@ def option_specs(config: type[Any]) -> dict[str, OptionSpec]:
 
 
 AMP_CHOICES = ("off", "auto", "bf16", "fp16")
+RUNTIME_CHOICES = ("auto", "torch", "openvino", "onnx")
 
 
 def device_field() -> Any:
@@ -68,6 +82,30 @@ def device_field() -> Any:
 def amp_field() -> Any:
     """Return the field of ``--amp``."""
     return option("--amp", default="off", choices=AMP_CHOICES, help="Precision within the network.")
+
+
+def precision_field() -> Any:
+    """Return the field of ``--precision``, of which ``--amp`` is the older spelling."""
+    return option(
+        *("--precision", "--amp"),
+        default="fp32",
+        kind="precision",
+        metavar="NAME",
+        help="Precision of the network: fp32, bf16, fp16; auto: bf16 on a GPU that has it. int8 "
+        "needs a file of dseg export.",
+    )
+
+
+def runtime_field() -> Any:
+    """Return the field of ``--runtime``."""
+    return option(
+        "--runtime",
+        default="auto",
+        choices=RUNTIME_CHOICES,
+        envvar="DSEG_RUNTIME",
+        help="What computes the network: PyTorch, or on the CPU OpenVINO or ONNX Runtime. auto: "
+        "OpenVINO on the CPU if it is installed, else PyTorch.",
+    )
 
 
 def inplace_abn_field() -> Any:

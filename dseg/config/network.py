@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from dseg.config.fields import (
-    amp_field,
     device_field,
     inplace_abn_field,
     option,
     option_specs,
+    precision_field,
     raw_weights_field,
+    runtime_field,
 )
 from dseg.protocol import MULTI_SCALES, PLAIN, PROTOCOL_CHOICES, Protocol, Resample, ScoreFusion
 from dseg.registry import MODELS
@@ -33,7 +34,9 @@ class NetworkConfig:
         weights: checkpoint; None for the network's file in weights/, or the bundled one.
         partial: accept a checkpoint that fits only in part.
         inplace_abn, raw_weights: how the checkpoint is read, as in ``TrainConfig``.
-        device, amp: device and precision.
+        device: device of the network.
+        precision: ``fp32``, ``auto``, ``bf16``, ``fp16`` or ``int8``.
+        runtime: what computes the network: ``auto``, ``torch``, ``openvino`` or ``onnx``.
         protocol_name: ``plain`` or ``authors``.
         scales, flip, fusion, tile, overlap, sliding, input_size, input_scale, resample: values
             that replace those of the protocol, as in ``Protocol``; None to keep its own.
@@ -111,7 +114,8 @@ class NetworkConfig:
         "authors evaluate.",
     )
     device: str = device_field()
-    amp: str = amp_field()
+    precision: str = precision_field()
+    runtime: str = runtime_field()
     model: str | None = option(
         "--model",
         default=None,
@@ -146,7 +150,7 @@ class NetworkConfig:
     def changed(self) -> list[str]:
         """Return the options that differ from their defaults, as they are written."""
         return [
-            spec.flags[-1].partition("/")[0]
+            next(flag for flag in spec.flags if flag.startswith("--")).partition("/")[0]
             for name, spec in option_specs(type(self)).items()
             if getattr(self, name) != getattr(type(self), name)
         ]

@@ -1,6 +1,8 @@
 """Operations without a deterministic backward pass on CUDA in PyTorch, and their substitutes.
 
-A substitute is slower; it is used if ``torch.use_deterministic_algorithms`` is on.
+A substitute is slower; it is used if ``torch.use_deterministic_algorithms`` is on. That of adaptive
+pooling is also used where a network is traced, since ONNX has no adaptive pooling: its cells would
+become constants of the traced size.
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from dseg.nn.precision import full_precision
 
 
 def adaptive_avg_pool2d(x: Tensor, size: int | tuple[int, int]) -> Tensor:
@@ -17,7 +21,7 @@ def adaptive_avg_pool2d(x: Tensor, size: int | tuple[int, int]) -> Tensor:
         x: (N, C, H, W).
         size: rows and columns of the grid.
     """
-    if _needs_substitute(x):
+    if _needs_substitute(x) or torch.compiler.is_exporting():
         return pool_by_matrices(x, (size, size) if isinstance(size, int) else size)
     return F.adaptive_avg_pool2d(x, size)
 
@@ -44,7 +48,7 @@ def _needs_substitute(x: Tensor) -> bool:
 def pool_by_matrices(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Pool by one matrix product over rows and one over columns, in float32 at least."""
     dtype = torch.promote_types(x.dtype, torch.float32)
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x.device.type):
         rows = _averages(x.shape[2], size[0], dtype, x.device)
         columns = _averages(x.shape[3], size[1], dtype, x.device)
         return (rows @ x.to(dtype) @ columns.T).to(x.dtype)
@@ -54,7 +58,7 @@ def _averages(length: int, cells: int, dtype: torch.dtype, device: torch.device)
     """Return a (cells, length) matrix that averages over each cell; cells can overlap."""
     cell = torch.arange(cells, device=device)[:, None]
     place = torch.arange(length, device=device)
-    first, beyond = cell * length // cells, -(-(cell + 1) * length // cells)
+    first, beyond = cell * length // cells, ((cell + 1) * length + cells - 1) // cells
     inside = ((place >= first) & (place < beyond)).to(dtype)
     return inside / inside.sum(1, keepdim=True)
 

@@ -68,14 +68,26 @@ class SpatialPyramidPooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, h, w) to (N, width, h, w)."""
         x = self.reduce(x)
-        height, width = (int(side) for side in x.shape[-2:])
+        height, width = x.shape[-2:]
         maps = [x]
         for rows, level in zip(ROWS, self.levels, strict=True):
-            columns = max(1, round(rows * width / height))
+            columns = round_quotient(rows * width, height)
             cells = level(adaptive_avg_pool2d(x, (rows, columns)))
             maps.append(resize_like(cells, x, self.align_corners))
         out: Tensor = self.fuse(torch.cat(maps, 1))
         return out
+
+
+def round_quotient(dividend: int, divisor: int) -> int:
+    """Return ``max(1, round(dividend / divisor))`` of positive integers, halves to even.
+
+    Only integer operations, which can be traced for any size.
+    """
+    doubled, whole = 2 * dividend + divisor, 2 * divisor
+    rounded = doubled // whole  # halves up
+    is_half = (whole - 1 - doubled % whole) // (whole - 1)  # 1 if nothing is left, else 0
+    rounded = rounded - is_half * (rounded % 2)
+    return rounded + 1 // (rounded + 1)
 
 
 class UpsamplingStep(nn.Module):

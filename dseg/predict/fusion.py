@@ -12,10 +12,9 @@ from torch.nn import functional as F
 
 from dseg.device import stack_to_device
 from dseg.images import Pixels
-from dseg.memory import is_out_of_memory
 from dseg.models import Normaliser, SegModel
-from dseg.predict.prediction import compile_error
 from dseg.predict.resizing import ImageArray, crops_of, resize_bands, resize_image
+from dseg.predict.runtimes import Runtime
 from dseg.predict.tiling import blend_rows, slide
 from dseg.protocol import Protocol, Size, scaled
 
@@ -28,25 +27,15 @@ class Scorer:
     """Computes the scores of images, or crops of one, by a network and its protocol.
 
     Args:
-        model: network in evaluation mode, on its device.
+        model: network that pads, resizes and normalises, with or without weights.
         protocol: the views, and how they are made and fused.
-        amp: precision of the network; None for float32.
-        device: device of the network.
+        runtime: computes the logits.
+        device: device of the logits.
     """
 
-    def __init__(
-        self, model: SegModel, protocol: Protocol, amp: torch.dtype | None, device: torch.device
-    ):
-        self.model, self.protocol, self.amp, self.device = model, protocol, amp, device
+    def __init__(self, model: SegModel, protocol: Protocol, runtime: Runtime, device: torch.device):
+        self.model, self.protocol, self.runtime, self.device = model, protocol, runtime, device
         self._normalise = Normaliser(model.card, device)
-        self._forward = model.logits
-        self._compiled = False
-        self._compiled_shapes: set[torch.Size] = set()
-
-    def compile(self) -> None:
-        """Compile the network on first use, once for each size of a view."""
-        self._forward = torch.compile(self.model.logits, dynamic=False)
-        self._compiled = True
 
     @property
     def align_corners(self) -> bool:
@@ -114,31 +103,11 @@ class Scorer:
         """Return a view's logits at the network's stride; at the view's size if it was padded."""
         height, width = view.shape[-2:]
         view = self.model.pad(self._pad(view))
-        enabled = self.amp is not None
-        with torch.autocast(self.device.type, dtype=self.amp, enabled=enabled):
-            scores = self._main_logits(view)
-        scores = scores.float()
+        scores = self.runtime(view)
         if view.shape[-2:] != (height, width):
             padded = view.shape[-2], view.shape[-1]
             scores = self._upsampled(scores, padded)[..., :height, :width]
         return scores
-
-    def _main_logits(self, view: Tensor) -> Tensor:
-        """Return the network's main output.
-
-        Raises:
-            CompileError: the network cannot be compiled.
-        """
-        if not self._compiled or view.shape in self._compiled_shapes:
-            return self._forward(view)[0]
-        try:
-            found = self._forward(view)[0]
-            self._compiled_shapes.add(view.shape)
-            return found
-        except Exception as fault:  # the compiler and what it calls raise many kinds
-            if is_out_of_memory(fault):
-                raise
-            raise compile_error(self.model.card.network, fault) from fault
 
     def _pad(self, view: Tensor) -> Tensor:
         """Pad a normalised view with zeros to the protocol's multiple and remainder."""

@@ -24,7 +24,7 @@ MANIFEST_LOCK = ".dseg-run.lock"  # held while the manifest is compared and writ
 RUN_LOCK = ".dseg-run-{}.lock"  # held by each run as long as it writes results
 TIMEOUT_S = 120.0  # for a run that removes the results of many images
 # keys that older manifests lack, with the values those runs had
-ADDED: dict[str, object] = {**asdict(PLAIN), "inplace_abn": False}
+ADDED: dict[str, object] = {**asdict(PLAIN), "inplace_abn": False, "runtime": "torch"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,7 @@ class Manifest:
         outputs: train id of each output of the network, as in ``ModelCard``.
         protocol: the inference protocol.
         amp: precision of the network, such as ``float32`` or ``bfloat16``.
+        runtime: what computes the network, a name of ``RUNTIMES``.
     """
 
     network: str
@@ -56,6 +57,7 @@ class Manifest:
     outputs: tuple[int, ...]
     protocol: Protocol
     amp: str
+    runtime: str = "torch"
 
     @classmethod
     def of(
@@ -81,14 +83,16 @@ class Manifest:
             order=card.order,
             outputs=card.outputs,
             protocol=predictor.protocol,
-            amp=str(predictor.amp or "float32").removeprefix("torch."),
+            amp=predictor.runtime.precision,
+            runtime=predictor.runtime.name,
         )
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of the file, with the protocol's attributes beside the others."""
         values = asdict(self)
-        amp, protocol = values.pop("amp"), values.pop("protocol")
-        result: dict[str, Any] = strict({**values, **protocol, "amp": amp})
+        amp, runtime = values.pop("amp"), values.pop("runtime")
+        protocol = values.pop("protocol")
+        result: dict[str, Any] = strict({**values, **protocol, "amp": amp, "runtime": runtime})
         return result
 
 

@@ -161,11 +161,11 @@ def compile_error(network: str, fault: Exception) -> CompileError:
     )
 
 
-def not_finite_error(network: str, amp: torch.dtype | None) -> NotFiniteError:
+def not_finite_error(network: str, precision: str) -> NotFiniteError:
     """Return the error for scores that are NaN or infinite, which have no valid labels."""
     hint = "check the weights: dseg inspect."
-    if amp == torch.float16:
-        hint = "use --amp bf16 or --amp off: 16-bit floats end at 65504."
+    if precision == "float16":
+        hint = "use --precision bf16 or fp32: 16-bit floats end at 65504."
     return NotFiniteError(f"The scores of {network} are NaN or infinite on this image.", hint=hint)
 
 

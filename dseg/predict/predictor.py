@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dseg.checkpoints import LoadReport, load_model
-from dseg.device import describe_precision, find_amp, find_device
-from dseg.folding import prepare
+from dseg.device import describe_precision, find_device
+from dseg.errors import DsegError
 from dseg.images import Pixels
 from dseg.memory import is_out_of_memory
 from dseg.models import SegModel
@@ -28,6 +28,7 @@ from dseg.predict.prediction import (
     not_finite_error,
 )
 from dseg.predict.resizing import repeat_labels
+from dseg.predict.runtimes import TITLES, Runtime, TorchRuntime, make_runtime
 from dseg.protocol import Protocol, Size
 
 BATCH_PIXELS, MAX_BATCH = 4_200_000, 16  # of a batch on CUDA: two images of Cityscapes
@@ -53,14 +54,18 @@ class Predictor:
         model: network from ``load_model`` or ``build_model``; set to evaluation mode and copied.
         protocol: inference protocol; by default the plain one of the model card.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-        amp: precision of the network: ``off``, ``auto``, ``bf16`` or ``fp16``.
+        precision: of the network: ``fp32``, ``auto``, ``bf16`` or ``fp16``; ``auto`` is bf16 on a
+            GPU that has it.
+        runtime: ``torch``, ``openvino``, ``onnx``, or ``auto``, the fastest one installed.
+        on_note: called with each sentence on how the runtime was chosen.
         fall_back: predict in tiles, or in smaller ones, if there is too little memory.
 
     Attributes:
         tiled: number of images predicted in tiles although the protocol has none.
 
     Raises:
-        DsegError: the device does not exist, or does not have that precision.
+        DsegError: the device does not exist, or does not have that precision; or the runtime is
+            not installed, or cannot compute the network.
     """
 
     def __init__(
@@ -69,17 +74,22 @@ class Predictor:
         *,
         protocol: Protocol | None = None,
         device: str = "auto",
-        amp: str = "off",
+        precision: str = "fp32",
+        runtime: str | Runtime = "torch",
+        on_note: Callable[[str], None] = lambda note: None,
         fall_back: bool = True,
     ):
         self.fall_back, self.tiled = fall_back, 0
         self.protocol = protocol or model.card.protocol
         self.device = find_device(device)
-        self.amp = find_amp(amp, self.device)
-        # An image comes channels last, and resizing logits is twice as fast so on the CPU.
-        self.model = prepare(model.eval(), device=self.device)
+        if isinstance(runtime, str):
+            self.model, self.runtime = make_runtime(
+                model.eval(), runtime, precision, device=self.device, on_note=on_note
+            )
+        else:
+            self.model, self.runtime = model.eval(), runtime
         self.label_space = model.card.label_space
-        self._scorer = Scorer(self.model, self.protocol, self.amp, self.device)
+        self._scorer = Scorer(self.model, self.protocol, self.runtime, self.device)
         self._bands = Bands(self._scorer)
         self._tuning = Tuning(self.device)
         self._output_ids = find_output_ids(model.card.outputs, self.device)
@@ -94,7 +104,8 @@ class Predictor:
         *,
         protocol: Protocol | None = None,
         device: str = "auto",
-        amp: str = "off",
+        precision: str = "fp32",
+        runtime: str = "torch",
         partial: bool = False,
         inplace_abn: bool | None = None,
         raw_weights: bool = False,
@@ -117,19 +128,34 @@ class Predictor:
             on_report=on_report,
             on_note=on_note,
         )
-        return cls(model, protocol=protocol, device=device, amp=amp)
+        return cls(
+            model,
+            protocol=protocol,
+            device=device,
+            precision=precision,
+            runtime=runtime,
+            on_note=on_note,
+        )
 
     @property
     def precision(self) -> str:
         """The precision of the network in words, such as ``bf16``."""
-        return describe_precision(self.amp, self.device)
+        return describe_precision(self.runtime.precision, self.device)
 
     def compile(self) -> None:
         """Compile the network with ``torch.compile``, once for each input size on first use.
 
         If that fails, ``predict`` raises a ``CompileError``.
+
+        Raises:
+            DsegError: another runtime computes the network.
         """
-        self._scorer.compile()
+        if not isinstance(self.runtime, TorchRuntime):
+            raise DsegError(
+                f"{TITLES[self.runtime.name]} has compiled the network already.",
+                hint="use --runtime torch with --compile, or leave --compile out.",
+            )
+        self.runtime.compile()
 
     def __call__(self, image: Pixels) -> Pixels:
         """Return the train ids, (H, W) uint8, of an (H, W, 3) uint8 RGB image."""
@@ -253,6 +279,11 @@ class Predictor:
         again: Sequence[Callable[[], Pending]],
     ) -> list[Pending]:
         """Label images of one size; only one if it is in tiles."""
+        if confidence and self.runtime.labels_only:
+            raise DsegError(
+                "The exported file gives labels, which have no confidence.",
+                hint="leave confidence out, or export it with --output logits.",
+            )
         size = size_of(images[0])
         scored = self._bands.scored_size(size)
         certainty = self._certainty if confidence else None
@@ -268,7 +299,7 @@ class Predictor:
                 labels.train_ids = repeat_labels(labels.train_ids, size)
                 if labels.confidence is not None:
                     labels.confidence = repeat_labels(labels.confidence, size)
-        refuse = partial(not_finite_error, self.model.card.network, self.amp)
+        refuse = partial(not_finite_error, self.model.card.network, self.runtime.precision)
         return [
             Pending(labels, tile, refuse=refuse, again=other)
             for labels, other in zip(found, again, strict=True)

@@ -22,7 +22,7 @@ from dseg.models import SegModel
 from dseg.parallel import map_in_order
 from dseg.predict import Pending, Predictor
 
-AMP = {None: "off", torch.bfloat16: "bf16", torch.float16: "fp16"}
+PRECISION = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def validate(
         DsegError: an image or mask cannot be read, or does not fit into memory; tiles would give
             another score.
     """
-    predictor = Predictor(model, device=device, fall_back=False, amp=AMP[amp])
+    predictor = Predictor(model, device=device, fall_back=False, precision=PRECISION[amp])
     counts = ConfusionCounts(dataset.space.num_classes, predictor.device)
     drawn: list[tuple[str, Pair, NDArray[np.uint8]]] = []
     indices = group.shard(range(len(dataset)))

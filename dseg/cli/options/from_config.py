@@ -14,7 +14,9 @@ from dseg.cli.options.types import (
     ImageSize,
     ModelName,
     Option,
+    Precision,
     Scales,
+    SizeOrDynamic,
     file_type,
 )
 from dseg.config.fields import OptionSpec, option_specs
@@ -52,6 +54,8 @@ def _make_option(field: Field[Any], spec: OptionSpec, hint: Any, shown_default: 
     default = attributes["default"]
     if default == "" and spec.kind:  # a path that is "" on the command line is not the default
         attributes |= {"default": None, "callback": _none_as_empty}
+    if spec.envvar:
+        attributes |= {"envvar": spec.envvar, "show_envvar": True}
     if shown_default:
         attributes["help"] = f"{spec.help}  [default: {shown_default}]"
     elif default not in (None, "", ()) and default is not False:
@@ -73,8 +77,10 @@ def _find_type(spec: OptionSpec, kinds: list[Any]) -> click.ParamType[Any] | typ
         "network": ModelName(),
         "dataset": DatasetName(),
         "size": ImageSize(),
+        "size or dynamic": SizeOrDynamic(),
         "scales": Scales(),
         "fraction": Fraction(),
+        "precision": Precision(),
     }
     if spec.kind:
         return by_kind[spec.kind]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dseg.cli.console import say
 from dseg.config import NetworkConfig
+from dseg.errors import DsegError
 
 if TYPE_CHECKING:
     from dseg.checkpoints import LoadReport
@@ -23,10 +25,11 @@ def load_network(
         DsegError: unknown network, device or precision.
     """
     from dseg.allocator import keep_freed_memory
-    from dseg.checkpoints import find_bundled, find_file, find_weights, load_model, sha256
-    from dseg.device import find_device
+    from dseg.checkpoints import find_bundled, find_file, find_weights, sha256
+    from dseg.device import check_bf16, find_device
     from dseg.distributed import local_device
-    from dseg.predict import Manifest, Predictor
+    from dseg.graphs.facts import GRAPH_SUFFIXES
+    from dseg.predict import Manifest
 
     if config.model is not None:
         file = find_weights(config.model, config.weights)
@@ -37,9 +40,34 @@ def load_network(
                 f"Using the bundled demo network {file.stem} (weak: see weights/README.md). Choose "
                 "another with --model or --weights."
             )
-    device = local_device(config.device, group)
-    if find_device(device).type == "cpu":  # an unknown device is refused before a file is read
+    exported = file.suffix in GRAPH_SUFFIXES
+    device = "cpu" if exported and config.device == "auto" else local_device(config.device, group)
+    found = find_device(device)  # an unknown device is refused before a file is read
+    check_bf16(config.precision, found)
+    if found.type == "cpu":
         keep_freed_memory()
+    if exported:
+        predictor = _open_exported(config, file, device, multi_scale=multi_scale)
+        return predictor, Manifest.of(predictor, file.name, sha256(file))
+    predictor, inplace_abn = _load_checkpoint(config, file, device, group, multi_scale=multi_scale)
+    manifest = Manifest.of(
+        predictor,
+        file.name,
+        sha256(file),
+        inplace_abn=inplace_abn,
+        raw_weights=config.raw_weights,
+    )
+    return predictor, manifest
+
+
+def _load_checkpoint(
+    config: NetworkConfig, file: Path, device: str, group: Group, *, multi_scale: bool
+) -> tuple[Predictor, bool]:
+    """Load a checkpoint; return its predictor, and whether it has in-place activated norms."""
+    from dseg.checkpoints import load_model
+    from dseg.predict import Predictor
+
+    on_note = say if group.main else lambda note: None
     reports: list[LoadReport] = []
     model = load_model(
         config.model,
@@ -48,22 +76,49 @@ def load_network(
         inplace_abn=config.inplace_abn,
         raw_weights=config.raw_weights,
         on_report=reports.append,
-        on_note=say if group.main else lambda note: None,
+        on_note=on_note,
     )
     if group.main and not reports[0].complete:
         say(f"WARNING: the checkpoint fits only in part: {reports[0]}.")
-    if group.main and config.protocol_name == "authors" and model.card.authors is None:
-        say(f"{model.card.network} has no other protocol of its authors: using plain.")
     card = model.card
+    if group.main and config.protocol_name == "authors" and card.authors is None:
+        say(f"{card.network} has no other protocol of its authors: using plain.")
     protocol = config.make_protocol(
         card.network, card.protocol, card.authors, multi_scale=multi_scale
     )
-    predictor = Predictor(model, protocol=protocol, device=device, amp=config.amp)
-    manifest = Manifest.of(
-        predictor,
-        file.name,
-        sha256(file),
-        inplace_abn=reports[0].inplace_abn,
-        raw_weights=config.raw_weights,
+    predictor = Predictor(
+        model,
+        protocol=protocol,
+        device=device,
+        precision=config.precision,
+        runtime=config.runtime,
+        on_note=on_note,
     )
-    return predictor, manifest
+    return predictor, reports[0].inplace_abn
+
+
+def _open_exported(
+    config: NetworkConfig, file: Path, device: str, *, multi_scale: bool
+) -> Predictor:
+    """Open an exported file, which has its model card.
+
+    Raises:
+        DsegError: it is of another network than the named one, or does not suit the protocol.
+    """
+    from dseg.device import find_device
+    from dseg.predict import Predictor
+    from dseg.predict.runtimes import open_exported, protocol_of
+
+    model, runtime, facts = open_exported(
+        file, config.runtime, config.precision, device=find_device(device)
+    )
+    card = model.card
+    if config.model not in (None, card.network):
+        raise DsegError(
+            f"{file.name} is an exported {card.network}, not {config.model}.",
+            hint="leave --model out.",
+        )
+    protocol = config.make_protocol(
+        card.network, card.protocol, card.authors, multi_scale=multi_scale
+    )
+    return Predictor(model, protocol=protocol_of(protocol, facts), device=device, runtime=runtime)

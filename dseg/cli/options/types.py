@@ -12,6 +12,7 @@ import click
 from dseg.errors import DsegError
 from dseg.registry import find_model
 
+PRECISIONS = ("fp32", "auto", "bf16", "fp16", "int8")
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
 KIND_NAMES = {
@@ -82,6 +83,15 @@ class ImageSize(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
         return int(sides[0]), int(sides[-1])
 
 
+class SizeOrDynamic(ImageSize):
+    """``HxW``, or ``dynamic`` for any size, which is None."""
+
+    def convert(  # type: ignore[override]
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int] | None:
+        return None if value == "dynamic" else super().convert(value, param, ctx)
+
+
 class Fraction(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
     """A number such as ``0.25`` or ``1/3``."""
 
@@ -129,6 +139,18 @@ class Scales(click.ParamType):  # type: ignore[type-arg]  # not generic in older
             return tuple(float(word) for word in str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} is not a list of scales like 0.5,1,1.5.", param, ctx)
+
+
+class Precision(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
+    """Name of a precision; ``off`` is the older name of fp32."""
+
+    name = "precision"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        found = {"off": "fp32", "float32": "fp32"}.get(value.lower(), value.lower())
+        if found not in PRECISIONS:
+            self.fail(f"{value!r} is not one of {', '.join(PRECISIONS)}.", param, ctx)
+        return found
 
 
 class DatasetName(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks

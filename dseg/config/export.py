@@ -1,0 +1,152 @@
+"""Configuration of ``dseg export``: what is written, and how it is quantised and verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dseg.config.fields import inplace_abn_field, option, raw_weights_field
+from dseg.errors import DsegError
+
+FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+METHODS = ("minmax", "entropy", "percentile", "mse")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """A network, and the file to export it to.
+
+    Attributes:
+        model: name of the network; None to identify it by its checkpoint.
+        out: file to write; None for one in the working directory, named after the checkpoint.
+        format: ``onnx``, ``openvino`` or ``torch``.
+        size: (height, width) of the only size of image; None for any.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        input: ``float``, normalised; or ``uint8``, RGB, with the normalisation in the graph.
+        output: ``logits`` at the network's stride, or ``labels``, train ids at the image's size.
+        img_dir: images to calibrate and verify with; None for drawn scenes.
+        calibration: how ranges of activations are found for int8.
+        count: number of images to calibrate with.
+        keep_float: layers that are not quantised: ``auto`` to measure which, ``none``, or names.
+        licence: licence of the file, written into its metadata; empty for a general sentence.
+        check: verify the file against PyTorch.
+        inplace_abn, raw_weights: how the checkpoint is read, as in ``TrainConfig``.
+
+    Raises:
+        DsegError: options contradict each other.
+    """
+
+    model: str | None = option(
+        "--model",
+        default=None,
+        kind="network",
+        metavar="NAME",
+        help="Network (default: identified by the checkpoint).",
+    )
+    out: Path | None = option(
+        *("-o", "--out"),
+        default=None,
+        kind="file",
+        metavar="FILE",
+        help="File to write (default: the checkpoint's name with the format's suffix, here).",
+    )
+    format: str = option(
+        "--format",
+        default="onnx",
+        choices=tuple(FORMATS),
+        help="onnx: for ONNX Runtime, OpenVINO, TensorRT; openvino: .xml and .bin; torch: .pt2 of "
+        "torch.export.",
+    )
+    size: tuple[int, int] | None = option(
+        "--size",
+        default=None,
+        kind="size or dynamic",
+        metavar="HxW|dynamic",
+        shown_default="dynamic",
+        help="Only size of image that the file reads, or dynamic for any.",
+    )
+    precision: str = option(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "fp16", "int8"),
+        help="Precision of the weights; int8 is calibrated on images.",
+    )
+    input: str = option(
+        "--input",
+        default="float",
+        choices=("float", "uint8"),
+        help="float: (N, 3, H, W), normalised; uint8: (N, H, W, 3) RGB, normalised within.",
+    )
+    output: str = option(
+        "--output",
+        default="logits",
+        choices=("logits", "labels"),
+        help="logits: scores at the network's stride; labels: train ids at the image's size.",
+    )
+    img_dir: Path | None = option(
+        "--img-dir",
+        default=None,
+        kind="folder",
+        metavar="DIR",
+        help="Images to calibrate and verify with; int8 needs it.",
+    )
+    calibration: str = option(
+        "--calibration",
+        default="entropy",
+        choices=METHODS,
+        help="How int8 ranges are found: smallest and largest value, least KL divergence, "
+        "99.99th percentile, or least squared error.",
+    )
+    count: int = option(
+        "--count",
+        default=64,
+        low=1,
+        metavar="N",
+        help="Number of images to calibrate with.",
+    )
+    keep_float: str = option(
+        "--keep-float",
+        default="none",
+        metavar="auto|none|LIST",
+        help="Layers that are not quantised: names separated by commas, or auto to measure which "
+        "cost labels.",
+    )
+    licence: str = option(
+        "--licence", default="", metavar="TEXT", help="Licence to note in the file's metadata."
+    )
+    check: bool = option(
+        "--check/--no-check",
+        default=True,
+        help="Compare the file with PyTorch; exit with code 4 if too many labels differ.",
+    )
+    inplace_abn: bool | None = inplace_abn_field()
+    raw_weights: bool = raw_weights_field()
+
+    def __post_init__(self) -> None:
+        if self.precision == "int8" and self.img_dir is None:
+            raise DsegError(
+                "int8 needs images to calibrate on.",
+                hint="name a folder of images like those to come: --img-dir DIR.",
+            )
+        if self.format == "torch" and self.precision != "fp32":
+            raise DsegError(
+                f"The torch format is not written in {self.precision}.",
+                hint="use --format onnx or openvino, or --precision fp32.",
+            )
+
+    def target(self, weights: Path) -> Path:
+        """Return the file to write for a checkpoint.
+
+        Raises:
+            DsegError: the named file has the suffix of another format.
+        """
+        suffix = FORMATS[self.format]
+        if self.out is None:
+            ending = "" if self.precision == "fp32" else f"-{self.precision}"
+            return Path(f"{weights.stem}{ending}{suffix}")
+        if self.out.suffix != suffix:
+            raise DsegError(
+                f"{self.out} does not end with {suffix}, as files of the format {self.format} do.",
+                hint=f"name {self.out.with_suffix(suffix)}, or another --format.",
+            )
+        return self.out

@@ -1,0 +1,143 @@
+"""Compare an exported file with PyTorch, by every installed runtime that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dseg.config.export import ExportConfig
+from dseg.errors import DsegError
+from dseg.export.calibrate import as_view, fit_image, spread
+from dseg.folding import prepare
+from dseg.graphs import GraphFacts, padded_size
+from dseg.graphs.needs import is_installed
+from dseg.images import Pixels, read_image
+from dseg.labels import IGNORE
+from dseg.models import ModelCard, SegModel
+from dseg.predict.inputs import find_images
+from dseg.predict.runtimes import Runtime, open_exported
+from dseg.predict.runtimes.graph import GraphRuntime
+from dseg.protocol import Size
+from dseg.synth import draw_scene
+
+LEAST_AGREEMENT = {"fp32": 0.999, "fp16": 0.995, "bf16": 0.995, "int8": 0.0}
+SIZES: tuple[Size, ...] = ((256, 512), (384, 448))  # of images for a graph of any size
+PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
+READERS = {"onnx": ("onnx", "openvino"), "openvino": ("openvino",), "torch": ("torch",)}
+IMAGES = 2  # at each size
+
+
+@dataclass(frozen=True)
+class Check:
+    """A comparison of a file's outputs with PyTorch's.
+
+    Attributes:
+        runtime: what computed the file.
+        images: what was compared: ``noise``, ``drawn scenes`` or ``images``.
+        size: (height, width) of the images.
+        difference: largest difference of logits, in standard deviations of the logits; None for
+            a file that gives labels.
+        agreement: fraction of pixels with the same label.
+    """
+
+    runtime: str
+    images: str
+    size: Size
+    difference: float | None
+    agreement: float
+
+
+@torch.inference_mode()
+def verify(model: SegModel, path: Path, config: ExportConfig) -> list[Check]:
+    """Compare a file with PyTorch on noise and on images, at two sizes unless it has one.
+
+    Returns:
+        One comparison for each runtime, kind of image and size.
+
+    Raises:
+        DsegError: no installed runtime reads the file.
+    """
+    prepared = prepare(model, device="cpu")
+    checks = []
+    for runtime in _runtimes(config):
+        compute = _open(path, runtime, model, config)
+        for kind, size, images in _images(model, config):
+            views = [as_view(model, image) for image in images]
+            pairs = [
+                _compare(prepared, prepared.logits(view)[0], compute(view), view, config.output)
+                for view in views
+            ]
+            worst = None if compute.labels_only else max(difference for difference, _ in pairs)
+            agreement = sum(same for _, same in pairs) / len(pairs)
+            checks.append(Check(runtime, kind, size, worst, agreement))
+    return checks
+
+
+def _runtimes(config: ExportConfig) -> list[str]:
+    readers = READERS[config.format]
+    found = [name for name in readers if name == "torch" or is_installed(PACKAGES[name])]
+    if not found:
+        raise DsegError(
+            "No installed runtime reads the file, so it cannot be verified.",
+            hint="pip install 'dseg[openvino]' or 'dseg[onnx]', or use --no-check.",
+        )
+    return found
+
+
+class ProgramRuntime(GraphRuntime):
+    """Computes a saved program of torch.export."""
+
+    name = "torch"
+
+    def __init__(self, path: Path, card: ModelCard, facts: GraphFacts):
+        super().__init__(card, facts, "float32")
+        self._module = torch.export.load(path).module()
+
+    def _run(self, image: Tensor) -> Tensor:
+        found: Tensor = self._module(image)
+        return found
+
+
+def _open(path: Path, runtime: str, model: SegModel, config: ExportConfig) -> Runtime:
+    if runtime == "torch":
+        facts = GraphFacts(input=config.input, output=config.output, size=config.size)
+        return ProgramRuntime(path, model.card, facts)
+    return open_exported(path, runtime, device=torch.device("cpu"))[1]
+
+
+def _images(model: SegModel, config: ExportConfig) -> Iterator[tuple[str, Size, list[Pixels]]]:
+    """Yield noise and images at each size."""
+    random = np.random.default_rng(0)
+    for wanted in (config.size,) if config.size is not None else SIZES:
+        size = wanted if config.size is not None else padded_size(model, wanted)
+        yield "noise", size, [random.integers(0, 256, (*size, 3), np.uint8) for _ in range(IMAGES)]
+        if config.img_dir is None:
+            drawable = min(max(size[0], 64), 2048), min(max(size[1], 64), 2048)
+            kind, images = "drawn scenes", [draw_scene(0, i, drawable)[0] for i in range(IMAGES)]
+        else:
+            files = spread(find_images([config.img_dir]), IMAGES)
+            kind, images = "images", [read_image(file.path) for file in files]
+        yield kind, size, [fit_image(model, image, size) for image in images]
+
+
+def _compare(
+    model: SegModel, expected: Tensor, found: Tensor, view: Tensor, output: str
+) -> tuple[float, float]:
+    """Return the largest difference in standard deviations, and the fraction of equal labels."""
+    height, width = view.shape[-2:]
+    labels = model.resize(expected, height, width).argmax(1)
+    if output == "labels":
+        meaning = model.card.outputs or tuple(range(model.card.num_outputs))
+        void = model.card.label_space.num_classes  # the channel of no class
+        train_ids = torch.tensor([void if other == IGNORE else other for other in meaning])[labels]
+        return 0.0, float((found.argmax(1) == train_ids).double().mean())
+    if found.shape != expected.shape:
+        return float("inf"), 0.0
+    others = model.resize(found, height, width).argmax(1)
+    difference = float((found - expected).abs().max() / expected.std())
+    return difference, float((labels == others).double().mean())

@@ -1,0 +1,34 @@
+"""Import optional packages, and say what to install where they are missing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from dseg.errors import DsegError
+
+EXTRAS = {"openvino": "openvino"}  # extra of a package; all others are in the extra onnx
+
+
+def is_installed(*packages: str) -> bool:
+    """Return True if all packages can be found; none is imported."""
+    return all(find_spec(package) is not None for package in packages)
+
+
+def need(*packages: str) -> Any:
+    """Import optional packages and return the first.
+
+    Raises:
+        DsegError: one is not installed, or cannot be imported.
+    """
+    try:
+        modules = [import_module(package) for package in packages]
+        return modules[0]
+    except ImportError as fault:
+        extra = EXTRAS.get(packages[0], "onnx")
+        raise DsegError(
+            f"{packages[0]} cannot be imported: {fault}.",
+            hint=f"install it: pip install 'dseg[{extra}]', or in dseg's clone: pip install "
+            f"'.[{extra}]'.",
+        ) from fault

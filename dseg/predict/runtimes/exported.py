@@ -1,0 +1,121 @@
+"""Open a file of ``dseg export`` as a network and its runtime."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from dseg.errors import CheckpointError, DsegError
+from dseg.graphs import GraphFacts, read_graph
+from dseg.graphs.needs import is_installed
+from dseg.labels import IGNORE
+from dseg.models import ModelCard, SegModel, build_model
+from dseg.predict.runtimes.base import TITLES, Runtime
+from dseg.protocol import Protocol
+
+NUMBERS = {"fp32": "float32", "fp16": "float16", "int8": "int8", "bf16": "bfloat16"}
+
+
+def open_exported(
+    path: Path, runtime: str = "auto", precision: str = "fp32", *, device: torch.device
+) -> tuple[SegModel, Runtime, GraphFacts]:
+    """Open an exported ``.onnx`` or ``.xml`` file.
+
+    Args:
+        path: the file.
+        runtime: ``auto`` (OpenVINO if it is installed), ``openvino``, or ``onnx`` for ONNX files.
+        precision: ``fp32`` for that of the file, or ``bf16`` or ``fp16`` by OpenVINO.
+        device: the CPU.
+
+    Returns:
+        A network without weights, which has the model card; its runtime; the facts of the file.
+
+    Raises:
+        CheckpointError: missing, damaged, or not written by ``dseg export``.
+        DsegError: the runtime is not installed, or does not read this format.
+    """
+    if device.type != "cpu":
+        raise DsegError(
+            f"{path.name} is an exported network, which is computed on the CPU.",
+            hint="use --device cpu, or the checkpoint that it was exported from.",
+        )
+    graph, card, facts = read_graph(path)
+    name = _choose(path, runtime)
+    wanted = NUMBERS["fp32" if precision == "auto" else precision]
+    if facts.precision != "fp32" and wanted in ("float32", NUMBERS[facts.precision]):
+        wanted = NUMBERS[facts.precision]
+    elif wanted == "int8":
+        raise DsegError(
+            f"{path.name} is not quantised: it was exported as {facts.precision}.",
+            hint="export it with --precision int8, or leave --precision out.",
+        )
+    model = _make_shell(path, card, facts)
+    threads = torch.get_num_threads()
+    if name == "openvino":
+        from dseg.predict.runtimes.openvino import OpenVinoRuntime
+
+        # weights in float16 are computed in float32 unless --precision fp16 is given
+        computed = "float32" if facts.precision == "fp16" and precision != "fp16" else wanted
+        file = graph if path.suffix == ".xml" else path
+        return model, OpenVinoRuntime(file, card, facts, computed, threads), facts
+    from dseg.predict.runtimes.onnx import OnnxRuntime
+
+    if precision == "fp16" and facts.precision == "fp32":
+        raise DsegError(
+            f"{path.name} was exported as fp32, and ONNX Runtime does not change the precision.",
+            hint="export it with --precision fp16, or use --runtime openvino.",
+        )
+    return model, OnnxRuntime(path, card, facts, wanted, threads), facts
+
+
+def _choose(path: Path, runtime: str) -> str:
+    """Return the runtime that computes an exported file."""
+    if runtime == "auto":
+        return "openvino" if path.suffix == ".xml" or is_installed("openvino") else "onnx"
+    if runtime == "torch" or (runtime == "onnx" and path.suffix == ".xml"):
+        raise DsegError(
+            f"{TITLES[runtime]} does not read {path.name}.",
+            hint="leave --runtime out, or name the checkpoint that it was exported from.",
+        )
+    return runtime
+
+
+def _make_shell(path: Path, card: ModelCard, facts: GraphFacts) -> SegModel:
+    """Build a network without weights, as the exported file is fed."""
+    try:
+        with torch.device("meta"):
+            model = build_model(card.network, card.num_outputs, **card.kwargs).eval()
+    except (DsegError, RuntimeError, ValueError, TypeError, LookupError) as fault:
+        raise CheckpointError(
+            f"{path} has damaged metadata: {str(fault).partition(chr(10))[0].rstrip('.')}.",
+            hint="export it again.",
+        ) from fault
+    model.card = card
+    if facts.output == "labels":  # which the graph pads, resizes and maps itself
+        model.min_size = 1  # type: ignore[misc]
+        outputs = (*range(card.label_space.num_classes), IGNORE)
+        model.card = replace(
+            card,
+            outputs=outputs,
+            protocol=replace(card.protocol, pad_multiple=facts.multiple, pad_remainder=0),
+        )
+    return model
+
+
+def protocol_of(protocol: Protocol, facts: GraphFacts) -> Protocol:
+    """Return a protocol with the only input size of an exported file, if it has one.
+
+    Raises:
+        DsegError: the file gives labels, and the protocol fuses scores.
+    """
+    fuses = len(protocol.scales) > 1 or protocol.flip or protocol.tile is not None
+    if facts.output == "labels" and fuses:
+        raise DsegError(
+            "The exported file gives labels, which cannot be fused over scales, flips or tiles.",
+            hint="export it with --output logits.",
+        )
+    if facts.size is None or protocol.input_size is not None:
+        return protocol
+    return replace(protocol.at_own_size(), input_size=facts.size)
