@@ -70,7 +70,7 @@ def export_command(weights: Path, json_file: Path | None, **given: Any) -> None:
     size = sum(path.stat().st_size for path in (target, *beside))
     say(f"{target}: {model.card.network}, {config.precision}, {size / 1e6:.1f} MB.")
     checks = verify(model, target, config) if config.check else []
-    if checks:
+    if checks and str(json_file) != "-":
         show_table("", COLUMNS, map(_row, checks))
     least = LEAST_AGREEMENT[config.precision]
     if json_file is not None:

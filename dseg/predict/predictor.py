@@ -157,6 +157,14 @@ class Predictor:
             )
         self.runtime.compile()
 
+    def refuse_labels_only(self) -> None:
+        """Raise a DsegError if the network gives labels without scores."""
+        if self.runtime.labels_only:
+            raise DsegError(
+                "The exported file gives labels, which have no confidence.",
+                hint="leave confidence out, or export it with --output logits.",
+            )
+
     def __call__(self, image: Pixels) -> Pixels:
         """Return the train ids, (H, W) uint8, of an (H, W, 3) uint8 RGB image."""
         return self.predict(image).train_ids
@@ -279,11 +287,8 @@ class Predictor:
         again: Sequence[Callable[[], Pending]],
     ) -> list[Pending]:
         """Label images of one size; only one if it is in tiles."""
-        if confidence and self.runtime.labels_only:
-            raise DsegError(
-                "The exported file gives labels, which have no confidence.",
-                hint="leave confidence out, or export it with --output logits.",
-            )
+        if confidence:
+            self.refuse_labels_only()
         size = size_of(images[0])
         scored = self._bands.scored_size(size)
         certainty = self._certainty if confidence else None

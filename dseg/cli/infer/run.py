@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,8 +153,12 @@ def run(
 
     with joined("cpu") as group:
         network.check()
+        if compiled:
+            network = _compiled_by_torch(network)
         images, unread = group.from_main(lambda: _find(sources, img_dir, out))
         predictor, manifest = load_network(network, group, multi_scale=multi_scale)
+        if "confidence" in kinds:
+            predictor.refuse_labels_only()
         if compiled:
             predictor.compile()
         with sharded_progress("labelled", images, group, quiet=quiet) as advance:
@@ -179,6 +184,16 @@ def run(
         group.barrier()  # torchrun ends all processes with the first that fails
     if summary.failed:
         raise click.exceptions.Exit(EXIT_FAILED_INPUTS)
+
+
+def _compiled_by_torch(network: NetworkConfig) -> NetworkConfig:
+    """Return the configuration with PyTorch as the runtime, which ``--compile`` compiles."""
+    if network.runtime not in ("auto", "torch"):
+        raise DsegError(
+            f"--compile is of PyTorch; --runtime {network.runtime} compiles every network itself.",
+            hint="use --runtime torch with --compile, or leave --compile out.",
+        )
+    return replace(network, runtime="torch")
 
 
 def _find(
