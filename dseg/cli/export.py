@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import say, show_table
+from dseg.cli.console import progress, say, show_table
 from dseg.cli.options.from_config import options_of
 from dseg.cli.options.shared import json_option
 from dseg.cli.options.types import FILE, Command
@@ -18,8 +18,13 @@ from dseg.errors import EXIT_VERIFICATION
 
 if TYPE_CHECKING:
     from dseg.export import Check
+    from dseg.export.compare import Row
+    from dseg.models import SegModel
 
 COLUMNS = "runtime", "images", "size", "largest difference", "equal labels"
+
+
+COMPARED = "precision", "runtime", "calibration", "mIoU", "equal labels", "ms", "MB"
 
 
 def _row(check: Check) -> list[str]:
@@ -51,9 +56,10 @@ def export_command(weights: Path, json_file: Path | None, **given: Any) -> None:
       dseg export weights/dabnet.safetensors
       dseg export dabnet.pth --model DABNet --format openvino --size 512x1024 --output labels
       dseg export dabnet.pth --model DABNet --precision int8 --img-dir leftImg8bit/train
+      dseg export dabnet.pth --model DABNet --img-dir leftImg8bit/train --compare \\
+        --calibration all --dataset cityscapes --data-dir cityscapes
     """
     from dseg.checkpoints import find_file, find_weights, load_model
-    from dseg.export import LEAST_AGREEMENT, export, verify
 
     config = ExportConfig(**given)
     file = find_weights(config.model, weights) if config.model else find_file(weights)
@@ -65,6 +71,15 @@ def export_command(weights: Path, json_file: Path | None, **given: Any) -> None:
         raw_weights=config.raw_weights,
         on_note=say,
     )
+    (_compare if config.compare else _export)(model, file, config, target, json_file)
+
+
+def _export(
+    model: SegModel, file: Path, config: ExportConfig, target: Path, json_file: Path | None
+) -> None:
+    """Write the file, verify it, and report both."""
+    from dseg.export import LEAST_AGREEMENT, export, verify
+
     facts = export(model, file, config, target, on_note=say)
     beside = [target.with_suffix(".bin")] if config.format == "openvino" else []
     size = sum(path.stat().st_size for path in (target, *beside))
@@ -83,3 +98,42 @@ def export_command(weights: Path, json_file: Path | None, **given: Any) -> None:
         raise click.exceptions.Exit(EXIT_VERIFICATION)
     if target.suffix in (".onnx", ".xml"):
         say(f"Next: dseg infer --weights {target} --img-dir DIR")
+
+
+def _compare(
+    model: SegModel, file: Path, config: ExportConfig, target: Path, json_file: Path | None
+) -> None:
+    """Score the network in several precisions, and print a table."""
+    from dseg.allocator import keep_freed_memory
+    from dseg.datasets import load_dataset
+    from dseg.export import compare
+    from dseg.labels import find_label_space
+
+    assert config.dataset is not None and config.data_dir is not None  # checked before
+    keep_freed_memory()
+    space = find_label_space(config.label_space) if config.label_space else None
+    dataset = load_dataset(config.dataset, config.data_dir, config.split, space=space)
+    with progress("compared", len(dataset), quiet=False) as advance:
+        rows = compare(model, file, config, dataset, on_note=say, advance=advance)
+    if json_file is not None:
+        facts = {
+            "network": model.card.network,
+            "weights": file.name,
+            "dataset": config.dataset,
+            "split": config.split,
+            "images": len(dataset),
+            "calibration_images": config.count,
+            "keep_float": config.keep_float,
+        }
+        emit_json(json_file, {**facts, "rows": [asdict(row) for row in rows]})
+    if str(json_file) != "-":
+        title = f"{model.card.network} on {config.dataset} {config.split}, {len(dataset)} images"
+        show_table(title, COMPARED, map(_compared, rows))
+
+
+def _compared(row: Row) -> list[str]:
+    return [
+        *(row.precision, row.runtime, row.calibration),
+        *(f"{row.mean_iou:.2%}", f"{row.agreement:.2%}"),
+        *(f"{row.milliseconds:.1f}", f"{row.megabytes:.1f}"),
+    ]

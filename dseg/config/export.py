@@ -7,9 +7,10 @@ from pathlib import Path
 
 from dseg.config.fields import inplace_abn_field, option, raw_weights_field
 from dseg.errors import DsegError
+from dseg.labels import LABEL_SPACES
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
-METHODS = ("minmax", "entropy", "percentile", "mse")
+METHODS = ("minmax", "percentile", "entropy", "mse")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +27,13 @@ class ExportConfig:
         output: ``logits`` at the network's stride, or ``labels``, train ids at the image's size.
         img_dir: images to calibrate and verify with; None for drawn scenes.
         calibration: how ranges of activations are found for int8.
+        activations: their type: ``uint8`` with a zero point, or symmetric ``int8``.
         count: number of images to calibrate with.
         keep_float: layers that are not quantised: ``auto`` to measure which, ``none``, or names.
         licence: licence of the file, written into its metadata; empty for a general sentence.
         check: verify the file against PyTorch.
+        compare: score several precisions in place of writing a file.
+        dataset, data_dir, split, label_space: what is scored.
         inplace_abn, raw_weights: how the checkpoint is read, as in ``TrainConfig``.
 
     Raises:
@@ -92,10 +96,16 @@ class ExportConfig:
     )
     calibration: str = option(
         "--calibration",
-        default="entropy",
-        choices=METHODS,
-        help="How int8 ranges are found: smallest and largest value, least KL divergence, "
-        "99.99th percentile, or least squared error.",
+        default="mse",
+        choices=(*METHODS, "all"),
+        help="How int8 ranges are found: smallest and largest value, percentile 99.99, least KL "
+        "divergence, or least squared error; all: each of them, to --compare.",
+    )
+    activations: str = option(
+        "--activations",
+        default="uint8",
+        choices=("uint8", "int8"),
+        help="Type of int8 networks' activations: uint8 is faster on CPUs; TensorRT needs int8.",
     )
     count: int = option(
         "--count",
@@ -119,14 +129,46 @@ class ExportConfig:
         default=True,
         help="Compare the file with PyTorch; exit with code 4 if too many labels differ.",
     )
+    compare: bool = option(
+        "--compare",
+        default=False,
+        help="Write no file; score fp32, bf16, fp16 and int8 on --dataset, and print a table.",
+    )
+    dataset: str | None = option(
+        "--dataset",
+        default=None,
+        kind="dataset",
+        metavar="NAME",
+        help="Data set in --data-dir that --compare scores.",
+    )
+    data_dir: Path | None = option(
+        "--data-dir", default=None, kind="folder", metavar="DIR", help="Folder of the data set."
+    )
+    split: str = option("--split", default="val", help="Split of the data set.")
+    label_space: str | None = option(
+        "--label-space",
+        default=None,
+        choices=tuple(LABEL_SPACES),
+        help="Classes onto which the data set's masks are mapped (default: its own).",
+    )
     inplace_abn: bool | None = inplace_abn_field()
     raw_weights: bool = raw_weights_field()
 
     def __post_init__(self) -> None:
-        if self.precision == "int8" and self.img_dir is None:
+        if (self.precision == "int8" or self.compare) and self.img_dir is None:
             raise DsegError(
                 "int8 needs images to calibrate on.",
                 hint="name a folder of images like those to come: --img-dir DIR.",
+            )
+        if self.compare and (self.dataset is None or self.data_dir is None):
+            raise DsegError(
+                "No data set is named to compare on.",
+                hint="name one: --dataset NAME --data-dir DIR.",
+            )
+        if self.calibration == "all" and not self.compare:
+            raise DsegError(
+                "A file is calibrated by one method.",
+                hint=f"choose one of: {', '.join(METHODS)}; or --compare all of them.",
             )
         if self.format == "torch" and self.precision != "fp32":
             raise DsegError(

@@ -20,8 +20,13 @@ from dseg.protocol import Size
 MOST_PIXELS = 1_100_000  # of an image that is calibrated on; larger ones are halved until they fit
 
 
-def calibration_batches(model: SegModel, config: ExportConfig) -> Iterator[NDArray[np.generic]]:
+def calibration_batches(
+    model: SegModel, config: ExportConfig, *, most_pixels: int | None = MOST_PIXELS
+) -> Iterator[NDArray[np.generic]]:
     """Yield evenly spread images of the folder, one at a time, as the exported graph reads them.
+
+    Args:
+        most_pixels: number of pixels from which on an image of any size is halved.
 
     Yields:
         (1, 3, H, W) float32, normalised, or (1, H, W, 3) uint8, as ``config.input`` says.
@@ -38,7 +43,7 @@ def calibration_batches(model: SegModel, config: ExportConfig) -> Iterator[NDArr
         except DsegError:  # one damaged image of many does not matter
             continue
         found += 1
-        pixels = fit_image(model, image, config.size)
+        pixels = fit_image(model, image, config.size, most_pixels)
         yield pixels[None] if config.input == "uint8" else as_view(model, pixels).numpy()
     if not found:
         raise DsegError(
@@ -53,16 +58,19 @@ def spread(files: Sequence[ImageFile], count: int) -> list[ImageFile]:
     return [files[int(index * step)] for index in range(min(count, len(files)))]
 
 
-def fit_image(model: SegModel, image: Pixels, size: Size | None) -> Pixels:
+def fit_image(
+    model: SegModel, image: Pixels, size: Size | None, most_pixels: int | None = MOST_PIXELS
+) -> Pixels:
     """Resize an image as the network's protocol does, or to a fixed size.
 
     Args:
         image: (H, W, 3) uint8.
         size: the only size of an exported graph; None for any.
+        most_pixels: number of pixels from which on an image of any size is halved.
     """
     protocol = model.card.protocol
     height, width = size or protocol.input_of((image.shape[0], image.shape[1]))
-    while size is None and height * width > MOST_PIXELS:
+    while size is None and most_pixels and height * width > most_pixels:
         height, width = height // 2, width // 2
     if size is None:
         height, width = padded_size(model, (height, width))

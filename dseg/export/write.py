@@ -15,7 +15,7 @@ from dseg import __version__
 from dseg.checkpoints import sha256
 from dseg.config.export import ExportConfig
 from dseg.errors import DsegError
-from dseg.export.calibrate import calibration_batches
+from dseg.export.quantise import calibrated, quantised
 from dseg.files import written_whole
 from dseg.graphs import GraphFacts, add_facts, need, padded_size, trace, trace_program
 from dseg.graphs.facts import LICENCE, as_metadata
@@ -79,7 +79,8 @@ def export(
     on_note(f"Tracing {model.card.network}.")
     graph = trace(model, half=half, **options)
     if config.precision == "int8":
-        graph = _quantise(graph, model, config, on_note)
+        on_note(f"Calibrating on up to {config.count} images.")
+        graph = quantised(calibrated(graph, model, config), model, config, on_note)
     add_facts(graph, model.card, facts)
     if config.format == "onnx":
         _write_onnx(graph, target)
@@ -105,25 +106,6 @@ def _check_size(model: SegModel, config: ExportConfig) -> None:
             f"{model.card.network} pads images of {height}x{width} before it reads them.",
             hint=f"use --size {fitting[0]}x{fitting[1]}, or --output labels.",
         )
-
-
-def _quantise(
-    graph: ModelProto, model: SegModel, config: ExportConfig, on_note: Callable[[str], None]
-) -> ModelProto:
-    from dseg.quantisation import find_sensitive, quantise
-
-    def batches() -> Any:
-        return calibration_batches(model, config)
-
-    keep: list[str] = []
-    if config.keep_float == "auto":
-        on_note("Measuring which layers cost labels.")
-        keep = find_sensitive(graph, batches, method=config.calibration)
-        on_note(f"{len(keep)} layers stay float: {', '.join(keep) or 'none'}.")
-    elif config.keep_float != "none":
-        keep = [name.strip() for name in config.keep_float.split(",") if name.strip()]
-    on_note(f"Calibrating by {config.calibration} on up to {config.count} images.")
-    return quantise(graph, batches, method=config.calibration, keep_float=keep)
 
 
 def _write_onnx(graph: ModelProto, target: Path) -> None:
