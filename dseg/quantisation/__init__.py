@@ -1,0 +1,16 @@
+"""Post-training quantisation of an ONNX graph to 8 bits."""
+
+from __future__ import annotations
+
+from dseg.quantisation.calibration import METHOD, Calibration, calibrate, quantise
+from dseg.quantisation.observe import Batches
+from dseg.quantisation.ranges import METHODS
+
+__all__ = [
+    "METHOD",
+    "METHODS",
+    "Batches",
+    "Calibration",
+    "calibrate",
+    "quantise",
+]

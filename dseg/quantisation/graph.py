@@ -1,74 +1,92 @@
-"""Read-only views of an ONNX graph: producers, readers, float tensors, nodes to quantise."""
+"""A view of an ONNX graph: the layers that can be quantised, and what they read."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import cached_property
+from typing import TYPE_CHECKING
 
-import onnx
-from onnx import NodeProto, TensorProto
+from dseg.errors import DsegError
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto
+
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+OPSET = 13  # the first with a scale for each channel
+_ADVICE = "export the network again with dseg export"
 
 
 class Graph:
     """Indices of an ONNX graph, which must not change while they are used.
 
-    Args:
-        model: every node has a name of its own (see ``name_nodes``).
+    Attributes:
+        layers: by name, in the order of execution, the nodes with a constant float32 weight:
+            these are quantised, and activations that are multiplied with each other are not.
+        producers: by name of a result, the node that computes it.
+        readers: by name of a tensor, the nodes that read it.
+        constants: by name, the constant tensors.
     """
 
-    def __init__(self, model: onnx.ModelProto):
-        self.model = model
-        self.nodes = {node.name: node for node in model.graph.node}
+    def __init__(self, model: ModelProto):
         self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
-        self.producers = {name: node for node in model.graph.node for name in node.output if name}
+        self.producers = {name: node for node in model.graph.node for name in node.output}
         self.readers: defaultdict[str, list[NodeProto]] = defaultdict(list)
         for node in model.graph.node:
-            for name in node.input:
+            for name in dict.fromkeys(node.input):
                 self.readers[name].append(node)
-        self.outputs = {output.name for output in model.graph.output}
+        self.layers = {node.name: node for node in model.graph.node if self._is_layer(node)}
 
-    @cached_property
-    def floats(self) -> set[str]:
-        """Names of the computed tensors that are float32."""
-        inferred = onnx.shape_inference.infer_shapes(self.model).graph
-        infos = (*inferred.input, *inferred.value_info, *inferred.output)
-        return {
-            info.name for info in infos if info.type.tensor_type.elem_type == TensorProto.FLOAT
-        }
+    def weight(self, layer: NodeProto) -> TensorProto:
+        """Return the weight of a layer."""
+        return self.constants[layer.input[1]]
 
-    def activations(self, node: NodeProto) -> list[str]:
-        """Return the inputs of a node that are computed, for those that 8 bits can represent."""
-        count = 1 if node.op_type in ("Resize", "Reshape", "Slice") else len(node.input)
-        count = 2 if node.op_type in WEIGHTED else count  # a bias is added in 32 bits
-        names = [name for name in node.input[:count] if name and name not in self.constants]
-        return list(dict.fromkeys(names))
+    def _is_layer(self, node: NodeProto) -> bool:
+        from onnx import TensorProto
 
-    def weight(self, node: NodeProto) -> TensorProto | None:
-        """Return the constant float32 weight of a node, None if it has none."""
-        if node.op_type not in WEIGHTED or len(node.input) < 2:
-            return None
-        tensor = self.constants.get(node.input[1])
-        return tensor if tensor is not None and tensor.data_type == TensorProto.FLOAT else None
+        if node.op_type not in LAYERS or node.input[0] in self.constants:
+            return False
+        weight = self.constants.get(node.input[1])
+        return weight is not None and weight.data_type == TensorProto.FLOAT and len(weight.dims) > 1
 
 
-def name_nodes(model: onnx.ModelProto) -> None:
-    """Give every node of a graph, in place, a name of its own."""
-    taken: set[str] = set()
-    for index, node in enumerate(model.graph.node):
-        if not node.name or node.name in taken:
-            node.name = f"{node.op_type}_{index}"
-            while node.name in taken:
-                node.name += "_"
-        taken.add(node.name)
-
-
-def channel_axis(node: NodeProto, rank: int) -> int:
-    """Return the axis of a weight's output channels."""
-    if node.op_type == "Conv":
+def channel_axis(layer: NodeProto, rank: int) -> int:
+    """Return the axis of the output channels in a layer's weight of a given rank."""
+    if layer.op_type == "Conv":
         return 0
-    if node.op_type == "Gemm":
-        transposed = any(item.name == "transB" and item.i for item in node.attribute)
-        return 0 if transposed else 1
-    return 1 if node.op_type == "ConvTranspose" else rank - 1
+    if layer.op_type == "Gemm":
+        return 0 if any(item.name == "transB" and item.i for item in layer.attribute) else 1
+    return 1 if layer.op_type == "ConvTranspose" else rank - 1
+
+
+def copy_named(model: ModelProto) -> ModelProto:
+    """Return a copy of a float32 model in which each node has a name of its own.
+
+    Raises:
+        DsegError: the model is quantised already, has another number of inputs than one, an opset
+            older than 13, or no layer to quantise.
+    """
+    copy = type(model)()
+    copy.CopyFrom(model)
+    taken: set[str] = set()
+    for index, node in enumerate(copy.graph.node):
+        if node.op_type == "QuantizeLinear":
+            raise DsegError("the graph is quantised already", hint="give the float32 graph")
+        if not node.name or node.name in taken:
+            node.name = unique(f"{node.op_type}_{index}", taken)
+        taken.add(node.name)
+    constants = {tensor.name for tensor in copy.graph.initializer}
+    inputs = [item.name for item in copy.graph.input if item.name not in constants]
+    if len(inputs) != 1:
+        raise DsegError(f"the graph has {len(inputs)} inputs, not 1", hint=_ADVICE)
+    opset = max((item.version for item in copy.opset_import if not item.domain), default=0)
+    if opset < OPSET:
+        raise DsegError(f"the graph has opset {opset}, older than {OPSET}", hint=_ADVICE)
+    if not Graph(copy).layers:
+        raise DsegError("the graph has no layer that can be quantised", hint=_ADVICE)
+    return copy
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """Return a name with as many underscores behind it as make it a new one."""
+    while name in taken:
+        name += "_"
+    return name

@@ -3,195 +3,154 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, helper, numpy_helper
 
-from dseg.quantisation.graph import Graph, channel_axis
+from dseg.quantisation.graph import Graph, channel_axis, unique
 from dseg.quantisation.ranges import Range
 
-SMALLEST = np.finfo(np.float32).tiny
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+SMALLEST = float(np.finfo(np.float32).tiny)  # of all scales
 
 
-@dataclass(frozen=True)
-class Scheme:
-    """How values are quantised.
+def insert_qdq(
+    model: ModelProto, layers: Collection[str], ranges: Mapping[str, Range], *, symmetric: bool
+) -> ModelProto:
+    """Return a copy of a model in which the named layers read quantised values.
+
+    Each activation that such a layer reads is quantised once, behind its producer, and all its
+    readers get the quantised values. Weights are int8 with one scale for each output channel.
+    Biases stay float32: runtimes convert them, TensorRT reads no others.
 
     Args:
-        symmetric: activations int8 with zero point 0, as TensorRT reads them; otherwise uint8
-            with a zero point, for OpenVINO and onnxruntime on CPUs.
-        float_bias: biases stay float32; otherwise int32 in steps of the products.
-        share: every reader of a quantised tensor reads the quantised values.
-        outputs: results of weighted layers are quantised even if only float nodes read them.
+        model: float32; every node has a name of its own.
+        layers: names of the layers to quantise.
+        ranges: by name, the range of each activation that these layers read.
+        symmetric: activations are int8 with zero point 0; otherwise uint8 with a zero point.
     """
+    copy = type(model)()
+    copy.CopyFrom(model)
+    _Insertion(copy, ranges, symmetric).run(layers)
+    return copy
 
-    symmetric: bool = False
-    float_bias: bool = True
-    share: bool = True
-    outputs: bool = False
 
+def find_step(limits: Range, symmetric: bool) -> tuple[np.float32, int]:
+    """Return scale and zero point of activations: value = scale * (integer - zero point).
 
-def step_of(limits: Range, symmetric: bool) -> tuple[np.float32, int]:
-    """Return scale and zero point: value = scale * (quantised - zero point).
-
-    A symmetric range is quantised to -127 to 127, another one to 0 to 255.
+    A symmetric range is quantised to integers from -127 to 127, another one to 0 to 255. The scale
+    is 1 if the range is only 0.
     """
     if symmetric:
-        return _positive(max(-limits.lowest, limits.highest) / 127), 0
-    scale = _positive((limits.highest - limits.lowest) / 255)
+        return _as_scale(max(-limits.lowest, limits.highest) / 127), 0
+    scale = _as_scale((limits.highest - limits.lowest) / 255)
     return scale, int(np.clip(round(-limits.lowest / float(scale)), 0, 255))
-
-
-def _positive(scale: float) -> np.float32:
-    """Return a scale, 1 where all values are 0."""
-    return np.float32(max(scale, SMALLEST)) if scale > 0 else np.float32(1)
 
 
 def quantise_weight(
     weight: NDArray[np.float32], axis: int
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return int8 values from -127 to 127, and the scale of each channel along ``axis``."""
-    rest = tuple(index for index in range(weight.ndim) if index != axis)
-    largest = np.abs(weight).max(axis=rest, keepdims=True)
-    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-    scales = np.maximum(scales, SMALLEST)
+    """Return int8 values from -127 to 127, and the scale of each channel along an axis, (C,)."""
+    others = tuple(index for index in range(weight.ndim) if index != axis)
+    largest = np.abs(weight).max(axis=others, keepdims=True)
+    scales = np.where(largest > 0, np.maximum(largest / 127, SMALLEST), 1).astype(np.float32)
     values = np.clip(np.round(weight / scales), -127, 127).astype(np.int8)
     return values, scales.reshape(-1)
 
 
-def insert_qdq(
-    model: onnx.ModelProto, nodes: Collection[str], ranges: Mapping[str, Range], scheme: Scheme
-) -> onnx.ModelProto:
-    """Return a copy of a model in which the named nodes read quantised activations and weights.
-
-    Args:
-        model: float32; every node has a name of its own.
-        nodes: names of the nodes to quantise.
-        ranges: range of each activation that they read.
-        scheme: how values are quantised.
-    """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    pass_ = _Pass(result, set(nodes), ranges, scheme)
-    pass_.run()
-    return result
+def _as_scale(step: float) -> np.float32:
+    return np.float32(max(step, SMALLEST)) if step > 0 else np.float32(1)
 
 
-class _Pass:
-    def __init__(
-        self,
-        model: onnx.ModelProto,
-        nodes: set[str],
-        ranges: Mapping[str, Range],
-        scheme: Scheme,
-    ):
-        self.model, self.nodes, self.ranges, self.scheme = model, nodes, ranges, scheme
-        self.graph = Graph(model)
-        self.scales: dict[str, np.float32] = {}  # of activations
-        self.before: dict[str, list[NodeProto]] = {}  # by the producer's name, "" for the input
-        self.constants: dict[str, onnx.TensorProto] = {}
-        self.fresh: dict[str, str] = {}
+class _Insertion:
+    """Collects the new nodes and constants of a graph, and then puts them into it."""
 
-    def run(self) -> None:
-        chosen = [node for node in self.model.graph.node if node.name in self.nodes]
-        read = (name for node in chosen for name in self.graph.activations(node))
-        tensors = dict.fromkeys(name for name in read if name in self.ranges)
-        if self.scheme.outputs:
-            tensors |= dict.fromkeys(node.output[0] for node in chosen if node.output[0] in self.ranges)
-        for name in tensors:
+    def __init__(self, model: ModelProto, ranges: Mapping[str, Range], symmetric: bool):
+        self._graph = Graph(model)
+        self._model = model
+        self._ranges = ranges
+        self._symmetric = symmetric
+        self._taken = set(self._graph.constants) | set(self._graph.readers)
+        self._taken |= set(self._graph.producers) | {node.name for node in model.graph.node}
+        self._constants: list[Any] = []
+        self._behind: dict[str, list[NodeProto]] = {}  # by a producer's name, "" for the start
+        self._weights: dict[tuple[str, int], str] = {}  # weight and axis -> result
+
+    def run(self, layers: Collection[str]) -> None:
+        chosen = [layer for name, layer in self._graph.layers.items() if name in layers]
+        for name in dict.fromkeys(layer.input[0] for layer in chosen):
             self._quantise_activation(name)
-        for node in chosen:
-            self._quantise_constants(node)
+        for layer in chosen:
+            layer.input[1] = self._quantise_weight(layer)
         self._assemble()
 
     def _quantise_activation(self, name: str) -> None:
-        scale, zero = step_of(self.ranges[name], self.scheme.symmetric)
-        self.scales[name] = scale
-        kind = np.int8 if self.scheme.symmetric else np.uint8
+        scale, zero = find_step(self._ranges[name], self._symmetric)
+        kind = np.int8 if self._symmetric else np.uint8
         parameters = [
-            self._constant(f"{name}_scale", np.array(scale, np.float32)),
-            self._constant(f"{name}_zero_point", np.array(zero, kind)),
+            self._add_constant(f"{name}_scale", np.array(scale, np.float32)),
+            self._add_constant(f"{name}_zero_point", np.array(zero, kind)),
         ]
-        pair = [
-            helper.make_node("QuantizeLinear", [name, *parameters], [f"{name}_quantized"]),
-            helper.make_node(
-                "DequantizeLinear", [f"{name}_quantized", *parameters], [f"{name}_dequantized"]
-            ),
-        ]
-        for node, op in zip(pair, ("QuantizeLinear", "DequantizeLinear"), strict=True):
-            node.name = f"{name}_{op}"
-        producer = self.graph.producers.get(name)
-        self.before.setdefault(producer.name if producer else "", []).extend(pair)
-        for reader in self.graph.readers[name]:
-            if self.scheme.share or reader.name in self.nodes:
-                for index, source in enumerate(reader.input):
-                    if source == name:
-                        reader.input[index] = f"{name}_dequantized"
+        producer = self._graph.producers.get(name)
+        place = producer.name if producer is not None else ""
+        quantised = self._add_node("QuantizeLinear", place, [name, *parameters])
+        result = self._add_node("DequantizeLinear", place, [quantised, *parameters])
+        for reader in self._graph.readers[name]:
+            for index, source in enumerate(reader.input):
+                if source == name:
+                    reader.input[index] = result
 
-    def _quantise_constants(self, node: NodeProto) -> None:
-        weight = self.graph.weight(node)
-        if weight is None:
-            return
-        values = numpy_helper.to_array(weight)
-        axis = channel_axis(node, values.ndim)
-        name = f"{weight.name}_axis{axis}"
-        quantised, scales = quantise_weight(values, axis)
-        inputs = [
-            self._constant(f"{name}_quantized", quantised),
-            self._constant(f"{name}_scale", scales),
-            self._constant(f"{name}_zero_point", np.zeros(scales.shape, np.int8)),
-        ]
-        output = f"{name}_dequantized"
-        if output not in self.fresh:
-            self.fresh[output] = name
-            self.before.setdefault("", []).append(
-                helper.make_node("DequantizeLinear", inputs, [output], f"{name}_dq", axis=axis)
-            )
-        node.input[1] = output
-        if self.scheme.float_bias or node.op_type not in ("Conv", "ConvTranspose"):
-            return
-        if len(node.input) > 2 and node.input[2] in self.graph.constants:
-            self._quantise_bias(node, scales)
+    def _quantise_weight(self, layer: NodeProto) -> str:
+        from onnx import numpy_helper
 
-    def _quantise_bias(self, node: NodeProto, scales: NDArray[np.float32]) -> None:
-        source = node.input[0].removesuffix("_dequantized")
-        steps = (scales * self.scales[source]).astype(np.float32)
-        bias = numpy_helper.to_array(self.graph.constants[node.input[2]])
-        quantised = np.clip(np.round(bias.astype(np.float64) / steps), -(2**31) + 1, 2**31 - 1)
-        name = f"{node.name}_bias"
-        inputs = [
-            self._constant(f"{name}_quantized", quantised.astype(np.int32)),
-            self._constant(f"{name}_scale", steps),
-            self._constant(f"{name}_zero_point", np.zeros(steps.shape, np.int32)),
-        ]
-        self.before.setdefault("", []).append(
-            helper.make_node("DequantizeLinear", inputs, [f"{name}_dq"], f"{name}_dql", axis=0)
-        )
-        node.input[2] = f"{name}_dq"
+        weight = self._graph.weight(layer)
+        axis = channel_axis(layer, len(weight.dims))
+        if (weight.name, axis) not in self._weights:
+            values, scales = quantise_weight(numpy_helper.to_array(weight), axis)
+            inputs = [
+                self._add_constant(f"{weight.name}_quantized", values),
+                self._add_constant(f"{weight.name}_scale", scales),
+                self._add_constant(f"{weight.name}_zero_point", np.zeros(scales.size, np.int8)),
+            ]
+            result = self._add_node("DequantizeLinear", "", inputs, axis=axis)
+            self._weights[weight.name, axis] = result
+        return self._weights[weight.name, axis]
 
-    def _constant(self, name: str, values: NDArray[np.generic]) -> str:
-        self.constants.setdefault(name, numpy_helper.from_array(values, name))
+    def _add_constant(self, name: str, values: NDArray[Any]) -> str:
+        from onnx import numpy_helper
+
+        name = unique(name, self._taken)
+        self._taken.add(name)
+        self._constants.append(numpy_helper.from_array(values, name))
         return name
 
+    def _add_node(self, kind: str, place: str, inputs: list[str], **attributes: int) -> str:
+        """Add a node behind the named one, "" for the start; return the name of its result."""
+        from onnx import helper
+
+        name = unique(f"{inputs[0]}_{kind}", self._taken)
+        result = unique(f"{name}_result", self._taken)
+        self._taken |= {name, result}
+        node = helper.make_node(kind, inputs, [result], name, **attributes)
+        self._behind.setdefault(place, []).append(node)
+        return result
+
     def _assemble(self) -> None:
-        """Put new nodes behind the producers of what they read, and drop unread constants."""
-        graph = self.model.graph
-        ordered = list(self.before.get("", []))
+        """Write all nodes in an order of execution, and leave out constants that nobody reads."""
+        graph = self._model.graph
+        nodes = list(self._behind.get("", []))
         for node in graph.node:
-            ordered += [node, *self.before.get(node.name, [])]
-        read = {name for node in ordered for name in node.input}
-        kept = [tensor for tensor in graph.initializer if tensor.name in read]
-        nodes = [*ordered]
-        copies = [helper.make_node("Identity", [""], [""])] * 0
-        for node in nodes:
-            copy = NodeProto()
+            copy = type(node)()
             copy.CopyFrom(node)
-            copies.append(copy)
-        constants = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
+            nodes += [copy, *self._behind.get(node.name, [])]
+        read = {name for node in nodes for name in node.input}
+        read |= {output.name for output in graph.output}
+        for index in reversed(range(len(graph.initializer))):
+            if graph.initializer[index].name not in read:
+                del graph.initializer[index]
+        graph.initializer.extend(self._constants)
         del graph.node[:]
-        graph.node.extend(copies)
-        del graph.initializer[:]
-        graph.initializer.extend([*constants, *self.constants.values()])
+        graph.node.extend(nodes)

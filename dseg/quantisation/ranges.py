@@ -1,6 +1,6 @@
-"""From a histogram to the range of values that 8 bits cover: four methods.
+"""From a histogram to the range of values that 8 bits represent: four methods.
 
-A narrow range has fine steps and clips the values outside; a wide one has coarse steps.
+A narrow range has small steps and clips the values outside; a wide one has large steps.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg.quantisation.histogram import BINS, Histogram
+from dseg.quantisation.histogram import Histogram
 
 PERCENTILE = 99.99  # Wu et al., "Integer quantization for deep learning inference", 2020
-CANDIDATES = 128  # limits tried on each side by the mean squared error
+CANDIDATES = 128  # limits on each side that find_mse compares
 
 
 class Range(NamedTuple):
@@ -24,117 +24,118 @@ class Range(NamedTuple):
     highest: float
 
 
-def find_minmax(histogram: Histogram, levels: int = 256) -> Range:
+def find_minmax(histogram: Histogram, symmetric: bool = False) -> Range:
     """Return the range of all values."""
     return Range(histogram.lowest, histogram.highest)
 
 
-def find_percentile(histogram: Histogram, levels: int = 256) -> Range:
-    """Return the range of all but 0.01 % of the values, half of these on each side (Wu et al.).
+def find_percentile(histogram: Histogram, symmetric: bool = False) -> Range:
+    """Return the range of 99.99 % of the values (Wu et al., section 3.3), to a bin's width.
 
-    If no value has one of the two signs, they are all on the other side.
+    If there are values of both signs, half of the others are below and half above it.
     """
-    counts = histogram.counts
-    total = int(counts.sum()) + histogram.zeros
-    outside = total * (1 - PERCENTILE / 100)
-    if histogram.lowest < 0 < histogram.highest:
+    outside = histogram.total * (1 - PERCENTILE / 100)
+    if histogram.two_sided:
         outside /= 2
-    edges = (histogram.start + np.arange(BINS + 1)) * histogram.width
-    below = np.cumsum(counts)  # values up to the end of a bin, without zeros
-    above = np.cumsum(counts[::-1])[::-1]
+    edges, counts = histogram.edges(), histogram.counts
+    below, above = np.cumsum(counts), np.cumsum(counts[::-1])
     lowest = edges[np.argmax(below > outside)] if below[-1] > outside else 0.0
-    highest = edges[BINS - np.argmax(above[::-1] > outside)] if above[0] > outside else 0.0
-    return _within(histogram, float(lowest), float(highest))
+    highest = edges[::-1][np.argmax(above > outside)] if above[-1] > outside else 0.0
+    return _clip(histogram, float(min(lowest, 0)), float(max(highest, 0)))
 
 
-def find_entropy(histogram: Histogram, levels: int = 256) -> Range:
+def find_entropy(histogram: Histogram, symmetric: bool = False) -> Range:
     """Return the range whose quantised values have the smallest KL divergence (Migacz 2017).
 
-    As published, for the distribution of absolute values: candidates of n bins, from as many as
-    there are levels up to all; outliers are added to the last bin of the reference P; Q has the
-    mean of each level in the bins of it that are not empty in P. Values that are exactly 0, which
-    are represented without an error, count for neither.
+    This is the published search over absolute values. Candidates keep n bins, from one for each
+    level up to all. The reference P has the values above in the last kept bin. Q has the mean of
+    each level in those of its bins that are not empty in P. Values that are exactly 0 have no
+    error and are left out.
     """
-    counts = histogram.magnitudes().astype(np.float64)
-    one_sided = not histogram.lowest < 0 < histogram.highest
-    levels = levels // 2 if not one_sided or levels < 256 else levels
+    counts = histogram.magnitudes()
+    levels = 128 if symmetric or histogram.two_sided else 256
     if counts.size <= levels:
         return find_minmax(histogram)
     sizes = np.arange(levels, counts.size + 1)
-    best = sizes[np.argmin(kl_divergences(counts, sizes, levels))]
-    limit = float(best * histogram.width)
-    return _within(histogram, -limit, limit)
+    best = int(sizes[np.argmin(kl_divergences(counts, sizes, levels))])
+    limit = best * histogram.width
+    return _clip(histogram, -limit, limit)
 
 
 def kl_divergences(
     counts: NDArray[np.float64], sizes: NDArray[np.int64], levels: int
 ) -> NDArray[np.float64]:
-    """Return KL(P || Q) in nats for each number of leading bins that is kept.
+    """Return KL(P || Q) in nats for each number of kept bins; infinite where Q is 0 and P is not.
+
+    With W the sum of P over a level, S that of the kept counts and m the number of its bins that
+    are not empty in P, it is sum(p log p) - sum(W log(S / m)), before P and Q are normalised:
+    neither has to be built, and all candidates are computed at once.
 
     Args:
-        counts: histogram of absolute values, (B,); its last bin is not empty.
-        sizes: candidates, (S,), each from ``levels`` to B.
-        levels: number of values that the kept bins are quantised to.
-
-    With W the sum of P over a level, S that of the counts in it and m the number of its bins that
-    are not empty, the divergence is sum(p log p) - sum(W log(S / m)): neither P nor Q is built.
+        counts: histogram of absolute values, (B,), not all 0.
+        sizes: numbers of bins to keep, (S,), each from ``levels`` to B.
+        levels: number of levels that the kept bins are quantised to.
     """
-    before = np.concatenate(([0.0], np.cumsum(counts)))  # before[n]: sum of the first n
-    filled = np.concatenate(([0.0], np.cumsum(counts > 0)))
+    before = _sums(counts)  # element n: sum of the first n
+    filled = _sums((counts > 0).astype(np.float64))
+    total, kept, last = before[-1], before[sizes], counts[sizes - 1]
+    clipped = total - kept
+    entropies = _sums(_xlogx(counts))[sizes - 1] + _xlogx(last + clipped)
+    edges = sizes[:, None] * np.arange(levels + 1)[None] // levels
+    sums, bins = np.diff(before[edges]), np.diff(filled[edges])
+    bins[:, -1] += (last == 0) & (clipped > 0)
+    weights = sums.copy()
+    weights[:, -1] += clipped
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.concatenate(([0.0], np.cumsum(np.where(counts > 0, counts * np.log(counts), 0))))
-        total = before[-1]
-        kept = before[sizes]
-        last = counts[sizes - 1]
-        clipped = last + total - kept  # the last bin of P
-        entropy = logs[sizes - 1] + np.where(clipped > 0, clipped * np.log(clipped), 0)
-        edges = sizes[:, None] * np.arange(levels + 1)[None] // levels
-        sums = np.diff(before[edges])
-        bins = np.diff(filled[edges])
-        bins[:, -1] += (last == 0) & (clipped > 0)
-        weights = sums.copy()
-        weights[:, -1] += total - kept
         cross = np.where(weights > 0, weights * np.log(sums / bins), 0).sum(1)
-        divergence = (entropy - cross) / total + np.log(kept / total)
-    return np.where(np.isfinite(divergence), divergence, np.inf)
+        return (entropies - cross) / total + np.log(kept / total)
 
 
-def find_mse(histogram: Histogram, levels: int = 256) -> Range:
-    """Return the range with the smallest mean squared error of the values.
+def find_mse(histogram: Histogram, symmetric: bool = False) -> Range:
+    """Return the range with the smallest mean squared error of the quantised values.
 
-    The error is that of the clipped values, from the histogram, and a step squared / 12 for the
-    rest (Banner et al., "Post-training 4-bit quantization of convolution networks", 2019).
+    The error is that of the clipped values, taken from the histogram, and step ** 2 / 12 for each
+    value (Banner et al., "Post training 4-bit quantization of convolutional networks for
+    rapid-deployment", NeurIPS 2019, section 2), except for those that are exactly 0.
     """
-    parts = np.arange(1, CANDIDATES + 1) / CANDIDATES
-    lows, highs = histogram.lowest * parts, histogram.highest * parts
-    values, counts = histogram.centres(), histogram.counts
-    low_errors = _clipping(-values, counts, -lows)
-    high_errors = _clipping(values, counts, highs)
-    if levels < 256:  # symmetric: both limits are the larger one
-        limits = max(-histogram.lowest, histogram.highest) * parts
-        errors = _clipping(np.abs(values), counts, limits)
-        errors += counts.sum() * (2 * limits / (levels - 1)) ** 2 / 12
-        best = float(limits[np.argmin(errors)])
-        return _within(histogram, -best, best)
-    steps = (highs[None, :] - lows[:, None]) / (levels - 1)
-    errors = low_errors[:, None] + high_errors[None, :] + counts.sum() * steps**2 / 12
+    fractions = np.arange(1, CANDIDATES + 1) / CANDIDATES
+    edges = histogram.edges()
+    values, counts = (edges[:-1] + edges[1:]) / 2, histogram.counts.astype(np.float64)
+    if symmetric:
+        highs = max(-histogram.lowest, histogram.highest) * fractions
+        errors = _clipping_errors(np.abs(values), counts, highs)
+        errors += counts.sum() * (2 * highs / 254) ** 2 / 12
+        limit = float(highs[np.argmin(errors)])
+        return _clip(histogram, -limit, limit)
+    lows, highs = histogram.lowest * fractions, histogram.highest * fractions
+    errors = _clipping_errors(-values, counts, -lows)[:, None]
+    errors = errors + _clipping_errors(values, counts, highs)[None]
+    errors += counts.sum() * ((highs[None] - lows[:, None]) / 255) ** 2 / 12
     low, high = np.unravel_index(np.argmin(errors), errors.shape)
-    return _within(histogram, float(lows[low]), float(highs[high]))
+    return _clip(histogram, float(lows[low]), float(highs[high]))
 
 
-def _clipping(
-    values: NDArray[np.float64], counts: NDArray[np.int64], limits: NDArray[np.float64]
+def _clipping_errors(
+    values: NDArray[np.float64], counts: NDArray[np.float64], limits: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the sum of the squared distances of the values above each limit from it."""
-    excess = np.maximum(values[None, :] - limits[:, None], 0)
-    return (excess**2) @ counts.astype(np.float64)
+    """Return for each limit the sum of squared distances of the values above it."""
+    errors: NDArray[np.float64] = np.maximum(values[None] - limits[:, None], 0) ** 2 @ counts
+    return errors
 
 
-def _within(histogram: Histogram, lowest: float, highest: float) -> Range:
+def _sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate(([0.0], np.cumsum(values)))
+
+
+def _xlogx(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values * np.log(np.where(values > 0, values, 1))
+
+
+def _clip(histogram: Histogram, lowest: float, highest: float) -> Range:
     return Range(max(lowest, histogram.lowest), min(highest, histogram.highest))
 
 
-METHODS: dict[str, Callable[[Histogram, int], Range]] = {
+METHODS: dict[str, Callable[[Histogram, bool], Range]] = {
     "minmax": find_minmax,
     "percentile": find_percentile,
     "entropy": find_entropy,
