@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 SMALLEST = float(np.finfo(np.float32).tiny)  # of all scales
+# OpenVINO 2026.4 computes a wrong result for a quantised convolution without a bias that an
+# addition and another node read, as in ESPNet; it removes a bias of 0, but not this one.
+NO_BIAS = 1e-30
 
 
 def insert_qdq(
@@ -24,7 +27,8 @@ def insert_qdq(
 
     Each activation that such a layer reads is quantised once, behind its producer, and all its
     readers get the quantised values. Weights are int8 with one scale for each output channel.
-    Biases stay float32: runtimes convert them, TensorRT reads no others.
+    Biases stay float32: runtimes convert them, TensorRT reads no others. A convolution without a
+    bias gets one, see ``NO_BIAS``.
 
     Args:
         model: float32; every node has a name of its own.
@@ -84,6 +88,8 @@ class _Insertion:
         for name in dict.fromkeys(layer.input[0] for layer in chosen):
             self._quantise_activation(name)
         for layer in chosen:
+            if layer.op_type in ("Conv", "ConvTranspose") and len(layer.input) == 2:
+                layer.input.append(self._add_bias(layer))
             layer.input[1] = self._quantise_weight(layer)
         self._assemble()
 
@@ -118,6 +124,14 @@ class _Insertion:
             result = self._add_node("DequantizeLinear", "", inputs, axis=axis)
             self._weights[weight.name, axis] = result
         return self._weights[weight.name, axis]
+
+    def _add_bias(self, layer: NodeProto) -> str:
+        """Return the name of a new bias that does not change the layer's results."""
+        weight = self._graph.weight(layer)
+        groups = next((item.i for item in layer.attribute if item.name == "group"), 1)
+        transposed = layer.op_type == "ConvTranspose"
+        channels = weight.dims[1] * groups if transposed else weight.dims[0]
+        return self._add_constant(f"{layer.name}_bias", np.full(channels, NO_BIAS, np.float32))
 
     def _add_constant(self, name: str, values: NDArray[Any]) -> str:
         from onnx import numpy_helper
