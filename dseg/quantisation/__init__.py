@@ -1,0 +1,19 @@
+"""Post-training quantisation of an ONNX graph to 8 bits."""
+
+from __future__ import annotations
+
+from dseg.quantisation.calibration import METHOD, Calibration, calibrate, quantise
+from dseg.quantisation.observe import Batches
+from dseg.quantisation.ranges import METHODS
+from dseg.quantisation.sensitivity import Sensitivity, find_sensitive
+
+__all__ = [
+    "METHOD",
+    "METHODS",
+    "Batches",
+    "Calibration",
+    "Sensitivity",
+    "calibrate",
+    "find_sensitive",
+    "quantise",
+]

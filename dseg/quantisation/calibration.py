@@ -1,0 +1,117 @@
+"""Calibrate a graph on images once, and quantise it in one or more ways from that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dseg.errors import DsegError, suggest
+from dseg.parallel import Advance
+from dseg.quantisation.graph import Graph, copy_named
+from dseg.quantisation.histogram import Histogram
+from dseg.quantisation.insert import insert_qdq
+from dseg.quantisation.observe import BUDGET, Batches, observe
+from dseg.quantisation.ranges import METHODS
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+METHOD = "mse"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A float32 graph and the histograms of what its layers read.
+
+    Args:
+        model: the graph; every node has a name of its own.
+        layers: names of the layers that can be quantised, in the order of execution.
+        histograms: by name, of each activation that a layer reads.
+    """
+
+    model: ModelProto
+    layers: tuple[str, ...]
+    histograms: dict[str, Histogram]
+
+    def quantise(
+        self,
+        *,
+        method: str = METHOD,
+        keep_float: Collection[str] = (),
+        symmetric: bool = False,
+    ) -> ModelProto:
+        """Return the quantised graph; see ``dseg.quantisation.quantise``."""
+        if method not in METHODS:
+            known = ", ".join(METHODS)
+            raise DsegError(f"unknown method {method!r}", hint=f"choose one of: {known}")
+        for name in keep_float:
+            if name not in self.layers:
+                near = suggest(name, self.layers)
+                raise DsegError(
+                    f"the graph has no layer {name!r} that could be quantised",
+                    hint=f"{near}the first layers are: {', '.join(self.layers[:5])}",
+                )
+        find = METHODS[method]
+        ranges = {name: find(found, symmetric) for name, found in self.histograms.items()}
+        layers = [name for name in self.layers if name not in keep_float]
+        return insert_qdq(self.model, layers, ranges, symmetric=symmetric)
+
+
+def calibrate(
+    model: ModelProto,
+    batches: Batches,
+    *,
+    budget: int = BUDGET,
+    advance: Advance = lambda: None,
+) -> Calibration:
+    """Run a graph on images and return the histograms of what its layers read.
+
+    Args:
+        model: float32 graph with one input of shape (N, 3, H, W), opset 13 or newer.
+        batches: returns all inputs, normalised, at each call.
+        budget: bytes of activations that are held at once; see ``observe``.
+        advance: called after each forward pass.
+
+    Raises:
+        DsegError: the graph cannot be quantised or run, there is no image, or an activation is
+            NaN or infinite.
+    """
+    named = copy_named(model)
+    layers = Graph(named).layers
+    names = list(dict.fromkeys(layer.input[0] for layer in layers.values()))
+    histograms = observe(named, names, batches, budget=budget, advance=advance)
+    return Calibration(named, tuple(layers), histograms)
+
+
+def quantise(
+    model: ModelProto,
+    batches: Batches,
+    *,
+    method: str = METHOD,
+    keep_float: Collection[str] = (),
+    symmetric: bool = False,
+    budget: int = BUDGET,
+    advance: Advance = lambda: None,
+) -> ModelProto:
+    """Return an int8 graph, by post-training quantisation with calibration images.
+
+    Convolutions and products with constant weights read 8-bit values (QuantizeLinear and
+    DequantizeLinear nodes, "QDQ"); all other nodes stay float32. Weights are int8, with a scale
+    for each output channel.
+
+    Args:
+        model: float32 graph with one input of shape (N, 3, H, W), opset 13 or newer.
+        batches: returns all inputs, normalised, at each call.
+        method: how the range of activations is chosen: minmax, percentile, entropy or mse.
+        keep_float: names of layers that stay float32.
+        symmetric: activations are int8 with zero point 0, as TensorRT requires; otherwise uint8
+            with a zero point, which is faster and more accurate on CPUs.
+        budget: bytes of activations that are held at once.
+        advance: called after each forward pass.
+
+    Raises:
+        DsegError: see ``calibrate``; or the method or a layer is unknown.
+    """
+    calibration = calibrate(model, batches, budget=budget, advance=advance)
+    return calibration.quantise(method=method, keep_float=keep_float, symmetric=symmetric)
