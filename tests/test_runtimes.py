@@ -176,7 +176,8 @@ def test_a_graph_with_other_scores_is_refused_and_not_kept(monkeypatch, cache, n
         ("tvm", "fp32", "Unknown runtime 'tvm'"),
         ("onnx", "bf16", "ONNX Runtime has no bf16"),
         ("torch", "int8", "int8 needs a quantised file"),
-        ("openvino", "int4", "Unknown precision 'int4'"),
+        ("openvino", "int4", "OpenVINO does not compute networks in int4"),
+        ("openvino", "fp16", "OpenVINO does not compute networks in fp16"),
     ],
 )
 def test_what_a_runtime_cannot_do_is_refused(name: str, precision: str, problem: str) -> None:

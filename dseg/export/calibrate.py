@@ -74,7 +74,8 @@ def fit_image(
         height, width = height // 2, width // 2
     if size is None:
         height, width = padded_size(model, (height, width))
-    return np.ascontiguousarray(resize_image(image, (height, width), "bilinear-antialias"))
+    fitted = resize_image(image, (height, width), "bilinear-antialias")
+    return np.require(fitted, requirements=("C", "W"))
 
 
 def as_view(model: SegModel, image: Pixels) -> torch.Tensor:

@@ -139,9 +139,7 @@ def split_by_loss(
     return found
 
 
-def find_fewest(
-    agreement: Callable[[int], float], most: int, target: float
-) -> tuple[int, float]:
+def find_fewest(agreement: Callable[[int], float], most: int, target: float) -> tuple[int, float]:
     """Return the smallest count from 1 to ``most`` that reaches a target, and its agreement.
 
     The agreement is taken to grow with the count; it is 1 at ``most``.

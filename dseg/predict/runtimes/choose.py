@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from dseg.device import PRECISIONS, find_amp
+from dseg.device import find_amp
 from dseg.errors import DsegError
 from dseg.folding import prepare
 from dseg.graphs import GraphFacts, TraceError, cached_graph, make_shell, padded_size
@@ -22,7 +22,7 @@ NEEDS = {  # packages that trace a network and compute its graph
     "onnx": ("onnxruntime", "onnx", "onnxscript"),
 }
 
-NUMBERS = {"fp32": "float32", "auto": "float32", "bf16": "bfloat16", "fp16": "float16"}
+NUMBERS = {"fp32": "float32", "auto": "float32", "bf16": "bfloat16"}
 CHECKED = (173, 331)  # height, width of the image on which a new graph is checked
 TOLERANCE = 1e-3  # standard deviations of the logits; rounding alone makes about 1e-5
 
@@ -107,8 +107,10 @@ def _make_other(
     """Return a runtime that computes a graph of the network, from the cache or newly traced."""
     network = model.card.network
     if precision not in NUMBERS:
-        choices = ", ".join(PRECISIONS)
-        raise DsegError(f"Unknown precision {precision!r}.", hint=f"choose one of: {choices}.")
+        raise DsegError(
+            f"{TITLES[name]} does not compute networks in {precision}.",
+            hint=f"choose one of: {', '.join(NUMBERS)}.",
+        )
     number = NUMBERS[precision]
     threads = torch.get_num_threads()
     if name == "openvino":

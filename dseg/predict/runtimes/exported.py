@@ -15,8 +15,6 @@ from dseg.models import ModelCard, SegModel, build_model
 from dseg.predict.runtimes.base import TITLES, Runtime
 from dseg.protocol import Protocol
 
-NUMBERS = {"fp32": "float32", "fp16": "float16", "int8": "int8", "bf16": "bfloat16"}
-
 
 def open_exported(
     path: Path, runtime: str = "auto", precision: str = "fp32", *, device: torch.device
@@ -26,7 +24,7 @@ def open_exported(
     Args:
         path: the file.
         runtime: ``auto`` (OpenVINO if it is installed), ``openvino``, or ``onnx`` for ONNX files.
-        precision: ``fp32`` for that of the file, or ``bf16`` or ``fp16`` by OpenVINO.
+        precision: ``fp32`` for that of the file, or ``bf16`` by OpenVINO.
         device: the CPU.
 
     Returns:
@@ -43,31 +41,42 @@ def open_exported(
         )
     graph, card, facts = read_graph(path)
     name = _choose(path, runtime)
-    wanted = NUMBERS["fp32" if precision == "auto" else precision]
-    if facts.precision != "fp32" and wanted in ("float32", NUMBERS[facts.precision]):
-        wanted = NUMBERS[facts.precision]
-    elif wanted == "int8":
-        raise DsegError(
-            f"{path.name} is not quantised: it was exported as {facts.precision}.",
-            hint="export it with --precision int8, or leave --precision out.",
-        )
+    computed = _find_precision(path, facts, name, precision)
     model = _make_shell(path, card, facts)
     threads = torch.get_num_threads()
     if name == "openvino":
         from dseg.predict.runtimes.openvino import OpenVinoRuntime
 
-        # weights in float16 are computed in float32 unless --precision fp16 is given
-        computed = "float32" if facts.precision == "fp16" and precision != "fp16" else wanted
         file = graph if path.suffix == ".xml" else path
         return model, OpenVinoRuntime(file, card, facts, computed, threads), facts
     from dseg.predict.runtimes.onnx import OnnxRuntime
 
-    if precision == "fp16" and facts.precision == "fp32":
+    return model, OnnxRuntime(path, card, facts, computed, threads), facts
+
+
+def _find_precision(path: Path, facts: GraphFacts, runtime: str, precision: str) -> str:
+    """Return the precision in which a runtime computes an exported file.
+
+    Raises:
+        DsegError: the file cannot be computed in that precision.
+    """
+    if facts.precision == "int8" and precision in ("auto", "fp32", "int8"):
+        return "int8"
+    if precision == "int8":
         raise DsegError(
-            f"{path.name} was exported as fp32, and ONNX Runtime does not change the precision.",
-            hint="export it with --precision fp16, or use --runtime openvino.",
+            f"{path.name} is not quantised: it was exported as {facts.precision}.",
+            hint="export it with --precision int8, or leave --precision out.",
         )
-    return model, OnnxRuntime(path, card, facts, wanted, threads), facts
+    if precision == "bf16":
+        return "bfloat16"
+    halved = facts.precision == "fp16"
+    if precision == "fp16" and not halved:
+        raise DsegError(
+            f"{path.name} was exported as {facts.precision}, not as fp16.",
+            hint="export it with --precision fp16, or use --precision bf16.",
+        )
+    # OpenVINO converts weights to float32; its float16 results are wrong on CPUs
+    return "float16" if halved and runtime == "onnx" else "float32"
 
 
 def _choose(path: Path, runtime: str) -> str:
