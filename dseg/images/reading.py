@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dseg.errors import DsegError
+from dseg.images.deep_png import read_deep_png
 from dseg.images.metadata import (
     SIDEWAYS,
     count_pages,
@@ -28,8 +28,8 @@ from dseg.images.opening import (
     opened,
     refuse_large,
 )
+from dseg.images.png import Pixels
 
-Pixels = NDArray[np.uint8]
 Ids = NDArray[np.integer[Any]]
 
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -275,7 +275,7 @@ def _read_dark(
     most = max(high for _, high in colors)
     if most >= 1 << 6:  # 15 bits or 16
         return None
-    if image.format == "PNG" and (deep := _read_deep_png(path)) is not None:
+    if image.format == "PNG" and (deep := read_deep_png(path)) is not None:
         return _upper_bits(deep, path, on_note)
     if most < 1 << 4:
         raise DsegError(
@@ -283,16 +283,3 @@ def _read_dark(
             hint="save it with 8 bits, or with values up to 65535.",
         )
     return None
-
-
-def _read_deep_png(path: Path) -> NDArray[np.uint16] | None:
-    """Read a PNG of 16 bits per channel: (H, W, 3) uint16; None if torchvision cannot."""
-    try:  # torchvision 0.29 warns that it will drop its decoders
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from torchvision.io import ImageReadMode, decode_png, read_file
-
-            deep = decode_png(read_file(str(path)), ImageReadMode.RGB).permute(1, 2, 0).numpy()
-    except (ImportError, RuntimeError):
-        return None
-    return deep if deep.dtype == np.uint16 else None
