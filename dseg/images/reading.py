@@ -28,6 +28,7 @@ from dseg.images.opening import (
     opened,
     refuse_large,
 )
+from dseg.images.plain_png import read_plain_png
 from dseg.images.png import Pixels
 
 Ids = NDArray[np.integer[Any]]
@@ -86,6 +87,11 @@ def read_image(
             ``max_pixels``, or of 32-bit integers or floating point, whose range is unknown.
     """
     path = Path(path)
+    if (plain := read_plain_png(path, max_pixels)) is not None:
+        values, palette = plain
+        if values.dtype == np.uint16:
+            values = _upper_bits(values, path, on_note)
+        return MaskFile(values, palette).colors().astype(np.uint8, copy=False)
     with opened(path, max_pixels) as image:
         pages = count_pages(image)
         if pages > 1 and on_note is not None:
@@ -172,6 +178,8 @@ def read_mask_file(
     Raises:
         DsegError: as ``read_image``; the file has several pages; or its compression is lossy.
     """
+    if (plain := read_plain_png(path, max_pixels)) is not None:
+        return MaskFile(*plain)
     with opened(path, max_pixels) as image:
         loss = find_loss(image, path)
         if loss and not accept_lossy:
@@ -251,9 +259,7 @@ def _to_rgb(image: Image.Image) -> Pixels:
     return result
 
 
-def _upper_bits(
-    values: NDArray[np.uint16], path: Path, on_note: Callable[[str], None] | None
-) -> Pixels:
+def _upper_bits(values: Ids, path: Path, on_note: Callable[[str], None] | None) -> Pixels:
     """Return the upper 8 of the bits that 16-bit values use, uint8."""
     most = int(values.max(initial=0))
     bits = next(bits for bits in BITS if most < 1 << bits)
