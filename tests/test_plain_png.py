@@ -252,3 +252,22 @@ def test_damaged_pixels_are_reported(tmp_path: Path) -> None:
     path.write_bytes(UNUSUAL["pixels cut"])
     with pytest.raises(DsegError, match=r"a\.png cannot be decoded"):
         read_mask_file(path)
+
+
+def test_libpng_is_no_longer_used_after_many_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fail(data: bytes) -> np.ndarray:
+        asked.append(data)
+        raise RuntimeError("damaged")
+
+    monkeypatch.setattr(plain_png, "_libpng", lambda: fail)
+    monkeypatch.setattr(plain_png, "_faults", [])
+    monkeypatch.setattr(plain_png, "MAX_FAULTS", 3)
+    path = tmp_path / "a.png"
+    path.write_bytes(UNUSUAL["another filter"])
+    for _ in range(5):
+        assert read_mask_file(path).values.tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert len(asked) == 3

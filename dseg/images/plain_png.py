@@ -35,7 +35,12 @@ HARMLESS = (b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"bKGD", b"hIST", b"pHYs", b"tIM
 MAX_CHUNKS = 100_000
 PEEK = 16  # rows that are decompressed to find out which filters are used
 BLOCK = 32  # rows whose differences are summed before blocks are joined
+# damaged files that imagecodecs gets: its version 2026.3.6 loses a reference to None with each, and
+# Python 3.11 ends when all are lost, after some ten thousand
+MAX_FAULTS = 100
 END = b"\0\0\0\0IEND\xaeB`\x82"
+
+_faults: list[str] = []
 
 
 class PlainPng(NamedTuple):
@@ -153,9 +158,13 @@ def _decode(png: PlainPng) -> NDArray[np.integer[Any]] | None:
         if png.depth == 16:
             return rows.view(">u2").astype(np.uint16)
         return rows.reshape(shape)
-    if (decode := _libpng()) is None:
+    if (decode := _libpng()) is None or len(_faults) >= MAX_FAULTS:
         return None
-    values = decode(_stripped(png))
+    try:
+        values = decode(_stripped(png))
+    except Exception as fault:
+        _faults.append(str(fault))
+        raise
     wanted = np.uint16 if png.depth == 16 else np.uint8
     return values if values.shape == shape and values.dtype == wanted else None
 
