@@ -28,19 +28,22 @@ NONE, SUB, UP, AVERAGE, PAETH = range(5)
 
 
 def pillow(data: bytes) -> np.ndarray:
-    """Stand in for imagecodecs, which is not installed everywhere."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image)
 
 
-def missing() -> None:
-    return None
+def like_libpng(data: bytes) -> np.ndarray:
+    """Stand in for imagecodecs, which is not installed everywhere, and expands palettes."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB") if image.mode == "P" else image)
 
 
-@pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read without imagecodecs."""
-    monkeypatch.setattr(plain_png, "_libpng", missing)
+@pytest.fixture(params=["isal", "zlib"])
+def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read without imagecodecs, with each of the two decompressors."""
+    monkeypatch.setattr(plain_png, "_libpng", lambda: None)
+    if request.param == "zlib":
+        monkeypatch.setattr(plain_png, "isal", None)
 
 
 @pytest.fixture(params=["stand-in", "imagecodecs"])
@@ -48,7 +51,7 @@ def libpng(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     if request.param == "imagecodecs":
         pytest.importorskip("imagecodecs")
     else:
-        monkeypatch.setattr(plain_png, "_libpng", lambda: pillow)
+        monkeypatch.setattr(plain_png, "_libpng", lambda: like_libpng)
 
 
 def png(
@@ -114,6 +117,10 @@ UNUSUAL: dict[str, bytes] = {
     + chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 2, 8, 0, 0, 0, 0))
     + chunk(b"IDAT", zlib.compress(GREY)[:-1] + b"\0")
     + chunk(b"IEND", b""),
+    "no checksum of the stream": SIGNATURE
+    + chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 2, 8, 0, 0, 0, 0))
+    + chunk(b"IDAT", zlib.compress(GREY)[:-4])
+    + chunk(b"IEND", b""),
     "no palette": png(GREY, color=3).replace(chunk(b"PLTE", PALETTE), b""),
     "palette of half a colour": png(GREY, color=3).replace(
         chunk(b"PLTE", PALETTE), chunk(b"PLTE", PALETTE[:-1])
@@ -170,6 +177,20 @@ def test_libpng_gets_files_with_other_filters(name: str, tmp_path: Path) -> None
     path.write_bytes(UNUSUAL[name])
     plain = read_plain_png(path, LIMIT)
     assert plain is not None and plain[0].tolist() == pillow(UNUSUAL[name]).tolist()
+
+
+def test_interlaced_files_and_too_many_pixels_are_refused_before_decoding(tmp_path: Path) -> None:
+    assert plain_png.parse_png(UNUSUAL["interlaced"]) is None
+    path = tmp_path / "a.png"
+    path.write_bytes(PLAIN["grey"][0])
+    assert read_plain_png(path, 6) is not None
+    assert read_plain_png(path, 5) is None
+
+
+def test_16_bits_of_a_plain_file_are_scaled_by_those_it_uses(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PLAIN["16 bits"][0])  # up to 1286: 12 bits
+    assert read_image(path)[..., 2].tolist() == [[16, 48, 80], [32, 48, 80]]
 
 
 def test_pipes_folders_and_missing_files_are_left_to_pillow(tmp_path: Path) -> None:
@@ -234,8 +255,8 @@ def decoders() -> list[Callable[[bytes], np.ndarray]]:
     try:
         from imagecodecs import png_decode
     except ImportError:
-        return [pillow]
-    return [pillow, png_decode]
+        return [like_libpng]
+    return [like_libpng, png_decode]
 
 
 @pytest.mark.usefixtures("libpng")

@@ -120,8 +120,6 @@ def parse_png(data: bytes) -> PlainPng | None:
         at = end + 4
     else:
         return None
-    if not chunks:
-        return None
     colors = None
     if color == PALETTE:
         if not palette or len(palette) % 3 or len(palette) > 768:
