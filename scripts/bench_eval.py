@@ -1,7 +1,9 @@
 """Time dseg's evaluation and the official script on drawn scenes, and compare the scores.
 
 Both engines run in this process on the same files. "With decoding" times PNG files to scores, as a
-user waits for it. "Without decoding" gives both engines the same arrays from memory, on one core.
+user waits for it: ground truth as Pillow writes it, which Cityscapes' files come from, predictions
+as dseg infer writes them. "Without decoding" gives both engines the same arrays from memory, on one
+core.
 The official engine is unchanged but for a function that NumPy 2.4 removed.
 """
 
@@ -13,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,11 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dseg.allocator import keep_freed_memory
 from dseg.evaluation import evaluate_cityscapes, evaluate_official
 from dseg.evaluation.cityscapes.instances import count_instances
 from dseg.evaluation.cityscapes.labels import NUM_LABELS, PREDICTIONS, SCORED, TRUTH, WITH_INSTANCES
 from dseg.evaluation.cityscapes.official_script import official_module, run_official
 from dseg.evaluation.confusion import fold_counts, join_runs, joint_counts
+from dseg.images import write_png
 from dseg.parallel import count_cores
 
 Files = tuple[list[Path], list[Path]]
@@ -77,7 +82,7 @@ def write_scenes(folder: Path, options: argparse.Namespace) -> Files:
         gt_files.append(folder / f"{frame}_gtFine_labelIds.png")
         pred_files.append(folder / f"{frame}_pred.png")
         Image.fromarray(truth).save(gt_files[-1])
-        Image.fromarray(prediction).save(pred_files[-1])
+        write_png(pred_files[-1], prediction)
         Image.fromarray(instances).save(folder / f"{frame}_gtFine_instanceIds.png")
     return gt_files, pred_files
 
@@ -144,6 +149,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=count_cores(), help="default: all cores")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    keep_freed_memory()  # as dseg eval does
     with tempfile.TemporaryDirectory() as folder:
         files = write_scenes(Path(folder), options)
         refuse_other_scores(files)
@@ -154,7 +160,8 @@ def main() -> None:
             for n in threads
         ]
         bare = time_without_decoding(files, options.repeat)
-    print(f"{options.width}x{options.height}, {options.instances} instances, ms per image:")
+    print(f"{options.width}x{options.height}, {options.instances} instances, ms per image", end="")
+    print(" (with imagecodecs):" if find_spec("imagecodecs") else " (without imagecodecs):")
     each = 1000 / options.images
     print(f"  with decoding     official {official * each:7.1f}")
     for n, spent in zip(threads, seconds, strict=True):

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_runs import run, save_noise
 
 from dseg import allocator
+from dseg.images import write_png
 
 KEPT = """
 import os
@@ -62,7 +64,7 @@ def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
     assert allocator.keep_freed_memory() is False
 
 
-def test_only_inference_and_bench_keep_what_they_free() -> None:
+def test_only_inference_bench_and_reading_of_masks_keep_what_they_free() -> None:
     package = Path(allocator.__file__).parent
     users = {
         path.relative_to(package).as_posix()
@@ -73,20 +75,26 @@ def test_only_inference_and_bench_keep_what_they_free() -> None:
         "cli/options/load_network.py",
         "cli/bench.py",
         "bench/memory.py",
+        "cli/eval/__init__.py",
+        "cli/transfer_labels.py",
     }
 
 
-@pytest.mark.parametrize("command", ["infer", "bench", "recipes"])
-def test_a_command_that_infers_on_the_cpu_keeps_what_it_frees(
+@pytest.mark.parametrize("command", ["infer", "bench", "recipes", "eval", "transfer-labels"])
+def test_a_command_of_many_images_on_the_cpu_keeps_what_it_frees(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
     monkeypatch.setattr(allocator, "keep_freed_memory", lambda: asked.append(True))
     save_noise(tmp_path / "image.png", 16, 16)
+    masks = tmp_path / "masks"
+    write_png(masks / "a.png", np.ones((2, 2), np.uint8))
     words = {
         "infer": (tmp_path / "image.png", "--device", "cpu", "--out", tmp_path / "out"),
         "bench": ("--model", "dabnet", "--size", "32x32", "--device", "cpu", "--seconds", 0.01),
         "recipes": (),
+        "eval": ("--pred-dir", masks, "--gt-dir", masks, "--num-classes", 2),
+        "transfer-labels": (masks, "--from", "train-ids", "--out", tmp_path / "out"),
     }[command]
     assert run(command, *words).exit_code == 0
     assert asked == ([] if command == "recipes" else [True])

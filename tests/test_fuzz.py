@@ -30,6 +30,7 @@ from dseg.datasets.lists import read_pair_list
 from dseg.datasets.voc import ENCODING
 from dseg.errors import DsegError
 from dseg.images import read_image, read_mask_file, read_size
+from dseg.images.png import encode_png
 from dseg.models import build_model
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
@@ -64,23 +65,30 @@ def survive(function: Callable[[], object]) -> None:
 # Images and masks
 
 
-def _image(kind: str, mode: str, **options: object) -> bytes:
-    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+
+
+def _image(kind: str, mode: str, exif: bool = True, **options: object) -> bytes:
+    pixels = PIXELS
     file = io.BytesIO()
     if mode == "I;16":
         image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 200)
     else:
         image = Image.fromarray(pixels).convert(mode)
-    exif = Image.Exif()
-    exif[0x112] = 6
-    if kind in ("PNG", "JPEG", "WEBP", "AVIF", "TIFF"):
-        options = {"exif": exif, **options}
+    rotated = Image.Exif()
+    rotated[0x112] = 6
+    if exif and kind in ("PNG", "JPEG", "WEBP", "AVIF", "TIFF"):
+        options = {"exif": rotated, **options}
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 IMAGES = {
-    "PNG": [_image("PNG", mode) for mode in ("RGB", "RGBA", "P", "L", "1", "I;16")],
+    "PNG": [
+        *(_image("PNG", mode) for mode in ("RGB", "RGBA", "P", "L", "1", "I;16")),
+        *(_image("PNG", mode, exif=False) for mode in ("RGB", "P", "L", "I;16")),
+        *(b"".join(encode_png(pixels)) for pixels in (PIXELS, PIXELS[..., 0])),
+    ],
     "JPEG": [_image("JPEG", "RGB"), _image("JPEG", "L", progressive=True), _image("JPEG", "CMYK")],
     "WEBP": [_image("WEBP", "RGB"), _image("WEBP", "RGBA", lossless=True)],
     "BMP": [_image("BMP", mode) for mode in ("RGB", "P", "L", "1")],

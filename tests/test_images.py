@@ -225,6 +225,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
         monkeypatch.setattr(Image, "open", deny)
+        monkeypatch.setattr(Path, "open", deny)
     refused(path, "cannot be read: permission denied.")
 
 

@@ -153,6 +153,9 @@ def test_grey_of_16_bits_is_scaled_by_those_it_uses(
     assert len(notes) == bool(note) and all(note in text for text in notes)
 
 
+PAD = ((1, 0), (0, 0), (0, 0))  # a row of zeros above
+
+
 def chunk_of(named: bytes) -> bytes:
     """Return a PNG chunk, given its type followed by its data."""
     return struct.pack(">I", len(named) - 4) + named + struct.pack(">I", zlib.crc32(named))
@@ -172,6 +175,41 @@ def test_colours_of_16_bits_are_scaled_by_those_they_use(factor: int, tmp_path: 
     save_deep_png(tmp_path / "a.png", np.stack([RAMP * np.uint16(factor)] * 3, 2))
     pixels = read_image(tmp_path / "a.png")
     assert pixels[0, :, 2].tolist() == list(range(256))
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_colours_of_16_bits_are_restored_from_every_filter(
+    kind: int, channels: int, tmp_path: Path
+) -> None:
+    """The colours of the 5 rows are stored with the filters None, Sub, Up, Average and Paeth."""
+    values = np.arange(5 * 7 * channels, dtype=np.uint16).reshape(5, 7, channels) * 39 % 4096
+    stored = values.astype(">u2").view(np.uint8).reshape(5, 7, 2 * channels).astype(int)
+    left, above = np.pad(stored, ((0, 0), (1, 0), (0, 0)))[:, :-1], np.pad(stored, PAD)[:-1]
+    corner = np.pad(left, PAD)[:-1]
+    near = [abs(left + above - corner - one) for one in (left, above, corner)]
+    paeth = np.where(near[0] <= np.minimum(near[1], near[2]), left, above)
+    paeth = np.where(np.minimum(near[0], near[1]) <= near[2], paeth, corner)
+    guesses = (np.zeros_like(stored), left, above, (left + above) // 2, paeth)
+    rows = b"".join(
+        bytes([row]) + (stored[row] - guess[row]).astype(np.uint8).tobytes()
+        for row, guess in enumerate(guesses)
+    )
+    head = struct.pack(">IIBBBBB", 7, 5, 16, kind, 0, 0, 0)
+    chunks = (b"IHDR" + head, b"IDAT" + zlib.compress(rows), b"IEND")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(map(chunk_of, chunks)))
+    colors = values[..., [0, 0, 0]] if kind == 4 else values[..., :3]
+    assert read_image(tmp_path / "a.png").tolist() == (colors >> 4).tolist()
+
+
+def test_colours_of_16_bits_with_a_wrong_checksum_are_read_as_pil_reads_them(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.png"
+    save_deep_png(path, np.stack([RAMP] * 3, 2))
+    data = bytearray(path.read_bytes())
+    data[-13] ^= 1  # the checksum of the pixels
+    path.write_bytes(data)
+    assert read_image(path)[0, :, 2].tolist() == list(range(256))
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])

@@ -89,6 +89,7 @@ def transfer_labels(
       dseg transfer-labels 'gtFine/*/*/*_labelIds.png' --to train-ids --out train
       dseg transfer-labels 'gtFine/val/*/*_color.png' --out ids --unknown 0
     """
+    from dseg.allocator import keep_freed_memory
     from dseg.cli.console import progress
     from dseg.transfer import find_jobs, transfer_files
 
@@ -96,6 +97,7 @@ def transfer_labels(
         raise click.UsageError("Missing argument 'SOURCE...'.")
     space = find_label_space(space_name)
     jobs = find_jobs([*sources, *folders], target, space, out=out, overwrite=overwrite)
+    keep_freed_memory()
     with progress(f"to {target}", len(jobs), quiet=quiet) as advance:
         done = transfer_files(
             jobs,

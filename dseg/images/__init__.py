@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dseg.images.opening import FORMATS, IMAGE_SUFFIXES, MAX_PIXELS, UNREAD
+from dseg.images.png import Pixels
 from dseg.images.reading import (
     Ids,
     MaskFile,
-    Pixels,
     has_8_bits,
     has_equal_channels,
     has_orientation,

@@ -14,13 +14,14 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-
-from dseg.images.reading import Pixels
+from numpy.typing import NDArray
 
 try:
     isal: Any = import_module("isal.isal_zlib")
 except ImportError:  # no wheel for this processor or system
     isal = None
+
+Pixels = NDArray[np.uint8]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE = 0, 2, 3  # colour types
@@ -39,14 +40,14 @@ def encode_png(pixels: Pixels, palette: list[int] | None = None) -> Iterator[byt
     """
     height, width = pixels.shape[:2]
     kind = RGB if pixels.ndim == 3 else GREY if palette is None else PALETTE
-    yield SIGNATURE + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))
+    yield SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))
     if palette is not None:
-        yield _chunk(b"PLTE", bytes(palette))
+        yield chunk(b"PLTE", bytes(palette))
     packer = _compressor()
     for strip in _differences(pixels.reshape(height, -1)):
         if packed := packer.compress(strip):
-            yield _chunk(b"IDAT", packed)
-    yield _chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b"")
+            yield chunk(b"IDAT", packed)
+    yield chunk(b"IDAT", packer.flush()) + chunk(b"IEND", b"")
 
 
 def _compressor() -> Any:
@@ -77,6 +78,7 @@ def _differences(rows: Pixels) -> Iterator[Pixels]:
         yield strip
 
 
-def _chunk(name: bytes, content: bytes) -> bytes:
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Return a chunk of a PNG file with its length and checksum."""
     checksum = zlib.crc32(content, zlib.crc32(name))
     return b"".join([struct.pack(">I", len(content)), name, content, struct.pack(">I", checksum)])

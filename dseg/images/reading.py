@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dseg.errors import DsegError
+from dseg.images.deep_png import read_deep_png
 from dseg.images.metadata import (
     SIDEWAYS,
     count_pages,
@@ -28,8 +28,9 @@ from dseg.images.opening import (
     opened,
     refuse_large,
 )
+from dseg.images.plain_png import read_plain_png
+from dseg.images.png import Pixels
 
-Pixels = NDArray[np.uint8]
 Ids = NDArray[np.integer[Any]]
 
 SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
@@ -86,6 +87,11 @@ def read_image(
             ``max_pixels``, or of 32-bit integers or floating point, whose range is unknown.
     """
     path = Path(path)
+    if (plain := read_plain_png(path, max_pixels)) is not None:
+        values, palette = plain
+        if values.dtype == np.uint16:
+            values = _upper_bits(values, path, on_note)
+        return MaskFile(values, palette).colors().astype(np.uint8, copy=False)
     with opened(path, max_pixels) as image:
         pages = count_pages(image)
         if pages > 1 and on_note is not None:
@@ -172,6 +178,8 @@ def read_mask_file(
     Raises:
         DsegError: as ``read_image``; the file has several pages; or its compression is lossy.
     """
+    if (plain := read_plain_png(path, max_pixels)) is not None:
+        return MaskFile(*plain)
     with opened(path, max_pixels) as image:
         loss = find_loss(image, path)
         if loss and not accept_lossy:
@@ -251,9 +259,7 @@ def _to_rgb(image: Image.Image) -> Pixels:
     return result
 
 
-def _upper_bits(
-    values: NDArray[np.uint16], path: Path, on_note: Callable[[str], None] | None
-) -> Pixels:
+def _upper_bits(values: Ids, path: Path, on_note: Callable[[str], None] | None) -> Pixels:
     """Return the upper 8 of the bits that 16-bit values use, uint8."""
     most = int(values.max(initial=0))
     bits = next(bits for bits in BITS if most < 1 << bits)
@@ -275,7 +281,7 @@ def _read_dark(
     most = max(high for _, high in colors)
     if most >= 1 << 6:  # 15 bits or 16
         return None
-    if image.format == "PNG" and (deep := _read_deep_png(path)) is not None:
+    if image.format == "PNG" and (deep := read_deep_png(path)) is not None:
         return _upper_bits(deep, path, on_note)
     if most < 1 << 4:
         raise DsegError(
@@ -283,16 +289,3 @@ def _read_dark(
             hint="save it with 8 bits, or with values up to 65535.",
         )
     return None
-
-
-def _read_deep_png(path: Path) -> NDArray[np.uint16] | None:
-    """Read a PNG of 16 bits per channel: (H, W, 3) uint16; None if torchvision cannot."""
-    try:  # torchvision 0.29 warns that it will drop its decoders
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from torchvision.io import ImageReadMode, decode_png, read_file
-
-            deep = decode_png(read_file(str(path)), ImageReadMode.RGB).permute(1, 2, 0).numpy()
-    except (ImportError, RuntimeError):
-        return None
-    return deep if deep.dtype == np.uint16 else None

@@ -8,8 +8,7 @@ from PIL import Image
 
 from dseg.errors import DsegError
 from dseg.files import written_whole
-from dseg.images.png import encode_png
-from dseg.images.reading import Pixels
+from dseg.images.png import Pixels, encode_png
 
 RESULT_KINDS = ("label_ids", "train_ids", "color", "overlay", "confidence")  # folders of results
 JPEG_QUALITY = 90

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from dseg.errors import DsegError
 from dseg.images import MaskFile, Pixels, has_equal_channels
@@ -119,7 +120,7 @@ def _result_of(space: LabelSpace, target: Coding, label_id: int) -> int:
 def _from_ids(values: MaskIds, tables: Tables) -> Pixels:
     """Look up (H, W) ids of any integer type."""
     if values.dtype == np.uint8:
-        return tables.of_value.take(values)
+        return _mapped(values, tables.of_value)
     wide = values.astype(np.int64)
     result = tables.of_value.take(wide, mode="clip")
     result[(wide < 0) | (wide > 255)] = tables.unknown
@@ -130,6 +131,8 @@ def _from_colors(values: MaskIds, palette: Pixels | None, tables: Tables) -> Pix
     """Look up (H, W, 3) colours, or (H, W) values by the colour of each."""
     if values.ndim == 2:
         of_value = tables.of_color.take(_packed(_shades(palette)))
+        if values.dtype == np.uint8:
+            return _mapped(values, of_value)
         return of_value.take(values, mode="clip")
     height, width, _ = values.shape
     flat = np.ascontiguousarray(values).reshape(-1)
@@ -143,6 +146,14 @@ def _from_colors(values: MaskIds, palette: Pixels | None, tables: Tables) -> Pix
         tables.of_color.take(keys, out=result[start : start + keys.size], mode="clip")
     result[-1:] = tables.of_color.take(_packed(flat[-3:].reshape(1, 3)))
     return result.reshape(height, width)
+
+
+def _mapped(values: MaskIds, table: Pixels) -> Pixels:
+    """Return the entry of a (256,) table for each of (H, W) uint8 values.
+
+    Pillow does it 3 times as fast as numpy, which widens each value to an index of 64 bits.
+    """
+    return np.array(Image.fromarray(values).point(table.tolist()))
 
 
 def _shades(palette: Pixels | None) -> Pixels:

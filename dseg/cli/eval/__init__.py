@@ -81,9 +81,12 @@ def eval_command(**given: Any) -> None:
 
 def _evaluate(config: EvalConfig, group: Group) -> None:
     """Score a shard of the images in each process; the first does everything else."""
+    from dseg.allocator import keep_freed_memory
     from dseg.evaluation import refuse_blank_truth, refuse_train_ids
 
     check_options(config)
+    if not config.network.named:  # else load_network decides
+        keep_freed_memory()
     task = group.from_main(lambda: _find(config))
     start = time.perf_counter()
     manifest, tiled = None, 0
