@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-BAND_VALUES = 4_000_000  # of a map that is normalised at once: 16 MB
+BAND_BYTES = 8_000_000  # of a map that is normalised at once
 
 
 class DenselyConnected(nn.Module):
@@ -85,13 +85,16 @@ def map_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     Returns:
         (N, K, h, w).
     """
-    if not saves_memory(x) or x.numel() <= BAND_VALUES:
+    if not saves_memory(x):
         return function(x)
     height = x.shape[2]
-    rows = max(1, BAND_VALUES * height // x.numel())
+    rows = max(1, BAND_BYTES * height // max(1, x.nbytes))
     out: Tensor | None = None
     for top in range(0, height, rows):
-        band = function(x[:, :, top : top + rows])
+        # A slice of channels is copied first: torch normalises it more slowly than the copy.
+        band = function(x[:, :, top : top + rows].contiguous(memory_format=_format(x)))
+        if rows >= height:
+            return band
         if out is None:
             out = empty_map(x, band.shape[1], band.dtype)
         out[:, :, top : top + rows] = band
@@ -101,10 +104,15 @@ def map_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def empty_map(like: Tensor, channels: int, dtype: torch.dtype | None = None) -> Tensor:
     """Return an uninitialised map of the size and memory format of another, (N, channels, h, w)."""
-    channels_last = like.stride(1) == 1 and like.shape[1] > 1  # also of a slice of channels
     return torch.empty(
         (like.shape[0], channels, *like.shape[2:]),
         dtype=dtype or like.dtype,
         device=like.device,
-        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+        memory_format=_format(like),
     )
+
+
+def _format(x: Tensor) -> torch.memory_format:
+    """Return the memory format of a map, or of the map of which it is a slice of channels."""
+    channels_last = x.stride(1) == 1 and x.shape[1] > 1
+    return torch.channels_last if channels_last else torch.contiguous_format
