@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from dseg.images import Pixels
 from dseg.predict import Protocol, resizing
 from dseg.predict import fusion as bands_file
 from dseg.predict.predictor import AUTO_TILES
-from dseg.predict.resizing import crops_of, resize_bands
+from dseg.predict.resizing import RowResizer, crops_of, resize_bands
 
 SIZE = (57, 83)
 
@@ -185,6 +186,64 @@ def test_bands_are_resized_as_the_whole_is(
         assert tops == np.cumsum([0, *(part.shape[1] for _, part in parts[:-1])]).tolist()
         found = torch.cat([part for _, part in parts], 1)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize(
+    ("size", "out"),
+    [
+        ((8, 9), (64, 72)),
+        ((9, 7), (30, 41)),
+        ((20, 30), (7, 8)),
+        ((1, 1), (5, 6)),
+        ((5, 6), (1, 1)),
+    ],
+    ids=str,
+)
+def test_any_band_of_rows_is_that_of_the_resized_whole(
+    size: tuple[int, int], out: tuple[int, int], layout: torch.memory_format, align_corners: bool
+) -> None:
+    torch.manual_seed(0)
+    scores = torch.randn(2, 19, *size).to(memory_format=layout)
+    expected = F.interpolate(scores, out, mode="bilinear", align_corners=align_corners)
+    resizer = RowResizer(scores, out, align_corners=align_corners)
+    for rows in (1, 3, out[0]):
+        for top in range(0, out[0], rows):
+            bottom = min(top + rows, out[0])
+            found = resizer.rows(top, bottom)
+            torch.testing.assert_close(found, expected[:, :, top:bottom], rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"scales": (0.5, 1.0), "flip": True},
+        {"scales": (0.5, 1.5), "fusion": "prob"},
+        {"scales": (2.0, 1.5, 0.5), "flip": True},
+        {"restore": "bilinear", "input_size": (40, 60), "scales": (0.5, 1.0)},
+    ],
+    ids=str,
+)
+def test_scores_in_bands_are_those_of_the_whole(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resizing, "BAND_VALUES", 2000)
+    scorer = predictor(Pointwise(), **options)._scorer
+    protocol = scorer.protocol
+    image = draw(*SIZE)
+
+    def views(scale: float) -> list[Pixels]:
+        return [bicubic(image, *protocol.input_of(SIZE, scale))]
+
+    expected = scorer.fused(views, SIZE)
+    bands = [(top, band.clone()) for top, band in scorer.fused_bands(views, SIZE)]
+    tops = [top for top, _ in bands]
+    assert tops == np.cumsum([0, *(band.shape[2] for _, band in bands[:-1])]).tolist()
+    assert (len(bands) > 1) == (protocol.restore == "direct")
+    found = torch.cat([band for _, band in bands], 2)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(114, 166), (40, 100), (57, 30), (171, 83)], ids=str)

@@ -90,7 +90,7 @@ def test_a_network_that_does_not_fit_fails_each_image(infer, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("could not create a primitive")
 
-    monkeypatch.setattr("dseg.predict.fusion.Scorer.fused", fail)
+    monkeypatch.setattr("dseg.predict.fusion.Scorer.fused_bands", fail)
     result = infer("img/a.png", "--save", "label_ids")
     assert result.exit_code == 1
     assert "fits into memory" in result.stderr

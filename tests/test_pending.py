@@ -17,8 +17,8 @@ from dseg.labels import unnamed_label_space
 from dseg.models import ModelCard
 from dseg.predict import Pending, Predictor, Protocol
 from dseg.predict import prediction as pending_file
-from dseg.predict.fusion import Tuning
 from dseg.predict.prediction import CompileError
+from dseg.predict.tuning import Tuning
 
 IMAGES = [draw(57, 83, seed) for seed in range(3)]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from dseg.nn.conv import conv_norm_act
+from dseg.nn.dense import DenselyConnected, map_rows
 
 # keys of DecoupleSegNets' and its predecessor's module, to those of ``context.pyramid``
 ATROUS_KEYS = (
@@ -69,7 +71,7 @@ class AtrousPyramid(nn.Module):
         return torch.cat([pooled, *maps] if self.pooled_first else [*maps, pooled], 1)
 
 
-class DenseAtrousPyramid(nn.Module):
+class DenseAtrousPyramid(DenselyConnected):
     """Atrous branches of growing rate; each reads the feature and all branches before it.
 
     Eq. 2 of the paper: ``y_l = H_{K, d_l}([y_{l-1}, ..., y_0])``. The newest output is
@@ -82,19 +84,15 @@ class DenseAtrousPyramid(nn.Module):
         growth: output channels of every branch.
     """
 
+    newest_first: ClassVar[bool] = True
+
     def __init__(self, in_channels: int, rates: Sequence[int], branch: Branch, growth: int):
         super().__init__()
-        channels = in_channels
+        self.in_channels = channels = in_channels
         for rate in rates:
             self.add_module(f"rate{rate}", branch(channels, rate))
             channels += growth
         self.out_channels = channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, in_channels, h, w) to (N, out_channels, h, w)."""
-        for branch in self.children():
-            x = torch.cat([branch(x), x], dim=1)
-        return x
 
 
 class PreNormBranch(nn.Module):
@@ -126,10 +124,12 @@ class PreNormBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, h, w) to (N, growth, h, w)."""
-        if self.norm1 is not None:
-            x = self.norm1(x).relu_()
-        x = self.norm2(self.conv1(x)).relu_()
+        x = self.norm2(map_rows(self._reduce, x)).relu_()
         out: Tensor = self.dropout(self.conv2(x))
+        return out
+
+    def _reduce(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv1(x if self.norm1 is None else self.norm1(x).relu_())
         return out
 
 
@@ -146,6 +146,6 @@ class PostNormBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, h, w) to (N, growth, h, w)."""
-        x = self.norm1(self.conv1(x)).relu_()
+        x = self.norm1(map_rows(self.conv1, x)).relu_()
         out: Tensor = self.dropout(self.norm2(self.conv2(x)).relu_())
         return out

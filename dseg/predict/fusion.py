@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -13,7 +12,14 @@ from torch.nn import functional as F
 from dseg.device import stack_to_device
 from dseg.images import Pixels
 from dseg.models import Normaliser, SegModel
-from dseg.predict.resizing import ImageArray, crops_of, resize_bands, resize_image
+from dseg.predict.resizing import (
+    ImageArray,
+    RowResizer,
+    band_rows,
+    crops_of,
+    resize_bands,
+    resize_image,
+)
 from dseg.predict.runtimes import Runtime
 from dseg.predict.tiling import blend_rows, slide
 from dseg.protocol import Protocol, Size, scaled
@@ -52,22 +58,74 @@ class Scorer:
                 one image.
             out: (height, width) of the scores.
         """
-        protocol = self.protocol
-        per_tile = protocol.sliding and protocol.per_tile  # slide() flips and fuses
-        flips = (False, True) if protocol.flip and not per_tile else (False,)
         total: Tensor | None = None
+        for scores, view_size in self._views(views_at):
+            scores = self._as_fused(self._restored(scores, view_size, out))
+            total = scores if total is None else total.add_(scores)
+        assert total is not None
+        return self._mean(total)
+
+    def fused_bands(self, views_at: ViewsAt, out: Size) -> Iterator[tuple[int, Tensor]]:
+        """Yield the first row and the scores (N, K, rows, W) of each band of rows of ``fused``.
+
+        On the CPU the logits at the network's stride are resized and fused band by band, so that
+        scores at the image's size do not exist as a whole unless the logits are larger.
+
+        Args:
+            views_at, out: as of ``fused``.
+        """
+        protocol = self.protocol
+        direct = protocol.restore in ("direct", "nearest") and protocol.upsample == "bilinear"
+        if self.device.type != "cpu" or protocol.sliding or not direct:
+            yield 0, self.fused(views_at, out)
+            return
+        total: Tensor | None = None  # of the views whose logits are not held
+        held: list[Tensor] = []
+        for scores, _ in self._views(views_at):
+            held.append(scores)
+            if sum(map(_pixels_of, held)) > out[0] * out[1]:
+                for view in held:
+                    fused = self._as_fused(self._upsampled(view, out))
+                    total = fused if total is None else total.add_(fused)
+                held.clear()
+        rows_of = [RowResizer(view, out, align_corners=self.model.align_corners) for view in held]
+        some = total if total is not None else held[0]
+        step = band_rows(some.shape[0] * some.shape[1] * out[1])
+        for top in range(0, out[0], step):
+            bottom = min(top + step, out[0])
+            band = None if total is None else total[:, :, top:bottom]
+            for resizer in rows_of:
+                scores = self._as_fused(resizer.rows(top, bottom))
+                band = scores if band is None else band.add_(scores)
+            assert band is not None
+            yield top, self._mean(band)
+
+    def _views(self, views_at: ViewsAt) -> Iterator[tuple[Tensor, Size]]:
+        """Yield the scores of each view, those of flipped images flipped back, and its size."""
+        protocol = self.protocol
+        flips = (False, True) if protocol.flip and not self._per_tile else (False,)
         for scale in protocol.scales:
             view = self._normalised(views_at(scale))
             view_size = view.shape[-2], view.shape[-1]
             for flipped in flips:
                 scores = self._view_scores(view.flip(-1) if flipped else view, scale)
-                scores = scores.flip(-1) if flipped else scores
-                scores = self._restored(scores, view_size, out)
-                if protocol.fusion == "prob" and not per_tile:
-                    scores = scores.softmax(1)
-                total = scores if total is None else total.add_(scores)
-        assert total is not None
-        views = len(protocol.scales) * len(flips)
+                yield (scores.flip(-1) if flipped else scores), view_size
+
+    @property
+    def _per_tile(self) -> bool:
+        """True if ``slide`` flips and fuses."""
+        return self.protocol.sliding and self.protocol.per_tile
+
+    def _as_fused(self, scores: Tensor) -> Tensor:
+        """Return the scores of a view as they are added: logits or probabilities."""
+        return (
+            scores.softmax(1) if self.protocol.fusion == "prob" and not self._per_tile else scores
+        )
+
+    def _mean(self, total: Tensor) -> Tensor:
+        """Divide the sum of all views' scores by their number, in place."""
+        flipped = self.protocol.flip and not self._per_tile
+        views = len(self.protocol.scales) * (2 if flipped else 1)
         return total if views == 1 else total.div_(views)
 
     def _view_scores(self, view: Tensor, scale: float) -> Tensor:
@@ -149,7 +207,8 @@ class Bands:
             or size[0] * size[1] <= WHOLE_PIXELS
         )
         if self.protocol.sliding or whole:
-            return iter([(0, self.whole(images))])
+            views_at = partial(self._views_at, images)
+            return self._scorer.fused_bands(views_at, self.scored_size(size))
         [image] = images
         return ((top, scores[None]) for top, scores in self._bands_of(image, tile))
 
@@ -190,36 +249,10 @@ class Bands:
         return [resize_image(crop, view_size, self.protocol.rescale or self.protocol.resample)]
 
 
+def _pixels_of(scores: Tensor) -> int:
+    return scores.shape[-2] * scores.shape[-1]
+
+
 def size_of(image: ImageArray) -> Size:
     """Return the (height, width) of an (H, W, 3) image."""
     return image.shape[0], image.shape[1]
-
-
-class Tuning:
-    """Switches on cuDNN's benchmark from the second consecutive batch of the same shape on.
-
-    A benchmark takes as long as many images, and cuDNN keeps its results for each shape. So the
-    first batch of a shape runs without it. It stays off with deterministic algorithms.
-
-    Args:
-        device: device of the network; nothing is done unless it is CUDA.
-    """
-
-    def __init__(self, device: torch.device):
-        self._device = device
-        self._last: object = None
-
-    @contextmanager
-    def of(self, shape: object) -> Iterator[None]:
-        """Run the body for a batch of that shape, and restore cuDNN's setting afterwards."""
-        if self._device.type != "cuda":
-            yield
-            return
-        before = torch.backends.cudnn.benchmark
-        deterministic = torch.are_deterministic_algorithms_enabled()
-        torch.backends.cudnn.benchmark = shape == self._last and not deterministic
-        self._last = shape
-        try:
-            yield
-        finally:
-            torch.backends.cudnn.benchmark = before

@@ -69,7 +69,8 @@ class Labels:
         rows = slice(top, top + scores.shape[1])
         # max, not argmax: the same result faster, on the CPU 38 ms instead of 64 at 1024x2048
         best, outputs = scores.max(0)
-        self.finite &= best.isfinite().all()
+        lowest, highest = best.aminmax()  # NaN if any is
+        self.finite &= lowest.isfinite() & highest.isfinite()
         self.train_ids[rows] = outputs.to(torch.uint8)
         if self.confidence is not None and self._certainty is not None:
             self.confidence[rows] = self._certainty(scores, best)

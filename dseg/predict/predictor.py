@@ -16,7 +16,7 @@ from dseg.errors import DsegError
 from dseg.images import Pixels
 from dseg.memory import is_out_of_memory
 from dseg.models import SegModel
-from dseg.predict.fusion import WHOLE_PIXELS, Bands, Scorer, Tuning, size_of
+from dseg.predict.fusion import WHOLE_PIXELS, Bands, Scorer, size_of
 from dseg.predict.prediction import (
     Labels,
     Pending,
@@ -29,6 +29,7 @@ from dseg.predict.prediction import (
 )
 from dseg.predict.resizing import repeat_labels
 from dseg.predict.runtimes import TITLES, Runtime, TorchRuntime, make_runtime
+from dseg.predict.tuning import Tuning
 from dseg.protocol import Protocol, Size
 
 BATCH_PIXELS, MAX_BATCH = 4_200_000, 16  # of a batch on CUDA: two images of Cityscapes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ ImageArray = NDArray[
 ]  # (H, W, 3) RGB in 0..255: uint8, or float32 where interpolated in float32
 CropResized = Callable[[int, int, int, int], ImageArray]
 STRIP_PIXELS = 1_000_000  # of scores that are resized at once
+BAND_VALUES = 1_000_000  # of a band of scores that stays in a processor's cache
 PIL_FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear-antialias": Image.Resampling.BILINEAR,
@@ -145,6 +147,70 @@ def resize_bands(
                 weight = to_device(torch.from_numpy(weights[rows]), band.device)
                 yield top, pair[0].lerp_(pair[1], weight[:, None])
             done, above = ready, wide[:, -1:].clone()
+
+
+class RowResizer:
+    """Resizes scores bilinearly, any band of rows at a time; for the CPU.
+
+    The rows equal those of ``F.interpolate`` up to rounding: their source rows and weights are the
+    same. First the columns of the source rows are resized, then the rows.
+
+    Args:
+        scores: (N, K, h, w).
+        out: (height, width) of all rows together.
+        align_corners: as in ``F.interpolate``.
+    """
+
+    def __init__(self, scores: Tensor, out: Size, *, align_corners: bool):
+        self._out, self._align_corners = out, align_corners
+        self._same = scores.shape[2:] == out
+        self._scores = (
+            scores if self._same else scores.contiguous(memory_format=torch.channels_last)
+        )
+        self._upper, weights = _float_points(scores.shape[2], out[0], align_corners)
+        self._weights = torch.from_numpy(weights)
+
+    def rows(self, top: int, bottom: int) -> Tensor:
+        """Return the rows from ``top`` to before ``bottom``, (N, K, rows, out width)."""
+        if self._same:
+            return self._scores[:, :, top:bottom]
+        first, last = int(self._upper[top]), int(self._upper[bottom - 1])
+        wide = F.interpolate(
+            source := self._scores[:, :, first : last + 2],
+            (source.shape[2], self._out[1]),
+            mode="bilinear",
+            align_corners=self._align_corners,
+        ).permute(2, 0, 3, 1)  # rows, N, width, K
+        band = wide.new_empty((bottom - top, *wide.shape[1:]))
+        bounds = np.searchsorted(self._upper[top:bottom], np.arange(first, last + 2))
+        for row, (start, end) in enumerate(pairwise(bounds)):
+            if end > start:
+                after = wide[min(row + 1, len(wide) - 1)]
+                weight = self._weights[top + start : top + end, None, None, None]
+                torch.lerp(wide[row], after, weight, out=band[start:end])
+        return band.permute(1, 3, 0, 2)
+
+
+def band_rows(values: int) -> int:
+    """Return how many rows of that many values are a band of ``BAND_VALUES``, at least 1."""
+    return max(1, BAND_VALUES // max(1, values))
+
+
+def _float_points(
+    length: int, out: int, align_corners: bool
+) -> tuple[RowIndex, NDArray[np.float32]]:
+    """Return the pixel before each of ``out`` points and the weight of the next, as torch does.
+
+    Torch computes them in float32.
+    """
+    points, half = np.arange(out, dtype=np.float32), np.float32(0.5)
+    if align_corners:
+        positions = points * (np.float32(length - 1) / np.float32(max(1, out - 1)))
+    else:
+        scale = np.float32(length) / np.float32(out)
+        positions = np.maximum(scale * (points + half) - half, np.float32(0))
+    before = np.minimum(positions.astype(np.int64), length - 1)
+    return before, np.clip(positions - before, 0, 1).astype(np.float32)
 
 
 def _select_rows(scores: Tensor, rows: RowIndex) -> Tensor:

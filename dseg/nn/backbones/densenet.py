@@ -5,7 +5,6 @@ Module names are torchvision's, so that its ImageNet files fit.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -17,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dseg.errors import DsegError
 from dseg.nn.backbones.base import Backbone
+from dseg.nn.dense import DenselyConnected, map_rows
 
 # depth: (growth, channels of the stem, layers of each block), table 1 of the paper
 CONFIGS: dict[int, tuple[int, int, tuple[int, int, int, int]]] = {
@@ -43,12 +43,16 @@ class DenseLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, h, w) to (N, growth, h, w)."""
-        x = self.norm2(self.conv1(self.norm1(x).relu_())).relu_()
+        x = self.norm2(map_rows(self._reduce, x)).relu_()
         out: Tensor = self.conv2(x)
         return out
 
+    def _reduce(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv1(self.norm1(x).relu_())
+        return out
 
-class DenseBlock(nn.Module):
+
+class DenseBlock(DenselyConnected):
     """Dense block: each layer reads the input and the outputs of all layers before it.
 
     Attributes:
@@ -64,15 +68,14 @@ class DenseBlock(nn.Module):
         for index in range(layers):
             layer = DenseLayer(in_channels + index * growth, growth, dilation)
             self.add_module(f"denselayer{index + 1}", layer)
+        self.in_channels = in_channels
         self.out_channels = in_channels + layers * growth
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, h, w) to (N, out_channels, h, w)."""
         if self.checkpoint_activations and torch.is_grad_enabled():
             return self._forward_checkpointed(x)
-        for layer in self.children():
-            x = torch.cat([x, layer(x)], dim=1)
-        return x
+        return super().forward(x)
 
     def _forward_checkpointed(self, x: Tensor) -> Tensor:
         # A list of maps, since checkpointing would keep each concatenated input.
@@ -83,6 +86,25 @@ class DenseBlock(nn.Module):
                 options["context_fn"] = partial(_contexts, layer)
             maps.append(checkpoint(_read, layer, *maps, **options))
         return torch.cat(maps, dim=1)
+
+
+class Transition(nn.Module):
+    """Norm, ReLU and a 1x1 convolution to half the channels, and a 2x2 mean if it pools."""
+
+    def __init__(self, channels: int, pool: bool):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.conv = nn.Conv2d(channels, channels // 2, 1, bias=False)
+        self.pool = nn.AvgPool2d(2, stride=2) if pool else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels, h, w) to (N, channels / 2, h, w), or half that size."""
+        out: Tensor = self.pool(map_rows(self._reduce, x))
+        return out
+
+    def _reduce(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(self.norm(x).relu_())
+        return out
 
 
 class DenseNet(Backbone):
@@ -125,7 +147,7 @@ class DenseNet(Backbone):
             channels = block.out_channels
             if index < 4 or halve_last:
                 pool = index < 4 and pools[index - 1]
-                self.add_module(f"transition{index}", _transition(channels, pool))
+                self.add_module(f"transition{index}", Transition(channels, pool))
                 channels //= 2
         self.norm5 = nn.BatchNorm2d(channels)
         self.out_channels = channels
@@ -136,22 +158,13 @@ class DenseNet(Backbone):
         A side of n gives ceil(ceil(n / 2) / 2), then floor(/ 2) at each pooling transition.
         """
         x = self.pool0(self.norm0(self.conv0(image)).relu_())
-        for name, part in self.named_children():
-            if name.startswith(("denseblock", "transition")):
+        for part in self.children():
+            if isinstance(part, DenseBlock):
+                x = part.widened(x)  # so that the block's input is released before its layers run
+            if isinstance(part, DenseBlock | Transition):
                 x = part(x)
         out: Tensor = self.norm5(x)
         return out
-
-
-def _transition(channels: int, pool: bool) -> nn.Sequential:
-    parts: OrderedDict[str, nn.Module] = OrderedDict(
-        norm=nn.BatchNorm2d(channels),
-        relu=nn.ReLU(inplace=True),
-        conv=nn.Conv2d(channels, channels // 2, 1, bias=False),
-    )
-    if pool:
-        parts["pool"] = nn.AvgPool2d(2, stride=2)
-    return nn.Sequential(parts)
 
 
 def checkpoint_activations(model: nn.Module) -> int:
