@@ -20,7 +20,7 @@ from dseg.errors import DsegError
 from dseg.images import Pixels
 from dseg.predict import Protocol, resizing
 from dseg.predict import fusion as bands_file
-from dseg.predict.predictor import AUTO_TILES
+from dseg.predict.attempts import AUTO_TILES
 from dseg.predict.resizing import RowResizer, crops_of, resize_bands
 
 SIZE = (57, 83)

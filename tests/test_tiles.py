@@ -20,7 +20,7 @@ from dseg.errors import DsegError
 from dseg.memory import is_out_of_memory
 from dseg.models import SegModel, build_model
 from dseg.predict import Protocol
-from dseg.predict.predictor import AUTO_TILES, WHOLE_PIXELS
+from dseg.predict.attempts import AUTO_TILES, WHOLE_PIXELS
 from dseg.predict.tiling import blend_rows, ramp, tile_starts
 
 

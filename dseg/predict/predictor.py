@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from dseg.errors import DsegError
 from dseg.images import Pixels
 from dseg.memory import is_out_of_memory
 from dseg.models import SegModel
+from dseg.predict.attempts import AUTO_TILES, batch_size_at, tiles_to_try
 from dseg.predict.fusion import WHOLE_PIXELS, Bands, Scorer, size_of
 from dseg.predict.prediction import (
     Labels,
@@ -32,9 +33,6 @@ from dseg.predict.runtimes import TITLES, Runtime, TorchRuntime, make_runtime
 from dseg.predict.tuning import Tuning
 from dseg.protocol import Protocol, Size
 
-BATCH_PIXELS, MAX_BATCH = 4_200_000, 16  # of a batch on CUDA: two images of Cityscapes
-AUTO_TILES: tuple[Size, ...] = ((1024, 2048), (512, 1024), (256, 512))
-
 
 class Predictor:
     """A network that labels images of any size.
@@ -43,9 +41,8 @@ class Predictor:
     logits bilinearly to the image's size, argmax.
 
     Scales multiply an input size or an input scale. Tiles are cut from the resized image, which is
-    never built as a whole: their scores are blended at the input size, then resized to the image's
-    size a few rows at a time, as are those of images of more than ``WHOLE_PIXELS`` pixels with a
-    smaller input size. So memory for scores depends on the input size, not on the image size.
+    never built as a whole. Scores are resized to the image's size a few rows at a time, so their
+    memory depends on the input size, not on the image size.
 
     Example:
         >>> predictor = dseg.Predictor.load("pspnet_r50", "weights/pspnet_r50.pth", device="cpu")
@@ -65,8 +62,7 @@ class Predictor:
         tiled: number of images predicted in tiles although the protocol has none.
 
     Raises:
-        DsegError: the device does not exist, or does not have that precision; or the runtime is
-            not installed, or cannot compute the network.
+        DsegError: the device or the runtime does not exist, or not in that precision.
     """
 
     def __init__(
@@ -192,18 +188,16 @@ class Predictor:
             DsegError: as ``predict``; scores that are NaN or infinite are reported by ``result``.
         """
         check_image(image)
-        return self._begin(image, confidence, list(self._attempts(image)))
+        return self._begin(image, confidence, self._attempts(image))
 
     def begin_batch(
         self, images: Sequence[Pixels], *, confidence: bool = False
     ) -> list[Pending] | None:
-        """Begin to label images of one size at once.
+        """Begin to label images of one size at once; return the pending labels of each.
 
-        Returns:
-            The pending labels of each; None if the images must be labelled one by one: there is
-            too little memory, they differ in size, or they are read in tiles.
+        None if they must be labelled one by one: too little memory, several sizes, or tiles.
         """
-        attempts = [list(self._attempts(image)) for image in images]
+        attempts = [self._attempts(image) for image in images]
         work = sum(image.size for image in images)
         height, width = size_of(images[0])
         whole = height * width <= WHOLE_PIXELS and all(tried[:1] == [None] for tried in attempts)
@@ -223,20 +217,8 @@ class Predictor:
         return None
 
     def batch_at(self, size: Size, wanted: int | None = None) -> int:
-        """Return how many images of that (height, width) can be labelled at once.
-
-        Args:
-            size: (height, width) of the images.
-            wanted: the requested batch size; None for one that suits the device.
-        """
-        inputs = [self.protocol.input_of(size, scale) for scale in self.protocol.scales]
-        largest = max(height * width for height, width in (size, *inputs))
-        if self.protocol.sliding or self.protocol.tile is not None or largest > WHOLE_PIXELS:
-            return 1
-        if wanted is None:
-            fitting = max(1, min(MAX_BATCH, BATCH_PIXELS // largest))
-            return fitting if self.device.type == "cuda" else 1
-        return wanted
+        """Return how many images of a size can be labelled at once; see ``batch_size_at``."""
+        return batch_size_at(self.protocol, size, self.device, wanted)
 
     def _begin(self, image: Pixels, confidence: bool, attempts: Sequence[Size | None]) -> Pending:
         """Begin to label an image with the first of these tiles that fit into memory."""
@@ -256,28 +238,13 @@ class Predictor:
         size = size_of(image)
         raise no_tile_error(size, self.protocol.input_of(size))
 
+    def _attempts(self, image: Pixels) -> list[Size | None]:
+        return list(tiles_to_try(self.protocol, size_of(image), self._tiles))
+
     def _free(self) -> None:
         """Release the device memory that torch caches."""
         if self.device.type != "cpu":
             torch.accelerator.empty_cache()
-
-    def _attempts(self, image: Pixels) -> Iterator[Size | None]:
-        """Yield the tiles to try in turn, None for the whole image."""
-        height, width = self.protocol.input_of(size_of(image))
-        if self.protocol.sliding:
-            yield self.protocol.tile
-            return
-        if self.protocol.tile is not None:
-            rows, columns = self.protocol.tile
-            yield None if rows >= height and columns >= width else (rows, columns)
-            return
-        largest = WHOLE_PIXELS / max(self.protocol.scales) ** 2
-        if height * width <= largest:
-            yield None
-        for tile in self._tiles:
-            fits = min(tile[0], height) * min(tile[1], width) <= largest
-            if (tile[0] < height or tile[1] < width) and (fits or tile == self._tiles[-1]):
-                yield tile
 
     @torch.inference_mode()
     def _labels(

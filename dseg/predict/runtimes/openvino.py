@@ -84,7 +84,7 @@ class OpenVinoRuntime(GraphRuntime):
             self._graph = self._channels_last(self._core.read_model(graph) if unread else graph)
         except RuntimeError as fault:
             raise failed(self.name, card.network, fault) from fault
-        self._static: tuple[tuple[int, ...], Any] | None = None
+        self._static: tuple[tuple[int, ...], Any, tuple[int, ...] | None] | None = None
         self._dynamic: Any = None
         self._last: tuple[int, ...] = ()
         self._repeats = 0
@@ -105,28 +105,36 @@ class OpenVinoRuntime(GraphRuntime):
     def _run(self, image: Tensor) -> Tensor:
         pixels = self.facts.input == "uint8"
         array = (image if pixels else image.permute(0, 2, 3, 1)).contiguous().numpy()
-        request = self._request_for(array.shape)
+        request, shape = self._request_for(array.shape)
         request.set_input_tensor(self._openvino.Tensor(array, shared_memory=True))
-        request.infer()
-        # a copy, since the next input overwrites the tensor
-        found = torch.from_numpy(request.get_output_tensor(0).data).clone()
+        if shape is None:
+            request.infer()
+            # a copy, since the next input overwrites the tensor
+            found = torch.from_numpy(request.get_output_tensor(0).data).clone()
+        else:
+            found = torch.empty(shape, dtype=torch.uint8 if self.labels_only else torch.float32)
+            request.set_output_tensor(self._openvino.Tensor(found.numpy(), shared_memory=True))
+            request.infer()
         return found if self.labels_only else found.permute(0, 3, 1, 2)
 
-    def _request_for(self, shape: tuple[int, ...]) -> Any:
-        """Return a request for inputs of a shape, compiled for it or for any."""
+    def _request_for(self, shape: tuple[int, ...]) -> tuple[Any, tuple[int, ...] | None]:
+        """Return a request for inputs of a shape, and the shape of its output if that is known."""
         self._repeats = self._repeats + 1 if shape == self._last else 1
         self._last = shape
         if self._static is not None and self._static[0] == shape:
-            return self._static[1]
+            return self._static[1:]
         if self._static is None or self._repeats >= REPEATS:
             self._static = None  # frees its memory before the next one is compiled
             graph = self._graph.clone()
             graph.reshape(list(shape))
-            self._static = shape, self._compile(graph)
-            return self._static[1]
+            compiled = self._compile(graph)
+            output = compiled.output(0).partial_shape
+            known = None if output.is_dynamic else tuple(output.to_shape())
+            self._static = shape, compiled.create_infer_request(), known
+            return self._static[1:]
         if self._dynamic is None:
-            self._dynamic = self._compile(self._graph)
-        return self._dynamic
+            self._dynamic = self._compile(self._graph).create_infer_request()
+        return self._dynamic, None
 
     def _compile(self, graph: Model) -> Any:
-        return self._core.compile_model(graph, "CPU", self._options).create_infer_request()
+        return self._core.compile_model(graph, "CPU", self._options)
