@@ -170,6 +170,14 @@ def not_finite_error(network: str, precision: str) -> NotFiniteError:
     return NotFiniteError(f"The scores of {network} are NaN or infinite on this image.", hint=hint)
 
 
+def labels_only_error() -> DsegError:
+    """Return the error for the confidence of an exported file that gives labels."""
+    return DsegError(
+        "The exported file gives labels, which have no confidence.",
+        hint="leave confidence out, or export it with --output logits.",
+    )
+
+
 def no_memory_error(size: Size, tile: Size | None) -> DsegError:
     """Return the error for insufficient memory if no other tile size is tried."""
     what = "whole" if tile is None else f"in tiles of {tile[0]}x{tile[1]}"

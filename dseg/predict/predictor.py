@@ -24,6 +24,7 @@ from dseg.predict.prediction import (
     Prediction,
     check_image,
     find_output_ids,
+    labels_only_error,
     no_memory_error,
     no_tile_error,
     not_finite_error,
@@ -157,10 +158,7 @@ class Predictor:
     def refuse_labels_only(self) -> None:
         """Raise a DsegError if the network gives labels without scores."""
         if self.runtime.labels_only:
-            raise DsegError(
-                "The exported file gives labels, which have no confidence.",
-                hint="leave confidence out, or export it with --output logits.",
-            )
+            raise labels_only_error()
 
     def __call__(self, image: Pixels) -> Pixels:
         """Return the train ids, (H, W) uint8, of an (H, W, 3) uint8 RGB image."""
