@@ -22,7 +22,7 @@ ImageArray = NDArray[
 ]  # (H, W, 3) RGB in 0..255: uint8, or float32 where interpolated in float32
 CropResized = Callable[[int, int, int, int], ImageArray]
 STRIP_PIXELS = 1_000_000  # of scores that are resized at once
-BAND_VALUES = 1_000_000  # of a band of scores that stays in a processor's cache
+BAND_VALUES = 4_000_000  # of a band of scores: 16 MB
 PIL_FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear-antialias": Image.Resampling.BILINEAR,
