@@ -76,8 +76,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def infer(here: Path, checkpoint: Path) -> Callable[..., Result]:
+def infer(here: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """A function that runs ``dseg infer`` with the checkpoint and more arguments."""
+    monkeypatch.setattr("dseg.device.has_bf16", lambda device: False)  # gives no advice to use it
+    monkeypatch.setattr("dseg.device.check_bf16", lambda precision, device: None)
 
     def run_infer(*words: object, command: str = "infer", **options: Any) -> Result:
         return run(command, "-w", checkpoint, "--device", "cpu", *words, **options)

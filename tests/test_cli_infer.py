@@ -206,7 +206,7 @@ def test_the_summary_is_on_stderr_with_the_next_command(infer):
     first, second = result.stderr.splitlines()
     assert re.fullmatch(
         r"2 labelled, 0 already there, 0 failed in \d+\.\d s, \d[\d.e+]* images/s on cpu "
-        r"\(float32\)\. Protocol: plain \(whole image once\)\. Results: dseg-out",
+        r"\(PyTorch, float32\)\. Protocol: plain \(whole image once\)\. Results: dseg-out",
         first,
     )
     assert second == "Next: dseg eval --pred-dir dseg-out/label_ids --gt-dir gtFine/val"
@@ -217,7 +217,7 @@ def test_batches_and_the_precision_are_named(infer):
         save_noise(f"row/{number}.png", 40, 50, number)
     assert infer("row", "-o", "single", "--save", "label_ids").exit_code == 0
     result = infer("row", "--batch-size", 2, "--amp", "bf16", "--save", "label_ids", "--json", "-")
-    assert "on cpu (bf16). Protocol" in result.stderr
+    assert "on cpu (PyTorch, bf16). Protocol" in result.stderr
     assert json.loads(result.stdout)["precision"] == "bf16"
     assert infer("row", "-o", "batches", "--batch-size", 2, "--save", "label_ids").exit_code == 0
     for number in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -148,11 +149,14 @@ class NetworkConfig:
         return self.model is not None or self.weights is not None
 
     def changed(self) -> list[str]:
-        """Return the options that differ from their defaults, as they are written."""
+        """Return the options that differ from their defaults, as they are written.
+
+        The value of an environment variable is a default too.
+        """
         return [
             next(flag for flag in spec.flags if flag.startswith("--")).partition("/")[0]
             for name, spec in option_specs(type(self)).items()
-            if getattr(self, name) != getattr(type(self), name)
+            if getattr(self, name) not in (getattr(type(self), name), os.environ.get(spec.envvar))
         ]
 
     def check(self) -> None:

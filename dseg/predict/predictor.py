@@ -53,8 +53,7 @@ class Predictor:
         model: network from ``load_model`` or ``build_model``; set to evaluation mode and copied.
         protocol: inference protocol; by default the plain one of the model card.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-        precision: of the network: ``fp32``, ``auto``, ``bf16`` or ``fp16``; ``auto`` is bf16 on a
-            GPU that has it.
+        precision: ``fp32``, ``bf16``, ``fp16``; or ``auto``: bf16 on a GPU that has it.
         runtime: ``torch``, ``openvino``, ``onnx``, or ``auto``, the fastest one installed.
         on_note: called with each sentence on how the runtime was chosen.
         fall_back: predict in tiles, or in smaller ones, if there is too little memory.
