@@ -13,7 +13,8 @@ LEVELS = {
     "memory": 0, "parallel": 0, "jsonio": 0, "config": 1, "device": 1, "files": 1, "locks": 1,
     "nn": 1, "models": 2, "images": 3, "render": 3, "distributed": 3,
     "checkpoints": 4, "datasets": 4, "synth": 4, "folding": 4, "losses": 4,
-    "data": 5, "predict": 5, "transfer": 5, "bench": 6, "evaluation": 6, "training": 7, "cli": 8,
+    "data": 5, "predict": 5, "transfer": 5, "quantisation": 5,
+    "bench": 6, "evaluation": 6, "training": 7, "cli": 8,
 }  # fmt: skip
 NOT_AT_IMPORT = {"torch", "torchvision", "numpy", "PIL"}  # dseg --help answers without them
 ONLY_IN_CONSOLE = {"rich"}

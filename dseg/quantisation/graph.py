@@ -37,7 +37,8 @@ class Graph:
 
     def weight(self, layer: NodeProto) -> TensorProto:
         """Return the weight of a layer."""
-        return self.constants[layer.input[1]]
+        weight: TensorProto = self.constants[layer.input[1]]
+        return weight
 
     def _is_layer(self, node: NodeProto) -> bool:
         from onnx import TensorProto

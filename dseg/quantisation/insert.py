@@ -66,7 +66,8 @@ def quantise_weight(
 
 
 def _as_scale(step: float) -> np.float32:
-    return np.float32(max(step, SMALLEST)) if step > 0 else np.float32(1)
+    scale: np.float32 = np.float32(max(step, SMALLEST) if step > 0 else 1)
+    return scale
 
 
 class _Insertion:
@@ -141,7 +142,7 @@ class _Insertion:
         self._constants.append(numpy_helper.from_array(values, name))
         return name
 
-    def _add_node(self, kind: str, place: str, inputs: list[str], **attributes: int) -> str:
+    def _add_node(self, kind: str, place: str, inputs: list[str], **attributes: Any) -> str:
         """Add a node behind the named one, "" for the start; return the name of its result."""
         from onnx import helper
 

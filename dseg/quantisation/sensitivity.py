@@ -139,9 +139,7 @@ def split_by_loss(
     return found
 
 
-def find_fewest(
-    agreement: Callable[[int], float], most: int, target: float
-) -> tuple[int, float]:
+def find_fewest(agreement: Callable[[int], float], most: int, target: float) -> tuple[int, float]:
     """Return the smallest count from 1 to ``most`` that reaches a target, and its agreement.
 
     The agreement is taken to grow with the count; it is 1 at ``most``.
@@ -159,7 +157,8 @@ def find_fewest(
 
 
 def _labels(outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.int16]:
-    return outputs[0].argmax(1).astype(np.int16)
+    labels: NDArray[np.int16] = outputs[0].argmax(1).astype(np.int16)
+    return labels
 
 
 def _loss_of_a_layer(entry: tuple[tuple[str, ...], float]) -> float:
