@@ -99,7 +99,9 @@ def test_methods_other_than_minmax_clip_an_outlier() -> None:
     assert find_minmax(histogram) == (0, 20)
     assert find_percentile(histogram).highest == pytest.approx(1, abs=0.02)
     assert find_entropy(histogram).highest == 4  # the fewest bins, 256 of 1/64
-    assert 1 <= find_mse(histogram).highest < 3
+    # (3 - limit)^2 + 1e6 (limit / 255)^2 / 12 has its minimum at 1.32
+    histogram = histogram_of(*[RNG.uniform(0, 1, 100_000)] * 10, [3.0])
+    assert find_mse(histogram).highest == pytest.approx(1.32, abs=0.03)
 
 
 def test_the_percentile_leaves_one_value_in_10000_outside() -> None:
