@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from dseg.errors import DsegError, suggest
 from dseg.parallel import Advance
-from dseg.quantisation.graph import Graph, copy_named
+from dseg.quantisation.graph import Graph, copy_named, find_floats
 from dseg.quantisation.histogram import Histogram
 from dseg.quantisation.insert import insert_qdq
 from dseg.quantisation.observe import BUDGET, Batches, observe
-from dseg.quantisation.ranges import METHODS
+from dseg.quantisation.ranges import METHODS, Range
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -27,12 +28,14 @@ class Calibration:
     Args:
         model: the graph; every node has a name of its own.
         layers: names of the layers that can be quantised, in the order of execution.
-        histograms: by name, of each activation that a layer reads.
+        histograms: by name, of each activation that a layer reads or that is concatenated.
+        concatenations: sets of activations that are concatenated with each other.
     """
 
     model: ModelProto
     layers: tuple[str, ...]
     histograms: dict[str, Histogram]
+    concatenations: tuple[tuple[str, ...], ...] = ()
 
     def quantise(
         self,
@@ -40,6 +43,7 @@ class Calibration:
         method: str = METHOD,
         keep_float: Collection[str] = (),
         symmetric: bool = False,
+        concatenate: bool = False,
     ) -> ModelProto:
         """Return the quantised graph; see ``dseg.quantisation.quantise``."""
         if method not in METHODS:
@@ -55,7 +59,23 @@ class Calibration:
         find = METHODS[method]
         ranges = {name: find(found, symmetric) for name, found in self.histograms.items()}
         layers = [name for name in self.layers if name not in keep_float]
-        return insert_qdq(self.model, layers, ranges, symmetric=symmetric)
+        concatenated: list[str] = []
+        for names in self._find_quantised(keep_float) if concatenate else ():
+            found = [find(self.histograms[name], True) for name in names]
+            lowest, highest = (
+                min(item.lowest for item in found),
+                max(item.highest for item in found),
+            )
+            ranges.update(dict.fromkeys(names, Range(lowest, highest)))
+            concatenated += names
+        return insert_qdq(
+            self.model, layers, ranges, symmetric=symmetric, concatenated=concatenated
+        )
+
+    def _find_quantised(self, keep_float: Collection[str]) -> list[tuple[str, ...]]:
+        """Return the sets of concatenated activations of which no layer stays float32."""
+        kept = {node.output[0] for node in self.model.graph.node if node.name in set(keep_float)}
+        return [names for names in self.concatenations if kept.isdisjoint(names)]
 
 
 def calibrate(
@@ -78,10 +98,12 @@ def calibrate(
             NaN or infinite.
     """
     named = copy_named(model)
-    layers = Graph(named).layers
-    names = list(dict.fromkeys(layer.input[0] for layer in layers.values()))
+    graph = Graph(named)
+    concatenations = tuple(graph.concatenations(find_floats(named)))
+    names = [layer.input[0] for layer in graph.layers.values()]
+    names = list(dict.fromkeys((*names, *chain.from_iterable(concatenations))))
     histograms = observe(named, names, batches, budget=budget, advance=advance)
-    return Calibration(named, tuple(layers), histograms)
+    return Calibration(named, tuple(graph.layers), histograms, concatenations)
 
 
 def quantise(
@@ -91,6 +113,7 @@ def quantise(
     method: str = METHOD,
     keep_float: Collection[str] = (),
     symmetric: bool = False,
+    concatenate: bool = False,
     budget: int = BUDGET,
     advance: Advance = lambda: None,
 ) -> ModelProto:
@@ -107,6 +130,8 @@ def quantise(
         keep_float: names of layers that stay float32.
         symmetric: activations are int8 with zero point 0, as TensorRT requires; otherwise uint8
             with a zero point, which is faster and more accurate on CPUs.
+        concatenate: what is concatenated is quantised too, with one scale for all of it. Dense
+            blocks run twice as fast in OpenVINO; it costs some accuracy.
         budget: bytes of activations that are held at once.
         advance: called after each forward pass.
 
@@ -114,4 +139,6 @@ def quantise(
         DsegError: see ``calibrate``; or the method or a layer is unknown.
     """
     calibration = calibrate(model, batches, budget=budget, advance=advance)
-    return calibration.quantise(method=method, keep_float=keep_float, symmetric=symmetric)
+    return calibration.quantise(
+        method=method, keep_float=keep_float, symmetric=symmetric, concatenate=concatenate
+    )
