@@ -230,7 +230,8 @@ def test_a_quantised_graph_is_valid_and_close_to_the_float32_one(symmetric: bool
     assert model.SerializeToString() == before
     onnx.checker.check_model(quantised, full_check=True)
     kinds = [node.op_type for node in quantised.graph.node]
-    assert (kinds.count("QuantizeLinear"), kinds.count("DequantizeLinear")) == (3, 6)
+    assert (kinds.count("QuantizeLinear"), kinds.count("DequantizeLinear")) == (2, 4)
+    assert "first.weight" in {item.name for item in quantised.graph.initializer}
     constants = {
         item.name: onnx.numpy_helper.to_array(item) for item in quantised.graph.initializer
     }
@@ -259,6 +260,7 @@ def test_openvino_computes_the_same_as_onnxruntime() -> None:
         onnx.helper.make_node("Relu", ["cat"], ["logits"], "relu"),
     ]
     quantised = quantise(graph_of(parts, others), lambda: IMAGES)  # no biases: see NO_BIAS
+    assert len([node for node in quantised.graph.node if node.op_type == "QuantizeLinear"]) == 1
     core = openvino.Core()
     read = core.read_model(quantised.SerializeToString())
     found = core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([IMAGES[0]])[0]
@@ -309,11 +311,11 @@ def test_the_sensitive_layer_is_found() -> None:
     calibration = calibrate(model, lambda: iter(IMAGES))
     calibration.histograms["c"].add(np.full(1, 4e4, np.float32))  # the last layer gets coarse
     found = find_sensitive(calibration, lambda: iter(IMAGES), target=0.95, method="minmax")
-    assert found.keep_float == ("last",)
+    assert found.keep_float == ("first", "last")
     assert found.before < 0.8 < 0.95 <= found.after
     assert found.losses[0][0] == ("last",)
     none = find_sensitive(calibration, lambda: iter(IMAGES), target=0.0)
-    assert (none.keep_float, none.measurements) == ((), 1)
+    assert (none.keep_float, none.measurements) == (("first",), 1)
     every = find_sensitive(calibration, lambda: iter(IMAGES), target=1.0, method="minmax")
     assert (len(every.keep_float), every.after) == (3, 1.0)
 
@@ -355,3 +357,35 @@ def test_graphs_that_cannot_be_quantised_are_refused(make: Any, problem: str) ->
 def test_wrong_arguments_are_refused(options: dict[str, Any], problem: str) -> None:
     with pytest.raises(DsegError, match=problem):
         quantise(example(), **({"batches": lambda: IMAGES} | options))
+
+
+def test_a_dense_block_is_concatenated_in_8_bits_with_one_scale() -> None:
+    parts = [convolution("layer0", "image", "x0", RNG.normal(size=(4, 3, 1, 1)))]
+    others, whole = [], "x0"
+    for index in range(1, 6):
+        parts.append(
+            convolution(f"layer{index}", whole, f"x{index}", RNG.normal(size=(4, 4 * index, 1, 1)))
+        )
+        name = f"all{index}"
+        others.append(onnx.helper.make_node("Concat", [whole, f"x{index}"], [name], name, axis=1))
+        whole = name
+    nodes = [parts[0][0]]
+    for part, other in zip(parts[1:], others, strict=True):
+        nodes += [part[0], other]
+    model = graph_of(parts, others)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    calibration = calibrate(model, lambda: IMAGES)
+    assert [sorted(names) for names in calibration.concatenations] == [[f"x{i}" for i in range(6)]]
+    plain = calibration.quantise(keep_float=())
+    dense = calibration.quantise(keep_float=(), concatenate=True)
+    scales = [
+        {item.name: onnx.numpy_helper.to_array(item) for item in made.graph.initializer}
+        for made in (plain, dense)
+    ]
+    assert "x5_scale" not in scales[0]
+    assert len({float(scales[1][f"x{index}_scale"]) for index in range(6)}) == 1
+    assert {scales[1][f"x{index}_zero_point"].dtype.name for index in range(6)} == {"int8"}
+    assert scales[1]["all4_zero_point"].dtype == np.uint8
+    partly = calibration.quantise(keep_float=["layer3"], concatenate=True)
+    assert "x5_scale" not in {item.name for item in partly.graph.initializer}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 METHOD = "mse"
+DENSE = 6  # smallest number of activations that a dense block concatenates
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,18 @@ class Calibration:
     histograms: dict[str, Histogram]
     concatenations: tuple[tuple[str, ...], ...] = ()
 
+    @property
+    def first(self) -> tuple[str, ...]:
+        """Names of the layers that read the image."""
+        source = self.model.graph.input[0].name
+        nodes = {node.name: node for node in self.model.graph.node}
+        return tuple(name for name in self.layers if nodes[name].input[0] == source)
+
     def quantise(
         self,
         *,
         method: str = METHOD,
-        keep_float: Collection[str] = (),
+        keep_float: Collection[str] | None = None,
         symmetric: bool = False,
         concatenate: bool = False,
     ) -> ModelProto:
@@ -49,6 +57,8 @@ class Calibration:
         if method not in METHODS:
             known = ", ".join(METHODS)
             raise DsegError(f"unknown method {method!r}", hint=f"choose one of: {known}")
+        if keep_float is None:
+            keep_float = self.first if len(self.first) < len(self.layers) else ()
         for name in keep_float:
             if name not in self.layers:
                 near = suggest(name, self.layers)
@@ -73,9 +83,10 @@ class Calibration:
         )
 
     def _find_quantised(self, keep_float: Collection[str]) -> list[tuple[str, ...]]:
-        """Return the sets of concatenated activations of which no layer stays float32."""
+        """Return what is concatenated in dense blocks of which no layer stays float32."""
         kept = {node.output[0] for node in self.model.graph.node if node.name in set(keep_float)}
-        return [names for names in self.concatenations if kept.isdisjoint(names)]
+        dense = [names for names in self.concatenations if len(names) >= DENSE]
+        return [names for names in dense if kept.isdisjoint(names)]
 
 
 def calibrate(
@@ -111,7 +122,7 @@ def quantise(
     batches: Batches,
     *,
     method: str = METHOD,
-    keep_float: Collection[str] = (),
+    keep_float: Collection[str] | None = None,
     symmetric: bool = False,
     concatenate: bool = False,
     budget: int = BUDGET,
@@ -127,11 +138,12 @@ def quantise(
         model: float32 graph with one input of shape (N, 3, H, W), opset 13 or newer.
         batches: returns all inputs, normalised, at each call.
         method: how the range of activations is chosen: minmax, percentile, entropy or mse.
-        keep_float: names of layers that stay float32.
+        keep_float: names of layers that stay float32; by default those that read the image: on
+            trained networks, they change the most labels and take little of the time.
         symmetric: activations are int8 with zero point 0, as TensorRT requires; otherwise uint8
             with a zero point, which is faster and more accurate on CPUs.
-        concatenate: what is concatenated is quantised too, with one scale for all of it. Dense
-            blocks run twice as fast in OpenVINO; it costs some accuracy.
+        concatenate: what dense blocks concatenate is quantised too, with one scale for each
+            block. DenseASPP161 runs twice as fast in OpenVINO; measure what it costs.
         budget: bytes of activations that are held at once.
         advance: called after each forward pass.
 
