@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -389,3 +390,9 @@ def test_a_dense_block_is_concatenated_in_8_bits_with_one_scale() -> None:
     assert scales[1]["all4_zero_point"].dtype == np.uint8
     partly = calibration.quantise(keep_float=["layer3"], concatenate=True)
     assert "x5_scale" not in {item.name for item in partly.graph.initializer}
+
+
+def test_a_missing_onnxruntime_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(DsegError, match="onnxruntime is not installed"):
+        quantise(example(), lambda: IMAGES)
