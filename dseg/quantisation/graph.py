@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from dseg.errors import DsegError
@@ -37,7 +38,37 @@ class Graph:
 
     def weight(self, layer: NodeProto) -> TensorProto:
         """Return the weight of a layer."""
-        return self.constants[layer.input[1]]
+        weight: TensorProto = self.constants[layer.input[1]]
+        return weight
+
+    def concatenations(self, floats: Collection[str]) -> list[tuple[str, ...]]:
+        """Return sets of tensors that are concatenated with each other along the channels.
+
+        Results of concatenations are not among them, but what these were made of: a dense block,
+        in which each layer's result is appended to all before, is one set.
+
+        Args:
+            floats: names of the float32 tensors.
+        """
+        roots: dict[str, str] = {}
+
+        def find(name: str) -> str:
+            while roots.setdefault(name, name) != name:
+                name = roots[name]
+            return name
+
+        results: set[str] = set()
+        for node in self.producers.values():
+            along = any(item.name == "axis" and item.i == 1 for item in node.attribute)
+            if node.op_type == "Concat" and along and set(node.input) <= set(floats):
+                results.add(node.output[0])
+                for name in node.input:
+                    roots[find(name)] = find(node.output[0])
+        sets: defaultdict[str, list[str]] = defaultdict(list)
+        for name in list(roots):
+            if name not in results:
+                sets[find(name)].append(name)
+        return [tuple(names) for names in sets.values()]
 
     def _is_layer(self, node: NodeProto) -> bool:
         from onnx import TensorProto
@@ -83,6 +114,15 @@ def copy_named(model: ModelProto) -> ModelProto:
     if not Graph(copy).layers:
         raise DsegError("the graph has no layer that can be quantised", hint=_ADVICE)
     return copy
+
+
+def find_floats(model: ModelProto) -> set[str]:
+    """Return the names of the computed float32 tensors of a graph."""
+    from onnx import TensorProto, shape_inference
+
+    graph = shape_inference.infer_shapes(model).graph
+    infos = (*graph.input, *graph.value_info, *graph.output)
+    return {info.name for info in infos if info.type.tensor_type.elem_type == TensorProto.FLOAT}
 
 
 def unique(name: str, taken: set[str]) -> str:

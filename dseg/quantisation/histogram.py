@@ -73,7 +73,7 @@ class Histogram:
         """
         index = self.start + np.arange(BINS)
         index = np.where(index < 0, -1 - index, index)
-        folded: NDArray[np.float64] = np.bincount(index, self.counts)
+        folded = np.bincount(index, self.counts).astype(np.float64)
         filled = np.flatnonzero(folded)
         return folded[: filled[-1] + 1 if filled.size else 1]
 

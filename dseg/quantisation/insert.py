@@ -21,7 +21,12 @@ NO_BIAS = 1e-30
 
 
 def insert_qdq(
-    model: ModelProto, layers: Collection[str], ranges: Mapping[str, Range], *, symmetric: bool
+    model: ModelProto,
+    layers: Collection[str],
+    ranges: Mapping[str, Range],
+    *,
+    symmetric: bool,
+    concatenated: Collection[str] = (),
 ) -> ModelProto:
     """Return a copy of a model in which the named layers read quantised values.
 
@@ -35,10 +40,12 @@ def insert_qdq(
         layers: names of the layers to quantise.
         ranges: by name, the range of each activation that these layers read.
         symmetric: activations are int8 with zero point 0; otherwise uint8 with a zero point.
+        concatenated: names of further activations to quantise, int8 with zero point 0, so that
+            runtimes can concatenate them in 8 bits; those of one set have equal ranges.
     """
     copy = type(model)()
     copy.CopyFrom(model)
-    _Insertion(copy, ranges, symmetric).run(layers)
+    _Insertion(copy, ranges, symmetric).run(layers, concatenated)
     return copy
 
 
@@ -66,7 +73,8 @@ def quantise_weight(
 
 
 def _as_scale(step: float) -> np.float32:
-    return np.float32(max(step, SMALLEST)) if step > 0 else np.float32(1)
+    scale: np.float32 = np.float32(max(step, SMALLEST) if step > 0 else 1)
+    return scale
 
 
 class _Insertion:
@@ -83,19 +91,19 @@ class _Insertion:
         self._behind: dict[str, list[NodeProto]] = {}  # by a producer's name, "" for the start
         self._weights: dict[tuple[str, int], str] = {}  # weight and axis -> result
 
-    def run(self, layers: Collection[str]) -> None:
+    def run(self, layers: Collection[str], concatenated: Collection[str]) -> None:
         chosen = [layer for name, layer in self._graph.layers.items() if name in layers]
-        for name in dict.fromkeys(layer.input[0] for layer in chosen):
-            self._quantise_activation(name)
+        for name in dict.fromkeys((*(layer.input[0] for layer in chosen), *concatenated)):
+            self._quantise_activation(name, self._symmetric or name in concatenated)
         for layer in chosen:
             if layer.op_type in ("Conv", "ConvTranspose") and len(layer.input) == 2:
                 layer.input.append(self._add_bias(layer))
             layer.input[1] = self._quantise_weight(layer)
         self._assemble()
 
-    def _quantise_activation(self, name: str) -> None:
-        scale, zero = find_step(self._ranges[name], self._symmetric)
-        kind = np.int8 if self._symmetric else np.uint8
+    def _quantise_activation(self, name: str, symmetric: bool) -> None:
+        scale, zero = find_step(self._ranges[name], symmetric)
+        kind = np.int8 if symmetric else np.uint8
         parameters = [
             self._add_constant(f"{name}_scale", np.array(scale, np.float32)),
             self._add_constant(f"{name}_zero_point", np.array(zero, kind)),
@@ -141,7 +149,7 @@ class _Insertion:
         self._constants.append(numpy_helper.from_array(values, name))
         return name
 
-    def _add_node(self, kind: str, place: str, inputs: list[str], **attributes: int) -> str:
+    def _add_node(self, kind: str, place: str, inputs: list[str], **attributes: Any) -> str:
         """Add a node behind the named one, "" for the start; return the name of its result."""
         from onnx import helper
 

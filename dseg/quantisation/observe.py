@@ -29,8 +29,13 @@ class Runner:
     """
 
     def __init__(self, model: ModelProto, outputs: Sequence[str] = ()):
-        import onnxruntime
-
+        try:
+            import onnxruntime
+        except ImportError:
+            raise DsegError(
+                "onnxruntime is not installed, which quantisation needs",
+                hint="pip install onnxruntime",
+            ) from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = count_cores()
         options.log_severity_level = 3  # errors

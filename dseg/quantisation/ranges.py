@@ -65,11 +65,12 @@ def find_entropy(histogram: Histogram, symmetric: bool = False) -> Range:
 def kl_divergences(
     counts: NDArray[np.float64], sizes: NDArray[np.int64], levels: int
 ) -> NDArray[np.float64]:
-    """Return KL(P || Q) in nats for each number of kept bins; infinite where Q is 0 and P is not.
+    """Return KL(P || Q) in nats for each number of kept bins, infinite if these are all empty.
 
     With W the sum of P over a level, S that of the kept counts and m the number of its bins that
     are not empty in P, it is sum(p log p) - sum(W log(S / m)), before P and Q are normalised:
-    neither has to be built, and all candidates are computed at once.
+    neither has to be built, and all candidates are computed at once. If only values above are in
+    the last level, so that Q would be 0 there, S is half a value.
 
     Args:
         counts: histogram of absolute values, (B,), not all 0.
@@ -86,9 +87,10 @@ def kl_divergences(
     bins[:, -1] += (last == 0) & (clipped > 0)
     weights = sums.copy()
     weights[:, -1] += clipped
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cross = np.where(weights > 0, weights * np.log(sums / bins), 0).sum(1)
-        return (entropies - cross) / total + np.log(kept / total)
+    means = np.where(sums > 0, sums, 0.5) / np.maximum(bins, 1)
+    cross = (weights * np.log(means)).sum(1)
+    divergences = (entropies - cross) / total + np.log(np.where(kept > 0, kept, 1) / total)
+    return np.where(kept > 0, divergences, np.inf)
 
 
 def find_mse(histogram: Histogram, symmetric: bool = False) -> Range:

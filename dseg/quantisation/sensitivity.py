@@ -27,11 +27,11 @@ class Sensitivity:
     """What ``find_sensitive`` has measured.
 
     Args:
-        keep_float: names of the layers to keep in float32, the most sensitive one first.
-        before: fraction of labels, 0 to 1, that are equal to the float32 graph's if all layers
-            are quantised.
-        after: the same if the layers in ``keep_float`` are not; below the target if it could not
-            be reached with the layers that were told apart.
+        keep_float: names of the layers to keep in float32: those that read the image, then the
+            most sensitive ones, in this order.
+        before: fraction of labels, 0 to 1, that are equal to the float32 graph's if only the
+            layers that read the image are float32.
+        after: the same if all in ``keep_float`` are float32; at least the target.
         losses: fraction of labels that change if only these layers are quantised, by groups of
             neighbouring layers, the most sensitive first.
         measurements: number of graphs that were measured.
@@ -67,7 +67,8 @@ def find_sensitive(
         target: fraction of labels that have to be equal, 0 to 1.
         method: how the range of activations is chosen.
         symmetric: whether activations are int8 with zero point 0.
-        measurements: most graphs to measure, at least 16.
+        measurements: number of graphs to measure, at most, but at least 8 and twice the
+            logarithm of the number of layers.
         advance: called after each measurement.
 
     Raises:
@@ -76,6 +77,8 @@ def find_sensitive(
     if not 0 <= target <= 1:
         raise DsegError(f"the target is {target}", hint="give a fraction from 0 to 1, as 0.99")
     measured = 0
+    first = calibration.first if len(calibration.first) < len(calibration.layers) else ()
+    candidates = [name for name in calibration.layers if name not in first]
     truth = [_labels(outputs) for outputs in map(Runner(calibration.model).run, batches())]
     if not truth:
         raise DsegError("there is no image to measure with", hint="give at least one image")
@@ -83,11 +86,10 @@ def find_sensitive(
     def agreement(keep_float: Sequence[str]) -> float:
         nonlocal measured
         measured += 1
-        if len(keep_float) == len(calibration.layers):
+        kept = [*first, *keep_float]
+        if len(kept) == len(calibration.layers):
             return 1.0
-        runner = Runner(
-            calibration.quantise(method=method, keep_float=keep_float, symmetric=symmetric)
-        )
+        runner = Runner(calibration.quantise(method=method, keep_float=kept, symmetric=symmetric))
         equal = [
             np.mean(_labels(runner.run(batch)) == labels)
             for batch, labels in zip(batches(), truth, strict=True)
@@ -97,19 +99,20 @@ def find_sensitive(
 
     def loss(layers: Sequence[str]) -> float:
         chosen = set(layers)
-        return 1 - agreement([name for name in calibration.layers if name not in chosen])
+        return 1 - agreement([name for name in candidates if name not in chosen])
 
     before = agreement(())
     if before >= target:
-        return Sensitivity((), before, before, (), measured)
-    reserve = math.ceil(math.log2(len(calibration.layers) + 1)) + 1
+        return Sensitivity(first, before, before, (), measured)
+    reserve = 2 * math.ceil(math.log2(len(candidates) + 1))
     losses = split_by_loss(
-        calibration.layers, loss, most=measurements - reserve, least=NEGLIGIBLE * (1 - before)
+        candidates, loss, most=measurements - reserve, least=NEGLIGIBLE * (1 - before)
     )
     ranked = [name for group, _ in sorted(losses, key=_loss_of_a_layer) for name in group]
     count, after = find_fewest(lambda count: agreement(ranked[:count]), len(ranked), target)
     losses.sort(key=_loss_of_a_layer)
-    return Sensitivity(tuple(ranked[:count]), before, after, tuple(losses), measured)
+    kept = (*first, *ranked[:count])
+    return Sensitivity(kept, before, after, tuple(losses), measured)
 
 
 def split_by_loss(
@@ -157,7 +160,8 @@ def find_fewest(agreement: Callable[[int], float], most: int, target: float) -> 
 
 
 def _labels(outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.int16]:
-    return outputs[0].argmax(1).astype(np.int16)
+    labels: NDArray[np.int16] = outputs[0].argmax(1).astype(np.int16)
+    return labels
 
 
 def _loss_of_a_layer(entry: tuple[tuple[str, ...], float]) -> float:
