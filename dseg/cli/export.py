@@ -78,7 +78,7 @@ def _export(
     model: SegModel, file: Path, config: ExportConfig, target: Path, json_file: Path | None
 ) -> None:
     """Write the file, verify it, and report both."""
-    from dseg.export import LEAST_AGREEMENT, export, verify
+    from dseg.export import LEAST_AGREEMENT, export, verify, worst_agreement
 
     facts = export(model, file, config, target, on_note=say)
     beside = [target.with_suffix(".bin")] if config.format == "openvino" else []
@@ -91,7 +91,7 @@ def _export(
     if json_file is not None:
         found = {"file": str(target), "bytes": size, "graph": asdict(facts)}
         emit_json(json_file, {**found, "checks": [asdict(check) for check in checks]})
-    worst = min((check.agreement for check in checks), default=1.0)
+    worst = worst_agreement(checks, config.precision)
     if worst < least:
         say(f"Error: only {worst:.3%} of labels are equal, fewer than {least:.1%}.")
         say("Hint: the file was kept; do not use it before you know why.")

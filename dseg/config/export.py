@@ -29,7 +29,8 @@ class ExportConfig:
         calibration: how ranges of activations are found for int8.
         activations: their type: ``uint8`` with a zero point, or symmetric ``int8``.
         count: number of images to calibrate with.
-        keep_float: layers that are not quantised: ``auto`` to measure which, ``none``, or names.
+        keep_float: layers that are not quantised: ``input``: those that read the image; ``auto``:
+            those that cost labels by measurement; ``none``; or names.
         licence: licence of the file, written into its metadata; empty for a general sentence.
         check: verify the file against PyTorch.
         compare: score several precisions in place of writing a file.
@@ -116,10 +117,10 @@ class ExportConfig:
     )
     keep_float: str = option(
         "--keep-float",
-        default="none",
-        metavar="auto|none|LIST",
-        help="Layers that are not quantised: names separated by commas, or auto to measure which "
-        "cost labels.",
+        default="input",
+        metavar="input|auto|none|LIST",
+        help="Layers that are not quantised: those that read the image, those that cost labels by "
+        "measurement, none, or names separated by commas.",
     )
     licence: str = option(
         "--licence", default="", metavar="TEXT", help="Licence to note in the file's metadata."

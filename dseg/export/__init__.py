@@ -2,7 +2,25 @@
 
 from dseg.export.calibrate import calibration_batches
 from dseg.export.compare import Row, compare
-from dseg.export.verify import LEAST_AGREEMENT, Check, verify
+from dseg.export.verify import LEAST_AGREEMENT, Check, verify, worst_agreement
 from dseg.export.write import export
 
-__all__ = ["LEAST_AGREEMENT", "Check", "Row", "calibration_batches", "compare", "export", "verify"]
+__all__ = [
+    "LEAST_AGREEMENT",
+    "Check",
+    "Row",
+    "calibration_batches",
+    "compare",
+    "export",
+    "verify",
+    "worst_agreement",
+]
+    "LEAST_AGREEMENT",
+    "Check",
+    "Row",
+    "calibration_batches",
+    "compare",
+    "export",
+    "verify",
+    "worst_agreement",
+]

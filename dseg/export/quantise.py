@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from dseg.config.export import ExportConfig
 from dseg.export.calibrate import calibration_batches
 from dseg.models import SegModel
-from dseg.quantisation import Calibration, calibrate, find_sensitive
+from dseg.quantisation import Batches, Calibration, agreement, calibrate, find_sensitive
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 MEASURED = 6  # images on which the sensitivity of layers is measured
 MEASURED_PIXELS = 140_000  # of each
+TOLERATED = 0.005  # of labels, for dense blocks in 8 bits throughout
 
 
 def calibrated(graph: ModelProto, model: SegModel, config: ExportConfig) -> Calibration:
@@ -37,33 +38,52 @@ def quantised(
 ) -> ModelProto:
     """Return the int8 graph of a calibrated one, with the configured layers in float32.
 
+    Dense blocks whose concatenations are in 8 bits too are much faster. They are used if a few
+    images show that they cost next to no labels.
+
     Raises:
         DsegError: a layer to keep does not exist.
     """
-    symmetric = config.activations == "int8"
-    keep = _layers_to_keep(calibration, model, config, symmetric, on_note)
-    return calibration.quantise(method=config.calibration, keep_float=keep, symmetric=symmetric)
+    most = None if config.size is not None else MEASURED_PIXELS
+    few = replace(config, count=MEASURED)
+
+    def batches() -> Iterator[NDArray[Any]]:
+        return calibration_batches(model, few, most_pixels=most)
+
+    options: dict[str, Any] = {
+        "method": config.calibration,
+        "symmetric": config.activations == "int8",
+    }
+    keep = _layers_to_keep(calibration, batches, config, options, on_note)
+    graph = calibration.quantise(keep_float=keep, **options)
+    if not calibration.has_dense_blocks:
+        return graph
+    dense = calibration.quantise(keep_float=keep, concatenate=True, **options)
+    equal, equal_dense = (agreement(calibration.model, one, batches) for one in (graph, dense))
+    used = equal_dense >= equal - TOLERATED
+    on_note(
+        f"Dense blocks {'are' if used else 'are not'} in 8 bits throughout: {equal_dense:.2%} of "
+        f"labels are equal with, {equal:.2%} without, on {MEASURED} images."
+    )
+    return dense if used else graph
 
 
 def _layers_to_keep(
     calibration: Calibration,
-    model: SegModel,
+    batches: Batches,
     config: ExportConfig,
-    symmetric: bool,
+    options: dict[str, Any],
     on_note: Callable[[str], None],
-) -> tuple[str, ...]:
+) -> tuple[str, ...] | None:
+    """Return the names of the layers that stay float32; None for those that read the image."""
+    if config.keep_float == "input":
+        return None
     if config.keep_float == "none":
         return ()
     if config.keep_float != "auto":
         return tuple(name.strip() for name in config.keep_float.split(",") if name.strip())
     on_note("Measuring which layers cost labels.")
-    few = replace(config, count=MEASURED)
-    most = None if config.size is not None else MEASURED_PIXELS
-
-    def batches() -> Iterator[NDArray[Any]]:
-        return calibration_batches(model, few, most_pixels=most)
-
-    found = find_sensitive(calibration, batches, method=config.calibration, symmetric=symmetric)
+    found = find_sensitive(calibration, batches, **options)
     names = ", ".join(found.keep_float) or "none"
     on_note(
         f"Layers that stay float32: {names}. Equal labels on {MEASURED} images: "

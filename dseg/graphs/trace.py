@@ -125,8 +125,11 @@ def trace(
     except Exception as fault:  # the exporter raises whatever the network's operations raise
         raise _trace_error(model, size, fault) from fault
     assert program is not None
-    proto: ModelProto = program.model_proto
-    return proto
+    graph: ModelProto = program.model_proto
+    for node in graph.graph.node:  # they name source files of this machine
+        del node.metadata_props[:]
+        node.doc_string = ""
+    return graph
 
 
 def trace_program(

@@ -76,7 +76,7 @@ class DABNet(SegModel):
         init_convs(self)  # the initial slope of PReLU is 0.25, near ReLU
 
     def logits(self, image: Tensor) -> list[Tensor]:
-        """Return the logits at the image's size."""
+        """Return the logits at an eighth of the image's size."""
         halves = [image]
         for _ in range(3):
             halves.append(F.avg_pool2d(halves[-1], 3, stride=2, padding=1))
@@ -85,7 +85,7 @@ class DABNet(SegModel):
         x = self.norm2(torch.cat([self.block1(x), x, halves[2]], 1))
         x = self.down2(x)
         x = self.norm3(torch.cat([self.block2(x), x, halves[3]], 1))
-        return [self.resize(self.classifier(x), *image.shape[-2:])]
+        return [self.classifier(x)]
 
 
 class DABModule(nn.Module):

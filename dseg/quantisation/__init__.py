@@ -5,7 +5,7 @@ from __future__ import annotations
 from dseg.quantisation.calibration import METHOD, Calibration, calibrate, quantise
 from dseg.quantisation.observe import Batches
 from dseg.quantisation.ranges import METHODS
-from dseg.quantisation.sensitivity import Sensitivity, find_sensitive
+from dseg.quantisation.sensitivity import Sensitivity, agreement, find_sensitive
 
 __all__ = [
     "METHOD",
@@ -13,6 +13,7 @@ __all__ = [
     "Batches",
     "Calibration",
     "Sensitivity",
+    "agreement",
     "calibrate",
     "find_sensitive",
     "quantise",

@@ -45,6 +45,11 @@ class Calibration:
         nodes = {node.name: node for node in self.model.graph.node}
         return tuple(name for name in self.layers if nodes[name].input[0] == source)
 
+    @property
+    def has_dense_blocks(self) -> bool:
+        """True if ``quantise`` can compute the concatenations of dense blocks in 8 bits."""
+        return any(len(names) >= DENSE for names in self.concatenations)
+
     def quantise(
         self,
         *,

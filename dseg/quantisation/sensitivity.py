@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from dseg.errors import DsegError
 from dseg.parallel import Advance
 from dseg.quantisation.calibration import METHOD, Calibration
 from dseg.quantisation.observe import Batches, Runner
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 TARGET = 0.99
 MEASUREMENTS = 64
@@ -83,7 +86,7 @@ def find_sensitive(
     if not truth:
         raise DsegError("there is no image to measure with", hint="give at least one image")
 
-    def agreement(keep_float: Sequence[str]) -> float:
+    def equal_labels(keep_float: Sequence[str]) -> float:
         nonlocal measured
         measured += 1
         kept = [*first, *keep_float]
@@ -99,9 +102,9 @@ def find_sensitive(
 
     def loss(layers: Sequence[str]) -> float:
         chosen = set(layers)
-        return 1 - agreement([name for name in candidates if name not in chosen])
+        return 1 - equal_labels([name for name in candidates if name not in chosen])
 
-    before = agreement(())
+    before = equal_labels(())
     if before >= target:
         return Sensitivity(first, before, before, (), measured)
     reserve = 2 * math.ceil(math.log2(len(candidates) + 1))
@@ -109,10 +112,20 @@ def find_sensitive(
         candidates, loss, most=measurements - reserve, least=NEGLIGIBLE * (1 - before)
     )
     ranked = [name for group, _ in sorted(losses, key=_loss_of_a_layer) for name in group]
-    count, after = find_fewest(lambda count: agreement(ranked[:count]), len(ranked), target)
+    count, after = find_fewest(lambda count: equal_labels(ranked[:count]), len(ranked), target)
     losses.sort(key=_loss_of_a_layer)
     kept = (*first, *ranked[:count])
     return Sensitivity(kept, before, after, tuple(losses), measured)
+
+
+def agreement(model: ModelProto, other: ModelProto, batches: Batches) -> float:
+    """Return the fraction of labels, 0 to 1, that two graphs have in common."""
+    runners = Runner(model), Runner(other)
+    equal = [
+        float(np.mean(_labels(runners[0].run(batch)) == _labels(runners[1].run(batch))))
+        for batch in batches()
+    ]
+    return float(np.mean(equal))
 
 
 def split_by_loss(

@@ -115,9 +115,9 @@ def _make_other(
     threads = torch.get_num_threads()
     if name == "openvino":
         from dseg.predict.runtimes.openvino import OpenVinoRuntime as GraphRuntime
-        from dseg.predict.runtimes.openvino import check_precision
+        from dseg.predict.runtimes.openvino import find_hint
 
-        check_precision(number)  # before the network is traced
+        find_hint(number)  # before the network is traced
     else:
         from dseg.predict.runtimes.onnx import OnnxRuntime as GraphRuntime  # type: ignore[assignment]
 
