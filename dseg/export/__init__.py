@@ -15,12 +15,3 @@ __all__ = [
     "verify",
     "worst_agreement",
 ]
-    "LEAST_AGREEMENT",
-    "Check",
-    "Row",
-    "calibration_batches",
-    "compare",
-    "export",
-    "verify",
-    "worst_agreement",
-]
