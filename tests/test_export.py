@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from cli_runs import pixels, refused, run, save_noise
 from click.testing import Result
+from data_trees import make_camvid
 from onnx import helper
 
 import dseg
@@ -21,6 +23,9 @@ from dseg.errors import DsegError
 from dseg.export import write as writing
 from dseg.graphs import read_graph
 
+comparing = importlib.import_module(
+    "dseg.export.compare"
+)  # the package has a function of this name
 BUNDLED = find_bundled()
 IMAGE = 64, 96
 
@@ -283,3 +288,65 @@ def test_networks_with_void_outputs_or_their_own_padding_give_labels(tmp_path, n
     words = ("--size", "97x129", "--input", "uint8", "--output", "labels")
     result = run("export", file, "-o", tmp_path / "net.onnx", *words)
     assert result.exit_code == 0, result.output
+
+
+# int8
+
+
+def test_int8_is_calibrated_on_a_folder_of_images(made, folder, monkeypatch) -> None:
+    graph = onnx.load(made[0])
+    monkeypatch.setattr(writing, "trace", lambda *names, **options: graph)
+    words = ("--precision", "int8", "--img-dir", "img", "--count", 2, "--no-check")
+    result = run("export", BUNDLED, "-o", "small.onnx", *words)
+    assert result.exit_code == 0, result.output
+    kinds = {node.op_type for node in onnx.load("small.onnx").graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    assert Path("small.onnx").stat().st_size < made[0].stat().st_size / 2
+    _, _, facts = read_graph(Path("small.onnx"))
+    assert facts.calibration == "mse, up to 2 images, float layers: input"
+    found = run("infer", "img", "-w", "small.onnx", "--runtime", "auto", "--save", "train_ids")
+    assert "on cpu (OpenVINO, int8)" in found.stderr
+    assert agreement("dseg-out") > 0.8  # of noise
+
+
+def test_precisions_are_compared_on_a_data_set(made, folder, monkeypatch) -> None:
+    graph = onnx.load(made[0])
+    monkeypatch.setattr(comparing, "trace", lambda *names, **options: graph)
+    make_camvid(folder)
+    result = run(
+        *("export", BUNDLED, "--compare", "--calibration", "all", "--img-dir", "img"),
+        *("--dataset", "camvid", "--data-dir", folder, "--label-space", "cityscapes"),
+        *("--json", "-"),
+    )
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    rows = [(row["runtime"], row["precision"], row["calibration"]) for row in facts["rows"]]
+    assert [row for row in rows if row[1] != "bf16"] == [
+        ("PyTorch", "fp32", ""),
+        ("OpenVINO", "fp32", ""),
+        ("OpenVINO", "fp16", ""),
+        *(("OpenVINO", "int8", method) for method in ("minmax", "percentile", "entropy", "mse")),
+    ]
+    first, second = facts["rows"][:2]
+    assert (first["agreement"], first["mean_iou"]) == (1.0, second["mean_iou"])
+    assert second["agreement"] > 0.999
+    assert all(0 <= row["mean_iou"] <= 1 and row["milliseconds"] > 0 for row in facts["rows"])
+    assert facts["rows"][-1]["megabytes"] < facts["rows"][1]["megabytes"] / 2
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("--img-dir", "img"), "No data set is named to compare on"),
+        (
+            ("--img-dir", "img", "--dataset", "camvid", "--data-dir", "."),
+            "has the 19 classes",
+        ),
+        (("--dataset", "camvid", "--data-dir", "."), "int8 needs images to calibrate on"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(folder, words, problem) -> None:
+    make_camvid(folder)
+    result = run("export", BUNDLED, "--compare", *words)
+    assert result.exit_code == 2, result.output
+    assert problem in result.stderr

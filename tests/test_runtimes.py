@@ -32,7 +32,7 @@ from dseg.predict.runtimes.openvino import OpenVinoRuntime
 CPU = torch.device("cpu")
 OTHERS = {"openvino": OpenVinoRuntime, "onnx": OnnxRuntime}
 SIZES = (256, 320), (197, 389)  # (height, width), neither of which is traced
-QUICK = {"fastscnn", "swiftnet_r18"}  # the second pools into cells by the image's shape
+QUICK = {"fastscnn"}
 
 
 class Net(StandIn):
