@@ -348,7 +348,7 @@ def test_graphs_that_cannot_be_quantised_are_refused(make: Any, problem: str) ->
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"method": "median"}, "unknown method 'median'"),
+        ({"method": "median"}, "Unknown method 'median'"),
         ({"keep_float": ["lsat"]}, "no layer 'lsat'.*\n.*did you mean last"),
         ({"batches": lambda: []}, "no image"),
         ({"batches": lambda: [IMAGES[0] * np.nan]}, "tensor image is NaN"),

@@ -294,6 +294,7 @@ def test_infer_takes_openvino_by_itself_and_says_so(folder) -> None:
         run("infer", "img", "-o", "first", "--runtime", "torch", "-w", find_bundled()),
         2,
         "first holds results of another run (runtime: 'openvino', now 'torch')",
+        "continue with --runtime openvino, name another --out",
     )
 
 

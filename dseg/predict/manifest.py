@@ -154,9 +154,17 @@ def claim_folder(
     elif file.exists() or any((out / kind).exists() for kind in RESULT_KINDS):
         raise DsegError(
             f"{out} holds results of another run ({difference}).",
-            hint="name another --out, or replace them with --overwrite.",
+            hint=_ways_out(theirs, ours),
         )
     write_json(file, ours)
+
+
+def _ways_out(theirs: dict[str, Any] | None, ours: dict[str, Any]) -> str:
+    """Return the hint for a folder of another run; one of another runtime can be continued."""
+    others = "name another --out, or replace them with --overwrite."
+    if theirs is None or _difference({**theirs, "runtime": ours["runtime"]}, ours):
+        return others
+    return f"continue with --runtime {theirs['runtime']}, {others}"
 
 
 def _refuse_running(out: Path) -> None:

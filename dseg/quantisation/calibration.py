@@ -61,15 +61,15 @@ class Calibration:
         """Return the quantised graph; see ``dseg.quantisation.quantise``."""
         if method not in METHODS:
             known = ", ".join(METHODS)
-            raise DsegError(f"unknown method {method!r}", hint=f"choose one of: {known}")
+            raise DsegError(f"Unknown method {method!r}.", hint=f"choose one of: {known}.")
         if keep_float is None:
             keep_float = self.first if len(self.first) < len(self.layers) else ()
         for name in keep_float:
             if name not in self.layers:
                 near = suggest(name, self.layers)
                 raise DsegError(
-                    f"the graph has no layer {name!r} that could be quantised",
-                    hint=f"{near}the first layers are: {', '.join(self.layers[:5])}",
+                    f"The graph has no layer {name!r} that could be quantised.",
+                    hint=f"{near}the first layers are: {', '.join(self.layers[:5])}.",
                 )
         find = METHODS[method]
         ranges = {name: find(found, symmetric) for name, found in self.histograms.items()}

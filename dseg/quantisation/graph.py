@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 OPSET = 13  # the first with a scale for each channel
-_ADVICE = "export the network again with dseg export"
+_ADVICE = "export the network again with dseg export."
 
 
 class Graph:
@@ -100,19 +100,19 @@ def copy_named(model: ModelProto) -> ModelProto:
     taken: set[str] = set()
     for index, node in enumerate(copy.graph.node):
         if node.op_type == "QuantizeLinear":
-            raise DsegError("the graph is quantised already", hint="give the float32 graph")
+            raise DsegError("The graph is quantised already.", hint="give the float32 graph.")
         if not node.name or node.name in taken:
             node.name = unique(f"{node.op_type}_{index}", taken)
         taken.add(node.name)
     constants = {tensor.name for tensor in copy.graph.initializer}
     inputs = [item.name for item in copy.graph.input if item.name not in constants]
     if len(inputs) != 1:
-        raise DsegError(f"the graph has {len(inputs)} inputs, not 1", hint=_ADVICE)
+        raise DsegError(f"The graph has {len(inputs)} inputs, not 1.", hint=_ADVICE)
     opset = max((item.version for item in copy.opset_import if not item.domain), default=0)
     if opset < OPSET:
-        raise DsegError(f"the graph has opset {opset}, older than {OPSET}", hint=_ADVICE)
+        raise DsegError(f"The graph has opset {opset}, older than {OPSET}.", hint=_ADVICE)
     if not Graph(copy).layers:
-        raise DsegError("the graph has no layer that can be quantised", hint=_ADVICE)
+        raise DsegError("The graph has no layer that can be quantised.", hint=_ADVICE)
     return copy
 
 

@@ -33,8 +33,8 @@ class Runner:
             import onnxruntime
         except ImportError:
             raise DsegError(
-                "onnxruntime is not installed, which quantisation needs",
-                hint="pip install onnxruntime",
+                "onnxruntime is not installed, which quantisation needs.",
+                hint="pip install 'dseg[onnx]'",
             ) from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = count_cores()
@@ -59,8 +59,8 @@ class Runner:
             found: list[NDArray[np.float32]] = self._session.run(None, {self._source: batch})
         except (Fail, InvalidArgument, Fault) as fault:
             raise DsegError(
-                f"the graph cannot be run on an input of shape {batch.shape}: {fault}",
-                hint="give images of a size that the graph was exported for",
+                f"The graph cannot be run on an input of shape {list(batch.shape)}: {fault}.",
+                hint="give images of a size that the graph was exported for.",
             ) from None
         return found
 
@@ -92,7 +92,7 @@ def observe(
     histograms = {name: Histogram() for name in names}
     first = next(iter(batches()), None)
     if first is None:
-        raise DsegError("there is no image to calibrate with", hint="give at least one image")
+        raise DsegError("There is no image to calibrate with.", hint="give at least one image.")
     constants = {tensor.name for tensor in model.graph.initializer}
     source = next(item.name for item in model.graph.input if item.name not in constants)
     for group in _group(names, model, first.shape, budget):
@@ -177,6 +177,6 @@ def _add(histogram: Histogram, values: NDArray[Any], name: str) -> None:
         histogram.add(values)
     except ValueError:
         raise DsegError(
-            f"the tensor {name} is NaN or infinite for a calibration image",
-            hint="check the weights: dseg infer reports which images have such scores",
+            f"The tensor {name} is NaN or infinite for a calibration image.",
+            hint="check the weights: dseg infer reports which images have such scores.",
         ) from None

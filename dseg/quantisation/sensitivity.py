@@ -78,13 +78,15 @@ def find_sensitive(
         DsegError: there is no image, the target is not from 0 to 1, or the method is unknown.
     """
     if not 0 <= target <= 1:
-        raise DsegError(f"the target is {target}", hint="give a fraction from 0 to 1, as 0.99")
+        raise DsegError(
+            f"The target is {target}.", hint="give a fraction from 0 to 1, such as 0.99."
+        )
     measured = 0
     first = calibration.first if len(calibration.first) < len(calibration.layers) else ()
     candidates = [name for name in calibration.layers if name not in first]
     truth = [_labels(outputs) for outputs in map(Runner(calibration.model).run, batches())]
     if not truth:
-        raise DsegError("there is no image to measure with", hint="give at least one image")
+        raise DsegError("There is no image to measure with.", hint="give at least one image.")
 
     def equal_labels(keep_float: Sequence[str]) -> float:
         nonlocal measured
