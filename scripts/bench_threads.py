@@ -74,7 +74,19 @@ def infer(images: Path, out: Path, own: dict[str, str]) -> float:
     env = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES} | own
     env["PYTHONPATH"] = str(ROOT)
     weights = find_bundled()
-    words = ("infer", images, "-w", weights, "--save", "label_ids", "--device", "cpu", "-q")
+    words = (
+        "infer",
+        images,
+        "-w",
+        weights,
+        "--save",
+        "label_ids",
+        "--device",
+        "cpu",
+        "-q",
+        "--runtime",
+        "torch",
+    )
     command = (sys.executable, "-m", "dseg", *words, "--overwrite", "-o", out, "--json", "-")
     done = subprocess.run(list(map(str, command)), env=env, capture_output=True, check=True)
     return float(json.loads(done.stdout)["seconds"])

@@ -78,9 +78,7 @@ def find_sensitive(
         DsegError: there is no image, the target is not from 0 to 1, or the method is unknown.
     """
     if not 0 <= target <= 1:
-        raise DsegError(
-            f"The target is {target}.", hint="give a fraction from 0 to 1, such as 0.99."
-        )
+        raise DsegError(f"The target is {target}.", hint="give one from 0 to 1.")
     measured = 0
     first = calibration.first if len(calibration.first) < len(calibration.layers) else ()
     candidates = [name for name in calibration.layers if name not in first]

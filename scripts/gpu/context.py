@@ -286,6 +286,7 @@ def _name_cpu() -> str:
 
 
 def make_environment() -> dict[str, str]:
-    """Return an environment in which commands import this repository's code."""
+    """Return an environment in which commands import this repository's code, and use PyTorch."""
     paths = [str(ROOT), str(ROOT / "scripts"), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    own = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "DSEG_RUNTIME": "torch"}
+    return {**os.environ, **own}
