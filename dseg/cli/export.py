@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from dseg.models import SegModel
 
 COLUMNS = "runtime", "images", "size", "largest difference", "equal labels"
-
-
 COMPARED = "precision", "runtime", "calibration", "mIoU", "equal labels", "ms", "MB"
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 METHOD = "mse"
+NORMALISING = ("Cast", "Transpose", "Gather", "Slice", "Pad", "Sub", "Div")
 DENSE = 6  # smallest number of activations that a dense block concatenates
 
 
@@ -40,10 +41,14 @@ class Calibration:
 
     @property
     def first(self) -> tuple[str, ...]:
-        """Names of the layers that read the image."""
-        source = self.model.graph.input[0].name
-        nodes = {node.name: node for node in self.model.graph.node}
-        return tuple(name for name in self.layers if nodes[name].input[0] == source)
+        """Names of the layers that read the image, also behind its normalisation."""
+        read = {self.model.graph.input[0].name}
+        nodes = {}
+        for node in self.model.graph.node:  # in the order of execution
+            nodes[node.name] = node
+            if node.op_type in NORMALISING and node.input[0] in read:
+                read.update(node.output)
+        return tuple(name for name in self.layers if nodes[name].input[0] in read)
 
     @property
     def has_dense_blocks(self) -> bool:

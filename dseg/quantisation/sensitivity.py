@@ -173,7 +173,9 @@ def find_fewest(agreement: Callable[[int], float], most: int, target: float) -> 
 
 
 def _labels(outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.int16]:
-    labels: NDArray[np.int16] = outputs[0].argmax(1).astype(np.int16)
+    """Return the labels of scores (N, K, h, w), or labels (N, H, W) as they are."""
+    found = outputs[0] if outputs[0].ndim == 3 else outputs[0].argmax(1)
+    labels: NDArray[np.int16] = found.astype(np.int16)
     return labels
 
 
