@@ -116,14 +116,14 @@ def test_threads_that_cannot_be_started_are_done_without(infer, monkeypatch):
 
 
 def test_a_shortage_while_decoding_names_the_file(here, monkeypatch):
-    save_noise("a.png", 8, 8)
+    save_noise("a.jpg", 8, 8)
 
     def fail(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
-    with pytest.raises(DsegError, match=r"Memory ran out while a\.png was decoded\."):
-        images.read_image(Path("a.png"))
+    with pytest.raises(DsegError, match=r"Memory ran out while a\.jpg was decoded\."):
+        images.read_image(Path("a.jpg"))
 
 
 @pytest.fixture
