@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 import dseg
 from dseg.checkpoints import find_bundled
-from dseg.device import check_bf16
+from dseg.device import check_bf16, has_bf16
 from dseg.errors import DsegError
 from dseg.folding import prepare
 from dseg.graphs import GraphFacts, TraceError, cached_graph, graphs_folder, padded_size, trace
@@ -347,3 +349,32 @@ def test_models_share_no_graph_with_other_shapes() -> None:
     a: SegModel = Net(classes=3)
     b: SegModel = Net(classes=4)
     assert cached_graph(a.eval()) != cached_graph(b.eval())
+
+
+SIGNALLED = """
+import os, signal
+import torch
+from dseg.predict.runtimes import make_runtime
+from test_runtimes import Net, view
+
+with torch.inference_mode():
+    for _ in range(3):
+        runtimes = [make_runtime(Net().eval(), "openvino", "bf16", device=torch.device("cpu"))[1]
+                    for _ in range(2)]
+        for runtime in runtimes:
+            runtime(view(32, 48))
+        runtimes.reverse()
+        del runtime, runtimes
+signal.signal(signal.SIGUSR1, lambda *more: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(not has_bf16(CPU), reason="this CPU has no bf16 instructions")
+def test_a_signal_after_networks_have_gone_is_handled() -> None:
+    folders = [str(Path(dseg.__file__).parent.parent), str(Path(__file__).parent)]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED], env=env, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

@@ -17,7 +17,15 @@ from dseg.config.export import ExportConfig
 from dseg.errors import DsegError
 from dseg.export.quantise import calibrated, quantised
 from dseg.files import written_whole
-from dseg.graphs import GraphFacts, add_facts, need, padded_size, trace, trace_program
+from dseg.graphs import (
+    GraphFacts,
+    add_facts,
+    need,
+    openvino_core,
+    padded_size,
+    trace,
+    trace_program,
+)
 from dseg.graphs.facts import LICENCE, as_metadata
 from dseg.graphs.trace import quiet
 from dseg.models import SegModel
@@ -121,7 +129,7 @@ def _write_onnx(graph: ModelProto, target: Path) -> None:
 def _write_openvino(graph: ModelProto, model: SegModel, facts: GraphFacts, target: Path) -> None:
     """Write ``.xml`` and ``.bin``, each whole or not at all."""
     openvino = need("openvino")
-    read = openvino.Core().read_model(graph.SerializeToString())
+    read = openvino_core().read_model(graph.SerializeToString())
     for key, value in as_metadata(model.card, facts).items():
         read.set_rt_info(value, ["dseg", key])
     with tempfile.TemporaryDirectory() as folder:

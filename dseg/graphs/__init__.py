@@ -2,7 +2,7 @@
 
 from dseg.graphs.cache import cached_graph, graphs_folder
 from dseg.graphs.facts import GraphFacts, add_facts, read_graph
-from dseg.graphs.needs import need
+from dseg.graphs.needs import need, openvino_core
 from dseg.graphs.trace import TraceError, make_shell, padded_size, trace, trace_program
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "graphs_folder",
     "make_shell",
     "need",
+    "openvino_core",
     "padded_size",
     "read_graph",
     "trace",

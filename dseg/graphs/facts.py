@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dseg.checkpoints.model_card import describe_card, read_card
 from dseg.errors import CheckpointError, DsegError
-from dseg.graphs.needs import need
+from dseg.graphs.needs import need, openvino_core
 from dseg.jsonio import parse_object, show
 from dseg.models import ModelCard
 from dseg.protocol import Size
@@ -117,9 +117,12 @@ def _read_onnx(path: Path) -> tuple[Any, dict[str, str]]:
 
 
 def _read_openvino(path: Path) -> tuple[Any, dict[str, str]]:
-    openvino = need("openvino")
+    core = openvino_core()
+    with path.open("rb") as file:  # OpenVINO would try the formats of other frameworks in turn
+        if b"<net" not in file.read(1000):
+            raise _damaged(path, "it is not OpenVINO IR")
     try:
-        graph = openvino.Core().read_model(path)
+        graph = core.read_model(path)
     except RuntimeError as fault:
         raise _damaged(path, str(fault)) from fault
     if not graph.has_rt_info([CARD, CARD]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -32,3 +33,17 @@ def need(*packages: str) -> Any:
             hint=f"install it: pip install 'dseg[{extra}]', or in dseg's clone: pip install "
             f"'.[{extra}]'.",
         ) from fault
+
+
+@cache
+def openvino_core() -> Any:
+    """Return the only ``openvino.Core`` of this process.
+
+    Each one that compiles a network for AMX gives the thread another stack for signals, and leaves
+    it a freed one if several end in another order than they began: the next signal, such as
+    Ctrl-C, would end the process (OpenVINO 2026.4).
+
+    Raises:
+        DsegError: OpenVINO is not installed.
+    """
+    return need("openvino").Core()

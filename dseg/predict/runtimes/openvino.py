@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dseg.errors import DsegError
-from dseg.graphs import GraphFacts, need
+from dseg.graphs import GraphFacts, need, openvino_core
 from dseg.models import ModelCard
 from dseg.predict.runtimes.base import failed
 from dseg.predict.runtimes.graph import GraphRuntime
@@ -31,7 +31,7 @@ def find_hint(precision: str) -> str:
         DsegError: the CPU has no instructions for the precision, or OpenVINO is wrong in it or is
             not installed.
     """
-    have = need("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    have = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "int8":
         return "bf16" if "BF16" in have else "f32"
     if precision not in NUMBERS:  # float16: three quarters of DABNet's labels were wrong
@@ -79,7 +79,7 @@ class OpenVinoRuntime(GraphRuntime):
         super().__init__(card, facts, precision)
         self._openvino = need("openvino")
         hint = find_hint(precision)
-        self._core = self._openvino.Core()
+        self._core = openvino_core()
         self._options = {
             "INFERENCE_PRECISION_HINT": hint,
             "PERFORMANCE_HINT": "LATENCY",
