@@ -68,7 +68,8 @@ class ExportConfig:
         kind="size or dynamic",
         metavar="HxW|dynamic",
         shown_default="dynamic",
-        help="Only size of image that the file reads, or dynamic for any.",
+        help="The only image size that the file accepts, one image at a time; dynamic: any size "
+        "and number of images.",
     )
     precision: str = option(
         "--precision",
@@ -93,7 +94,8 @@ class ExportConfig:
         default=None,
         kind="folder",
         metavar="DIR",
-        help="Images to calibrate and verify with; int8 needs it.",
+        help="Folder of images for calibration and verification; int8 and --compare need it "
+        "(default: verify with drawn scenes).",
     )
     calibration: str = option(
         "--calibration",
@@ -113,7 +115,7 @@ class ExportConfig:
         default=64,
         low=1,
         metavar="N",
-        help="Number of images to calibrate with.",
+        help="Largest number of images for calibration, evenly spread over --img-dir.",
     )
     keep_float: str = option(
         "--keep-float",
@@ -123,7 +125,7 @@ class ExportConfig:
         "measurement, none, or names separated by commas.",
     )
     licence: str = option(
-        "--licence", default="", metavar="TEXT", help="Licence to note in the file's metadata."
+        "--licence", default="", metavar="TEXT", help="Licence for the file's metadata."
     )
     check: bool = option(
         "--check/--no-check",
@@ -145,7 +147,7 @@ class ExportConfig:
     data_dir: Path | None = option(
         "--data-dir", default=None, kind="folder", metavar="DIR", help="Folder of the data set."
     )
-    split: str = option("--split", default="val", help="Split of the data set.")
+    split: str = option("--split", default="val", help="Split that --compare scores.")
     label_space: str | None = option(
         "--label-space",
         default=None,
