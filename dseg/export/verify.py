@@ -14,11 +14,11 @@ from dseg.config.export import ExportConfig
 from dseg.errors import DsegError
 from dseg.export.calibrate import as_view, fit_image, spread
 from dseg.folding import prepare
-from dseg.graphs import GraphFacts, padded_size
+from dseg.graphs import GraphFacts, padded_size, trace_program
 from dseg.graphs.needs import is_installed
 from dseg.images import Pixels, read_image
 from dseg.labels import IGNORE
-from dseg.models import ModelCard, SegModel
+from dseg.models import SegModel
 from dseg.predict.inputs import find_images
 from dseg.predict.runtimes import Runtime, open_exported
 from dseg.predict.runtimes.graph import GraphRuntime
@@ -96,13 +96,15 @@ def _runtimes(config: ExportConfig) -> list[str]:
 
 
 class ProgramRuntime(GraphRuntime):
-    """Computes a saved program of torch.export."""
+    """Computes a program of torch.export, traced again: to load the file would unpickle it."""
 
     name = "torch"
 
-    def __init__(self, path: Path, card: ModelCard, facts: GraphFacts):
-        super().__init__(card, facts, "float32")
-        self._module = torch.export.load(path).module()
+    def __init__(self, model: SegModel, facts: GraphFacts):
+        super().__init__(model.card, facts, "float32")
+        pixels, labels = facts.input == "uint8", facts.output == "labels"
+        program = trace_program(model, size=facts.size, pixels=pixels, labels=labels)
+        self._module = program.module()
 
     def _run(self, image: Tensor) -> Tensor:
         found: Tensor = self._module(image)
@@ -112,7 +114,7 @@ class ProgramRuntime(GraphRuntime):
 def _open(path: Path, runtime: str, model: SegModel, config: ExportConfig) -> Runtime:
     if runtime == "torch":
         facts = GraphFacts(input=config.input, output=config.output, size=config.size)
-        return ProgramRuntime(path, model.card, facts)
+        return ProgramRuntime(model, facts)
     return open_exported(path, runtime, device=torch.device("cpu"))[1]
 
 
