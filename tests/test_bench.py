@@ -14,7 +14,16 @@ from stand_ins import draw
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import dseg
-from dseg.bench import BenchConfig, Report, bench_network, check_plot, plot, report, write_plot
+from dseg.bench import (
+    BenchConfig,
+    Cost,
+    Report,
+    bench_network,
+    check_plot,
+    plot,
+    report,
+    write_plot,
+)
 from dseg.bench import memory as memory_of
 from dseg.bench.machine import describe_dtype, describe_machine, describe_memory
 from dseg.bench.runner import Runner
@@ -319,11 +328,66 @@ def test_a_suffix_that_names_no_format_is_refused(name: str) -> None:
 def test_points_are_numbered_by_rising_time_and_named_in_the_legend() -> None:
     figure = plot.draw([*reports(40), Report(name="dabnet", fault="out of memory")], "a machine")
     scored, unscored = figure.axes
-    assert (len(scored.lines), len(unscored.lines)) == (20, 20)
-    for axes in figure.axes:
+    for axes in (scored, unscored):
         numbers = [int(text.get_text()) for text in axes.texts]
-        times = [line.get_xdata()[0] for line in axes.lines]  # type: ignore[index]
+        points = [line for line in axes.lines if line.get_marker() == "o"]
+        times = [line.get_xdata()[0] for line in points]  # type: ignore[index]
+        assert len(numbers) == len(points) == 20
         assert numbers == sorted(numbers) and times == sorted(times)
     names = [text.get_text().split() for text in figure.legends[0].get_texts()]
     assert [int(number) for number, *_ in names] == list(range(1, 41))
     assert {name for _, name, *_ in names} == {f"network_{n}_of_many," for n in range(40)}
+
+
+def test_variants_of_a_network_share_a_number_and_a_line_of_the_legend() -> None:
+    timed = [("torch", "fp32", 90.0), ("openvino", "fp32", 60.0), ("openvino", "bf16", 30.0)]
+    found = [
+        Report(
+            name=name,
+            runtime=runtime,
+            dtype=dtype,
+            score=70.0,
+            timings={"labels": Timing(factor * time, factor * time, 1, 3)},
+        )
+        for name, factor in (("slow", 10), ("fast", 1))
+        for runtime, dtype, time in timed[: 3 if name == "fast" else 2]
+    ]
+    figure = plot.draw(found, "a machine")
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["1", "2"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        *("1  fast, 90 / 60 / 30 ms", "2  slow, 900 / 600 / - ms")
+    ]
+    variants = axes.get_legend()
+    assert variants is not None
+    assert [text.get_text() for text in variants.get_texts()] == [
+        *("PyTorch fp32", "OpenVINO fp32", "OpenVINO bf16")
+    ]
+
+
+def test_only_what_is_asked_for_is_measured(street: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> int:
+        raise AssertionError("memory was measured")
+
+    monkeypatch.setattr(report, "measure_growth", never)
+    found = bench_network("dabnet", make_config(measured=("labels",)), street)
+    assert (list(found.timings), found.memory, found.fault) == (["labels"], None, "")
+    assert found.cost is not None
+    with pytest.raises(DsegError, match="'speed' is not measured"):
+        make_config(measured=("speed",))
+
+
+def test_a_report_is_read_back_from_its_dictionary() -> None:
+    timings = {"labels": Timing(3.0, 4.0, 333.0, 5)}
+    made = Report(
+        name="dabnet",
+        runtime="openvino",
+        dtype="bf16",
+        precision="bfloat16",
+        cost=Cost(756_643, 10_220_380_160, 20_440_760_320),
+        memory=5 * 2**20,
+        timings=timings,
+        score=69.57,
+    )
+    assert Report.from_dict(made.as_dict()) == made
+    assert Report.from_dict(Report(name="dabnet", fault="gone").as_dict()).fault == "gone"

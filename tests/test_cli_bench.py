@@ -33,16 +33,16 @@ def test_a_table_of_three_rows_and_what_they_mean() -> None:
     assert result.exit_code == 0
     assert result.stderr == "1/1 dabnet\n"
     for text in (
-        *("device: cpu, ", "threads of the CPU: 1\n", "precision: float32\n", "versions: dseg "),
+        *("device: cpu, ", "threads of the CPU: 1\n", "PyTorch fp32: float32\n", "versions: dseg "),
         *("norms folded", "32x64 (height x width), batch 1", "a fresh process"),
         *("forward: the network alone", "labels: ", "end to end: PNG decoded"),
     ):
         assert text in result.stdout
     rows = [line.split("│")[1:-1] for line in result.stdout.splitlines() if "│" in line]
-    assert [(row[0].strip(), row[1].strip()) for row in rows] == [
-        *(("dabnet", "forward"), ("", "labels"), ("", "end to end"))
+    assert [[cell.strip() for cell in row[:3]] for row in rows] == [
+        *(["dabnet", "PyTorch fp32", "forward"], ["", "", "labels"], ["", "", "end to end"])
     ]
-    assert [cell.strip() for cell in rows[0][2:6]] == ["0.76", "0.04", "0.08", "5"]
+    assert [cell.strip() for cell in rows[0][3:7]] == ["0.76", "0.04", "0.08", "5"]
     assert all(row[-1].strip() == "3" for row in rows)
 
 
@@ -50,13 +50,16 @@ def test_json_has_all_of_it_and_stdout_nothing_else() -> None:
     result = bench("--model", "dabnet", "--batch", 2, "--dtype", "bf16", "--json", "-", "-q")
     assert (result.exit_code, result.stderr) == (0, "")
     facts = json.loads(result.stdout)
-    assert list(facts) == ["machine", "settings", "precision", "rows", "peak_memory", "networks"]
+    assert list(facts) == ["machine", "settings", "rows", "peak_memory", "networks"]
     assert facts["machine"]["threads"] == torch.get_num_threads() == 1
     assert facts["settings"]["size"] == [32, 64]
-    assert facts["settings"] | {"batch": 2, "dtype": "bf16"} == facts["settings"]
+    assert facts["settings"]["batch"] == 2
     (network,) = facts["networks"]
+    assert (network["runtime"], network["dtype"]) == ("torch", "bf16")
+    assert network["precision"].startswith("bfloat16 weights")
     assert list(network) == [
-        *("name", "params", "gmacs", "gflops", "peak_memory_mib"),
+        *("name", "runtime", "dtype", "precision"),
+        *("params", "gmacs", "gflops", "peak_memory_mib"),
         *("forward", "labels", "end_to_end", "published_miou", "fault"),
     ]
     assert set(facts["rows"]) < set(network)
@@ -91,6 +94,48 @@ def test_all_networks_are_measured_even_if_one_fails(monkeypatch: pytest.MonkeyP
     assert Path("plots/zoo.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_runtimes_and_precisions_are_measured_one_after_another() -> None:
+    words = ("--runtime", "torch", "--runtime", "auto", "--runtime", "openvino")
+    words += ("--precision", "fp32", "--measure", "labels", "--json", "two.json")
+    result = bench("--model", "dabnet", *words)
+    assert result.exit_code == 0
+    measured = ["1/1 dabnet, PyTorch fp32", "1/1 dabnet, OpenVINO fp32"]
+    assert result.stderr.splitlines() == measured
+    rows = [line.split("│")[1:-1] for line in result.stdout.splitlines() if "│" in line]
+    assert [[cell.strip() for cell in row[:3]] for row in rows] == [
+        *(["dabnet", "PyTorch fp32", "labels"], ["dabnet", "OpenVINO fp32", "labels"])
+    ]
+    assert "end to end" not in result.stdout and "memory:" not in result.stdout
+    facts = json.loads(Path("two.json").read_text())
+    assert "openvino" in facts["machine"]["versions"]
+    assert [network["runtime"] for network in facts["networks"]] == ["torch", "openvino"]
+    assert [network["forward"] for network in facts["networks"]] == [None, None]
+
+
+def test_a_benchmark_that_was_stopped_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--model", "dabnet", "--model", "mobilenetdenseaspp", "--json", "some.json")
+    label = Runner.label
+
+    def stop_at_the_second(self: Runner, *given: Any) -> Any:
+        if self.model.card.network == "mobilenetdenseaspp":
+            raise KeyboardInterrupt
+        return label(self, *given)
+
+    with monkeypatch.context() as context:
+        context.setattr(Runner, "label", stop_at_the_second)
+        assert bench(*words).exit_code == 130
+    first = json.loads(Path("some.json").read_text())["networks"]
+    assert [network["name"] for network in first] == ["dabnet"]
+    result = bench(*words, "--resume")
+    assert result.stderr == "2/2 mobilenetdenseaspp\n"
+    both = json.loads(Path("some.json").read_text())["networks"]
+    assert both[0] == first[0]
+    assert [network["name"] for network in both] == ["dabnet", "mobilenetdenseaspp"]
+    refused(bench(*words, "--resume", "--batch", 2), 2, "was measured with batch 1, not 2")
+    Path("some.json").write_text('{"networks": [{}]}')
+    refused(bench(*words, "--resume"), 2, "no figures of dseg bench that can be continued")
+
+
 def test_a_network_named_twice_is_measured_once() -> None:
     result = bench("--model", "dabnet", "--model", "DAB-Net", "--no-deploy")
     assert result.exit_code == 0
@@ -106,6 +151,8 @@ def test_a_network_named_twice_is_measured_once() -> None:
         (("--size", "0x64"), 2, "An image of 0x64 cannot be measured"),
         (("--device", "cuda:7"), 2, "no device 'cuda:7'"),
         (("--plot", "zoo.gif"), 2, "its suffix names no format"),
+        (("--resume",), 2, "--resume has no file to continue"),
+        (("--plot", "a.png", "--measure", "forward"), 2, "which --measure leaves out"),
         (("--model", "all", "-w", "a.pth"), 2, "One checkpoint, a.pth, is given for"),
     ],
     ids=str,

@@ -13,6 +13,12 @@ from dseg.predict.runtimes import choose_runtime
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.int8}
 LEAST_SIDE = 16  # pixels
+TIMED_ROWS = {  # timed in this order
+    "forward": "the network alone, on images that lie ready on the device",
+    "labels": "forward, logits resized to the image's size, best class of each pixel as uint8",
+    "end to end": "PNG decoded, normalised, labelled, label ids written as PNG, without overlap",
+}
+MEMORY = "memory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +37,7 @@ class BenchConfig:
         samples: timed runs, fewer if they take longer than ``seconds``, but at least three.
         seconds: time limit of each measurement, and of its warm-up.
         threads: number of CPU threads; None for torch's default.
+        measured: what is measured: keys of ``TIMED_ROWS``, and ``MEMORY`` for the peak memory.
 
     Raises:
         DsegError: the device does not exist or does not support the precision, or a number is
@@ -48,6 +55,7 @@ class BenchConfig:
     samples: int = 100
     seconds: float = 10.0
     threads: int | None = None
+    measured: tuple[str, ...] = (*TIMED_ROWS, MEMORY)
 
     def __post_init__(self) -> None:
         height, width = self.size
@@ -61,6 +69,11 @@ class BenchConfig:
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise DsegError(f"{name} is {value}.", hint=f"use at least {smallest}.")
+        if unknown := set(self.measured) - {*TIMED_ROWS, MEMORY}:
+            raise DsegError(
+                f"{min(unknown)!r} is not measured.",
+                hint=f"choose from: {', '.join((*TIMED_ROWS, MEMORY))}.",
+            )
         if not self.seconds > 0:
             raise DsegError(f"seconds is {self.seconds:g}.", hint="use more than 0.")
         _check_dtype(self.dtype, find_device(self.device), self.runtime_used)

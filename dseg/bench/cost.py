@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ class Cost(NamedTuple):
     flops: int
 
 
+@cache
 def count_cost(name: str, height: int = 1024, width: int = 2048) -> Cost:
     """Count parameters and operations of a network for one image, on the meta device.
 

@@ -16,8 +16,8 @@ from dseg import __version__
 from dseg.bench.config import BenchConfig
 
 
-def describe_machine(config: BenchConfig) -> dict[str, Any]:
-    """Return device, number of threads and versions, for JSON."""
+def describe_machine(config: BenchConfig, *others: BenchConfig) -> dict[str, Any]:
+    """Return device, number of threads and versions, for JSON; ``others`` add their runtimes."""
     device = config.torch_device
     versions = {
         "dseg": __version__,
@@ -26,9 +26,10 @@ def describe_machine(config: BenchConfig) -> dict[str, Any]:
         "pillow": PIL.__version__,
         "python": platform.python_version(),
     }
-    if config.runtime_used != "torch":
-        package = {"openvino": "openvino", "onnx": "onnxruntime"}[config.runtime_used]
-        versions[package] = version(package)
+    for runtime in dict.fromkeys(one.runtime_used for one in (config, *others)):
+        if runtime != "torch":
+            package = {"openvino": "openvino", "onnx": "onnxruntime"}[runtime]
+            versions[package] = version(package)
     if device.type == "cuda":
         versions |= {"cuda": str(torch.version.cuda), "cudnn": _cudnn_version()}
     return {
@@ -43,7 +44,7 @@ def describe_machine(config: BenchConfig) -> dict[str, Any]:
 def describe_dtype(config: BenchConfig) -> str:
     """Return a description of the precision of weights and activations."""
     if config.runtime_used != "torch":
-        return config.dtype.replace("fp32", "float32")
+        return config.dtype.replace("fp32", "float32").replace("bf16", "bfloat16")
     if config.dtype != "fp32":
         name = str(config.torch_dtype).removeprefix("torch.")
         return f"{name} weights and activations (no autocast), batch norms in float32"

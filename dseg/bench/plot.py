@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dseg.bench.report import Report
+from dseg.bench.text import name_variant
 from dseg.errors import DsegError
 from dseg.files import written_whole
 
@@ -19,6 +21,8 @@ PLOT_SUFFIXES = ("png", "svg", "pdf")
 ROW = "labels"  # the result is the same for every network, whatever the size of its logits
 ROWS = 50  # most rows of a column of the legend
 SCORED, UNSCORED = "tab:blue", "0.45"
+COLORS = ("tab:blue", "tab:cyan", "tab:red", "tab:orange", "tab:green", "tab:olive", "tab:purple")
+Variant = tuple[str, str]  # runtime, key of DTYPES
 
 
 def check_plot(path: Path) -> None:
@@ -55,28 +59,64 @@ def write_plot(reports: Sequence[Report], title: str, path: Path) -> None:
 
 
 def draw(reports: Sequence[Report], title: str) -> Figure:
-    """Draw the plot: points are numbered by rising time, the legend has their names."""
+    """Draw the plot: networks are numbered by rising time, the legend has their names.
+
+    The points of a network that was measured in several variants are joined by a line, and the
+    fastest has the number.
+    """
     from matplotlib.figure import Figure
 
     timed = [report for report in reports if ROW in report.timings]
-    timed.sort(key=lambda report: report.timings[ROW].median_ms)
-    columns = max(1, -(-len(timed) // ROWS))
-    figure = Figure(figsize=(8 + 2.4 * columns, 7.5), dpi=120, layout="constrained")
+    variants = dict.fromkeys((report.runtime, report.dtype) for report in timed)
+    networks: dict[str, dict[Variant, Report]] = {}
+    for report in sorted(timed, key=_time):
+        networks.setdefault(report.name, {})[report.runtime, report.dtype] = report
+    columns = max(1, -(-len(networks) // ROWS))
+    width = 8 + 2.4 * columns if len(variants) < 2 else 11 + 3.3 * columns
+    figure = Figure(figsize=(width, 7.5), dpi=120, layout="constrained")
     scored, unscored = _make_axes(figure, title)
-    handles: list[Line2D] = []
-    for number, report in enumerate(timed, 1):
-        time, known = report.timings[ROW].median_ms, report.score is not None
-        axes, color = (scored, SCORED) if known else (unscored, UNSCORED)
-        y = -(number % 7) if report.score is None else report.score
-        label = f"{number}  {report.name}, {time:.0f} ms"
-        handles += axes.plot(time, y, "o", color=color, mec="white", ms=9, label=label)
-        axes.annotate(
-            *(str(number), (time, y)), ha="center", va="center", color="white", fontsize=5.5
+    colors = dict(zip(variants, cycle(COLORS), strict=False))
+    handles = []
+    for number, (name, found) in enumerate(networks.items(), 1):
+        first = next(iter(found.values()))
+        axes = scored if first.score is not None else unscored
+        color = None if len(variants) > 1 else SCORED if axes is scored else UNSCORED
+        y = -(number % 7) if first.score is None else first.score
+        _draw_network(
+            axes, y, number, {key: (_time(found[key]), color or colors[key]) for key in found}
         )
+        times = " / ".join(f"{_time(found[key]):.0f}" if key in found else "-" for key in variants)
+        handles.append(_make_handle(f"{number}  {name}, {times} ms", color or "none"))
     figure.legend(
         handles=handles, loc="outside right upper", ncols=columns, fontsize=6.5, markerscale=0.5
     )
+    if len(variants) > 1:
+        keys = [_make_handle(name_variant(*key), colors[key]) for key in variants]
+        scored.legend(handles=keys, loc="lower right", fontsize=8, title="times in this order")
     return figure
+
+
+def _time(report: Report) -> float:
+    return report.timings[ROW].median_ms
+
+
+def _draw_network(
+    axes: Axes, y: float, number: int, points: dict[Variant, tuple[float, str]]
+) -> None:
+    """Draw the points of a network, from (milliseconds, colour) by variant, the fastest first."""
+    times = [time for time, _ in points.values()]
+    axes.plot(times, [y] * len(times), "-", color=UNSCORED, lw=0.5, alpha=0.5, zorder=1)
+    for index, (time, color) in enumerate(points.values()):
+        axes.plot(time, y, "o", color=color, mec="white", ms=5 if index else 9)
+    axes.annotate(
+        *(str(number), (times[0], y)), ha="center", va="center", color="white", fontsize=5.5
+    )
+
+
+def _make_handle(label: str, color: str) -> Line2D:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], marker="o", ls="none", color=color, mec="white", ms=9, label=label)
 
 
 def _make_axes(figure: Figure, title: str) -> tuple[Axes, Axes]:

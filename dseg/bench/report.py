@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dseg.bench.config import BenchConfig
+from dseg.bench.config import MEMORY, TIMED_ROWS, BenchConfig
 from dseg.bench.cost import Cost, count_cost
 from dseg.bench.memory import CudaPeak, measure_growth
 from dseg.bench.runner import Runner
@@ -24,20 +24,18 @@ from dseg.labels import make_lookup
 from dseg.memory import is_out_of_memory
 from dseg.registry import MODELS
 
-TIMED_ROWS = {  # timed in this order
-    "forward": "the network alone, on images that lie ready on the device",
-    "labels": "forward, logits resized to the image's size, best class of each pixel as uint8",
-    "end to end": "PNG decoded, normalised, labelled, label ids written as PNG, without overlap",
-}
 LONGEST = 120  # characters of a fault
 
 
 @dataclass(kw_only=True)
 class Report:
-    """The measurements of one network.
+    """The measurements of one network by one runtime in one precision.
 
     Attributes:
         name: key of ``MODELS``.
+        runtime: ``torch``, ``openvino`` or ``onnx``.
+        dtype: key of ``DTYPES``: as configured, or that of an exported file.
+        precision: of weights and activations, in words; empty if the network was not loaded.
         cost: parameters and operations for one image; None if not counted.
         memory: peak memory in bytes; None if unknown.
         timings: times by key of ``TIMED_ROWS``; after a fault, those measured before it.
@@ -46,6 +44,9 @@ class Report:
     """
 
     name: str
+    runtime: str = "torch"
+    dtype: str = "fp32"
+    precision: str = ""
     cost: Cost | None = None
     memory: int | None = None
     timings: dict[str, Timing] = field(default_factory=dict)
@@ -57,6 +58,9 @@ class Report:
         cost = self.cost
         return {
             "name": self.name,
+            "runtime": self.runtime,
+            "dtype": self.dtype,
+            "precision": self.precision or None,
             "params": cost and cost.params,
             "gmacs": cost and cost.macs / 1e9,
             "gflops": cost and cost.flops / 1e9,
@@ -68,6 +72,28 @@ class Report:
             "published_miou": self.score,
             "fault": self.fault or None,
         }
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Report:
+        """Return the report of which ``as_dict`` made a dictionary.
+
+        Raises:
+            LookupError, TypeError: it did not.
+        """
+        macs, memory = found["gmacs"], found["peak_memory_mib"]
+        cost = None if macs is None else round(1e9 * macs)
+        rows = {row: found[row.replace(" ", "_")] for row in TIMED_ROWS}
+        return cls(
+            name=found["name"],
+            runtime=found["runtime"],
+            dtype=found["dtype"],
+            precision=found["precision"] or "",
+            cost=None if cost is None else Cost(found["params"], cost, 2 * cost),
+            memory=None if memory is None else round(memory * 2**20),
+            timings={row: Timing(**timing) for row, timing in rows.items() if timing},
+            score=found["published_miou"],
+            fault=found["fault"] or "",
+        )
 
 
 def bench_network(
@@ -84,7 +110,9 @@ def bench_network(
     Raises:
         CheckpointError: the checkpoint is missing, or of another network.
     """
-    report = Report(name=name, score=MODELS[name].score)
+    report = Report(
+        name=name, runtime=config.runtime_used, dtype=config.dtype, score=MODELS[name].score
+    )
     try:
         _fill(report, config, image, weights)
     except CheckpointError:
@@ -103,22 +131,27 @@ def _fill(report: Report, config: BenchConfig, image: Path, weights: Path | None
     """Fill in a report; measurements that fail early and cheaply come first."""
     report.cost = count_cost(report.name, *config.size)
     device = config.torch_device
-    if device.type == "cpu":  # first, in another process, which may run out of memory
+    with_memory = MEMORY in config.measured
+    if device.type == "cpu" and with_memory:  # first: its process may run out of memory
         report.memory = measure_growth(report.name, config, weights)
-    peak = CudaPeak(device) if device.type == "cuda" else None
+    peak = CudaPeak(device) if device.type == "cuda" and with_memory else None
     runner = Runner(report.name, config, weights)
+    report.runtime, report.dtype = runner.runtime, runner.dtype_name
+    report.precision = runner.precision
     with TemporaryDirectory() as folder:
-        for row, work in _timed_functions(runner, config, image, Path(folder)).items():
+        works = _timed_functions(runner, config, image, Path(folder))
+        if peak is not None:
+            works["labels"]()
+            report.memory = peak.read()
+        for row in (row for row in works if row in config.measured):
             report.timings[row] = measure(
-                work,
+                works[row],
                 batch=config.batch,
                 warmup=config.warmup,
                 samples=config.samples,
                 seconds=config.seconds,
                 synchronise=runner.synchronise,
             )
-            if row == "labels" and peak is not None:
-                report.memory = peak.read()
 
 
 def _timed_functions(

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dseg.bench.config import BenchConfig
+from dseg.bench.config import DTYPES, BenchConfig
+from dseg.bench.machine import describe_dtype
 from dseg.checkpoints import load_model
 from dseg.folding import prepare
 from dseg.graphs.facts import GRAPH_SUFFIXES
 from dseg.images import Pixels
 from dseg.models import Normaliser, SegModel, build_model
-from dseg.predict.runtimes import make_runtime, open_exported
+from dseg.predict.runtimes import Runtime, make_runtime, open_exported
 
 
 class Runner:
@@ -28,6 +29,11 @@ class Runner:
         config: device, precision, whether to fold norms and compile.
         weights: checkpoint file; by default random weights, which take as long.
 
+    Attributes:
+        runtime: ``torch``, ``openvino`` or ``onnx``.
+        dtype_name: key of ``DTYPES`` of the precision that is computed.
+        precision: of weights and activations, in words.
+
     Raises:
         DsegError: the network is unknown, or the checkpoint is of another network.
     """
@@ -35,22 +41,30 @@ class Runner:
     def __init__(self, name: str, config: BenchConfig, weights: Path | None = None):
         self.device, self.dtype = config.torch_device, config.torch_dtype
         self._compute: Callable[[Tensor], Tensor]
+        self.runtime, self.dtype_name = "torch", config.dtype
+        self.precision = describe_dtype(config)
         if weights is not None and weights.suffix in GRAPH_SUFFIXES:
-            self.model, self._compute, _ = open_exported(
+            self.model, runtime, _ = open_exported(
                 weights, config.runtime, config.dtype, device=self.device
             )
-            self.dtype = torch.float32
+            self._use(runtime)
         elif config.runtime_used == "torch":
             self.model = _ready(_build(name, weights), config)
             cast(self.model, self.dtype)
             logits = torch.compile(self.model.logits, dynamic=False) if config.compiled else None
             self._compute = partial(_main_logits, logits or self.model.logits)
         else:
-            self.model, self._compute = make_runtime(
+            self.model, runtime = make_runtime(
                 _build(name, weights), config.runtime, config.dtype, device=self.device
             )
-            self.dtype = torch.float32  # of the input; the runtime converts
+            self._use(runtime)
         self._normalise = Normaliser(self.model.card, self.device)
+
+    def _use(self, runtime: Runtime) -> None:
+        self._compute, self.runtime, self.precision = runtime, runtime.name, runtime.precision
+        names = {str(dtype).removeprefix("torch."): name for name, dtype in DTYPES.items()}
+        self.dtype_name = names[runtime.precision]
+        self.dtype = torch.float32  # of the input; the runtime converts
 
     def view(self, images: list[Pixels]) -> Tensor:
         """Return N images of one size as normalised input (N, 3, h, w), padded for the network."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, ImageSize, ModelName
 from dseg.cli.stdio import emit_json
 from dseg.config import NetworkConfig
+from dseg.config.fields import RUNTIME_CHOICES
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.registry import MODELS
 
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
 
 ALL = "all"
 SHARED_OPTIONS = options_of(NetworkConfig)
-COLUMNS = (
-    *("network", "what", "params (M)", "GMACs", "GFLOPs", "memory (MiB)"),
-    *("median ms", "p95 ms", "frames/s", "samples"),
-)
+MEASURED = ("forward", "labels", "end-to-end", "memory")
 
 
 class ModelOrAll(ModelName):
@@ -58,10 +56,16 @@ class ModelOrAll(ModelName):
     help="Images per forward pass.",
 )  # fmt: skip
 @SHARED_OPTIONS["device"]
-@SHARED_OPTIONS["runtime"]
 @click.option(
-    "--precision", "--dtype", "dtype", type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
-    default="fp32", show_default=True, help="Precision of the network.",
+    "--runtime", "runtimes", type=click.Choice(RUNTIME_CHOICES), multiple=True, default=("auto",),
+    show_default=True, envvar="DSEG_RUNTIME", show_envvar=True,
+    help="What computes the network: PyTorch, or on the CPU OpenVINO or ONNX Runtime; may be "
+    "repeated. auto: OpenVINO on the CPU if it is installed, else PyTorch.",
+)  # fmt: skip
+@click.option(
+    "--precision", "--dtype", "dtypes", type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
+    multiple=True, default=("fp32",), show_default=True,
+    help="Precision of the network; may be repeated.",
 )  # fmt: skip
 @click.option(
     "--compile/--no-compile", "compiled", default=False, show_default=True,
@@ -87,7 +91,15 @@ class ModelOrAll(ModelName):
     "--threads", type=click.IntRange(min=1), metavar="N",
     help="Number of CPU threads (default: chosen by torch).",
 )  # fmt: skip
-@json_option("all figures")
+@click.option(
+    "--measure", "measured", type=click.Choice(MEASURED), multiple=True, default=MEASURED,
+    help="What to measure; may be repeated (default: everything).",
+)  # fmt: skip
+@json_option("all figures, after each network")
+@click.option(
+    "--resume", is_flag=True,
+    help="Keep the figures in the file of --json, and measure what is missing.",
+)  # fmt: skip
 @click.option(
     "--plot", "plot_file", type=FILE, metavar="FILE",
     help="Plot the published score over milliseconds, as .png, .svg or .pdf.",
@@ -96,7 +108,11 @@ class ModelOrAll(ModelName):
 def bench(
     models: tuple[str, ...],
     weights: Path | None,
+    runtimes: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    measured: tuple[str, ...],
     json_file: Path | None,
+    resume: bool,
     plot_file: Path | None,
     quiet: bool,
     **plan: Any,
@@ -106,135 +122,115 @@ def bench(
     Three speeds, since they are easily confused: the network alone; with its
     logits resized to the image and the best class of each pixel; and from a
     PNG file to a PNG file of label ids, one step after another (dseg infer
-    overlaps them). A network that fails is listed with the reason, and the
-    exit code is 1.
+    overlaps them). With several runtimes or precisions each network is
+    measured in all of them, one after the other. A network that fails is
+    listed with the reason, and the exit code is 1.
 
     \b
     Example:
       dseg bench --model DABNet --model BiSeNetV2 --size 512x1024
+      dseg bench --model DABNet --runtime torch --runtime openvino --precision bf16
       dseg bench --model all --device cuda --dtype bf16 --json zoo.json --plot zoo.png
     """
     from dseg.allocator import keep_freed_memory
-    from dseg.bench import BenchConfig, check_plot, write_plot
+    from dseg.bench import check_plot, make_facts, make_title, read_reports, write_plot
 
     names = list(MODELS) if ALL in models else list(dict.fromkeys(models))
+    if plot_file is not None:
+        check_plot(plot_file)
+    configs = _make_configs(runtimes, dtypes, measured, plan)
+    _check_options(names, weights, measured, json_file, resume, plot_file)
+    if configs[0].torch_device.type == "cpu":  # as dseg infer does
+        keep_freed_memory()
+    configs[0].use_threads()
+    reports = []
+    before = read_reports(json_file, configs) if resume and json_file is not None else []
+    for reports in _measure(names, configs, weights, before, quiet):
+        if json_file is not None and str(json_file) != "-":
+            emit_json(json_file, make_facts(reports, configs))
+    if str(json_file) == "-":
+        emit_json(Path("-"), make_facts(reports, configs))
+    else:
+        _show(reports, configs)
+    if plot_file is not None:
+        write_plot(reports, make_title(configs), plot_file)
+    if any(report.fault for report in reports):
+        raise click.exceptions.Exit(EXIT_FAILED_INPUTS)
+
+
+def _make_configs(
+    runtimes: Sequence[str], dtypes: Sequence[str], measured: Sequence[str], plan: dict[str, Any]
+) -> list[BenchConfig]:
+    """Return a configuration for each runtime and precision, none of them twice."""
+    from dseg.bench import BenchConfig
+
+    what = tuple(name.replace("-", " ") for name in MEASURED if name in measured)
+    found: dict[tuple[str, str], BenchConfig] = {}
+    for runtime in runtimes:
+        for dtype in dtypes:
+            config = BenchConfig(runtime=runtime, dtype=dtype, measured=what, **plan)
+            found.setdefault((config.runtime_used, dtype), config)
+    return list(found.values())
+
+
+def _check_options(
+    names: Sequence[str],
+    weights: Path | None,
+    measured: Sequence[str],
+    json_file: Path | None,
+    resume: bool,
+    plot_file: Path | None,
+) -> None:
+    """Refuse options that contradict each other."""
     if weights is not None and len(names) > 1:
         raise DsegError(
             f"One checkpoint, {weights.name}, is given for {len(names)} networks.",
             hint="name one --model, or leave out --weights: random weights take as long.",
         )
-    if plot_file is not None:
-        check_plot(plot_file)
-    chosen = BenchConfig(**plan)
-    if chosen.torch_device.type == "cpu":  # as dseg infer does
-        keep_freed_memory()
-    chosen.use_threads()
-    reports = _measure(names, chosen, weights, quiet)
-    if str(json_file) != "-":
-        _show(reports, chosen)
-    if json_file is not None:
-        emit_json(json_file, _make_facts(reports, chosen))
-    if plot_file is not None:
-        write_plot(reports, _title(chosen), plot_file)
-    if any(report.fault for report in reports):
-        raise click.exceptions.Exit(EXIT_FAILED_INPUTS)
+    if resume and (json_file is None or str(json_file) == "-"):
+        raise DsegError(
+            "--resume has no file to continue.", hint="name the file of figures with --json."
+        )
+    if plot_file is not None and "labels" not in measured:
+        raise DsegError(
+            "--plot draws the times to labels, which --measure leaves out.",
+            hint="add --measure labels.",
+        )
 
 
 def _measure(
-    names: Sequence[str], plan: BenchConfig, weights: Path | None, quiet: bool
-) -> list[Report]:
-    """Measure one network after another, with progress."""
-    from dseg.bench import bench_network, write_street
+    names: Sequence[str],
+    configs: Sequence[BenchConfig],
+    weights: Path | None,
+    before: Sequence[Report],
+    quiet: bool,
+) -> Iterator[list[Report]]:
+    """Measure one network after another, with progress; yield all reports after each."""
+    from dseg.bench import bench_network, name_variant, write_street
 
-    reports = []
+    found = {(report.name, report.runtime, report.dtype): report for report in before}
     with TemporaryDirectory() as folder:
         image = Path(folder, "street.png")
-        write_street(image, plan.size)
+        write_street(image, configs[0].size)
         for index, name in enumerate(names, start=1):
-            if not quiet:
-                say(f"{index}/{len(names)} {name}")
-            report = bench_network(name, plan, image, weights)
-            reports.append(report)
-            if report.fault:
-                say(f"{name} failed: {report.fault}")
-    return reports
+            for config in configs:
+                if (name, config.runtime_used, config.dtype) in found:
+                    continue
+                variant = f", {name_variant(config.runtime_used, config.dtype)}"
+                if not quiet:
+                    say(f"{index}/{len(names)} {name}{variant if len(configs) > 1 else ''}")
+                report = bench_network(name, config, image, weights)
+                found[name, report.runtime, report.dtype] = report
+                if report.fault:
+                    say(f"{name} failed: {report.fault}")
+                yield list(found.values())
+    yield list(found.values())
 
 
-def _show(reports: Sequence[Report], plan: BenchConfig) -> None:
-    """Print the measuring conditions and the table."""
-    from dseg.bench import TIMED_ROWS, describe_dtype, describe_machine, describe_memory
-    from dseg.predict.runtimes import TITLES
+def _show(reports: Sequence[Report], configs: Sequence[BenchConfig]) -> None:
+    """Print the conditions of the measurement and the table."""
+    from dseg.bench import COLUMNS, describe_conditions, make_rows
 
-    machine = describe_machine(plan)
-    height, width = plan.size
-    form = "norms folded into convolutions" if plan.deploy else "norms as trained"
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    click.echo(f"device: {machine['device']}, {machine['device_name']}, {machine['system']}")
-    click.echo(f"threads of the CPU: {machine['threads']}")
-    click.echo(f"precision: {describe_dtype(plan)}")
-    compiled = "torch.compile" if plan.compiled else "not compiled"
-    by = f"PyTorch, {compiled}" if plan.runtime_used == "torch" else TITLES[plan.runtime_used]
-    click.echo(f"network: {form}, computed by {by}")
-    click.echo(f"image: {height}x{width} (height x width), batch {plan.batch}, channels last")
-    click.echo(
-        f"samples: up to {plan.samples} or {plan.seconds:g} s a row, after up to {plan.warmup} "
-        "runs to warm up; the device is waited for after each"
-    )
-    click.echo(f"versions: {versions}")
-    for row, meaning in TIMED_ROWS.items():
-        click.echo(f"{row}: {meaning}")
-    click.echo(f"memory: {describe_memory(plan)}")
-    show_table("", COLUMNS, (line for report in reports for line in _lines(report)))
-
-
-def _lines(report: Report) -> list[list[str]]:
-    """Return the table rows of a report; the first has what all rows have in common."""
-    cost = report.cost
-    costs = ["", "", ""]
-    if cost is not None:
-        costs = [f"{cost.params / 1e6:.2f}", f"{cost.macs / 1e9:.2f}", f"{cost.flops / 1e9:.2f}"]
-    memory = "" if report.memory is None else f"{report.memory / 2**20:.0f}"
-    rows = [
-        [
-            *(row, f"{timing.median_ms:.2f}", f"{timing.p95_ms:.2f}"),
-            *(f"{timing.frames_per_s:.2f}", str(timing.samples)),
-        ]
-        for row, timing in report.timings.items()
-    ]
-    if report.fault:
-        rows.append([f"failed: {report.fault}", "", "", "", ""])
-    return [
-        [
-            *(report.name if index == 0 else "", row[0]),
-            *([*costs, memory] if index == 0 else [""] * 4),
-            *row[1:],
-        ]
-        for index, row in enumerate(rows)
-    ]
-
-
-def _make_facts(reports: Sequence[Report], plan: BenchConfig) -> dict[str, Any]:
-    """Return all figures for JSON."""
-    from dataclasses import asdict
-
-    from dseg.bench import TIMED_ROWS, describe_dtype, describe_machine, describe_memory
-
-    return {
-        "machine": describe_machine(plan),
-        "settings": asdict(plan) | {"runtime": plan.runtime_used},
-        "precision": describe_dtype(plan),
-        "rows": {row.replace(" ", "_"): meaning for row, meaning in TIMED_ROWS.items()},
-        "peak_memory": describe_memory(plan),
-        "networks": [report.as_dict() for report in reports],
-    }
-
-
-def _title(plan: BenchConfig) -> str:
-    from dseg.bench import describe_dtype, describe_machine
-    from dseg.predict.runtimes import TITLES
-
-    machine = describe_machine(plan)
-    threads = f", {machine['threads']} threads" if plan.torch_device.type == "cpu" else ""
-    size = f"{plan.size[0]}x{plan.size[1]}, batch {plan.batch}"
-    by = "" if plan.runtime_used == "torch" else f", {TITLES[plan.runtime_used]}"
-    return f"{machine['device_name']}{threads}{by}, {size}, {describe_dtype(plan)}"
+    for line in describe_conditions(reports, configs):
+        click.echo(line)
+    show_table("", COLUMNS, (row for report in reports for row in make_rows(report)))
