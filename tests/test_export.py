@@ -21,7 +21,8 @@ from dseg.checkpoints import find_bundled, sha256
 from dseg.config.export import ExportConfig
 from dseg.errors import DsegError
 from dseg.export import write as writing
-from dseg.graphs import read_graph
+from dseg.graphs import GraphFacts, add_facts, read_graph
+from dseg.predict.runtimes import open_exported
 
 comparing = importlib.import_module(
     "dseg.export.compare"
@@ -182,6 +183,9 @@ def test_inspect_describes_an_exported_file(made, openvino_file) -> None:
         assert facts["graph"]["sha256"] == sha256(BUNDLED)
         assert facts["classes"][:2] == ["road", "sidewalk"]
         assert "network: dabnet" in run("inspect", file).stdout
+        weights = file.with_suffix(".bin") if file.suffix == ".xml" else file
+        assert facts["bytes"] >= weights.stat().st_size
+        assert facts["beside it"] == [weights.name] * (file.suffix == ".xml")
 
 
 # Faults
@@ -247,6 +251,27 @@ def test_options_that_contradict_each_other_are_refused(given, problem) -> None:
         ExportConfig(**given)
 
 
+def test_dimensions_of_any_size_have_names(made) -> None:
+    graph = onnx.load(made[0]).graph
+    given = [dim.dim_param or dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
+    found = [dim.dim_param or dim.dim_value for dim in graph.output[0].type.tensor_type.shape.dim]
+    assert given == ["batch", 3, "height", "width"]
+    assert found[:2] == ["batch", 19]
+    assert "height" in found[2] and "width" in found[3]
+
+
+def test_a_file_of_labels_keeps_the_remainder_of_the_padding(made, tmp_path) -> None:
+    model = dseg.load_model(weights=BUNDLED)
+    facts = GraphFacts(output="labels", multiple=8, remainder=1)
+    graph = onnx.load(made[0])
+    add_facts(graph, model.card, facts)
+    file = tmp_path / "odd.onnx"
+    file.write_bytes(graph.SerializeToString())
+    network, _, _ = open_exported(file, device=torch.device("cpu"))
+    protocol = network.card.protocol
+    assert (protocol.pad_multiple, protocol.pad_remainder) == (8, 1)
+
+
 def test_the_suffix_has_to_be_the_formats() -> None:
     assert ExportConfig().target(Path("a/net.pth")) == Path("net.onnx")
     assert ExportConfig(precision="fp16").target(Path("net.pth")) == Path("net-fp16.onnx")
@@ -296,17 +321,28 @@ def test_networks_with_void_outputs_or_their_own_padding_give_labels(tmp_path, n
 def test_int8_is_calibrated_on_a_folder_of_images(made, folder, monkeypatch) -> None:
     graph = onnx.load(made[0])
     monkeypatch.setattr(writing, "trace", lambda *names, **options: graph)
-    words = ("--precision", "int8", "--img-dir", "img", "--count", 2, "--no-check")
+    words = ("--precision", "int8", "--img-dir", "img", "--count", 9, "--no-check")
     result = run("export", BUNDLED, "-o", "small.onnx", *words)
     assert result.exit_code == 0, result.output
     kinds = {node.op_type for node in onnx.load("small.onnx").graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     assert Path("small.onnx").stat().st_size < made[0].stat().st_size / 2
     _, _, facts = read_graph(Path("small.onnx"))
-    assert facts.calibration == "mse, up to 2 images, float layers: input"
+    assert facts.calibration == "mse, images: 1, float layers: input"
+    assert "Images for calibration: only 1;" in result.stderr
     found = run("infer", "img", "-w", "small.onnx", "--runtime", "auto", "--save", "train_ids")
     assert "on cpu (OpenVINO, int8)" in found.stderr
     assert agreement("dseg-out") > 0.8  # of noise
+
+
+def test_an_unknown_layer_is_refused_before_the_calibration(made, folder, monkeypatch) -> None:
+    graph = onnx.load(made[0])
+    monkeypatch.setattr(writing, "trace", lambda *names, **options: graph)
+    words = ("--precision", "int8", "--img-dir", "img", "--keep-float", "no_such_layer")
+    result = run("export", BUNDLED, "-o", "small.onnx", *words)
+    assert result.exit_code == 2
+    assert "The graph has no layer 'no_such_layer'" in result.stderr
+    assert "Calibrating" not in result.stderr
 
 
 def test_precisions_are_compared_on_a_data_set(made, folder, monkeypatch) -> None:
@@ -342,7 +378,13 @@ def test_precisions_are_compared_on_a_data_set(made, folder, monkeypatch) -> Non
             ("--img-dir", "img", "--dataset", "camvid", "--data-dir", "."),
             "has the 19 classes",
         ),
-        (("--dataset", "camvid", "--data-dir", "."), "int8 needs images to calibrate on"),
+        (
+            ("--dataset", "camvid", "--data-dir", "."),
+            "--compare needs images to calibrate on",
+        ),
+        (("-o", "net.onnx"), "--compare writes no file: --out has no effect"),
+        (("--precision", "int8"), "--compare writes no file: --precision has no effect"),
+        (("--no-check",), "--compare writes no file: --no-check has no effect"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(folder, words, problem) -> None:

@@ -27,6 +27,7 @@ from dseg.checkpoints import (
     load_model,
     read_checkpoint,
 )
+from dseg.errors import CheckpointError
 from dseg.models import build_model
 
 ADAM = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))])
@@ -236,3 +237,11 @@ def test_a_file_without_a_state_dict_is_reported(
 @pytest.mark.parametrize("place", ["missing.pth", "."])
 def test_a_path_that_is_not_a_file(tmp_path: Path, place: str) -> None:
     assert "cannot be read" in refused(lambda: read_checkpoint(tmp_path / place)).problem
+
+
+def test_a_program_of_torch_export_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "net.pt2"
+    file.write_bytes(b"PK\x03\x04" + bytes(600))
+    with pytest.raises(CheckpointError, match=r"a program of torch\.export") as caught:
+        read_checkpoint(file)
+    assert "exported .onnx or .xml" in caught.value.hint

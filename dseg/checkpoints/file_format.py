@@ -15,6 +15,8 @@ LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # first bytes that torch.s
 MAGIC = LEGACY[4:14]
 PROTOCOLS = range(2, 6)  # of pickles that begin with their protocol number
 ASK = f"ask its author for {STATE_DICT}."
+PROGRAM = "name the checkpoint that it was made from, or an exported .onnx or .xml file."
+GRAPH = f"name it .onnx if dseg export wrote it; otherwise {ASK}"
 UNPACK = "unpack it, and name the checkpoint in it."
 SIGNATURES = (  # offset, bytes, kind of file, hint
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as written by Keras and others", ASK),
@@ -51,6 +53,8 @@ def find_format(path: Path) -> str:
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 40:
         return "safetensors"
     if head.startswith(b"PK"):
+        if path.suffix == ".pt2":
+            raise other_kind(path, "a program of torch.export", PROGRAM)
         return "torch zip"
     if MAGIC in head[:32] or (head and LEGACY.startswith(head)):
         return "torch legacy"
@@ -60,7 +64,7 @@ def find_format(path: Path) -> str:
         if head[offset:].startswith(signature):
             raise other_kind(path, kind, hint)
     if _is_onnx(head):
-        raise other_kind(path, "an ONNX model", ASK)
+        raise other_kind(path, "an ONNX model", GRAPH)
     raise broken(path, _describe_content(head))
 
 

@@ -81,10 +81,12 @@ def _exported_facts(path: Path) -> dict[str, Any]:
     from dseg.graphs import read_graph
 
     _, card, graph = read_graph(path)
+    beside = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
     facts: dict[str, Any] = {
         "file": str(path),
-        "bytes": path.stat().st_size,
+        "bytes": sum(file.stat().st_size for file in (path, *beside)),
         "sha256": sha256(path),
+        "beside it": [file.name for file in beside],
         "format": {".onnx": "ONNX", ".xml": "OpenVINO IR"}[path.suffix],
         "graph": asdict(graph),
     }

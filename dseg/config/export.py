@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dseg.config.fields import inplace_abn_field, option, raw_weights_field
@@ -31,7 +31,7 @@ class ExportConfig:
         count: number of images to calibrate with.
         keep_float: layers that are not quantised: ``input``: those that read the image; ``auto``:
             those that cost labels by measurement; ``none``; or names.
-        licence: licence of the file, written into its metadata; empty for a general sentence.
+        licence: licence of the file, written into its metadata; empty for that of the weights.
         check: verify the file against PyTorch.
         compare: score several precisions in place of writing a file.
         dataset, data_dir, split, label_space: what is scored.
@@ -158,9 +158,11 @@ class ExportConfig:
     raw_weights: bool = raw_weights_field()
 
     def __post_init__(self) -> None:
+        if self.compare:
+            self._refuse_options_of_files()
         if (self.precision == "int8" or self.compare) and self.img_dir is None:
             raise DsegError(
-                "int8 needs images to calibrate on.",
+                f"{'--compare' if self.compare else 'int8'} needs images to calibrate on.",
                 hint="name a folder of images like those to come: --img-dir DIR.",
             )
         if self.compare and (self.dataset is None or self.data_dir is None):
@@ -178,6 +180,17 @@ class ExportConfig:
                 f"The torch format is not written in {self.precision}.",
                 hint="use --format onnx or openvino, or --precision fp32.",
             )
+
+    def _refuse_options_of_files(self) -> None:
+        """Refuse the options of a file, which ``compare`` does not write."""
+        own = {field.name: field.default for field in fields(self)}
+        for name in ("out", "format", "precision", "input", "output", "licence", "check"):
+            if getattr(self, name) != own[name]:
+                flag = "no-check" if name == "check" else name
+                raise DsegError(
+                    f"--compare writes no file: --{flag} has no effect.",
+                    hint=f"leave --{flag} out; all precisions are compared.",
+                )
 
     def target(self, weights: Path) -> Path:
         """Return the file to write for a checkpoint.

@@ -91,8 +91,8 @@ def precision_field() -> Any:
         default="fp32",
         kind="precision",
         metavar="NAME",
-        help="Precision of the network: fp32, bf16, fp16; auto: bf16 on a GPU that has it. int8 "
-        "needs a file of dseg export.",
+        help="Precision of the network: fp32, which for an exported file is its own; bf16; fp16 on "
+        "a GPU; auto: bf16 on a GPU that has it. int8 needs a file of dseg export.",
     )
 
 

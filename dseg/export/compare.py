@@ -171,8 +171,7 @@ def _graphs(
     if has_bf16(CPU):
         yield "fp32", "bf16", "", None
     yield "fp16", "fp16", "", trace(model, size=config.size, half=True)
-    on_note(f"Calibrating on up to {config.count} images.")
-    calibration = calibrated(graph, model, config)
+    calibration, _ = calibrated(graph, model, config, on_note)
     for method in methods_of(config):
         chosen = replace(config, calibration=method)
         yield f"int8-{method}", "int8", method, quantised(calibration, model, chosen, on_note)

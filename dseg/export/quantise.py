@@ -11,23 +11,54 @@ from numpy.typing import NDArray
 from dseg.config.export import ExportConfig
 from dseg.export.calibrate import calibration_batches
 from dseg.models import SegModel
-from dseg.quantisation import Batches, Calibration, agreement, calibrate, find_sensitive
+from dseg.quantisation import (
+    Batches,
+    Calibration,
+    agreement,
+    calibrate,
+    find_layers,
+    find_sensitive,
+    refuse_unknown_layers,
+)
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 MEASURED = 6  # images on which the sensitivity of layers is measured
 MEASURED_PIXELS = 140_000  # of each
+FEW = 16  # images of calibration, below which the user is told
 TOLERATED = 0.005  # of labels, for dense blocks in 8 bits throughout
 
 
-def calibrated(graph: ModelProto, model: SegModel, config: ExportConfig) -> Calibration:
-    """Return a graph with the histograms of its activations on the images of the folder."""
+def calibrated(
+    graph: ModelProto,
+    model: SegModel,
+    config: ExportConfig,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> tuple[Calibration, int]:
+    """Return a graph with the histograms of its activations, and the number of images read.
+
+    Raises:
+        DsegError: a layer to keep does not exist, or no image can be read.
+    """
+    if named := _named_layers(config):
+        refuse_unknown_layers(named, find_layers(graph))
+    on_note(f"Calibrating on up to {config.count} images.")
+    images = 0
 
     def batches() -> Iterator[NDArray[Any]]:
-        return calibration_batches(model, config)
+        nonlocal images
+        images = 0
+        for batch in calibration_batches(model, config):
+            images += 1
+            yield batch
 
-    return calibrate(graph, batches)
+    calibration = calibrate(graph, batches)
+    if images < FEW:
+        on_note(
+            f"Images for calibration: only {images}; {FEW} or more like those to come are safer."
+        )
+    return calibration, images
 
 
 def quantised(
@@ -68,6 +99,12 @@ def quantised(
     return dense if used else graph
 
 
+def _named_layers(config: ExportConfig) -> tuple[str, ...]:
+    if config.keep_float in ("input", "none", "auto"):
+        return ()
+    return tuple(name.strip() for name in config.keep_float.split(",") if name.strip())
+
+
 def _layers_to_keep(
     calibration: Calibration,
     batches: Batches,
@@ -81,7 +118,7 @@ def _layers_to_keep(
     if config.keep_float == "none":
         return ()
     if config.keep_float != "auto":
-        return tuple(name.strip() for name in config.keep_float.split(",") if name.strip())
+        return _named_layers(config)
     on_note("Measuring which layers cost labels.")
     found = find_sensitive(calibration, batches, **options)
     names = ", ".join(found.keep_float) or "none"

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,16 +63,17 @@ def export(
             written.
     """
     _check_size(model, config)
+    protocol = model.card.protocol
     facts = GraphFacts(
         input=config.input,
         output=config.output,
         size=config.size,
-        multiple=1 if config.size else model.card.protocol.pad_multiple,
+        multiple=1 if config.size else protocol.pad_multiple,
+        remainder=0 if config.size else protocol.pad_remainder,
         align_corners=model.align_corners,
         precision=config.precision,
         weights=weights.name,
         sha256=sha256(weights),
-        calibration=_describe_calibration(config),
         licence=config.licence or LICENCE,
         version=__version__,
     )
@@ -87,8 +89,9 @@ def export(
     on_note(f"Tracing {model.card.network}.")
     graph = trace(model, half=half, **options)
     if config.precision == "int8":
-        on_note(f"Calibrating on up to {config.count} images.")
-        graph = quantised(calibrated(graph, model, config), model, config, on_note)
+        calibration, images = calibrated(graph, model, config, on_note)
+        facts = replace(facts, calibration=_describe_calibration(config, images))
+        graph = quantised(calibration, model, config, on_note)
     add_facts(graph, model.card, facts)
     if config.format == "onnx":
         _write_onnx(graph, target)
@@ -97,10 +100,8 @@ def export(
     return facts
 
 
-def _describe_calibration(config: ExportConfig) -> str:
-    if config.precision != "int8":
-        return ""
-    return f"{config.calibration}, up to {config.count} images, float layers: {config.keep_float}"
+def _describe_calibration(config: ExportConfig, images: int) -> str:
+    return f"{config.calibration}, images: {images}, float layers: {config.keep_float}"
 
 
 def _check_size(model: SegModel, config: ExportConfig) -> None:

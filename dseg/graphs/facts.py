@@ -36,7 +36,7 @@ class GraphFacts:
         input: ``float``: normalised; ``uint8``: RGB pixels, normalised within the graph.
         output: ``logits`` at the network's stride, or ``labels``, train ids at the image's size.
         size: (height, width) of the only size of image; None for any.
-        multiple: number of which both sides of an image have to be multiples.
+        multiple, remainder: both sides of an image have to be multiples plus this remainder.
         align_corners: whether logits are resized with aligned corners.
         precision: ``fp32``, ``fp16`` or ``int8``.
         weights: name of the checkpoint file.
@@ -50,6 +50,7 @@ class GraphFacts:
     output: str = "logits"
     size: Size | None = None
     multiple: int = 1
+    remainder: int = 0
     align_corners: bool = True
     precision: str = "fp32"
     weights: str = ""

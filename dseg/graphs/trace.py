@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,10 +127,25 @@ def trace(
         raise _trace_error(model, size, fault) from fault
     assert program is not None
     graph: ModelProto = program.model_proto
+    _name_dimensions(graph, 1 if pixels else 2)
     for node in graph.graph.node:  # they name source files of this machine
         del node.metadata_props[:]
         node.doc_string = ""
     return graph
+
+
+def _name_dimensions(graph: ModelProto, top: int) -> None:
+    """Give the dimensions of any size names, in place of the tracer's numbered symbols."""
+    dims = graph.graph.input[0].type.tensor_type.shape.dim
+    places = {0: "batch", top: "height", top + 1: "width"}
+    names = {dims[at].dim_param: name for at, name in places.items() if dims[at].dim_param}
+    if not names:
+        return
+    symbols = re.compile("|".join(rf"\b{re.escape(symbol)}\b" for symbol in names))
+    for value in (*graph.graph.input, *graph.graph.output, *graph.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = symbols.sub(lambda found: names[found[0]], dim.dim_param)
 
 
 def trace_program(

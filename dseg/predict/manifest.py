@@ -209,7 +209,8 @@ def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
         if key != "weights" and theirs.get(key, ours[key]) != ours[key]:
             old = theirs[key]
             shown = f"{old}" if isinstance(old, list) and len(old) < 9 else show(old)
-            return f"{key}: {shown[:SHOWN]}, now {ours[key]!r}"
+            name = "precision" if key == "amp" else key
+            return f"{name}: {shown[:SHOWN]}, now {ours[key]!r}"
     return "" if theirs.keys() <= ours.keys() else "its manifest has another format"
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dseg.quantisation.calibration import METHOD, Calibration, calibrate, quantise
+from dseg.quantisation.calibration import (
+    METHOD,
+    Calibration,
+    calibrate,
+    find_layers,
+    quantise,
+    refuse_unknown_layers,
+)
 from dseg.quantisation.observe import Batches
 from dseg.quantisation.ranges import METHODS
 from dseg.quantisation.sensitivity import Sensitivity, agreement, find_sensitive
@@ -15,6 +22,8 @@ __all__ = [
     "Sensitivity",
     "agreement",
     "calibrate",
+    "find_layers",
     "find_sensitive",
     "quantise",
+    "refuse_unknown_layers",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -69,13 +69,7 @@ class Calibration:
             raise DsegError(f"Unknown method {method!r}.", hint=f"choose one of: {known}.")
         if keep_float is None:
             keep_float = self.first if len(self.first) < len(self.layers) else ()
-        for name in keep_float:
-            if name not in self.layers:
-                near = suggest(name, self.layers)
-                raise DsegError(
-                    f"The graph has no layer {name!r} that could be quantised.",
-                    hint=f"{near}the first layers are: {', '.join(self.layers[:5])}.",
-                )
+        refuse_unknown_layers(keep_float, self.layers)
         find = METHODS[method]
         ranges = {name: find(found, symmetric) for name, found in self.histograms.items()}
         layers = [name for name in self.layers if name not in keep_float]
@@ -97,6 +91,22 @@ class Calibration:
         kept = {node.output[0] for node in self.model.graph.node if node.name in set(keep_float)}
         dense = [names for names in self.concatenations if len(names) >= DENSE]
         return [names for names in dense if kept.isdisjoint(names)]
+
+
+def find_layers(model: ModelProto) -> tuple[str, ...]:
+    """Return the names of the layers of a graph that can be quantised, in order of execution."""
+    return tuple(Graph(copy_named(model)).layers)
+
+
+def refuse_unknown_layers(names: Collection[str], layers: Sequence[str]) -> None:
+    """Raise a DsegError if a name is not one of the layers."""
+    for name in names:
+        if name not in layers:
+            near = suggest(name, layers)
+            raise DsegError(
+                f"The graph has no layer {name!r} that could be quantised.",
+                hint=f"{near}the first layers are: {', '.join(layers[:5])}.",
+            )
 
 
 def calibrate(

@@ -110,7 +110,11 @@ def _say_what_is_faster(predictor: Predictor) -> None:
             "Faster on this CPU: OpenVINO, used as soon as it is installed "
             "(pip install 'dseg[openvino]')."
         )
-    elif predictor.runtime.precision == "float32" and has_bf16(predictor.device):
+    elif (
+        predictor.runtime.precision == "float32"
+        and predictor.runtime.name != "onnx"  # which has no bf16
+        and has_bf16(predictor.device)
+    ):
         say(
             "Faster on this CPU: --precision bf16, about twice to four times with OpenVINO; up to "
             "2 % of labels change, at borders."

@@ -108,7 +108,9 @@ def _make_shell(path: Path, card: ModelCard, facts: GraphFacts) -> SegModel:
         model.card = replace(
             card,
             outputs=outputs,
-            protocol=replace(card.protocol, pad_multiple=facts.multiple, pad_remainder=0),
+            protocol=replace(
+                card.protocol, pad_multiple=facts.multiple, pad_remainder=facts.remainder
+            ),
         )
     return model
 
