@@ -231,6 +231,20 @@ def test_a_graph_is_traced_once_for_its_weights(cache, notes) -> None:
     assert len(notes) == 2 and len(list(cache.iterdir())) == 2
 
 
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:-9] + b"x" * 9])
+def test_a_damaged_graph_is_traced_again(cache, notes, damage) -> None:
+    make_runtime(Net().eval(), "openvino", device=CPU, on_note=notes.append)
+    [file] = cache.iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    for _ in range(2):
+        make_runtime(Net().eval(), "openvino", device=CPU, on_note=notes.append)
+    assert len(notes) == 2 and len(list(cache.iterdir())) == 1
+
+
+def test_onnx_runtime_reports_nothing_to_its_maker() -> None:
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
 def test_a_cache_that_cannot_be_written_costs_time_only(monkeypatch, tmp_path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
