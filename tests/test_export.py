@@ -240,6 +240,7 @@ def test_a_file_with_other_labels_ends_with_code_4(made, tmp_path, monkeypatch) 
     [
         ({"precision": "int8"}, "int8 needs images to calibrate on"),
         ({"format": "torch", "precision": "fp16"}, "The torch format is not written in fp16"),
+        ({"size": (0, 5)}, "An image of 0x5 has no pixels"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(given, problem) -> None:
@@ -252,6 +253,9 @@ def test_the_suffix_has_to_be_the_formats() -> None:
     assert ExportConfig(precision="fp16").target(Path("net.pth")) == Path("net-fp16.onnx")
     with pytest.raises(DsegError, match=r"net\.onnx does not end with \.xml"):
         ExportConfig(format="openvino", out=Path("net.onnx")).target(Path("net.pth"))
+    for nameless in (".", "..", "a/..", ".onnx"):
+        with pytest.raises(DsegError, match="has no name before its suffix"):
+            ExportConfig(out=Path(nameless)).target(Path("net.pth"))
 
 
 def test_a_size_that_the_network_pads_is_refused() -> None:
