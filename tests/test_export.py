@@ -206,6 +206,14 @@ def test_files_that_dseg_did_not_write_are_refused(tmp_path) -> None:
         refused(run("inspect", file), 3, problem)
 
 
+def test_a_bin_of_another_file_is_refused(openvino_file) -> None:
+    beside = openvino_file.with_suffix(".bin")
+    weights = bytearray(beside.read_bytes())
+    weights[len(weights) // 2] ^= 1  # OpenVINO itself looks at the length only
+    beside.write_bytes(weights)
+    refused(run("inspect", openvino_file), 3, "the .bin beside it is damaged, or that of another")
+
+
 def test_damaged_facts_are_refused(made, tmp_path) -> None:
     graph = onnx.load(made[0])
     for key, value in (
