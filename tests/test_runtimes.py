@@ -121,6 +121,19 @@ def test_sizes_and_batches_can_change_from_image_to_image(name: str) -> None:
         torch.testing.assert_close(runtime(image), model.logits(image)[0], rtol=1e-4, atol=1e-4)
 
 
+def test_views_at_several_scales_with_their_flips_are_not_compiled_each(monkeypatch) -> None:
+    _, runtime = make_runtime(Net().eval(), "openvino", device=CPU)
+    compiled = []
+    compute = OpenVinoRuntime._compile
+    monkeypatch.setattr(
+        OpenVinoRuntime, "_compile", lambda self, graph: compiled.append(1) or compute(self, graph)
+    )
+    for side in (32, 48, 64) * 2:
+        for _ in range(2):
+            runtime(torch.zeros(1, 3, side, side))
+    assert len(compiled) == 2  # for the first size, and for all others
+
+
 def test_a_result_is_not_overwritten_by_the_next_one() -> None:
     model = Net().eval()
     _, runtime = make_runtime(model, "openvino", device=CPU)
