@@ -84,6 +84,14 @@ def test_an_exported_file_is_verified_by_each_runtime(made) -> None:
     assert all(check["difference"] < 1e-4 and check["agreement"] > 0.999 for check in checks)
 
 
+def test_damaged_images_are_left_out_of_verification(made, folder, monkeypatch) -> None:
+    Path("img/0.png").write_text("not an image")
+    graph = onnx.load(made[0])
+    monkeypatch.setattr(writing, "trace", lambda *names, **options: graph)
+    result = run("export", BUNDLED, "-o", "net.onnx", "--img-dir", "img")
+    assert result.exit_code == 0, result.output
+
+
 def test_the_metadata_holds_what_a_user_of_the_file_needs(made) -> None:
     target, _ = made
     graph, card, facts = read_graph(target)

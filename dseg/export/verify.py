@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,14 @@ from torch import Tensor
 
 from dseg.config.export import ExportConfig
 from dseg.errors import DsegError
-from dseg.export.calibrate import as_view, fit_image, spread
+from dseg.export.calibrate import as_view, fit_image, readable_images
 from dseg.folding import prepare
 from dseg.graphs import GraphFacts, padded_size, trace_program
 from dseg.graphs.needs import is_installed
-from dseg.images import Pixels, read_image
+from dseg.images import Pixels
 from dseg.labels import IGNORE
 from dseg.models import ModelCard, SegModel
 from dseg.predict import Predictor
-from dseg.predict.inputs import find_images
 from dseg.predict.runtimes import Runtime, open_exported
 from dseg.predict.runtimes.graph import GraphRuntime
 from dseg.protocol import Size
@@ -31,6 +31,7 @@ SIZES: tuple[Size, ...] = ((192, 384), (288, 224))  # of images for a graph of a
 PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
 READERS = {"onnx": ("onnx", "openvino"), "openvino": ("openvino",), "torch": ("torch",)}
 IMAGES = 2  # at each size
+CANDIDATES = 8  # of a folder, some of which may be damaged
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,8 @@ def _images(model: SegModel, config: ExportConfig) -> Iterator[tuple[str, Size, 
             drawable = min(max(size[0], 64), 2048), min(max(size[1], 64), 2048)
             kind, images = "drawn scenes", [draw_scene(0, i, drawable)[0] for i in range(IMAGES)]
         else:
-            files = spread(find_images([config.img_dir]), IMAGES)
-            kind, images = "images", [read_image(file.path) for file in files]
+            chosen = readable_images(config.img_dir, CANDIDATES)
+            kind, images = "images", list(islice(chosen, IMAGES))
         yield kind, size, [fit_image(model, image, size) for image in images]
 
 
