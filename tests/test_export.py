@@ -227,6 +227,8 @@ def test_damaged_facts_are_refused(made, tmp_path) -> None:
     for key, value in (
         ("dseg_graph", '{"input": "text"}'),
         ("dseg_graph", '{"size": [1, 2, 3]}'),
+        ("dseg_graph", '{"size": [0, 64]}'),
+        ("dseg_graph", '{"multiple": "x"}'),
         ("dseg_graph", "[]"),
         ("dseg", '{"format": 1}'),
     ):

@@ -154,6 +154,9 @@ def _parse_facts(path: Path, text: str) -> GraphFacts:
         if facts.size is not None:
             height, width = facts.size
             facts = replace(facts, size=(int(height), int(width)))
+        for number in (facts.multiple, *(facts.size or ())):
+            if type(number) is not int or number < 1:
+                raise ValueError(f"{show(number)} is not a number of pixels")
         for value, choices in (
             (facts.input, INPUTS),
             (facts.output, OUTPUTS),
