@@ -23,6 +23,7 @@ from dseg.errors import DsegError
 from dseg.folding import prepare
 from dseg.graphs import GraphFacts, TraceError, cached_graph, graphs_folder, padded_size, trace
 from dseg.graphs import cache as graph_cache
+from dseg.graphs.needs import ImportFailedError
 from dseg.models import SegModel, build_model
 from dseg.nn.deterministic import adaptive_avg_pool2d
 from dseg.nn.ladder import round_quotient
@@ -163,6 +164,16 @@ def test_auto_is_openvino_on_the_cpu_if_it_is_installed(monkeypatch, notes) -> N
     assert {weight.device.type for weight in shell.parameters()} == {"meta"}  # no second copy
     monkeypatch.setattr(choose, "is_installed", lambda *names: False)
     assert make_runtime(model, "auto", device=CPU)[1].name == "torch"
+
+
+def test_auto_takes_pytorch_if_openvino_is_broken(monkeypatch, notes) -> None:
+    def broken() -> None:
+        raise ImportFailedError("openvino cannot be imported: no libtbb.so.", hint="")
+
+    monkeypatch.setattr("dseg.predict.runtimes.openvino.openvino_core", broken)
+    _, runtime = make_runtime(Net().eval(), device=CPU, on_note=notes.append)
+    assert runtime.name == "torch"
+    assert notes == ["openvino cannot be imported: no libtbb.so. PyTorch computes it instead."]
 
 
 def test_auto_takes_pytorch_for_a_network_that_cannot_be_traced(notes) -> None:
