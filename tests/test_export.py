@@ -85,6 +85,14 @@ def test_an_exported_file_is_verified_by_each_runtime(made) -> None:
     assert all(check["difference"] < 1e-4 and check["agreement"] > 0.999 for check in checks)
 
 
+def test_damaged_images_are_left_out_of_verification(made, folder, monkeypatch) -> None:
+    Path("img/0.png").write_text("not an image")
+    graph = onnx.load(made[0])
+    monkeypatch.setattr(writing, "trace", lambda *names, **options: graph)
+    result = run("export", BUNDLED, "-o", "net.onnx", "--img-dir", "img")
+    assert result.exit_code == 0, result.output
+
+
 def test_the_metadata_holds_what_a_user_of_the_file_needs(made) -> None:
     target, _ = made
     graph, card, facts = read_graph(target)
@@ -210,11 +218,21 @@ def test_files_that_dseg_did_not_write_are_refused(tmp_path) -> None:
         refused(run("inspect", file), 3, problem)
 
 
+def test_a_bin_of_another_file_is_refused(openvino_file) -> None:
+    beside = openvino_file.with_suffix(".bin")
+    weights = bytearray(beside.read_bytes())
+    weights[len(weights) // 2] ^= 1  # OpenVINO itself looks at the length only
+    beside.write_bytes(weights)
+    refused(run("inspect", openvino_file), 3, "the .bin beside it is damaged, or that of another")
+
+
 def test_damaged_facts_are_refused(made, tmp_path) -> None:
     graph = onnx.load(made[0])
     for key, value in (
         ("dseg_graph", '{"input": "text"}'),
         ("dseg_graph", '{"size": [1, 2, 3]}'),
+        ("dseg_graph", '{"size": [0, 64]}'),
+        ("dseg_graph", '{"multiple": "x"}'),
         ("dseg_graph", "[]"),
         ("dseg", '{"format": 1}'),
     ):
@@ -244,6 +262,7 @@ def test_a_file_with_other_labels_ends_with_code_4(made, tmp_path, monkeypatch) 
     [
         ({"precision": "int8"}, "int8 needs images to calibrate on"),
         ({"format": "torch", "precision": "fp16"}, "The torch format is not written in fp16"),
+        ({"size": (0, 5)}, "An image of 0x5 has no pixels"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(given, problem) -> None:
@@ -277,6 +296,9 @@ def test_the_suffix_has_to_be_the_formats() -> None:
     assert ExportConfig(precision="fp16").target(Path("net.pth")) == Path("net-fp16.onnx")
     with pytest.raises(DsegError, match=r"net\.onnx does not end with \.xml"):
         ExportConfig(format="openvino", out=Path("net.onnx")).target(Path("net.pth"))
+    for nameless in (".", "..", "a/..", ".onnx"):
+        with pytest.raises(DsegError, match="has no name before its suffix"):
+            ExportConfig(out=Path(nameless)).target(Path("net.pth"))
 
 
 def test_a_size_that_the_network_pads_is_refused() -> None:
@@ -305,12 +327,13 @@ def test_other_formats_are_verified(tmp_path, words, name) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("size", ["97x129", "15x130"])
 @pytest.mark.parametrize("name", ["pspnet_r50", "bisenetv1_coco"])
-def test_networks_with_void_outputs_or_their_own_padding_give_labels(tmp_path, name) -> None:
+def test_networks_with_void_outputs_or_their_own_padding_give_labels(tmp_path, name, size) -> None:
     torch.manual_seed(0)
     file = tmp_path / "net.safetensors"
     dseg.save_model(dseg.build_model(name), file)
-    words = ("--size", "97x129", "--input", "uint8", "--output", "labels")
+    words = ("--size", size, "--input", "uint8", "--output", "labels")
     result = run("export", file, "-o", tmp_path / "net.onnx", *words)
     assert result.exit_code == 0, result.output
 

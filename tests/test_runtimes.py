@@ -23,6 +23,7 @@ from dseg.errors import DsegError
 from dseg.folding import prepare
 from dseg.graphs import GraphFacts, TraceError, cached_graph, graphs_folder, padded_size, trace
 from dseg.graphs import cache as graph_cache
+from dseg.graphs.needs import ImportFailedError
 from dseg.models import SegModel, build_model
 from dseg.nn.deterministic import adaptive_avg_pool2d
 from dseg.nn.ladder import round_quotient
@@ -121,6 +122,19 @@ def test_sizes_and_batches_can_change_from_image_to_image(name: str) -> None:
         torch.testing.assert_close(runtime(image), model.logits(image)[0], rtol=1e-4, atol=1e-4)
 
 
+def test_views_at_several_scales_with_their_flips_are_not_compiled_each(monkeypatch) -> None:
+    _, runtime = make_runtime(Net().eval(), "openvino", device=CPU)
+    compiled = []
+    compute = OpenVinoRuntime._compile
+    monkeypatch.setattr(
+        OpenVinoRuntime, "_compile", lambda self, graph: compiled.append(1) or compute(self, graph)
+    )
+    for side in (32, 48, 64) * 2:
+        for _ in range(2):
+            runtime(torch.zeros(1, 3, side, side))
+    assert len(compiled) == 2  # for the first size, and for all others
+
+
 def test_a_result_is_not_overwritten_by_the_next_one() -> None:
     model = Net().eval()
     _, runtime = make_runtime(model, "openvino", device=CPU)
@@ -150,6 +164,16 @@ def test_auto_is_openvino_on_the_cpu_if_it_is_installed(monkeypatch, notes) -> N
     assert {weight.device.type for weight in shell.parameters()} == {"meta"}  # no second copy
     monkeypatch.setattr(choose, "is_installed", lambda *names: False)
     assert make_runtime(model, "auto", device=CPU)[1].name == "torch"
+
+
+def test_auto_takes_pytorch_if_openvino_is_broken(monkeypatch, notes) -> None:
+    def broken() -> None:
+        raise ImportFailedError("openvino cannot be imported: no libtbb.so.", hint="")
+
+    monkeypatch.setattr("dseg.predict.runtimes.openvino.openvino_core", broken)
+    _, runtime = make_runtime(Net().eval(), device=CPU, on_note=notes.append)
+    assert runtime.name == "torch"
+    assert notes == ["openvino cannot be imported: no libtbb.so. PyTorch computes it instead."]
 
 
 def test_auto_takes_pytorch_for_a_network_that_cannot_be_traced(notes) -> None:
@@ -229,6 +253,20 @@ def test_a_graph_is_traced_once_for_its_weights(cache, notes) -> None:
         changed.conv.bias[0] += 1
     make_runtime(changed, "openvino", device=CPU, on_note=notes.append)
     assert len(notes) == 2 and len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:-9] + b"x" * 9])
+def test_a_damaged_graph_is_traced_again(cache, notes, damage) -> None:
+    make_runtime(Net().eval(), "openvino", device=CPU, on_note=notes.append)
+    [file] = cache.iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    for _ in range(2):
+        make_runtime(Net().eval(), "openvino", device=CPU, on_note=notes.append)
+    assert len(notes) == 2 and len(list(cache.iterdir())) == 1
+
+
+def test_onnx_runtime_reports_nothing_to_its_maker() -> None:
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(monkeypatch, tmp_path) -> None:

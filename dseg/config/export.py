@@ -180,6 +180,11 @@ class ExportConfig:
                 f"The torch format is not written in {self.precision}.",
                 hint="use --format onnx or openvino, or --precision fp32.",
             )
+        if self.size is not None and min(self.size) < 1:
+            raise DsegError(
+                f"An image of {self.size[0]}x{self.size[1]} has no pixels.",
+                hint="use sides above 0: --size HxW.",
+            )
 
     def _refuse_options_of_files(self) -> None:
         """Refuse the options of a file, which ``compare`` does not write."""
@@ -196,12 +201,17 @@ class ExportConfig:
         """Return the file to write for a checkpoint.
 
         Raises:
-            DsegError: the named file has the suffix of another format.
+            DsegError: the named file has no name, or the suffix of another format.
         """
         suffix = FORMATS[self.format]
         if self.out is None:
             ending = "" if self.precision == "fp32" else f"-{self.precision}"
             return Path(f"{weights.stem}{ending}{suffix}")
+        if self.out.name in ("", "..", suffix):
+            raise DsegError(
+                f"{self.out} has no name before its suffix.",
+                hint=f"name a file that ends with {suffix}: --out FILE.",
+            )
         if self.out.suffix != suffix:
             raise DsegError(
                 f"{self.out} does not end with {suffix}, as files of the format {self.format} do.",

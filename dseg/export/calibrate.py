@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,7 +36,18 @@ def calibration_batches(
         DsegError: the folder has no images, or none of them can be read.
     """
     assert config.img_dir is not None
-    chosen = spread(find_images([config.img_dir]), config.count)
+    for image in readable_images(config.img_dir, config.count):
+        pixels = fit_image(model, image, config.size, most_pixels)
+        yield pixels[None] if config.input == "uint8" else as_view(model, pixels).numpy()
+
+
+def readable_images(folder: Path, count: int) -> Iterator[Pixels]:
+    """Yield evenly spread images of a folder, without those of them that are damaged.
+
+    Raises:
+        DsegError: the folder has no images, or none of them can be read.
+    """
+    chosen = spread(find_images([folder]), count)
     found = 0
     for file in chosen:
         try:
@@ -43,11 +55,10 @@ def calibration_batches(
         except DsegError:  # one damaged image of many does not matter
             continue
         found += 1
-        pixels = fit_image(model, image, config.size, most_pixels)
-        yield pixels[None] if config.input == "uint8" else as_view(model, pixels).numpy()
+        yield image
     if not found:
         raise DsegError(
-            f"None of the {len(chosen)} images of {config.img_dir} can be read.",
+            f"None of the {len(chosen)} images of {folder} can be read.",
             hint="name a folder of PNG or JPEG files: --img-dir.",
         )
 

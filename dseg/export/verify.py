@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,14 @@ from torch import Tensor
 
 from dseg.config.export import ExportConfig
 from dseg.errors import DsegError
-from dseg.export.calibrate import as_view, fit_image, spread
+from dseg.export.calibrate import as_view, fit_image, readable_images
 from dseg.folding import prepare
 from dseg.graphs import GraphFacts, padded_size, trace_program
 from dseg.graphs.needs import is_installed
-from dseg.images import Pixels, read_image
+from dseg.images import Pixels
 from dseg.labels import IGNORE
-from dseg.models import SegModel
-from dseg.predict.inputs import find_images
+from dseg.models import ModelCard, SegModel
+from dseg.predict import Predictor
 from dseg.predict.runtimes import Runtime, open_exported
 from dseg.predict.runtimes.graph import GraphRuntime
 from dseg.protocol import Size
@@ -30,6 +31,7 @@ SIZES: tuple[Size, ...] = ((192, 384), (288, 224))  # of images for a graph of a
 PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
 READERS = {"onnx": ("onnx", "openvino"), "openvino": ("openvino",), "torch": ("torch",)}
 IMAGES = 2  # at each size
+CANDIDATES = 8  # of a folder, some of which may be damaged
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,19 @@ def verify(model: SegModel, path: Path, config: ExportConfig) -> list[Check]:
     Raises:
         DsegError: no installed runtime reads the file.
     """
-    prepared = prepare(model, device="cpu")
+    prepared, label = prepare(model, device="cpu"), _labeller(model)
     checks = []
     for runtime in _runtimes(config):
         compute = _open(path, runtime, model, config)
         for kind, size, images in _images(model, config):
-            views = [as_view(model, image) for image in images]
-            pairs = [
-                _compare(prepared, prepared.logits(view)[0], compute(view), view, config.output)
-                for view in views
-            ]
+            pairs = []
+            for image in images:
+                found = compute(as_view(model, image))
+                if compute.labels_only:
+                    pairs.append((0.0, _equal_labels(model.card, label(image), found)))
+                else:
+                    view = as_view(model, image)
+                    pairs.append(_compare(prepared, prepared.logits(view)[0], found, view))
             worst = None if compute.labels_only else max(difference for difference, _ in pairs)
             agreement = sum(same for _, same in pairs) / len(pairs)
             checks.append(Check(runtime, kind, size, worst, agreement))
@@ -128,24 +133,29 @@ def _images(model: SegModel, config: ExportConfig) -> Iterator[tuple[str, Size, 
             drawable = min(max(size[0], 64), 2048), min(max(size[1], 64), 2048)
             kind, images = "drawn scenes", [draw_scene(0, i, drawable)[0] for i in range(IMAGES)]
         else:
-            files = spread(find_images([config.img_dir]), IMAGES)
-            kind, images = "images", [read_image(file.path) for file in files]
+            chosen = readable_images(config.img_dir, CANDIDATES)
+            kind, images = "images", list(islice(chosen, IMAGES))
         yield kind, size, [fit_image(model, image, size) for image in images]
 
 
-def _compare(
-    model: SegModel, expected: Tensor, found: Tensor, view: Tensor, output: str
-) -> tuple[float, float]:
+def _labeller(model: SegModel) -> Predictor:
+    """Return what labels an image as a graph of labels does: padded, resized, mapped."""
+    protocol = replace(model.card.protocol.at_own_size(), multiple=1, scales=(1.0,), flip=False)
+    return Predictor(model, protocol=replace(protocol, tile=None), device="cpu", fall_back=False)
+
+
+def _equal_labels(card: ModelCard, expected: Pixels, found: Tensor) -> float:
+    """Return the fraction of equal labels; the last channel of ``found`` stands for no class."""
+    train_ids = found.argmax(1)[0].numpy()
+    train_ids[train_ids == card.label_space.num_classes] = IGNORE
+    return float((train_ids == expected).mean())
+
+
+def _compare(model: SegModel, expected: Tensor, found: Tensor, view: Tensor) -> tuple[float, float]:
     """Return the largest difference in standard deviations, and the fraction of equal labels."""
-    height, width = view.shape[-2:]
-    labels = model.resize(expected, height, width).argmax(1)
-    if output == "labels":
-        meaning = model.card.outputs or tuple(range(model.card.num_outputs))
-        void = model.card.label_space.num_classes  # the channel of no class
-        train_ids = torch.tensor([void if other == IGNORE else other for other in meaning])[labels]
-        return 0.0, float((found.argmax(1) == train_ids).double().mean())
     if found.shape != expected.shape:
         return float("inf"), 0.0
-    others = model.resize(found, height, width).argmax(1)
+    height, width = view.shape[-2:]
+    labels, others = (model.resize(one, height, width).argmax(1) for one in (expected, found))
     difference = float((found - expected).abs().max() / expected.std())
     return difference, float((labels == others).double().mean())

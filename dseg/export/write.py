@@ -27,7 +27,7 @@ from dseg.graphs import (
     trace,
     trace_program,
 )
-from dseg.graphs.facts import LICENCE, as_metadata
+from dseg.graphs.facts import BIN, LICENCE, as_metadata
 from dseg.graphs.trace import quiet
 from dseg.models import SegModel
 
@@ -128,14 +128,17 @@ def _write_onnx(graph: ModelProto, target: Path) -> None:
 
 
 def _write_openvino(graph: ModelProto, model: SegModel, facts: GraphFacts, target: Path) -> None:
-    """Write ``.xml`` and ``.bin``, each whole or not at all."""
+    """Write ``.xml`` and ``.bin``, each whole or not at all; the first has the other's digest."""
     openvino = need("openvino")
     read = openvino_core().read_model(graph.SerializeToString())
     for key, value in as_metadata(model.card, facts).items():
         read.set_rt_info(value, ["dseg", key])
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "graph.xml")
-        openvino.save_model(read, made, compress_to_fp16=facts.precision == "fp16")
+        half = facts.precision == "fp16"
+        openvino.save_model(read, made, compress_to_fp16=half)
+        read.set_rt_info(sha256(made.with_suffix(".bin")), ["dseg", BIN])
+        openvino.save_model(read, made, compress_to_fp16=half)
         for suffix in (".bin", ".xml"):
             with written_whole(target.with_suffix(suffix)) as part:
                 shutil.copyfile(made.with_suffix(suffix), part)

@@ -51,16 +51,16 @@ def cached_graph(
         TraceError: the network cannot be traced.
     """
     folder = graphs_folder()
-    path = folder / f"{model.card.network}-{_digest(model, size)}.onnx"
-    if path.is_file():
-        with suppress(OSError):
-            os.utime(path)  # was used just now
-        return path
+    prefix = f"{model.card.network}-{_digest(model, size)}"
+    kept = _find(folder, prefix)
+    if kept is not None:
+        return kept
     on_trace()
     graph = trace(model, size=size)
     add_facts(graph, model.card, GraphFacts(size=size, version=__version__))
     data: bytes = graph.SerializeToString()
     check(data)
+    path = folder / f"{prefix}-{_digest_of_file(data)}.onnx"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as part:
@@ -69,6 +69,25 @@ def cached_graph(
     except (OSError, DsegError):  # a full disk, or a home that cannot be written
         return data
     return path
+
+
+def _find(folder: Path, prefix: str) -> Path | None:
+    """Return the whole cached file of a network; remove damaged ones, which would compute others.
+
+    A file's name ends with the digest of what is in it.
+    """
+    for path in folder.glob(f"{prefix}-*.onnx"):
+        with suppress(OSError):
+            if path.stem.endswith(f"-{_digest_of_file(path.read_bytes())}"):
+                with suppress(OSError):
+                    os.utime(path)  # was used just now
+                return path
+            path.unlink()
+    return None
+
+
+def _digest_of_file(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _digest(model: SegModel, size: Size | None) -> str:

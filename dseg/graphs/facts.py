@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dseg.checkpoints import sha256
 from dseg.checkpoints.model_card import describe_card, read_card
 from dseg.errors import CheckpointError, DsegError
 from dseg.graphs.needs import need, openvino_core
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 CARD, FACTS = "dseg", "dseg_graph"  # keys of the metadata
+BIN = "bin_sha256"  # digest of the .bin beside an .xml file
 LICENCE = "that of the weights; dseg itself: Apache-2.0"
 GRAPH_SUFFIXES = (".onnx", ".xml")
 INPUTS = {"float": "(N, 3, H, W) float32, normalised", "uint8": "(N, H, W, 3) uint8, RGB"}
@@ -128,6 +130,10 @@ def _read_openvino(path: Path) -> tuple[Any, dict[str, str]]:
         raise _damaged(path, str(fault)) from fault
     if not graph.has_rt_info([CARD, CARD]):
         return graph, {}
+    if graph.has_rt_info([CARD, BIN]):
+        digest = str(graph.get_rt_info([CARD, BIN]).astype(str))
+        if digest != sha256(path.with_suffix(".bin")):
+            raise _damaged(path, "the .bin beside it is damaged, or that of another file")
     names = (CARD, FACTS)
     return graph, {name: str(graph.get_rt_info([CARD, name]).astype(str)) for name in names}
 
@@ -149,6 +155,9 @@ def _parse_facts(path: Path, text: str) -> GraphFacts:
         if facts.size is not None:
             height, width = facts.size
             facts = replace(facts, size=(int(height), int(width)))
+        for number in (facts.multiple, *(facts.size or ())):
+            if type(number) is not int or number < 1:
+                raise ValueError(f"{show(number)} is not a number of pixels")
         for value, choices in (
             (facts.input, INPUTS),
             (facts.output, OUTPUTS),

@@ -12,6 +12,10 @@ from dseg.errors import DsegError
 EXTRAS = {"openvino": "openvino"}  # extra of a package; all others are in the extra onnx
 
 
+class ImportFailedError(DsegError):
+    """An optional package that is not installed, or whose installation is broken."""
+
+
 def is_installed(*packages: str) -> bool:
     """Return True if all packages can be found; none is imported."""
     return all(find_spec(package) is not None for package in packages)
@@ -21,14 +25,14 @@ def need(*packages: str) -> Any:
     """Import optional packages and return the first.
 
     Raises:
-        DsegError: one is not installed, or cannot be imported.
+        ImportFailedError: one is not installed, or cannot be imported.
     """
     try:
         modules = [import_module(package) for package in packages]
         return modules[0]
     except ImportError as fault:
         extra = EXTRAS.get(packages[0], "onnx")
-        raise DsegError(
+        raise ImportFailedError(
             f"{packages[0]} cannot be imported: {fault}.",
             hint=f"install it: pip install 'dseg[{extra}]', or in dseg's clone: pip install "
             f"'.[{extra}]'.",

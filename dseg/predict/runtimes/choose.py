@@ -12,7 +12,7 @@ from dseg.device import find_amp
 from dseg.errors import DsegError
 from dseg.folding import prepare
 from dseg.graphs import GraphFacts, TraceError, cached_graph, make_shell, padded_size
-from dseg.graphs.needs import is_installed
+from dseg.graphs.needs import ImportFailedError, is_installed
 from dseg.models import SegModel
 from dseg.predict.runtimes.base import RUNTIMES, TITLES, Runtime, RuntimeFailedError
 from dseg.predict.runtimes.pytorch import TorchRuntime
@@ -65,7 +65,7 @@ def make_runtime(
         return _make_torch(model, precision, device)
     try:
         return make_shell(model), _make_other(model, chosen, precision, on_note)
-    except (TraceError, RuntimeFailedError) as fault:
+    except (TraceError, RuntimeFailedError, ImportFailedError) as fault:
         if name != "auto":
             raise
         on_note(f"{fault.problem} PyTorch computes it instead.")

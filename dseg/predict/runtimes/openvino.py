@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from openvino import Model
 
 NUMBERS = {"float32": "f32", "bfloat16": "bf16"}
-REPEATS = 2  # consecutive inputs of a size before the network is compiled for it
+REPEATS = 4  # consecutive inputs of a size before the network is compiled for it; a flip is one
 
 
 def find_hint(precision: str) -> str:
