@@ -31,6 +31,7 @@ from dseg.predict import Predictor
 from dseg.predict.runtimes import choose, make_runtime
 from dseg.predict.runtimes.onnx import OnnxRuntime
 from dseg.predict.runtimes.openvino import OpenVinoRuntime
+from dseg.registry import MODELS
 
 CPU = torch.device("cpu")
 OTHERS = {"openvino": OpenVinoRuntime, "onnx": OnnxRuntime}
@@ -87,9 +88,10 @@ def view(height: int, width: int, count: int = 1) -> Tensor:
 def test_every_network_gives_pytorchs_labels_at_sizes_that_were_not_traced(name: str) -> None:
     torch.manual_seed(0)
     model = build_model(name).eval()
-    graph = trace(model).SerializeToString()
+    only = padded_size(model, SIZES[0]) if MODELS[name].one_size else None
+    graph = trace(model, size=only).SerializeToString()
     prepared = prepare(model, device="cpu")
-    for size in SIZES:
+    for size in SIZES[: 1 if only else None]:
         image = view(*padded_size(model, size))
         expected = prepared.logits(image)[0]
         if not expected.isfinite().all():
@@ -100,6 +102,17 @@ def test_every_network_gives_pytorchs_labels_at_sizes_that_were_not_traced(name:
             assert (found - expected).abs().max() < 1e-3 * expected.std()
             equal = found.argmax(1) == expected.argmax(1)
             assert equal.double().mean() > 0.999
+
+
+def test_a_network_whose_graph_has_one_size_says_so_at_once() -> None:
+    model = build_model("psanet_r50").eval()
+    with pytest.raises(TraceError, match="The graph of psanet_r50 has one image size") as caught:
+        trace(model)
+    assert "--size HxW" in caught.value.hint
+    notes: list[str] = []
+    _, runtime = make_runtime(model, "auto", device=CPU, on_note=notes.append)
+    assert runtime.name == "torch"
+    assert "has one image size" in notes[-1] and "PyTorch computes it instead" in notes[-1]
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -19,6 +19,7 @@ from dseg.folding import prepare
 from dseg.graphs.needs import need
 from dseg.models import Normaliser, SegModel
 from dseg.protocol import Size
+from dseg.registry import MODELS
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -108,6 +109,7 @@ def trace(
         TraceError: the network cannot be traced so.
         DsegError: the packages of the extra ``onnx`` are not installed.
     """
+    _refuse_any_size(model, size)
     need("onnxscript", "onnx")
     network, example, dynamic = _arrange(model, size, pixels=pixels, labels=labels, half=half)
     try:
@@ -134,6 +136,16 @@ def trace(
     return graph
 
 
+def _refuse_any_size(model: SegModel, size: Size | None) -> None:
+    """Raise the TraceError of a network of which the registry says that its graph has one size."""
+    spec = MODELS.get(model.card.network)
+    if size is None and spec is not None and spec.one_size:
+        raise TraceError(
+            f"The graph of {model.card.network} has one image size: {spec.one_size}.",
+            hint="name it with --size HxW, or stay with PyTorch: --runtime torch.",
+        )
+
+
 def _name_dimensions(graph: ModelProto, top: int) -> None:
     """Give the dimensions of any size names, in place of the tracer's numbered symbols."""
     dims = graph.graph.input[0].type.tensor_type.shape.dim
@@ -156,6 +168,7 @@ def trace_program(
     Raises:
         TraceError: the network cannot be traced so.
     """
+    _refuse_any_size(model, size)
     network, example, dynamic = _arrange(model, size, pixels=pixels, labels=labels, half=False)
     try:
         with torch.no_grad(), quiet():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dseg.nn.precision import full_precision, to_float32
 
 BLOCK = 1 << 25  # affinities in memory at a time: 128 MiB of float32
+EXPORTED_BLOCKS = 16  # of queries in an exported graph, whose number cannot depend on the size
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Tensor:
@@ -15,7 +19,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Ten
 
     Applies ``softmax(scale * query^T key)`` over the keys to the values. Evaluation keeps at most
     ``BLOCK`` affinities in memory (one query's at least); training keeps all for the backward
-    pass.
+    pass; an exported graph keeps a sixteenth.
 
     Args:
         query: (N, C, P).
@@ -26,13 +30,25 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Ten
     Returns:
         (N, D, P).
     """
-    rows = max(1, BLOCK // max(1, key.shape[0] * key.shape[2]))
     values = value.transpose(1, 2)
     blocks = []
-    for part in torch.split(query, rows, 2):
+    for part in _split(query, key.shape[0] * key.shape[2]):
         weights = multiply(part.transpose(1, 2) * scale, key).softmax(2)
         blocks.append(torch.bmm(weights.to(value.dtype), values))
-    return torch.cat(blocks, 1).transpose(1, 2)
+    return torch.cat(blocks, 1)[:, : query.shape[2]].transpose(1, 2)
+
+
+def _split(query: Tensor, affinities: int) -> Sequence[Tensor]:
+    """Split queries (N, C, P) into blocks; the last ones of an exported graph may be padded.
+
+    Args:
+        affinities: number of affinities of a query in the whole batch.
+    """
+    if not torch.compiler.is_exporting():
+        return torch.split(query, max(1, BLOCK // max(1, affinities)), 2)
+    batch, channels, positions = query.shape
+    padded = F.pad(query, (0, -positions % EXPORTED_BLOCKS))
+    return padded.reshape(batch, channels, EXPORTED_BLOCKS, -1).unbind(2)
 
 
 def multiply(first: Tensor, second: Tensor) -> Tensor:

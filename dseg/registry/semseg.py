@@ -51,6 +51,7 @@ PSANET: dict[str, Any] = {
     "title": "PSANet",
     "paper": "Zhao et al., ECCV 2018",
     "target": "psanet:PSANet",
+    "one_size": "its attention masks are cut to the size of the image",
     "recipe": "psanet",
 }
 PSA_ON_CITYSCAPES, PSA_ON_PHOTOS = semseg_protocols(709, 465)

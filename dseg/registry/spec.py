@@ -43,6 +43,7 @@ class ModelSpec:
         score: published single-scale Cityscapes mIoU in percent, on the validation split if
             available.
         measured: our scores, as text; weights/README.md describes each.
+        one_size: why its graph can be exported for one image size only; empty if for any size too.
         recipe: default training recipe, a key of ``dseg.recipes.RECIPES``.
     """
 
@@ -71,6 +72,7 @@ class ModelSpec:
     published: str = ""
     score: float | None = None
     measured: str = ""
+    one_size: str = ""
     recipe: str = "denseaspp_cityscapes"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -30,8 +32,13 @@ class TorchRuntime:
         self._compiled_shapes: set[torch.Size] = set()
 
     def compile(self) -> None:
-        """Compile the network on first use, once for each size of input."""
-        self._forward = torch.compile(self.model.logits, dynamic=False)
+        """Compile the network on first use, once for each size of input.
+
+        On the CPU its weights are constants of the compiled code: converted to the precision and
+        packed for the kernels once. That needs their memory twice.
+        """
+        frozen: dict[str, Any] | None = {"freezing": True} if self.device.type == "cpu" else None
+        self._forward = torch.compile(self.model.logits, dynamic=False, options=frozen)
         self._compiled = True
 
     def __call__(self, view: Tensor) -> Tensor:
