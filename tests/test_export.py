@@ -136,6 +136,17 @@ def test_infer_reads_an_exported_file(made, folder, runtime) -> None:
     assert agreement("out") > 0.999
 
 
+def test_the_predictor_loads_exported_files(made, labelling, folder) -> None:
+    image = dseg.read_image("img/a.png")
+    expected = dseg.Predictor.load(weights=BUNDLED, device="cpu")(image)
+    for file in (made[0], labelling[0]):
+        predictor = dseg.Predictor.load("DABNet", file)
+        assert predictor.runtime.name == "openvino"
+        assert (predictor(image) == expected).mean() > 0.999
+    with pytest.raises(DsegError, match=r"any\.onnx is an exported dabnet, not fastscnn"):
+        dseg.Predictor.load("fastscnn", made[0])
+
+
 def test_infer_reads_openvino_ir(openvino_file, folder) -> None:
     assert openvino_file.with_suffix(".bin").is_file()
     result = run("infer", "img", "-w", openvino_file, "--runtime", "auto", "--save", "train_ids")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +92,11 @@ class Runner:
 
 def _build(name: str, weights: Path | None) -> SegModel:
     """Load a network, or build it with the same random weights each time."""
-    if weights is not None:
-        return load_model(name, weights)
+    return load_model(name, weights) if weights is not None else copy.deepcopy(_make_random(name))
+
+
+@lru_cache(maxsize=1)  # a network is measured in several runtimes and precisions in a row
+def _make_random(name: str) -> SegModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return build_model(name).eval()

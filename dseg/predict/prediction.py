@@ -130,6 +130,20 @@ class Pending:
         return array if self._done is None else array.copy()
 
 
+def find_certainty(fusion: str, scores: Tensor, best: Tensor) -> Tensor:
+    """Return the probability of the best class of fused scores (K, rows, W), 255 for 1.0.
+
+    Args:
+        fusion: how the scores were fused, as in ``Protocol``.
+        scores, best: the scores, and those of the best class.
+    """
+    if fusion == "logprob":
+        best = scores.softmax(0).amax(0)
+    elif fusion in ("exp", "product"):
+        best = best / scores.sum(0)
+    return (best * 255).round().to(torch.uint8)
+
+
 def find_output_ids(outputs: tuple[int, ...], device: torch.device) -> Tensor | None:
     """Return the train id of each output, (256,) uint8, 255 for no class; None for the identity."""
     if outputs == tuple(range(len(outputs))):

@@ -13,6 +13,7 @@ from torch import Tensor
 from dseg.checkpoints import LoadReport, load_model
 from dseg.device import describe_precision, find_device
 from dseg.errors import DsegError
+from dseg.graphs.facts import GRAPH_SUFFIXES
 from dseg.images import Pixels
 from dseg.memory import is_out_of_memory
 from dseg.models import SegModel
@@ -23,6 +24,7 @@ from dseg.predict.prediction import (
     Pending,
     Prediction,
     check_image,
+    find_certainty,
     find_output_ids,
     labels_only_error,
     no_memory_error,
@@ -30,7 +32,14 @@ from dseg.predict.prediction import (
     not_finite_error,
 )
 from dseg.predict.resizing import repeat_labels
-from dseg.predict.runtimes import TITLES, Runtime, TorchRuntime, make_runtime
+from dseg.predict.runtimes import (
+    TITLES,
+    Runtime,
+    TorchRuntime,
+    make_runtime,
+    open_exported,
+    protocol_of,
+)
 from dseg.predict.tuning import Tuning
 from dseg.protocol import Protocol, Size
 
@@ -39,9 +48,7 @@ class Predictor:
     """A network that labels images of any size.
 
     By default it applies the network's plain protocol: for most networks, normalise, resize the
-    logits bilinearly to the image's size, argmax.
-
-    Scales multiply an input size or an input scale. Tiles are cut from the resized image, which is
+    logits bilinearly to the image's size, argmax. Tiles are cut from the resized image, which is
     never built as a whole. Scores are resized to the image's size a few rows at a time, so their
     memory depends on the input size, not on the image size.
 
@@ -109,12 +116,18 @@ class Predictor:
         on_report: Callable[[LoadReport], None] = lambda report: None,
         on_note: Callable[[str], None] = lambda note: None,
     ) -> Predictor:
-        """Load a network by name and checkpoint; see ``load_model`` and ``Predictor``.
+        """Load a network by name and checkpoint or exported file; see ``load_model``.
 
         Raises:
             CheckpointError: the file is missing, not a checkpoint, or not one of this network.
             DsegError: the network or the device does not exist.
         """
+        if weights is not None and (file := Path(weights)).suffix in GRAPH_SUFFIXES:
+            place = find_device("cpu" if device == "auto" else device)
+            chosen = "auto" if runtime == "torch" else runtime  # PyTorch does not read it
+            model, opened, facts = open_exported(file, chosen, precision, device=place, name=name)
+            protocol = protocol_of(protocol or model.card.protocol, facts)
+            return cls(model, protocol=protocol, device=str(place), runtime=opened)
         find_device(device)  # refuse it before a large file is read
         model = load_model(
             name,
@@ -190,10 +203,7 @@ class Predictor:
     def begin_batch(
         self, images: Sequence[Pixels], *, confidence: bool = False
     ) -> list[Pending] | None:
-        """Begin to label images of one size at once; return the pending labels of each.
-
-        None if they must be labelled one by one: too little memory, several sizes, or tiles.
-        """
+        """Begin to label images of one size; None if they have to be labelled one by one."""
         attempts = [self._attempts(image) for image in images]
         work = sum(image.size for image in images)
         height, width = size_of(images[0])
@@ -256,7 +266,7 @@ class Predictor:
             self.refuse_labels_only()
         size = size_of(images[0])
         scored = self._bands.scored_size(size)
-        certainty = self._certainty if confidence else None
+        certainty = partial(find_certainty, self.protocol.fusion) if confidence else None
         found = [Labels(scored, self.device, certainty) for _ in images]
         with self._tuning.of((len(images), size, tile)):
             for top, scores in self._bands.of(images, tile):
@@ -275,23 +285,12 @@ class Predictor:
             for labels, other in zip(found, again, strict=True)
         ]
 
-    def _certainty(self, scores: Tensor, best: Tensor) -> Tensor:
-        """Return the probability of the best class of scores (K, rows, W), 255 for 1.0."""
-        if self.protocol.fusion == "logprob":
-            best = scores.softmax(0).amax(0)
-        elif self.protocol.fusion in ("exp", "product"):
-            best = best / scores.sum(0)
-        return (best * 255).round().to(torch.uint8)
-
     @torch.inference_mode()
     def scores(self, image: Pixels) -> Tensor:
         """Return the fused scores of all views of an image, without tiles, on the device.
 
         With ``logprob`` they are mean logits. These differ from the mean of log-softmax by one
         constant for each pixel, so argmax and softmax are the same, without a softmax per view.
-
-        Args:
-            image: (H, W, 3) uint8, RGB.
 
         Returns:
             (K, H, W) float32: mean logits, or with ``prob`` mean probabilities. H and W are those

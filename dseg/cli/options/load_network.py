@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from dseg.cli.console import say
 from dseg.config import NetworkConfig
-from dseg.errors import DsegError
 
 if TYPE_CHECKING:
     from dseg.checkpoints import LoadReport
@@ -110,14 +109,9 @@ def _open_exported(
     from dseg.predict.runtimes import open_exported, protocol_of
 
     model, runtime, facts = open_exported(
-        file, config.runtime, config.precision, device=find_device(device)
+        file, config.runtime, config.precision, device=find_device(device), name=config.model
     )
     card = model.card
-    if config.model not in (None, card.network):
-        raise DsegError(
-            f"{file.name} is an exported {card.network}, not {config.model}.",
-            hint="leave --model out.",
-        )
     protocol = config.make_protocol(
         card.network, card.protocol, card.authors, multi_scale=multi_scale
     )

@@ -14,10 +14,16 @@ from dseg.labels import IGNORE
 from dseg.models import ModelCard, SegModel, build_model
 from dseg.predict.runtimes.base import TITLES, Runtime
 from dseg.protocol import Protocol
+from dseg.registry import find_model
 
 
 def open_exported(
-    path: Path, runtime: str = "auto", precision: str = "fp32", *, device: torch.device
+    path: Path,
+    runtime: str = "auto",
+    precision: str = "fp32",
+    *,
+    device: torch.device,
+    name: str | None = None,
 ) -> tuple[SegModel, Runtime, GraphFacts]:
     """Open an exported ``.onnx`` or ``.xml`` file.
 
@@ -26,13 +32,15 @@ def open_exported(
         runtime: ``auto`` (OpenVINO if it is installed), ``openvino``, or ``onnx`` for ONNX files.
         precision: ``fp32`` for that of the file, or ``bf16`` by OpenVINO.
         device: the CPU.
+        name: network that it has to be of; None for any.
 
     Returns:
         A network without weights, which has the model card; its runtime; the facts of the file.
 
     Raises:
         CheckpointError: missing, damaged, or not written by ``dseg export``.
-        DsegError: the runtime is not installed, or does not read this format.
+        DsegError: the runtime is not installed, or does not read this format; or the file is of
+            another network.
     """
     if device.type != "cpu":
         raise DsegError(
@@ -40,11 +48,16 @@ def open_exported(
             hint="use --device cpu, or the checkpoint that it was exported from.",
         )
     graph, card, facts = read_graph(path)
-    name = _choose(path, runtime)
-    computed = _find_precision(path, facts, name, precision)
+    if name is not None and find_model(name) != card.network:
+        raise DsegError(
+            f"{path.name} is an exported {card.network}, not {find_model(name)}.",
+            hint="name that network, or none.",
+        )
+    chosen = _choose(path, runtime)
+    computed = _find_precision(path, facts, chosen, precision)
     model = _make_shell(path, card, facts)
     threads = torch.get_num_threads()
-    if name == "openvino":
+    if chosen == "openvino":
         from dseg.predict.runtimes.openvino import OpenVinoRuntime
 
         file = graph if path.suffix == ".xml" else path
