@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from dseg.nn.precision import full_precision, to_float32
 
 BLOCK = 1 << 25  # affinities in memory at a time: 128 MiB of float32
-EXPORTED_BLOCKS = 16  # of queries in an exported graph, whose number cannot depend on the size
+EXPORTED_BLOCKS = 16  # of queries in a graph for any size, whose number is fixed
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Tensor:
@@ -19,7 +19,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Ten
 
     Applies ``softmax(scale * query^T key)`` over the keys to the values. Evaluation keeps at most
     ``BLOCK`` affinities in memory (one query's at least); training keeps all for the backward
-    pass; an exported graph keeps a sixteenth.
+    pass; a graph that is exported for any size keeps a sixteenth.
 
     Args:
         query: (N, C, P).
@@ -39,12 +39,12 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Ten
 
 
 def _split(query: Tensor, affinities: int) -> Sequence[Tensor]:
-    """Split queries (N, C, P) into blocks; the last ones of an exported graph may be padded.
+    """Split queries (N, C, P) into blocks; the last ones of a graph for any size may be padded.
 
     Args:
         affinities: number of affinities of a query in the whole batch.
     """
-    if not torch.compiler.is_exporting():
+    if all(type(side) is int for side in (affinities, query.shape[2])):
         return torch.split(query, max(1, BLOCK // max(1, affinities)), 2)
     batch, channels, positions = query.shape
     padded = F.pad(query, (0, -positions % EXPORTED_BLOCKS))

@@ -55,6 +55,7 @@ GLORE: dict[str, Any] = {
     "recipe": "glore",
 }
 OC: dict[str, Any] = {"title": "OCNet", "paper": "Yuan et al., arXiv 1809.00916"}
+REGIONS = "its regions are cut to the size of the image"
 OCNET: dict[str, Any] = {
     **OC,
     "source": "github.com/PkuRainBow/OCNet.pytorch",
@@ -196,6 +197,7 @@ ATTENTION: dict[str, ModelSpec] = {
         params=38_862_291,
         macs=2_540_054_192_640,
         goldens=("ocnet_pyramid_r50_ocnet",),
+        one_size=REGIONS,
     ),
     "ocnet_pyramid_r101": ModelSpec(
         **OCNET,
@@ -204,6 +206,7 @@ ATTENTION: dict[str, ModelSpec] = {
         params=57_854_419,
         macs=3_167_968_829_952,
         goldens=("ocnet_pyramid_r101_ocnet",),
+        one_size=REGIONS,
     ),
     "ocnet_pyramid_r50_tramac": ModelSpec(
         **OCNET_TRAMAC,
@@ -212,6 +215,7 @@ ATTENTION: dict[str, ModelSpec] = {
         params=38_861_779,
         macs=2_497_956_929_536,
         goldens=("ocnet_pyramid_r50_tramac",),
+        one_size=REGIONS,
     ),
     "ocnet_asp_r50": ModelSpec(
         **OCNET,
