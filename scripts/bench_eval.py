@@ -137,7 +137,7 @@ def refuse_other_scores(files: Files) -> None:
 def main() -> None:
     """Draw scenes, compare the scores of both engines, and print their times."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=6, help="pairs to draw (default: 6)")
+    parser.add_argument("--images", type=int, default=24, help="pairs to draw (default: 24)")
     parser.add_argument(
         "--instances", type=int, default=40, help="instances per scene (default: 40)"
     )

@@ -4,7 +4,7 @@ Each contestant labels one image, from decoded RGB pixels to an array of labels.
 turns within one process, so that a machine whose speed drifts slows all alike: compare ratios. A
 matrix product in the same precision shows what the machine can do.
 
-    python scripts/bench_peers.py --model DenseASPP161 --size 1024x2048 --rounds 5 --json peers.json
+    python scripts/bench_peers.py --model DenseASPP161 --size 512x1024 --rounds 5 --json peers.json
     python scripts/bench_peers.py --model DABNet --img-dir camvid/train --plot peers.png
 """
 

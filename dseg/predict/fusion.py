@@ -101,15 +101,28 @@ class Scorer:
             yield top, self._mean(band)
 
     def _views(self, views_at: ViewsAt) -> Iterator[tuple[Tensor, Size]]:
-        """Yield the scores of each view, those of flipped images flipped back, and its size."""
-        protocol = self.protocol
-        flips = (False, True) if protocol.flip and not self._per_tile else (False,)
-        for scale in protocol.scales:
+        """Yield the scores of each view, those of flipped images flipped back, and its size.
+
+        Logits that are added are added before they are resized, an image's and its flip's: the
+        result is the same up to rounding, in half the time.
+        """
+        for scale in self.protocol.scales:
             view = self._normalised(views_at(scale))
             view_size = view.shape[-2], view.shape[-1]
-            for flipped in flips:
-                scores = self._view_scores(view.flip(-1) if flipped else view, scale)
-                yield (scores.flip(-1) if flipped else scores), view_size
+            scores = self._view_scores(view, scale)
+            if not self._flips:
+                yield scores, view_size
+                continue
+            flipped = self._view_scores(view.flip(-1), scale).flip(-1)
+            if self.protocol.fusion == "prob":
+                yield scores, view_size
+                yield flipped, view_size
+            else:
+                yield scores + flipped, view_size
+
+    @property
+    def _flips(self) -> bool:
+        return self.protocol.flip and not self._per_tile
 
     @property
     def _per_tile(self) -> bool:
@@ -124,8 +137,7 @@ class Scorer:
 
     def _mean(self, total: Tensor) -> Tensor:
         """Divide the sum of all views' scores by their number, in place."""
-        flipped = self.protocol.flip and not self._per_tile
-        views = len(self.protocol.scales) * (2 if flipped else 1)
+        views = len(self.protocol.scales) * (2 if self._flips else 1)
         return total if views == 1 else total.div_(views)
 
     def _view_scores(self, view: Tensor, scale: float) -> Tensor:
