@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,7 @@ def _export(
         say("Hint: the file was kept; do not use it before you know why.")
         raise click.exceptions.Exit(EXIT_VERIFICATION)
     if target.suffix in (".onnx", ".xml"):
-        say(f"Next: dseg infer --weights {target} --img-dir DIR")
+        say(f"Next: dseg infer --weights {shlex.quote(str(target))} --img-dir DIR")
 
 
 def _compare(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,7 +152,9 @@ def _finish(
         masks = f"{len(written)} mask{'s' if len(written) > 1 else ''} of {target} in {folder}."
         if (space_name, target) == ("cityscapes", "label-ids"):
             _report_odd_names(written)
-            masks += "" if faults else f" Next: dseg eval --pred-dir {folder} --gt-dir gtFine/val"
+            if not faults:
+                quoted = shlex.quote(str(folder))
+                masks += f" Next: dseg eval --pred-dir {quoted} --gt-dir gtFine/val"
         say(masks)
     if len(faults) == 1 == len(jobs):
         raise DsegError(faults[0].problem, hint=faults[0].hint, exit_code=EXIT_FAILED_INPUTS)

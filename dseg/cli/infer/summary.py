@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -97,7 +98,8 @@ def say_summary(
             "tiles."
         )
     if "label_ids" in kinds and predictor.label_space.name == "cityscapes" and not summary.failed:
-        say(f"Next: dseg eval --pred-dir {out / 'label_ids'} --gt-dir gtFine/val")
+        folder = shlex.quote(str(out / "label_ids"))
+        say(f"Next: dseg eval --pred-dir {folder} --gt-dir gtFine/val")
 
 
 def _say_what_is_faster(predictor: Predictor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -191,4 +192,4 @@ def _report(request: TrainRequest, outcome: Outcome) -> None:
     say(f"Trained {outcome.step} steps; best validation mIoU: {best}. Results: {request.run}")
     if outcome.best >= 0:
         weights = request.run / "best.safetensors"
-        say(f"Next: dseg infer --weights {weights} --img-dir DIR")
+        say(f"Next: dseg infer --weights {shlex.quote(str(weights))} --img-dir DIR")

@@ -11,6 +11,7 @@ from dseg.errors import DsegError
 RUNTIMES = ("auto", "torch", "openvino", "onnx")
 TITLES = {"torch": "PyTorch", "openvino": "OpenVINO", "onnx": "ONNX Runtime"}
 MAX_REASON = 200  # characters
+STAY = "use --runtime torch; a file of dseg export has to be exported again."
 
 
 class Runtime(Protocol):
@@ -44,6 +45,4 @@ def failed(runtime: str, network: str, fault: Exception) -> RuntimeFailedError:
     """Return the error for a network that a runtime cannot prepare or compute."""
     lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
     reason = (lines[-1] if lines else type(fault).__name__)[:MAX_REASON].rstrip(".")
-    return RuntimeFailedError(
-        f"{TITLES[runtime]} cannot compute {network}: {reason}.", hint="use --runtime torch."
-    )
+    return RuntimeFailedError(f"{TITLES[runtime]} cannot compute {network}: {reason}.", hint=STAY)

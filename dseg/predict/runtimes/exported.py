@@ -47,13 +47,13 @@ def open_exported(
             f"{path.name} is an exported network, which is computed on the CPU.",
             hint="use --device cpu, or the checkpoint that it was exported from.",
         )
+    chosen = _choose(path, runtime)
     graph, card, facts = read_graph(path)
     if name is not None and find_model(name) != card.network:
         raise DsegError(
             f"{path.name} is an exported {card.network}, not {find_model(name)}.",
             hint="name that network, or none.",
         )
-    chosen = _choose(path, runtime)
     computed = _find_precision(path, facts, chosen, precision)
     model = _make_shell(path, card, facts)
     threads = torch.get_num_threads()
