@@ -13,6 +13,7 @@ from cli_runs import misused, refused, run
 
 from dseg.bench import report
 from dseg.bench.runner import Runner
+from dseg.checkpoints import find_bundled
 from dseg.registry import MODELS
 
 FEW = ("--size", "32x64", "--seconds", "0.01", "--warmup", "1", "--samples", "3", "--threads", "1")
@@ -132,6 +133,8 @@ def test_a_benchmark_that_was_stopped_is_resumed(monkeypatch: pytest.MonkeyPatch
     assert both[0] == first[0]
     assert [network["name"] for network in both] == ["dabnet", "mobilenetdenseaspp"]
     refused(bench(*words, "--resume", "--batch", 2), 2, "was measured with batch 1, not 2")
+    words = ("--model", "dabnet", "--json", "some.json", "--resume")
+    refused(bench(*words, "-w", find_bundled()), 2, "was measured with weights None, not")
     Path("some.json").write_text('{"networks": [{}]}')
     refused(bench(*words, "--resume"), 2, "no figures of dseg bench that can be continued")
 

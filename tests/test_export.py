@@ -244,6 +244,8 @@ def test_damaged_facts_are_refused(made, tmp_path) -> None:
         ("dseg_graph", '{"size": [1, 2, 3]}'),
         ("dseg_graph", '{"size": [0, 64]}'),
         ("dseg_graph", '{"multiple": "x"}'),
+        ("dseg_graph", '{"remainder": 1}'),
+        ("dseg_graph", '{"multiple": 8, "remainder": "x"}'),
         ("dseg_graph", "[]"),
         ("dseg", '{"format": 1}'),
     ):

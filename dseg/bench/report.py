@@ -80,15 +80,16 @@ class Report:
         Raises:
             LookupError, TypeError: it did not.
         """
-        macs, memory = found["gmacs"], found["peak_memory_mib"]
-        cost = None if macs is None else round(1e9 * macs)
+        memory, cost = found["peak_memory_mib"], None
+        if found["gmacs"] is not None:
+            cost = Cost(found["params"], round(1e9 * found["gmacs"]), round(1e9 * found["gflops"]))
         rows = {row: found[row.replace(" ", "_")] for row in TIMED_ROWS}
         return cls(
             name=found["name"],
             runtime=found["runtime"],
             dtype=found["dtype"],
             precision=found["precision"] or "",
-            cost=None if cost is None else Cost(found["params"], cost, 2 * cost),
+            cost=cost,
             memory=None if memory is None else round(memory * 2**20),
             timings={row: Timing(**timing) for row, timing in rows.items() if timing},
             score=found["published_miou"],

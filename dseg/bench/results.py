@@ -17,37 +17,43 @@ VARIED = ("runtime", "dtype")  # settings that differ between the reports of a f
 FREE = ("samples", "seconds", "warmup")  # settings that may differ between parts of a file
 
 
-def make_facts(reports: Sequence[Report], configs: Sequence[BenchConfig]) -> dict[str, Any]:
+def make_facts(
+    reports: Sequence[Report], configs: Sequence[BenchConfig], weights: Path | None = None
+) -> dict[str, Any]:
     """Return all figures for JSON.
 
     Args:
         reports: one for each network and configuration.
         configs: configurations that differ in runtime and precision only.
+        weights: checkpoint or exported file of the only network; None for random weights.
     """
     first = configs[0]
     settings = {key: value for key, value in asdict(first).items() if key not in VARIED}
+    settings |= {"size": list(first.size), "measured": list(first.measured)}
     return {
         "machine": describe_machine(*configs),
-        "settings": settings | {"size": list(first.size), "measured": list(first.measured)},
+        "settings": settings | {"weights": None if weights is None else str(weights)},
         "rows": {row.replace(" ", "_"): meaning for row, meaning in TIMED_ROWS.items()},
         "peak_memory": describe_memory(first),
         "networks": [report.as_dict() for report in reports],
     }
 
 
-def read_reports(path: Path, configs: Sequence[BenchConfig]) -> list[Report]:
+def read_reports(
+    path: Path, configs: Sequence[BenchConfig], weights: Path | None = None
+) -> list[Report]:
     """Return the reports without a fault of a file that ``make_facts`` describes.
 
     Args:
-        path: the file; without it there is no report.
-        configs: what is measured now.
+        path: the file; if it does not exist, nothing was measured.
+        configs, weights: what is measured now.
 
     Raises:
         DsegError: the file is damaged, or of another machine, version or setting.
     """
     if not path.exists():
         return []
-    now = _conditions(make_facts((), configs))
+    now = _conditions(make_facts((), configs, weights))
     try:
         found = read_object(path)
         reports = [Report.from_dict(entry) for entry in found["networks"]]

@@ -144,12 +144,12 @@ def bench(
         keep_freed_memory()
     configs[0].use_threads()
     reports = []
-    before = read_reports(json_file, configs) if resume and json_file is not None else []
+    before = read_reports(json_file, configs, weights) if resume and json_file is not None else []
     for reports in _measure(names, configs, weights, before, quiet):
         if json_file is not None and str(json_file) != "-":
-            emit_json(json_file, make_facts(reports, configs))
+            emit_json(json_file, make_facts(reports, configs, weights))
     if str(json_file) == "-":
-        emit_json(Path("-"), make_facts(reports, configs))
+        emit_json(Path("-"), make_facts(reports, configs, weights))
     else:
         _show(reports, configs)
     if plot_file is not None:

@@ -158,6 +158,8 @@ def _parse_facts(path: Path, text: str) -> GraphFacts:
         for number in (facts.multiple, *(facts.size or ())):
             if type(number) is not int or number < 1:
                 raise ValueError(f"{show(number)} is not a number of pixels")
+        if type(facts.remainder) is not int or not 0 <= facts.remainder < facts.multiple:
+            raise ValueError(f"{show(facts.remainder)} is not a remainder")
         for value, choices in (
             (facts.input, INPUTS),
             (facts.output, OUTPUTS),
