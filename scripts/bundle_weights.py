@@ -36,7 +36,7 @@ def main(run: Path, camvid: Path, scenes: Path, out: Path) -> None:
     source = run / "best.safetensors"
     with safe_open(source, framework="pt") as file:
         training = json.loads(file.metadata()["dseg"])["training"]
-    training.pop("datasets")  # contains local paths
+    training.pop("datasets", None)  # contains local paths
     model = dseg.load_model(weights=source)
     target = out / f"{model.card.network}.safetensors"
     save_model(model, target, training=training, half=True)

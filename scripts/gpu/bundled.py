@@ -25,7 +25,7 @@ from dseg.parallel import count_cores
 
 SCENES = 1500
 VAL_SCENES = 60
-FIRST = 0.6  # fraction of the time for the first network
+FIRST = 0.6  # fraction of the time for the first network, if the second one is to run too
 LAST_S = 15.0  # between the end of a schedule and the end of its time
 LEAST_S = 100.0  # least time for a network
 RECIPE = (
@@ -82,7 +82,8 @@ def train_network(context: JobContext, model: str, seconds: float) -> dict[str, 
 
 
 def train_dabnet(context: JobContext) -> dict[str, Any]:
-    return train_network(context, "dabnet", context.left * FIRST)
+    alone = context.only and "mobilenetdenseaspp" not in context.only
+    return train_network(context, "dabnet", context.left * (1.0 if alone else FIRST))
 
 
 def train_mobile(context: JobContext) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class JobContext:
         tiny: whether everything runs once at a small size, to try the job without a GPU.
         data: folder of CamVid.
         options: command-line options of this job.
+        only: parts to run in this start; empty for all.
         begun: monotonic time at which the job started.
         signal: number of the signal that asked the job to stop; 0 for none.
         results: contents of ``results.json``; ``finished`` lists the parts that are done.
@@ -64,6 +65,7 @@ class JobContext:
     tiny: bool
     data: Path | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
     begun: float = field(default_factory=time.monotonic)
     signal: int = 0
     results: dict[str, Any] = field(default_factory=dict)

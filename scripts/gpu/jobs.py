@@ -77,7 +77,7 @@ def run_job(
         print(f"{out} holds the finished job {name}: nothing to do. Name another --out.")
         return 0
     chosen = {key: options[key] for key in job.options}
-    context = JobContext(name, out, seconds, tiny, data, chosen)
+    context = JobContext(name, out, seconds, tiny, data, chosen, only)
     check_requirements(context, job, only)
     try:
         with locked(context.work / ".job.lock"), context.stopping_on_signals():
