@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -47,6 +48,27 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise unwritable_error(path, fault) from fault
     finally:
         with suppress(OSError):  # nothing was created below a file or on a read-only disk
+            part.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, before the work whose result it will hold.
+
+    Missing folders are made; an existing file stays as it is.
+
+    Raises:
+        DsegError: as ``written_whole``, or the path is a folder.
+    """
+    part = temporary_path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _NO_LINK, 0o666))
+    except OSError as fault:
+        raise unwritable_error(path, fault) from fault
+    finally:
+        with suppress(OSError):
             part.unlink(missing_ok=True)
 
 

@@ -27,6 +27,7 @@ from dseg.predict.runtimes import open_exported
 comparing = importlib.import_module(
     "dseg.export.compare"
 )  # the package has a function of this name
+verifying = importlib.import_module("dseg.export.verify")
 BUNDLED = find_bundled()
 IMAGE = 64, 96
 
@@ -312,6 +313,32 @@ def test_the_suffix_has_to_be_the_formats() -> None:
     for nameless in (".", "..", "a/..", ".onnx"):
         with pytest.raises(DsegError, match="has no name before its suffix"):
             ExportConfig(out=Path(nameless)).target(Path("net.pth"))
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("-o", "file/net.onnx"), "file/net.onnx cannot be written"),
+        (("-o", "folder.onnx"), "folder.onnx cannot be written: Is a directory"),
+        (("--json", "file/facts.json"), "file/facts.json cannot be written"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_work(
+    tmp_path, monkeypatch, words, problem
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(writing, "trace", lambda *names, **options: pytest.fail("it was traced"))
+    Path("file").touch()
+    Path("folder.onnx").mkdir()
+    refused(run("export", BUNDLED, *words), 1, problem)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.onnx"]
+
+
+def test_without_a_runtime_for_the_check_nothing_is_written(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(verifying, "is_installed", lambda *names: False)
+    target = tmp_path / "net.onnx"
+    refused(run("export", BUNDLED, "-o", target), 2, "No installed runtime reads the file")
+    assert not target.exists()
 
 
 def test_a_size_that_the_network_pads_is_refused() -> None:

@@ -60,10 +60,18 @@ def export_command(weights: Path, json_file: Path | None, **given: Any) -> None:
         --calibration all --dataset cityscapes --data-dir cityscapes
     """
     from dseg.checkpoints import find_file, find_weights, load_model
+    from dseg.export import find_readers
+    from dseg.files import check_writable
 
     config = ExportConfig(**given)
     file = find_weights(config.model, weights) if config.model else find_file(weights)
     target = config.target(file)
+    if config.check and not config.compare:
+        find_readers(config)
+    results = (None if config.compare else target, json_file)
+    for path in results:
+        if path is not None and str(path) != "-":
+            check_writable(path)
     model = load_model(
         config.model,
         file,

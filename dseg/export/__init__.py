@@ -2,7 +2,7 @@
 
 from dseg.export.calibrate import calibration_batches
 from dseg.export.compare import Row, compare
-from dseg.export.verify import LEAST_AGREEMENT, Check, verify, worst_agreement
+from dseg.export.verify import LEAST_AGREEMENT, Check, find_readers, verify, worst_agreement
 from dseg.export.write import export
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "calibration_batches",
     "compare",
     "export",
+    "find_readers",
     "verify",
     "worst_agreement",
 ]

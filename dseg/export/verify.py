@@ -72,7 +72,7 @@ def verify(model: SegModel, path: Path, config: ExportConfig) -> list[Check]:
     """
     prepared, label = prepare(model, device="cpu"), _labeller(model)
     checks = []
-    for runtime in _runtimes(config):
+    for runtime in find_readers(config):
         compute = _open(path, runtime, model, config)
         for kind, size, images in _images(model, config):
             pairs = []
@@ -89,7 +89,12 @@ def verify(model: SegModel, path: Path, config: ExportConfig) -> list[Check]:
     return checks
 
 
-def _runtimes(config: ExportConfig) -> list[str]:
+def find_readers(config: ExportConfig) -> list[str]:
+    """Return the installed runtimes that read a file of the format.
+
+    Raises:
+        DsegError: there is none.
+    """
     readers = READERS[config.format]
     found = [name for name in readers if name == "torch" or is_installed(PACKAGES[name])]
     if not found:
