@@ -57,7 +57,7 @@ def test_json_has_all_of_it_and_stdout_nothing_else() -> None:
     assert facts["settings"]["batch"] == 2
     (network,) = facts["networks"]
     assert (network["runtime"], network["dtype"]) == ("torch", "bf16")
-    assert network["precision"].startswith("bfloat16 weights")
+    assert network["precision"] == "bfloat16 by autocast"
     assert list(network) == [
         *("name", "runtime", "dtype", "precision"),
         *("params", "gmacs", "gflops", "peak_memory_mib"),

@@ -29,7 +29,7 @@ class BenchConfig:
         size: (height, width) of the image.
         batch: images in a forward pass.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-        dtype: type of weights and activations, a key of ``DTYPES``.
+        dtype: precision of the network, a key of ``DTYPES``.
         runtime: what computes the network: ``torch``, ``openvino``, ``onnx`` or ``auto``.
         compiled: compile the network by ``torch.compile``.
         deploy: fold batch norms into convolutions first, as ``dseg infer`` does.
@@ -95,7 +95,7 @@ class BenchConfig:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """The type of weights and activations."""
+        """The reduced type, or float32."""
         return DTYPES[self.dtype]
 
     def use_threads(self) -> None:

@@ -47,7 +47,7 @@ def describe_dtype(config: BenchConfig) -> str:
         return config.dtype.replace("fp32", "float32").replace("bf16", "bfloat16")
     if config.dtype != "fp32":
         name = str(config.torch_dtype).removeprefix("torch.")
-        return f"{name} weights and activations (no autocast), batch norms in float32"
+        return f"{name} by autocast"
     tf32 = config.torch_device.type == "cuda" and torch.backends.cudnn.allow_tf32
     return "float32, TF32 in convolutions" if tf32 else "float32"
 

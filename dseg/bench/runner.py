@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from dseg.bench.config import DTYPES, BenchConfig
 from dseg.bench.machine import describe_dtype
@@ -19,7 +17,7 @@ from dseg.folding import prepare
 from dseg.graphs.facts import GRAPH_SUFFIXES
 from dseg.images import Pixels
 from dseg.models import Normaliser, SegModel, build_model
-from dseg.predict.runtimes import Runtime, make_runtime, open_exported
+from dseg.predict.runtimes import Runtime, TorchRuntime, make_runtime, open_exported
 
 
 class Runner:
@@ -40,10 +38,7 @@ class Runner:
     """
 
     def __init__(self, name: str, config: BenchConfig, weights: Path | None = None):
-        self.device, self.dtype = config.torch_device, config.torch_dtype
-        self._compute: Callable[[Tensor], Tensor]
-        self.runtime, self.dtype_name = "torch", config.dtype
-        self.precision = describe_dtype(config)
+        self.device = config.torch_device
         if weights is not None and weights.suffix in GRAPH_SUFFIXES:
             self.model, runtime, _ = open_exported(
                 weights, config.runtime, config.dtype, device=self.device
@@ -51,9 +46,12 @@ class Runner:
             self._use(runtime)
         elif config.runtime_used == "torch":
             self.model = _ready(_build(name, weights), config)
-            cast(self.model, self.dtype)
-            logits = torch.compile(self.model.logits, dynamic=False) if config.compiled else None
-            self._compute = partial(_main_logits, logits or self.model.logits)
+            amp = None if config.dtype == "fp32" else config.torch_dtype
+            torch_runtime = TorchRuntime(self.model, amp, self.device)
+            if config.compiled:
+                torch_runtime.compile()
+            self._use(torch_runtime)
+            self.precision = describe_dtype(config)
         else:
             self.model, runtime = make_runtime(
                 _build(name, weights), config.runtime, config.dtype, device=self.device
@@ -65,13 +63,12 @@ class Runner:
         self._compute, self.runtime, self.precision = runtime, runtime.name, runtime.precision
         names = {str(dtype).removeprefix("torch."): name for name, dtype in DTYPES.items()}
         self.dtype_name = names[runtime.precision]
-        self.dtype = torch.float32  # of the input; the runtime converts
 
     def view(self, images: list[Pixels]) -> Tensor:
         """Return N images of one size as normalised input (N, 3, h, w), padded for the network."""
         pixels = torch.from_numpy(np.stack(images)).to(self.device)
         view = self._normalise(pixels.permute(0, 3, 1, 2))
-        return self.model.pad(view).to(self.dtype).contiguous(memory_format=torch.channels_last)
+        return self.model.pad(view).contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def forward(self, view: Tensor) -> Tensor:
@@ -81,7 +78,7 @@ class Runner:
     @torch.inference_mode()
     def label(self, view: Tensor, height: int, width: int) -> Tensor:
         """Return the train ids, (N, H, W) uint8, on the device."""
-        scores = self.model.resize(self.forward(view).float(), *view.shape[-2:])
+        scores = self.model.resize(self.forward(view), *view.shape[-2:])
         return scores[..., :height, :width].max(1).indices.to(torch.uint8)
 
     def synchronise(self) -> None:
@@ -100,20 +97,6 @@ def _make_random(name: str) -> SegModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return build_model(name).eval()
-
-
-def _main_logits(logits: Callable[[Tensor], list[Tensor]], view: Tensor) -> Tensor:
-    return logits(view)[0]
-
-
-def cast(model: nn.Module, dtype: torch.dtype) -> None:
-    """Convert weights and buffers to a type; batch norms keep float32, as under autocast."""
-    for module in model.modules():
-        if not isinstance(module, _BatchNorm):
-            for tensors in (module._parameters, module._buffers):
-                for value in tensors.values():
-                    if value is not None and value.is_floating_point():
-                        value.data = value.data.to(dtype)
 
 
 def _ready(model: SegModel, config: BenchConfig) -> SegModel:
