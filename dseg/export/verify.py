@@ -27,7 +27,7 @@ from dseg.protocol import Size
 from dseg.synth import draw_scene
 
 LEAST_AGREEMENT = {"fp32": 0.999, "fp16": 0.995, "bf16": 0.995, "int8": 0.8}
-SIZES: tuple[Size, ...] = ((192, 384), (288, 224))  # of images for a graph of any size
+SIZES: tuple[Size, ...] = ((192, 384), (277, 213))  # of images for a graph of any size; odd too
 PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
 READERS = {"onnx": ("onnx", "openvino"), "openvino": ("openvino",), "torch": ("torch",)}
 IMAGES = 2  # at each size

@@ -59,5 +59,6 @@ class DUCHDC(DilatedNetwork):
         Cells outside the image, for sides that are not multiples of 8, are cut off.
         """
         (scores,) = super().logits(image)
-        rows, columns = (-(-side // self.cell) for side in image.shape[-2:])
+        # Not -(-side // cell): ONNX Runtime's integer division rounds towards zero.
+        rows, columns = ((side + self.cell - 1) // self.cell for side in image.shape[-2:])
         return [scores[..., :rows, :columns]]
