@@ -1,19 +1,23 @@
-"""Write the generated tables of README.md and weights/README.md: networks, commands, files."""
+"""Write the generated tables of README.md and weights/: networks, commands, files, speeds."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
+from dseg.bench.text import name_variant
 from dseg.cli import main as dseg_command
 from dseg.registry import MODELS, ModelSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 WEIGHTS = ROOT / "weights" / "README.md"
+SPEEDS = ROOT / "weights" / "zoo-cpu.md"
 
 
 def networks() -> str:
@@ -61,9 +65,33 @@ def tested_by(spec: ModelSpec) -> str:
     return "tensors" if any(other.goldens for other in relatives) else "nothing"
 
 
+def speeds() -> str:
+    """Return the table of milliseconds to labels, from the JSON file of ``dseg bench``."""
+    found = json.loads(SPEEDS.with_suffix(".json").read_text(encoding="utf-8"))["networks"]
+    networks: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+    for entry in found:
+        networks.setdefault(entry["name"], {})[entry["runtime"], entry["dtype"]] = entry
+    variants = list(dict.fromkeys((entry["runtime"], entry["dtype"]) for entry in found))
+    titles = " | ".join(name_variant(*variant) for variant in variants)
+    lines = [
+        f"| network | parameters (M) | GMACs | {titles} |",
+        f"| --- | --: | --: |{' --: |' * len(variants)}",
+    ]
+    for name, entries in networks.items():
+        first = entries[variants[0]]
+        times = " | ".join(
+            f"{entries[key]['labels']['median_ms']:.0f}" if entries[key]["labels"] else "-"
+            for key in variants
+        )
+        cost = f"{first['params'] / 1e6:.1f} | {first['gmacs']:.1f}"
+        lines.append(f"| `{name}` | {cost} | {times} |")
+    return "\n".join(lines)
+
+
 PARTS: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"networks": networks, "commands": commands},
     WEIGHTS: {"files": files},
+    SPEEDS: {"speeds": speeds},
 }
 
 

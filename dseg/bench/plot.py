@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 PLOT_SUFFIXES = ("png", "svg", "pdf")
 ROW = "labels"  # the result is the same for every network, whatever the size of its logits
-ROWS = 50  # most rows of a column of the legend
+WIDTH, PLOT_HEIGHT = 10.0, 6.0  # inches, without the legend
+COLUMNS, ROW_HEIGHT = 3, 0.135  # of the legend; inches
 SCORED, UNSCORED = "tab:blue", "0.45"
 COLORS = ("tab:blue", "tab:cyan", "tab:red", "tab:orange", "tab:green", "tab:olive", "tab:purple")
 Variant = tuple[str, str]  # runtime, key of DTYPES
@@ -59,7 +60,7 @@ def write_plot(reports: Sequence[Report], title: str, path: Path) -> None:
 
 
 def draw(reports: Sequence[Report], title: str) -> Figure:
-    """Draw the plot: networks are numbered by rising time, the legend has their names.
+    """Draw the plot: networks are numbered by rising time, the legend below has their names.
 
     The points of a network that was measured in several variants are joined by a line, and the
     fastest has the number.
@@ -71,9 +72,8 @@ def draw(reports: Sequence[Report], title: str) -> Figure:
     networks: dict[str, dict[Variant, Report]] = {}
     for report in sorted(timed, key=_time):
         networks.setdefault(report.name, {})[report.runtime, report.dtype] = report
-    columns = max(1, -(-len(networks) // ROWS))
-    width = 8 + 2.4 * columns if len(variants) < 2 else 11 + 3.3 * columns
-    figure = Figure(figsize=(width, 7.5), dpi=120, layout="constrained")
+    height = PLOT_HEIGHT + ROW_HEIGHT * -(-len(networks) // COLUMNS)
+    figure = Figure(figsize=(WIDTH, height), dpi=150, layout="constrained")
     scored, unscored = _make_axes(figure, title)
     colors = dict(zip(variants, cycle(COLORS), strict=False))
     handles = []
@@ -88,7 +88,13 @@ def draw(reports: Sequence[Report], title: str) -> Figure:
         times = " / ".join(f"{_time(found[key]):.0f}" if key in found else "-" for key in variants)
         handles.append(_make_handle(f"{number}  {name}, {times} ms", color or "none"))
     figure.legend(
-        handles=handles, loc="outside right upper", ncols=columns, fontsize=6.5, markerscale=0.5
+        handles=handles,
+        loc="outside lower center",
+        ncols=COLUMNS,
+        fontsize=6.5,
+        markerscale=0.5,
+        handletextpad=0.2,
+        columnspacing=1.0,
     )
     if len(variants) > 1:
         keys = [_make_handle(name_variant(*key), colors[key]) for key in variants]
