@@ -96,7 +96,7 @@ def test_every_network_gives_pytorchs_labels_at_sizes_that_were_not_traced(name:
         expected = prepared.logits(image)[0]
         if not expected.isfinite().all():
             pytest.skip("its scores overflow with random weights")
-        # PSANet's scores are ill-conditioned with random weights: folded norms change them by 0.5 %.
+        # PSANet's scores, with random weights, are ill-conditioned: folding norms changes 0.5 %.
         rounding = (model.logits(image)[0] - expected).abs().max()
         tolerance = max(1e-3 * expected.std(), 4 * rounding)
         for runtime in OTHERS.values():
@@ -176,7 +176,10 @@ def test_auto_is_openvino_on_the_cpu_if_it_is_installed(monkeypatch, notes) -> N
     model = Net().eval()
     shell, runtime = make_runtime(model, "auto", device=CPU, on_note=notes.append)
     assert runtime.name == "openvino"
-    assert notes == ["Converting stand-in for OpenVINO, once for these weights."]
+    assert notes == [
+        "Converting stand-in, once for these weights, for OpenVINO, usually faster than PyTorch "
+        "on a CPU."
+    ]
     assert {weight.device.type for weight in shell.parameters()} == {"meta"}  # no second copy
     monkeypatch.setattr(choose, "is_installed", lambda *names: False)
     assert make_runtime(model, "auto", device=CPU)[1].name == "torch"
@@ -335,7 +338,7 @@ def folder(tmp_path: Path, monkeypatch, shared_cache: Path) -> Iterator[Path]:
 
 def test_infer_takes_openvino_by_itself_and_says_so(folder) -> None:
     first = run("infer", "img", "-o", "first", "--json", "-", "--quiet")
-    assert "Converting dabnet for OpenVINO, once for these weights." in first.stderr
+    assert "Converting dabnet, once for these weights, for OpenVINO" in first.stderr
     assert "on cpu (OpenVINO, float32)" in first.stderr
     facts = json.loads(first.stdout)
     assert (facts["done"], facts["runtime"], facts["precision"]) == (2, "openvino", "float32")
