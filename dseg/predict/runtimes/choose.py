@@ -37,9 +37,9 @@ def make_runtime(
 ) -> tuple[SegModel, Runtime]:
     """Return a copy of a network for inference, and the runtime that computes its logits.
 
-    ``auto`` is OpenVINO on the CPU if it is installed, which was measured to be at least as fast
-    as PyTorch for three networks in four (weights/zoo-cpu.md); PyTorch otherwise, and for a
-    network that OpenVINO cannot compute.
+    ``auto`` is OpenVINO on the CPU if it is installed, which is usually at least as fast as
+    PyTorch (weights/zoo-cpu.md); PyTorch otherwise, and for a network that OpenVINO cannot
+    compute.
 
     Args:
         model: network in evaluation mode; it does not change.
