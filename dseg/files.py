@@ -39,9 +39,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     part = temporary_path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path.parent)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _NO_LINK, 0o666))
+        _create(part)
         yield part
         part.replace(path)
     except OSError as fault:
@@ -63,8 +61,7 @@ def check_writable(path: Path) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _NO_LINK, 0o666))
+        _create(part)
     except OSError as fault:
         raise unwritable_error(path, fault) from fault
     finally:
@@ -141,6 +138,13 @@ def walk_files(top: Path) -> Iterator[Path]:
     """Yield the files below a folder at any depth, as ``walk_folders`` finds them."""
     for folder, _, names in walk_folders(top):
         yield from (folder / name for name in names)
+
+
+def _create(part: Path) -> None:
+    """Create an empty temporary file, and its folder; remove what killed processes left there."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(part.parent)
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _NO_LINK, 0o666))
 
 
 def _remove_stale(folder: Path) -> None:

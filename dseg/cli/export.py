@@ -68,8 +68,7 @@ def export_command(weights: Path, json_file: Path | None, **given: Any) -> None:
     target = config.target(file)
     if config.check and not config.compare:
         find_readers(config)
-    results = (None if config.compare else target, json_file)
-    for path in results:
+    for path in (None if config.compare else target, json_file):
         if path is not None and str(path) != "-":
             check_writable(path)
     model = load_model(
