@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from stand_ins import draw
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -25,7 +26,7 @@ from dseg.bench import (
     write_plot,
 )
 from dseg.bench import memory as memory_of
-from dseg.bench.machine import describe_dtype, describe_machine, describe_memory
+from dseg.bench.machine import describe_machine, describe_memory
 from dseg.bench.runner import Runner
 from dseg.bench.scene import write_street
 from dseg.bench.timing import Timing, measure
@@ -189,7 +190,7 @@ def test_bf16_is_that_of_the_predictor() -> None:
     view = half.view([image])
     scores = half.forward(view)
     assert (half.runtime, half.dtype_name, half.precision) == ("torch", "bf16", BF16)
-    assert scores.dtype == torch.float32
+    assert (full.precision, scores.dtype) == ("float32", torch.float32)
     assert 1e-4 < (scores - full.forward(view)).abs().max() / scores.std() < 0.5
     labels = half.label(view, 64, 96)[0].numpy()
     assert (labels == predictor(image)).mean() > 0.999
@@ -277,8 +278,6 @@ def test_the_machine_is_described() -> None:
     assert (facts["device"], facts["threads"]) == ("cpu", torch.get_num_threads())
     assert facts["device_name"]
     assert facts["versions"]["torch"] == torch.__version__
-    assert describe_dtype(make_config()) == "float32"
-    assert describe_dtype(make_config(dtype="bf16")) == BF16
     assert "fresh process" in describe_memory(make_config())
     assert describe_memory(make_config(compiled=True)).endswith("not compiled")
 
@@ -342,6 +341,21 @@ def test_points_are_numbered_by_rising_time_and_named_in_the_legend() -> None:
     names = [text.get_text().split() for text in figure.legends[0].get_texts()]
     assert [int(number) for number, *_ in names] == list(range(1, 41))
     assert {name for _, name, *_ in names} == {f"network_{n}_of_many," for n in range(40)}
+
+
+def test_the_legend_of_all_networks_fits_below_the_plot() -> None:
+    variants = [(runtime, dtype) for runtime in ("torch", "openvino") for dtype in ("fp32", "bf16")]
+    timing = {"labels": Timing(2345.6, 2345.6, 1, 3)}
+    found = [
+        Report(name=name, runtime=runtime, dtype=dtype, score=70.0, timings=timing)
+        for name in dseg.MODELS
+        for runtime, dtype in variants
+    ]
+    figure = plot.draw(found, "a machine")
+    FigureCanvasAgg(figure).draw()
+    whole, legend = figure.bbox, figure.legends[0].get_window_extent()
+    assert whole.x0 <= legend.x0 and legend.x1 <= whole.x1 and legend.y0 >= whole.y0
+    assert legend.y1 < figure.axes[1].get_window_extent().y0
 
 
 def test_variants_of_a_network_share_a_number_and_a_line_of_the_legend() -> None:

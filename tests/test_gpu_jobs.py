@@ -20,6 +20,7 @@ from tiny_data import make_camvid
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "scripts" / "gpu"), str(ROOT / "scripts")]
 
+import bundled  # noqa: E402
 import timed_training  # noqa: E402
 import zoo  # noqa: E402
 from context import JobContext, make_strict  # noqa: E402
@@ -164,6 +165,23 @@ def test_bundled_trains_on_camvid_and_drawn_scenes(tmp_path: Path) -> None:
     assert files(out) == {"results.json", *(f"dabnet/{name}" for name in names)}
     model = load_model(weights=out / "dabnet" / "best.safetensors")
     assert model.card.label_space.name == "cityscapes"
+
+
+@pytest.mark.parametrize(
+    ("only", "fraction"),
+    [((), 0.6), (("scenes", "dabnet"), 1.0), (("dabnet", "mobilenetdenseaspp"), 0.6)],
+    ids=str,
+)
+def test_the_first_network_gets_all_of_the_time_unless_another_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only: tuple[str, ...], fraction: float
+) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(
+        bundled, "train_network", lambda context, model, seconds: given.append(seconds)
+    )
+    context = JobContext("bundled", tmp_path, 10_000, True, only=only)
+    bundled.train_dabnet(context)
+    assert given == [pytest.approx(10_000 * fraction, rel=0.01)]
 
 
 def test_throughput_goes_on_behind_what_is_measured(tmp_path: Path) -> None:

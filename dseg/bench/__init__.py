@@ -2,7 +2,7 @@
 
 from dseg.bench.config import DTYPES, MEMORY, TIMED_ROWS, BenchConfig
 from dseg.bench.cost import Cost, count_cost
-from dseg.bench.machine import describe_dtype, describe_machine, describe_memory
+from dseg.bench.machine import describe_machine, describe_memory
 from dseg.bench.plot import check_plot, write_plot
 from dseg.bench.report import Report, bench_network
 from dseg.bench.results import make_facts, read_reports
@@ -21,7 +21,6 @@ __all__ = [
     "check_plot",
     "count_cost",
     "describe_conditions",
-    "describe_dtype",
     "describe_machine",
     "describe_memory",
     "make_facts",

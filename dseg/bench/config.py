@@ -93,11 +93,6 @@ class BenchConfig:
         """The runtime that is measured, which ``auto`` stands for."""
         return choose_runtime(self.runtime, self.torch_device)
 
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        """The reduced type, or float32."""
-        return DTYPES[self.dtype]
-
     def use_threads(self) -> None:
         """Set the number of CPU threads of torch for this process."""
         if self.threads is not None:

@@ -41,17 +41,6 @@ def describe_machine(config: BenchConfig, *others: BenchConfig) -> dict[str, Any
     }
 
 
-def describe_dtype(config: BenchConfig) -> str:
-    """Return a description of the precision of weights and activations."""
-    if config.runtime_used != "torch":
-        return config.dtype.replace("fp32", "float32").replace("bf16", "bfloat16")
-    if config.dtype != "fp32":
-        name = str(config.torch_dtype).removeprefix("torch.")
-        return f"{name} by autocast"
-    tf32 = config.torch_device.type == "cuda" and torch.backends.cudnn.allow_tf32
-    return "float32, TF32 in convolutions" if tf32 else "float32"
-
-
 def describe_memory(config: BenchConfig) -> str:
     """Return a description of the peak memory that is reported."""
     known = {

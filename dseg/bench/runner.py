@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dseg.bench.config import DTYPES, BenchConfig
-from dseg.bench.machine import describe_dtype
 from dseg.checkpoints import load_model
+from dseg.device import describe_precision, find_amp
 from dseg.folding import prepare
 from dseg.graphs.facts import GRAPH_SUFFIXES
 from dseg.images import Pixels
@@ -46,12 +46,12 @@ class Runner:
             self._use(runtime)
         elif config.runtime_used == "torch":
             self.model = _ready(_build(name, weights), config)
-            amp = None if config.dtype == "fp32" else config.torch_dtype
+            amp = find_amp(config.dtype, self.device)
             torch_runtime = TorchRuntime(self.model, amp, self.device)
             if config.compiled:
                 torch_runtime.compile()
             self._use(torch_runtime)
-            self.precision = describe_dtype(config)
+            self.precision = _describe_precision(torch_runtime)
         else:
             self.model, runtime = make_runtime(
                 _build(name, weights), config.runtime, config.dtype, device=self.device
@@ -85,6 +85,12 @@ class Runner:
         """Wait until the device has finished."""
         if self.device.type != "cpu":
             torch.accelerator.synchronize(self.device)
+
+
+def _describe_precision(runtime: TorchRuntime) -> str:
+    if runtime.amp is None:
+        return describe_precision(runtime.precision, runtime.device)
+    return f"{runtime.precision} by autocast"
 
 
 def _build(name: str, weights: Path | None) -> SegModel:
