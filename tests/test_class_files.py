@@ -107,7 +107,7 @@ def test_the_usual_folders_are_found(images, masks, tmp_path) -> None:
     assert first_row(tmp_path) == [0] * 8
 
 
-def test_a_folder_without_splits_is_one_split(tmp_path) -> None:
+def test_OLD(tmp_path) -> None:
     write(tmp_path / "classes.json", json.dumps(CLASSES))
     save_image(tmp_path / "images" / "a.png")
     save_mask(tmp_path / "masks" / "a.png", 1)

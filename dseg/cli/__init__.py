@@ -21,6 +21,7 @@ from dseg.cli.eval import eval_command
 from dseg.cli.export import export_command
 from dseg.cli.infer import infer
 from dseg.cli.infer.multiscale import multiscale_infer
+from dseg.cli.init import init
 from dseg.cli.inspect import inspect
 from dseg.cli.models import models
 from dseg.cli.recipes import recipes
@@ -131,6 +132,7 @@ for _command in (
     transfer_labels,
     eval_command,
     train_command,
+    init,
     check_data,
     cache,
     export_command,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg.errors import DsegError
-from dseg.images import Ids, Pixels, read_image, read_mask, read_mask_file
+from dseg.images import Ids, Pixels, read_channel, read_image, read_mask, read_mask_file
 from dseg.labels import IGNORE, Color, LabelSpace
 
+CHANNELS = ("red", "green", "blue")
 UNKNOWN = 254  # marks, in a table of mask values, those that the encoding does not define
 
 
@@ -27,11 +28,14 @@ class Encoding:
         train_ids: Train id of each allowed mask value, ``IGNORE`` for ignored values.
         allowed: Description of the allowed values for error messages.
         colors: Train id of each colour if masks are colour images, None for masks of ids.
+        channel: Position in ``CHANNELS`` of the channel that holds the ids in colour files of 8 or
+            16 bits, as in SYNTHIA; None for files of one channel.
     """
 
     train_ids: Mapping[int, int]
     allowed: str
     colors: Mapping[Color, int] | None = None
+    channel: int | None = None
 
     def lookup(self) -> Pixels:
         """Return the train id of each value, (256,) uint8; ``UNKNOWN`` for undefined values."""
@@ -42,9 +46,11 @@ class Encoding:
 
     def digest(self) -> bytes:
         """Return an 8-byte hash of what values and colours mean."""
-        return _digest_values(
-            tuple(sorted(self.train_ids.items())), tuple(sorted((self.colors or {}).items()))
+        values: tuple[object, ...] = (
+            tuple(sorted(self.train_ids.items())),
+            tuple(sorted((self.colors or {}).items())),
         )
+        return _digest_values(*values, *(() if self.channel is None else (self.channel,)))
 
     def map_train_ids(self, table: Sequence[int]) -> Encoding:
         """Return this encoding with its train ids mapped onto other classes.
@@ -55,7 +61,7 @@ class Encoding:
         onto = {**dict(enumerate(table)), IGNORE: IGNORE}
         colors = self.colors and {color: onto[old] for color, old in self.colors.items()}
         train_ids = {value: onto[old] for value, old in self.train_ids.items()}
-        return Encoding(train_ids=train_ids, allowed=self.allowed, colors=colors)
+        return replace(self, train_ids=train_ids, colors=colors)
 
     def classes(self) -> frozenset[int]:
         """Return the train ids that masks can hold, without ``IGNORE``."""
@@ -103,6 +109,7 @@ class Dataset:
         samples: Samples sorted by name.
         classes: Train ids that the masks can contain. If they are fewer than the classes of
             ``space``, means are taken over these only.
+        note: What the user should know of the split, empty for nothing.
     """
 
     name: str
@@ -110,6 +117,7 @@ class Dataset:
     space: LabelSpace
     samples: tuple[Sample, ...]
     classes: frozenset[int]
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -158,7 +166,10 @@ def read_train_ids(path: Path, encoding: Encoding, *, accept_lossy: bool = False
     """
     if encoding.colors is not None:
         return _from_colors(path, encoding, accept_lossy)
-    values = read_mask(path, accept_lossy=accept_lossy)
+    if encoding.channel is None:
+        values = read_mask(path, accept_lossy=accept_lossy)
+    else:
+        values = read_channel(path, encoding.channel, accept_lossy=accept_lossy)
     wrong = (values < 0) | (values > 255)
     if wrong.any():
         raise _unknown(path, values, wrong, encoding)
@@ -236,10 +247,12 @@ def join_datasets(parts: Sequence[Dataset]) -> Dataset:
         space=parts[0].space,
         samples=samples,
         classes=frozenset().union(*(part.classes for part in parts)),
+        note=" ".join(dict.fromkeys(part.note for part in parts if part.note)),
     )
 
 
 __all__ = [
+    "CHANNELS",
     "IGNORE",
     "UNKNOWN",
     "Dataset",

@@ -1,4 +1,4 @@
-"""Class files: TOML or JSON files that define the classes and mask values of a folder."""
+"""Class files: TOML, JSON or table files that define the classes and mask values of a folder."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dseg.datasets.base import UNKNOWN, Encoding
+from dseg.datasets.base import CHANNELS, UNKNOWN, Encoding
+from dseg.datasets.class_rows import (
+    OTHER_NAMES,
+    OTHER_NAMES_OF_CLASS,
+    TABLE_SUFFIXES,
+    expand_classes,
+    read_label_table,
+)
+from dseg.datasets.known import KNOWN
 from dseg.errors import DsegError, suggest
 from dseg.jsonio import parse_json
 from dseg.labels import IGNORE, Color, LabelSpace, voc_color
 
 TOP = (
-    *("name", "images", "masks", "image_suffix", "mask_suffix"),
-    *("ignore", "ignore_colors", "mask_colors", "map", "class"),
+    *("name", "images", "masks", "image_suffix", "mask_suffix", "image_types", "mask_types"),
+    *("ignore", "ignore_colors", "mask_colors", "mask_channel", "map", "class"),
 )
-OF_CLASS = ("name", "id", "ids", "color")
+OF_CLASS = ("name", "id", "ids", "color", "colors")
 EXAMPLE = '[[class]] with name = "road" and id = 0'
 Places = str | Mapping[str, str] | None
 
@@ -28,10 +36,14 @@ class ClassFile:
 
     Attributes:
         path: Path of the class file.
-        images, masks: Folder relative to the data set's folder, with or without ``{split}``; or a
-            mapping from split to folder; or None for the default folders.
-        image_suffix, mask_suffix: Ending of file names before the extension, such as ``_mask``,
-            which is removed before images and masks are paired by name.
+        images, masks: Folder relative to the data set's folder, with or without ``{split}`` and
+            ``*`` for any folder; or a mapping from split to folder; or None for the default
+            folders.
+        image_suffix: Endings of file names before the extension, such as ``_leftImg8bit``, which
+            are removed before images and masks are paired by name; with several, each mask can
+            have several images.
+        mask_suffix: Such an ending of masks.
+        image_types, mask_types: Extensions in lower case; empty for all that are read.
         space: Label space of the classes.
         encoding: Meaning of the values of all masks.
     """
@@ -39,18 +51,26 @@ class ClassFile:
     path: Path
     images: Places
     masks: Places
-    image_suffix: str
+    image_suffix: tuple[str, ...]
     mask_suffix: str
+    image_types: tuple[str, ...]
+    mask_types: tuple[str, ...]
     space: LabelSpace
     encoding: Encoding
 
 
 def read_class_file(path: Path) -> ClassFile:
-    """Read a class file.
+    """Read a class file (TOML or JSON), or a table of labels (CSV, TSV; see docs/own-data.md).
+
+    Args:
+        path: The file, or the name of a data set with a ready-made one (``KNOWN``).
 
     Raises:
-        DsegError: The file is missing or not TOML or JSON, or a field is invalid.
+        DsegError: The file is missing or unreadable, or a field is invalid.
     """
+    known = KNOWN.get(str(path).lower())
+    if known is not None and not path.exists():
+        return _Reader(path, known.fields(str(path).lower())).read()
     return _Reader(path, _parse(path)).read()
 
 
@@ -61,8 +81,11 @@ def _parse(path: Path) -> Any:
         raise DsegError(f"{path} is not UTF-8 text.", hint="save it as UTF-8.") from None
     except OSError as fault:
         raise DsegError(
-            f"The class file {path} cannot be read: {fault.strerror}.", hint="check --classes."
+            f"The class file {path} cannot be read: {fault.strerror}.",
+            hint=f"check --classes: a file, or one of {', '.join(KNOWN)}.",
         ) from None
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return read_label_table(path, text)
     kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
     try:
         return parse_json(text) if kind == "JSON" else _find_toml().loads(text)
@@ -94,17 +117,17 @@ class _Reader:
     def read(self) -> ClassFile:
         if not isinstance(self.fields, dict):
             self.fail("the file is not a table of fields", f"write {EXAMPLE}.")
-        self.fields = dict(self.fields)
-        if "classes" in self.fields:
-            self.fields.setdefault("class", self.fields.pop("classes"))
-        self.known(self.fields, TOP, "", "")
+        self.fields = expand_classes(self.fields)
+        self.known(self.fields, TOP, "", "", OTHER_NAMES)
         space = self.read_space()
         return ClassFile(
             path=self.path,
             images=self.places("images"),
             masks=self.places("masks"),
-            image_suffix=self.text(self.fields, "image_suffix", ""),
+            image_suffix=self.texts("image_suffix") or ("",),
             mask_suffix=self.text(self.fields, "mask_suffix", ""),
+            image_types=self.types("image_types"),
+            mask_types=self.types("mask_types"),
             space=space,
             encoding=self.encoding,
         )
@@ -123,16 +146,14 @@ class _Reader:
         names = tuple(self.read_name(place, row) for place, row in enumerate(rows))
         if len({name.lower() for name in names}) < len(names):
             self.fail("two classes have the same name", "give one class several ids = [...].")
-        colors = tuple(
-            self.color(row["color"], f"color of {name!r}") if "color" in row else None
-            for name, row in zip(names, rows, strict=True)
-        )
+        several = tuple(self.read_colors(*pair) for pair in zip(names, rows, strict=True))
+        colors = tuple(own[0] if own else None for own in several)
         values = self.read_values(names, rows)
         lost = [IGNORE]
         if by_color:
-            self.encoding = self.encode_colors(names, colors)
+            self.encoding = self.encode_colors(names, several)
         else:
-            self.encoding = self.encode_ids(names, values)
+            self.encoding = self.encode_ids(names, values, self.read_channel())
             lost = [v for v, train_id in self.encoding.train_ids.items() if train_id == IGNORE]
         return LabelSpace(
             name=self.text(self.fields, "name", self.path.stem),
@@ -142,12 +163,25 @@ class _Reader:
             ignored_ids=tuple(sorted(lost)),
         )
 
+    def read_colors(self, name: str, row: Mapping[str, Any]) -> list[Color]:
+        """Return the colours of a class, the one in which it is drawn first."""
+        found = [row["color"]] if "color" in row else []
+        found += self.listed(row.get("colors", []), f"colors of {name!r}")
+        return [self.color(color, f"color of {name!r}") for color in found]
+
+    def read_channel(self) -> int | None:
+        """Return the channel of colour files that holds the ids."""
+        name = self.text(self.fields, "mask_channel", "")
+        if name and name not in CHANNELS:
+            self.fail(f"mask_channel is {name!r}", f"write one of {', '.join(CHANNELS)}.")
+        return CHANNELS.index(name) if name else None
+
     def refuse_mixture(self, rows: list[Any], by_color: bool) -> None:
         """Raise a DsegError for fields that would have no effect."""
-        idle = ("ignore", "map") if by_color else ("ignore_colors",)
+        idle = ("ignore", "map", "mask_channel") if by_color else ("ignore_colors",)
         used = [key for key in idle if key in self.fields]
-        if by_color:
-            used += [key for row in rows for key in ("id", "ids") if key in row]
+        keys = ("id", "ids") if by_color else ("colors",)
+        used += [key for row in rows for key in keys if key in row]
         if used:
             kind = "true" if by_color else "not true"
             self.fail(
@@ -164,7 +198,11 @@ class _Reader:
         if "id" in row and "ids" in row:
             self.fail(f"{name!r} has id and ids", "keep one of them.")
         self.known(
-            row, OF_CLASS, f" of {name!r}", "move fields of the whole file above the first class."
+            row,
+            OF_CLASS,
+            f" of {name!r}",
+            "move fields of the whole file above the first class.",
+            OTHER_NAMES_OF_CLASS,
         )
         return name
 
@@ -188,7 +226,9 @@ class _Reader:
                 self.fail(f"map: {value} = {name!r} is not a class", "use the name of a class.")
         return values
 
-    def encode_ids(self, names: tuple[str, ...], values: list[list[int]]) -> Encoding:
+    def encode_ids(
+        self, names: tuple[str, ...], values: list[list[int]], channel: int | None
+    ) -> Encoding:
         for name, own in zip(names, values, strict=True):
             if not own:
                 self.fail(f"{name!r} has no id", "write id = 0, or ids = [0, 7].")
@@ -203,13 +243,15 @@ class _Reader:
             if isinstance(value, int)
         }
         known = ", ".join(map(str, sorted(train_ids)))
-        return Encoding(train_ids=train_ids, allowed=f"{self.path.name} defines {known}")
+        allowed = f"{self.path.name} defines {known}"
+        return Encoding(train_ids=train_ids, allowed=allowed, channel=channel)
 
-    def encode_colors(self, names: tuple[str, ...], colors: tuple[Color | None, ...]) -> Encoding:
-        for name, color in zip(names, colors, strict=True):
-            if color is None:
+    def encode_colors(self, names: tuple[str, ...], colors: tuple[list[Color], ...]) -> Encoding:
+        for name, own in zip(names, colors, strict=True):
+            if not own:
                 self.fail(f"{name!r} has no color", "mask_colors = true requires one per class.")
-            self.assign(color, name)
+            for color in own:
+                self.assign(color, name)
         for color in self.listed(self.fields.get("ignore_colors", []), "ignore_colors"):
             self.assign(self.color(color, "ignore_colors"), "ignore")
         return Encoding(
@@ -240,6 +282,17 @@ class _Reader:
             self.fail(f"{where + ': ' if where else ''}{key} is {value!r}", "write a string.")
         return value
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return the strings of a field that is one string or a list of them."""
+        value = self.fields.get(key, [])
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, str) for one in values):
+            self.fail(f"{key} is {value!r}", "write a string, or a list of strings.")
+        return tuple(values)
+
+    def types(self, key: str) -> tuple[str, ...]:
+        return tuple("." + one.lower().removeprefix(".") for one in self.texts(key))
+
     def listed(self, value: Any, where: str) -> list[Any]:
         if not isinstance(value, list):
             self.fail(f"{where} is {value!r}", "write a list, [...].")
@@ -258,11 +311,20 @@ class _Reader:
         red, green, blue = self.ids(value, where)
         return red, green, blue
 
-    def known(self, table: Mapping[str, Any], names: Iterable[str], where: str, hint: str) -> None:
+    def known(
+        self,
+        table: Mapping[str, Any],
+        names: Iterable[str],
+        where: str,
+        hint: str,
+        others: Mapping[str, str],
+    ) -> None:
         for key in table:
             if key not in names:
-                guess = suggest(key, names)
-                self.fail(f"unknown field {key!r}{where}", f"{guess}{hint or 'see the README.'}")
+                right = others.get(key.lower().replace("-", "_"))
+                guess = f"write {right} instead. " if right else suggest(key, names)
+                hint = hint or f"the fields are: {', '.join(TOP)}."
+                self.fail(f"unknown field {key!r}{where}", f"{guess}{hint}")
 
     def fail(self, problem: str, hint: str) -> NoReturn:
         raise DsegError(f"{self.path}: {problem}.", hint=hint)

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 from dseg.datasets.classfile import ClassFile, Places, read_class_file
 from dseg.datasets.layouts import CLASS_FILES
-from dseg.datasets.listing import DatasetTree, Listing, pair_files, walk_images
+from dseg.datasets.listing import WHOLE, DatasetTree, Listing, pair_files, walk_images
 from dseg.datasets.lists import folder_below
 from dseg.errors import DsegError
 
 SPLIT = "{split}"
-WHOLE = "all"  # name of the only split of a folder without splits
 USUAL = (f"images/{SPLIT}", f"{SPLIT}/images", "images")
 MASKS = ("masks", "labels")
 ORDER = ("train", "val", "trainval", "test")
+VAL_FRACTION = 0.2
+SPLIT_SEED = "dseg"
+
+
+class Place(NamedTuple):
+    """A folder of a split: its path, and what begins the names of its files."""
+
+    folder: Path
+    prefix: str = ""
+
+
+Folders = dict[str, list[Place]]  # by split
 
 
 def open_folder(root: Path, class_file: Path | None = None) -> DatasetTree:
     """Describe a data set's folder from its class file.
+
+    A folder without splits has the splits ``train`` and ``val`` of ``divide``, and ``all``.
 
     Raises:
         DsegError: The class file is invalid, or names folders that do not exist.
@@ -28,6 +45,8 @@ def open_folder(root: Path, class_file: Path | None = None) -> DatasetTree:
     spec = read_class_file(class_file)
     images = _find_images(root, spec)
     masks = _find_masks(root, spec, images)
+    if set(images) == {WHOLE}:
+        return _open_undivided(spec, images[WHOLE], masks[WHOLE])
     splits = sorted(images, key=lambda s: (ORDER.index(s) if s in ORDER else len(ORDER), s))
     return DatasetTree(
         space=spec.space,
@@ -37,28 +56,72 @@ def open_folder(root: Path, class_file: Path | None = None) -> DatasetTree:
     )
 
 
-def _find_images(root: Path, spec: ClassFile) -> dict[str, Path]:
-    """Return the folder of each split's images."""
+def _open_undivided(spec: ClassFile, images: list[Place], masks: list[Place]) -> DatasetTree:
+    def listing(split: str) -> Listing:
+        return divide(_list_split(spec, split, images, masks), split)
+
+    return DatasetTree(
+        space=spec.space,
+        splits=("train", "val", WHOLE),
+        listing=listing,
+        by_name=True,
+        note=f"The images are not divided into splits: {VAL_FRACTION:.0%} of them, chosen by a "
+        "hash of their names, are val, the others train.",
+    )
+
+
+def divide(listing: Listing, split: str) -> Listing:
+    """Return the pairs of ``train`` or ``val`` of a folder without splits, or ``all``.
+
+    The fifth of the images (at least one of two) with the smallest hashes of their names is
+    ``val``: the same images on every machine. Neighbouring frames of a video are much alike, and
+    fall into both splits; put such images into folders for each split instead.
+    """
+    if split == WHOLE:
+        return listing
+    pairs = len(listing.samples)
+    count = max(round(VAL_FRACTION * pairs), int(pairs > 1))
+    ranked = sorted(sample.name for sample in listing.samples)
+    held = set(sorted(ranked, key=_hash_name)[:count])
+    chosen = (sample for sample in listing.samples if (sample.name in held) == (split == "val"))
+    leftovers = split == "train"  # reported once, not for each split
+    return replace(
+        listing,
+        samples=tuple(chosen),
+        unlabelled=listing.unlabelled if leftovers else (),
+        orphans=listing.orphans if leftovers else (),
+    )
+
+
+def _hash_name(name: str) -> bytes:
+    return hashlib.blake2b(f"{SPLIT_SEED}/{name}".encode(), digest_size=8).digest()
+
+
+def _find_images(root: Path, spec: ClassFile) -> Folders:
+    """Return the folders of each split's images."""
     usual = (_expand(root, place, spec) for place in USUAL)
     found = _expand(root, spec.images, spec) if spec.images else next(filter(None, usual), {})
     if not found:
         wanted = spec.images or ", ".join(USUAL)
         raise DsegError(
             f"{root} has no folder of images: looked for {wanted}.",
-            hint=f'create it, or add images = "..." to {spec.path}.',
+            hint=f'create it, add images = "..." to {spec.path}, or let dseg init {root} look.',
         )
     return found
 
 
-def _find_masks(root: Path, spec: ClassFile, images: dict[str, Path]) -> dict[str, Path]:
-    """Return the folder of each split's masks."""
+def _find_masks(root: Path, spec: ClassFile, images: Folders) -> Folders:
+    """Return the folders of each split's masks."""
     if spec.masks is None:
         if spec.images is not None:
             raise DsegError(
                 f"{spec.path} has the field images, but not the field masks.",
                 hint=f'add masks = "...", with {SPLIT} in place of the split.',
             )
-        return {split: _beside(root, folder) for split, folder in images.items()}
+        return {
+            split: [Place(_beside(root, place.folder)) for place in places]
+            for split, places in images.items()
+        }
     masks = _expand(root, spec.masks, spec)
     lacking = [split for split in images if split not in masks and split != "test"]
     if lacking:
@@ -67,7 +130,7 @@ def _find_masks(root: Path, spec: ClassFile, images: dict[str, Path]) -> dict[st
             f"{spec.masks}.",
             hint=f"add them, or correct masks in {spec.path}.",
         )
-    return {split: masks.get(split, root / "no-masks") for split in images}
+    return {split: masks.get(split, []) for split in images}
 
 
 def _beside(root: Path, images: Path) -> Path:
@@ -78,42 +141,73 @@ def _beside(root: Path, images: Path) -> Path:
     return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
-def _expand(root: Path, place: Places, spec: ClassFile) -> dict[str, Path]:
-    """Return the folder of each split for a field of the class file."""
+def _expand(root: Path, place: Places, spec: ClassFile) -> Folders:
+    """Return the folders of each split for a field of the class file."""
     if not isinstance(place, str):
-        named = (place or {}).items()
-        folders = {split: folder_below(root, name, spec.path) for split, name in named}
-        for split, folder in folders.items():
-            if not folder.is_dir():
+        named = {split: _match(root, name, spec) for split, name in (place or {}).items()}
+        for split, found in named.items():
+            if not found:
+                folder = folder_below(root, (place or {})[split], spec.path)
                 raise DsegError(
                     f"{spec.path}: the folder {folder} of the split {split} does not exist.",
                     hint="write paths relative to the data set's folder.",
                 )
-        return folders
-    whole = folder_below(root, place, spec.path)
-    parts = whole.parts
-    at = next((at for at, part in enumerate(parts) if SPLIT in part), None)
-    if at is None:
-        return {WHOLE: whole} if whole.is_dir() else {}
-    before, _, after = parts[at].partition(SPLIT)
-    base = Path(*parts[:at])
-    found = {}
-    for entry in sorted(base.iterdir()) if base.is_dir() else ():
-        split = entry.name.removeprefix(before).removesuffix(after)
-        folder = entry.joinpath(*parts[at + 1 :])
-        if (
-            split
-            and entry.name == f"{before}{split}{after}"
-            and split[0] != "."
-            and folder.is_dir()
-        ):
-            found[split] = folder
+        return {
+            split: [one for places in found.values() for one in places]
+            for split, found in named.items()
+        }
+    return _match(root, place, spec)
+
+
+def _match(root: Path, pattern: str, spec: ClassFile) -> Folders:
+    """Return the folders that match a path in which ``*`` and ``{split}`` stand for any name."""
+    found = [(WHOLE, Place(root))]
+    for part in folder_below(root, pattern, spec.path).relative_to(root).parts:
+        found = [deeper for split, place in found for deeper in _descend(split, place, part)]
+    folders: Folders = {}
+    for split, place in found:
+        if place.folder.is_dir():
+            folders.setdefault(split, []).append(place)
+    return folders
+
+
+def _descend(split: str, place: Place, part: str) -> list[tuple[str, Place]]:
+    """Return the folders inside a folder that match one part of a pattern."""
+    if SPLIT not in part and "*" not in part:
+        return [(split, Place(place.folder / part, place.prefix))]
+    found = []
+    for entry in sorted(place.folder.iterdir()) if place.folder.is_dir() else ():
+        if entry.name[0] == "." or not entry.is_dir():
+            continue
+        if SPLIT in part:
+            before, _, after = part.partition(SPLIT)
+            named = entry.name.removeprefix(before).removesuffix(after)
+            if named and entry.name == f"{before}{named}{after}":
+                found.append((named, Place(entry, place.prefix)))
+        elif fnmatchcase(entry.name, part):
+            found.append((split, Place(entry, f"{place.prefix}{entry.name}/")))
     return found
 
 
-def _list_split(spec: ClassFile, split: str, images: Path, masks: Path) -> Listing:
-    photos = walk_images(images, spec.image_suffix)
-    if images == masks and spec.mask_suffix:
-        photos = {n: path for n, path in photos.items() if not n.endswith(spec.mask_suffix)}
-    found = walk_images(masks, spec.mask_suffix)
-    return pair_files(photos, found, spec.encoding, masks_optional=split == "test")
+def _list_split(spec: ClassFile, split: str, images: list[Place], masks: list[Place]) -> Listing:
+    """Pair the images of a split with their masks; with several suffixes these end the names."""
+    labels: dict[str, Path] = {}
+    for place in masks:
+        found = walk_images(place.folder, spec.mask_suffix, spec.mask_types)
+        labels.update({place.prefix + name: path for name, path in found.items()})
+    photos: dict[str, Path] = {}
+    wanted: dict[str, Path] = {}
+    several, files = len(spec.image_suffix) > 1, set(labels.values())
+    for place in images:
+        for suffix in spec.image_suffix:
+            for below, path in walk_images(place.folder, suffix, spec.image_types).items():
+                key = place.prefix + below
+                if spec.mask_suffix and path in files:  # in the folder of the images
+                    continue
+                name = key + suffix if several else key
+                photos[name] = path
+                if key in labels:
+                    wanted[name] = labels[key]
+    used = set(wanted.values())
+    wanted.update({name: path for name, path in labels.items() if path not in used})
+    return pair_files(photos, wanted, spec.encoding, masks_optional=split == "test")

@@ -15,6 +15,7 @@ from dseg.images import IMAGE_SUFFIXES
 from dseg.labels import LabelSpace
 
 NAMED_AT_MOST = 3
+WHOLE = "all"  # name of the split with all images of a folder without splits
 LOOKED_AT_MOST = 2000  # because the folder in question can be any folder, however large
 
 
@@ -42,23 +43,23 @@ class DatasetTree:
         splits: Names of the splits that exist.
         listing: Function that returns the files of a split.
         by_name: Whether its classes can be mapped onto another label space by their names.
+        note: What the user should know of the splits, empty for nothing.
     """
 
     space: LabelSpace
     splits: tuple[str, ...]
     listing: Callable[[str], Listing]
     by_name: bool = False
+    note: str = ""
 
 
-def walk_images(
-    folder: Path, ending: str = "", suffixes: tuple[str, ...] = IMAGE_SUFFIXES
-) -> dict[str, Path]:
+def walk_images(folder: Path, ending: str = "", suffixes: tuple[str, ...] = ()) -> dict[str, Path]:
     """Find the image files in a folder at any depth; follow links and skip hidden files.
 
     Args:
         folder: Folder to search; it need not exist.
         ending: Required end of file names before the suffix; other files are skipped.
-        suffixes: Suffixes of image files, compared without case.
+        suffixes: Suffixes of image files, compared without case; empty for all that are read.
 
     Returns:
         The sorted files by their path relative to the folder, without ``ending`` and suffix.
@@ -67,6 +68,7 @@ def walk_images(
         DsegError: Two files differ in their suffix only.
     """
     found: dict[str, Path] = {}
+    suffixes = suffixes or IMAGE_SUFFIXES
     for path in walk_files(folder):
         if path.suffix.lower() not in suffixes or not path.stem.endswith(ending):
             continue

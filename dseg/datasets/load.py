@@ -12,6 +12,7 @@ from dseg.datasets.base import Dataset, Encoding, Sample
 from dseg.datasets.layouts import kind_of, refuse_layout, refuse_missing
 from dseg.datasets.listing import (
     LOOKED_AT_MOST,
+    WHOLE,
     DatasetTree,
     Listing,
     join_listings,
@@ -126,12 +127,13 @@ def find_dataset(
         space=space or tree.space,
         samples=samples,
         classes=frozenset[int]().union(*(e.classes() for e in _encodings(samples))),
+        note=tree.note if split != WHOLE else "",
     )
     return FoundSplit(dataset=dataset, unlabelled=listing.unlabelled, orphans=listing.orphans)
 
 
 def find_splits(name: str, root: Path, *, class_file: Path | None = None) -> tuple[str, ...]:
-    """Return the splits in a data set's folder, without ``trainval`` unless it is the only one.
+    """Return the splits in a data set's folder, without those that only join others.
 
     Raises:
         DsegError: The name is unknown, or the folder has another layout.
@@ -140,7 +142,7 @@ def find_splits(name: str, root: Path, *, class_file: Path | None = None) -> tup
     tree = _open_tree(name, root, class_file)
     if not tree.splits:
         raise _no_split(name, root, "", tree)
-    alone = tuple(split for split in tree.splits if split != JOINED)
+    alone = tuple(split for split in tree.splits if split not in (JOINED, WHOLE))
     return alone or tree.splits
 
 

@@ -264,14 +264,14 @@ def _make_scores(
 
 def _truth_kind(encoding: Encoding, size: int, accept_lossy: bool) -> MaskKind:
     """Return how masks of an encoding of ``size`` classes are read."""
-    by_color = encoding.colors is not None
-    train_ids = {**{k: k for k in range(size)}, IGNORE: IGNORE} if by_color else encoding.train_ids
+    mapped = encoding.colors is not None or encoding.channel is not None
+    train_ids = {**{k: k for k in range(size)}, IGNORE: IGNORE} if mapped else encoding.train_ids
     table = ValueTable(
         make_index_table({value: size if k == IGNORE else k for value, k in train_ids.items()}),
         encoding.allowed,
         "look at the masks with dseg check-data, or choose the right --dataset.",
     )
-    read = partial(read_train_ids, encoding=encoding) if by_color else read_ids
+    read = partial(read_train_ids, encoding=encoding) if mapped else read_ids
     return MaskKind(table, partial(read, accept_lossy=accept_lossy))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg.datasets.base import UNKNOWN, Encoding, Sample
+from dseg.datasets.base import CHANNELS, UNKNOWN, Encoding, Sample
 from dseg.datasets.checks.report import Remark
 from dseg.datasets.cityscapes import LABEL_IDS, TRAIN_IDS
 from dseg.errors import DsegError
@@ -17,6 +17,7 @@ from dseg.images import (
     has_equal_channels,
     has_orientation,
     lossy_error,
+    read_channel,
     read_image,
     read_mask_file,
     read_size,
@@ -97,7 +98,14 @@ def count_sample(sample: Sample, *, decode_image: bool = False) -> Counted:
 
 def _count_mask(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding) -> None:
     values = mask.values
-    if values.ndim == 3:
+    if encoding.channel is not None:
+        try:
+            values = read_channel(path, encoding.channel, accept_lossy=True)
+        except DsegError as fault:
+            _remark(counted, "channel", path, fault.problem, fault.hint)
+            return
+        counted.kind = f"{CHANNELS[encoding.channel]} channel of {8 * values.dtype.itemsize} bits"
+    elif values.ndim == 3:
         counted.kind = "colours"
         if encoding.colors is None and has_equal_channels(values):
             counted.kind, values = "8 bits in three equal channels", values[..., 0]

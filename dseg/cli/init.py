@@ -1,0 +1,265 @@
+"""``dseg init``: look at a folder of images and masks, and write its class file."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dseg.cli.console import plain, progress, say, show_table
+from dseg.cli.options.shared import json_option, quiet_option
+from dseg.cli.options.types import FILE, FOLDER
+from dseg.cli.stdio import emit_json
+from dseg.errors import DsegError
+
+if TYPE_CHECKING:
+    from dseg.datasets import Dataset
+    from dseg.survey import Survey
+
+CLASS_FILE = "classes.toml"
+SIZES_AT_MOST = 3
+
+
+@click.command("init", short_help="Describe own images and masks for training.")
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "--names",
+    metavar="A,B,...",
+    help="Names of the classes, in the order of the values that are listed; equal names join "
+    "values, - ignores one. Or the name of a label space, such as cityscapes.",
+)
+@click.option(
+    "--labels",
+    type=FILE,
+    metavar="FILE",
+    help="Table of labels (CSV, TSV, labelmap.txt) with names and ids or colours.",
+)
+@click.option(
+    "--table",
+    metavar="NAME",
+    help="Ready-made class file of a public data set, such as idd; --table list shows them.",
+)
+@click.option(
+    "-o", "--out", type=FILE, metavar="FILE", help="Class file to write (default: in FOLDER)."
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing class file.")
+@json_option("what was found")
+@quiet_option
+def init(**given: Any) -> None:
+    """Find the images and masks in FOLDER and write classes.toml, for training.
+
+    Finds the folders, the splits, how names of images and masks correspond, and what the masks
+    hold: ids, 0 and 255, or colours. Names are asked for at a terminal, else given by --names or
+    by a table of labels. Also draws some images beside their masks, to check them by eye.
+
+    \b
+    Examples:
+      dseg init roads
+      dseg init roads --names background,crack
+      dseg init idd --table idd
+      dseg train --dataset folder --data-dir roads --out run
+    """
+    if given["table"] == "list":
+        _list_tables()
+        return
+    folder: Path = given["folder"]
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise DsegError(f"{folder} {what}.", hint="name the folder of images and masks.")
+    target: Path = given["out"] or folder / CLASS_FILE
+    if target.exists() and not given["overwrite"]:
+        raise DsegError(
+            f"{target} already exists.",
+            hint="edit it, replace it by --overwrite, or write another file by --out.",
+        )
+    report = _init_known(folder, target, given) if given["table"] else _init(folder, target, given)
+    if given["json_file"] is not None:
+        emit_json(given["json_file"], report)
+
+
+def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Write the class file of a folder of unknown layout; return what was found."""
+    from dataclasses import replace
+
+    from dseg.survey import look_at
+    from dseg.survey.look import find_known
+    from dseg.survey.naming import check_names, list_values, make_fields
+
+    if not given["names"] and not given["labels"]:
+        _mention_known(folder, find_known(folder))
+    quiet = given["quiet"]
+    survey = look_at(folder, lambda what, total: progress(what, total, quiet=quiet))
+    if given["labels"] is not None:
+        survey = replace(survey, label_file=given["labels"])
+    to_stdout = str(given["json_file"]) == "-"
+    if not quiet and not to_stdout:
+        _show(survey)
+    names = check_names(given["names"]) if given["names"] else None
+    text = None
+    if names is None and survey.label_file is not None:
+        text = _read(survey.label_file)
+        say(f"The names are those of {survey.label_file}.")
+    elif names is None:
+        names = _ask(survey)
+    fields = make_fields(survey, names, label_text=text)
+    _write(target, fields)
+    sheet = _finish(folder, target, quiet=quiet)
+    kind = survey.values.kind
+    return {
+        "folder": str(folder),
+        "class_file": str(target),
+        "contact_sheet": sheet,
+        "splits": survey.splits,
+        "masks_hold": kind,
+        "masks_read": survey.masks_read,
+        "values": [
+            {"value": value.text(kind), "fraction": value.fraction, "masks": value.masks}
+            for value in list_values(survey)
+        ],
+        "images_without_mask": survey.unpaired_images,
+        "masks_without_image": survey.unpaired_masks,
+        "classes": [row["name"] for row in fields["class"]],
+    }
+
+
+def _init_known(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Write the ready-made class file of a public data set."""
+    from dseg.datasets import find_dataset, find_splits
+    from dseg.datasets.known import find_known_data
+
+    name, known = find_known_data(given["table"])
+    splits = find_splits("folder", folder, class_file=Path(name))
+    counts = {
+        split: len(find_dataset("folder", folder, split, class_file=Path(name)).dataset)
+        for split in splits
+    }
+    _write(target, known.fields(name), remarks=[f"{known.title}.", f"Source: {known.source}."])
+    if not given["quiet"]:
+        say(f"{known.title}: {', '.join(f'{split} {n}' for split, n in counts.items())} images.")
+        for line in (f"Ids: {known.source}. Terms: {known.terms}.", known.remark):
+            if line:
+                say(line)
+    sheet = _finish(folder, target, quiet=given["quiet"])
+    return {
+        "folder": str(folder), "class_file": str(target), "contact_sheet": sheet,
+        "table": name, "splits": counts,
+    }  # fmt: skip
+
+
+def _mention_known(folder: Path, known: str) -> None:
+    """Refuse a folder of a known data set, which needs no class file, or a ready-made one."""
+    from dseg.datasets import DATASETS
+
+    if not known:
+        return
+    place = shlex.quote(str(folder))
+    hint = (
+        f"train with --dataset {known} --data-dir {place}; to describe other masks in it, name "
+        "their classes by --names."
+        if known in DATASETS
+        else f"use its ready-made class file: dseg init {place} --table {known}"
+    )
+    raise DsegError(f"{folder} has the layout of the data set {known}.", hint=hint)
+
+
+def _list_tables() -> None:
+    from dseg.datasets.known import KNOWN
+
+    for name, known in KNOWN.items():
+        click.echo(f"{name:18}{known.title}")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        raise DsegError(f"{path} cannot be read as text.", hint="check --labels.") from None
+
+
+def _show(survey: Survey) -> None:
+    """Print what was found."""
+    from dseg.survey.groups import split_pattern
+    from dseg.survey.naming import list_values
+
+    pairing = survey.pairing
+    sizes = [f"{w}x{h}" for (h, w), _ in survey.sizes.most_common(SIZES_AT_MOST)]
+    more = f" and {len(survey.sizes) - SIZES_AT_MOST} more" * (len(survey.sizes) > SIZES_AT_MOST)
+    kinds = {"ids": "one value per class", "colours": "one colour per class"}
+    endings = (
+        f"*{pairing.image_suffix}{pairing.images.suffix}",
+        f"*{pairing.mask_suffix}{pairing.masks.suffix}",
+    )
+    facts = {
+        "images": f"{_describe_place(split_pattern(pairing.images))} ({endings[0]})",
+        "masks": f"{_describe_place(split_pattern(pairing.masks))} ({endings[1]})",
+        "pairs": ", ".join(f"{split} {count}" for split, count in survey.splits.items()),
+        "images without mask": str(survey.unpaired_images or ""),
+        "masks without image": str(survey.unpaired_masks or ""),
+        "sizes": ", ".join(sizes) + more,
+        "masks hold": kinds[survey.values.kind],
+    }
+    show_table("", ("found", ""), [(what, value) for what, value in facts.items() if value])
+    kind = survey.values.kind
+    rows = [
+        (value.text(kind), f"{value.fraction:.2%}", f"{value.masks} of {survey.masks_read}")
+        for value in list_values(survey)
+    ]
+    show_table("", ("value" if kind == "ids" else "colour", "pixels", "masks"), rows)
+
+
+def _describe_place(place: str | dict[str, str]) -> str:
+    return place if isinstance(place, str) else ", ".join(place.values())
+
+
+def _ask(survey: Survey) -> list[str]:
+    """Ask for the name of each value at a terminal; return the default names otherwise."""
+    from dseg.survey.naming import default_names, list_values
+
+    names = default_names(list_values(survey))
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        say(f"No --names are given: the classes are called {', '.join(names[:4])}"
+            f"{', ...' if len(names) > 4 else ''}.")  # fmt: skip
+        return names
+    say("Name each value (Enter takes the name in brackets, - ignores the value):")
+    kind = survey.values.kind
+    asked = [value for value in list_values(survey) if not value.ignored]
+    return [
+        click.prompt(f"  {value.text(kind)} ({value.fraction:.1%})", default=name, err=True)
+        for value, name in zip(asked, names, strict=True)
+    ]
+
+
+def _write(target: Path, fields: dict[str, Any], remarks: list[str] | None = None) -> None:
+    from dseg.files import written_whole
+    from dseg.survey import make_class_text
+
+    with written_whole(target) as part:
+        part.write_text(make_class_text(fields, remarks or ()), encoding="utf-8")
+
+
+def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
+    """Read the new class file, draw the contact sheet, and say what comes next."""
+    from dseg.datasets import find_dataset, find_splits
+    from dseg.survey import make_sheet
+
+    datasets: list[Dataset] = [
+        find_dataset("folder", folder, split, class_file=target).dataset
+        for split in find_splits("folder", folder, class_file=target)
+    ]
+    sheet = Path(f"{folder.resolve().name or 'data'}-overview.png")
+    drawn = make_sheet(datasets, sheet)
+    if not quiet:
+        say(f"Written: {target}, {len(datasets[0].space.names)} classes.")
+        if datasets[0].note:
+            say(datasets[0].note)
+        if drawn:
+            say(f"Look at {sheet}: {drawn} images beside their masks.")
+        classes = "" if target.parent == folder else f" --classes {shlex.quote(str(target))}"
+        say(
+            f"Next: dseg train --dataset folder --data-dir {shlex.quote(str(folder))}{classes} "
+            "--out run"
+        )
+    return str(plain(sheet)) if drawn else None

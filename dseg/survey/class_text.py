@@ -1,0 +1,61 @@
+"""The text of a class file, with comments for people who edit it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+HEAD = """\
+# Classes of the masks in this folder. Rename, join or reorder them as you like; the position in
+# this file is the class's train id. Fields: docs/own-data.md. Check: dseg check-data --dataset
+# folder --data-dir DIR
+"""
+COMMENTS = {
+    "images": "folder of the images; {split} stands for train, val and test, * for any folder",
+    "masks": "folder of the masks",
+    "image_suffix": "end of the images' names, before the extension",
+    "mask_suffix": "end of the masks' names, before the extension",
+    "image_types": "extensions of the images",
+    "mask_types": "extensions of the masks",
+    "ignore": "mask values that are neither trained nor scored",
+    "ignore_colors": "colours that are neither trained nor scored",
+    "mask_colors": "masks are colour images",
+    "mask_channel": "channel of the masks that holds the ids",
+}
+ORDER = ("name", *COMMENTS)
+
+
+def make_class_text(fields: Mapping[str, Any], remarks: Sequence[str] = ()) -> str:
+    """Return a class file in TOML with one comment for each field.
+
+    Args:
+        fields: fields of the file, with its classes in ``class``; a class can have a ``note``,
+            which becomes a comment.
+        remarks: lines for the head.
+    """
+    lines = [HEAD.rstrip(), *(f"# {remark}" for remark in remarks), ""]
+    for name in ORDER:
+        if name in fields and not isinstance(fields[name], Mapping):
+            value = f"{name} = {_format(fields[name])}"
+            lines.append(f"{value:<40}# {COMMENTS[name]}" if name in COMMENTS else value)
+    for row in fields["class"]:
+        note = f"  # {row['note']}" if row.get("note") else ""
+        lines += ["", "[[class]]", f"name = {_format(row['name'])}"]
+        for key in ("id", "ids"):
+            if key in row:
+                lines.append(f"{key} = {_format(row[key])}{note}")
+                note = ""
+        for key in ("color", "colors"):
+            if key in row:
+                lines.append(f"{key} = {_format(row[key])}{note}")
+                note = ""
+    for name in ("images", "masks"):
+        if isinstance(fields.get(name), Mapping):
+            lines += ["", f"[{name}]", *(f"{k} = {_format(v)}" for k, v in fields[name].items())]
+    return "\n".join(lines) + "\n"
+
+
+def _format(value: Any) -> str:
+    """Return a TOML value; JSON's strings, lists and booleans are valid TOML."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,133 @@
+"""Sort the image files of a folder into groups: one folder for each split, of one kind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from dseg.datasets.listing import WHOLE
+from dseg.files import walk_files
+from dseg.images import IMAGE_SUFFIXES
+
+LOOKED_AT_MOST = 500_000  # files
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+PHOTO_WORDS = (
+    *("image", "img", "rgb", "photo", "picture", "jpegimages", "input", "frame", "leftimg8bit"),
+    *("left", "original", "raw"),
+)
+MASK_WORDS = (
+    *("mask", "label", "annot", "gt", "groundtruth", "truth", "segmentation", "seg", "target"),
+    *("semantic", "anno"),
+)
+SPLIT_IN_NAME = re.compile(rf"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})", re.I)
+
+
+@dataclass
+class Group:
+    """Files that belong together.
+
+    Attributes:
+        pattern: folder relative to the root, with ``{split}`` in place of the split's name;
+            "." for the root.
+        suffix: extension of the files in lower case.
+        folders: folder of each split.
+        files: files of each split, by their path below its folder without the extension.
+    """
+
+    pattern: str
+    suffix: str
+    folders: dict[str, str] = field(default_factory=dict)
+    files: dict[str, dict[str, Path]] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.files.values()))
+
+    def names(self) -> set[tuple[str, str]]:
+        """Return the split and name of all files."""
+        return {(split, name) for split, named in self.files.items() for name in named}
+
+    def sample(self, most: int) -> list[Path]:
+        """Return up to ``most`` files, evenly spread."""
+        paths = [path for named in self.files.values() for path in named.values()]
+        step = max(1, len(paths) // most)
+        return paths[step // 2 :: step][:most]
+
+
+def find_groups(root: Path) -> list[Group]:
+    """Return the groups of image files below a folder, those with the most files first."""
+    groups: dict[tuple[str, str], Group] = {}
+    for path in islice(walk_files(root), LOOKED_AT_MOST):
+        suffix = path.suffix.lower()
+        if suffix not in IMAGE_SUFFIXES:
+            continue
+        below = path.relative_to(root)
+        pattern, split, depth = _find_pattern(below.parent.parts)
+        group = groups.setdefault((pattern, suffix), Group(pattern, suffix))
+        group.folders.setdefault(split, "/".join(below.parts[:depth]) or ".")
+        name = "/".join((*below.parts[depth:-1], path.stem))
+        group.files.setdefault(split, {})[name] = path
+    return sorted(groups.values(), key=lambda group: (-group.count, group.pattern, group.suffix))
+
+
+def _find_pattern(parts: tuple[str, ...]) -> tuple[str, str, int]:
+    """Return the pattern of a folder, its split, and how many parts the pattern has.
+
+    The pattern ends at the last part that names a split or a kind of files; folders below it,
+    such as those of cities, belong to the names of the files.
+    """
+    named = list(parts)
+    split, depth = WHOLE, 0
+    for at, part in enumerate(parts):
+        found = _split_of(part) if split == WHOLE else None
+        if found:
+            split, named[at] = found
+            depth = at + 1
+        elif kind_of_name(part):
+            depth = at + 1
+    if not depth:
+        depth = min(1, len(parts))
+    return "/".join(named[:depth]) or ".", split, depth
+
+
+def _split_of(part: str) -> tuple[str, str] | None:
+    """Return the split that a folder's name contains, and the name with a placeholder for it."""
+    for found in SPLIT_IN_NAME.finditer(part):
+        before, after = part[: found.start()], part[found.end() :]
+        apart = all(
+            not rest or not rest.isalpha() or kind_of_name(rest) for rest in (before, after)
+        )
+        if apart and not before[-1:].isalpha():
+            return SPLIT_WORDS[found[0].lower()], f"{before}{{split}}{after}"
+    return None
+
+
+def kind_of_name(name: str) -> str:
+    """Return "mask" or "photo" if a name contains such a word, else ""."""
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    for kind, known in (("mask", MASK_WORDS), ("photo", PHOTO_WORDS)):
+        if any(word.startswith(start) for word in words for start in known):
+            return kind
+    return ""
+
+
+def split_pattern(group: Group) -> str | dict[str, str]:
+    """Return the folder field of a class file: a pattern, or a folder for each split."""
+    if set(group.folders) == {WHOLE}:
+        return group.pattern
+    usual = {split: group.pattern.replace("{split}", split) for split in group.folders}
+    return group.pattern if usual == group.folders else dict(group.folders)
+
+
+def name_splits(groups: Iterable[Group]) -> list[str]:
+    """Return the splits of groups, train first."""
+    found = {split for group in groups for split in group.files}
+    order = ("train", "val", "test", WHOLE)
+    return sorted(found, key=lambda split: order.index(split) if split in order else len(order))

@@ -1,0 +1,184 @@
+"""Look at a folder: which files are images, which masks, and what the masks hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dseg.datasets.class_rows import TABLE_SUFFIXES, read_label_table
+from dseg.datasets.layouts import SIGNS
+from dseg.datasets.listing import name_kinds
+from dseg.datasets.load import find_dataset, find_splits
+from dseg.errors import DsegError
+from dseg.images import read_size
+from dseg.parallel import Advance, count_cores, map_in_order
+from dseg.survey.content import FEW, Values, count_values, looks_like_masks
+from dseg.survey.groups import find_groups, name_splits
+from dseg.survey.pairs import SAMPLED, Pairing, find_pairing
+
+READ_AT_MOST = 1000  # masks; of more, evenly spread ones
+SIZES_READ = 200  # images whose sizes are read
+LABEL_FILES = ("class_dict", "labelmap", "label_colors", "labels", "classes", "class", "colors")
+DISTINCT = (  # data sets that can be told by their folders and names of files
+    *("idd", "idd-level3", "idd-trainids", "acdc", "dark-zurich", "foggy-cityscapes", "bdd100k"),
+    *("kitti", "synthia", "mapillary2", "camvid32"),
+)
+Progress = Callable[[str, int], AbstractContextManager[Advance]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a folder contains.
+
+    Attributes:
+        root: the folder.
+        pairing: the images and masks, and how their names correspond.
+        splits: number of pairs of each split; ``all`` if there are none.
+        unpaired_images, unpaired_masks: number of files without a partner.
+        sizes: number of images of each (height, width), of up to 200 images.
+        values: what the masks hold.
+        masks_read: number of masks that were read.
+        label_file: table of labels in the folder, or None.
+    """
+
+    root: Path
+    pairing: Pairing
+    splits: dict[str, int]
+    unpaired_images: int
+    unpaired_masks: int
+    sizes: Counter[tuple[int, int]]
+    values: Values
+    masks_read: int
+    label_file: Path | None
+
+
+def look_at(root: Path, progress: Progress) -> Survey:
+    """Find out what a folder of images and masks contains.
+
+    Args:
+        root: the folder.
+        progress: makes a context that yields a function to call after each mask.
+
+    Raises:
+        DsegError: there are no images, no masks, no pairs, or the masks hold too many values.
+    """
+    groups = find_groups(root)
+    if not groups:
+        raise DsegError(
+            f"{root} holds no images; found: {name_kinds(root)}.",
+            hint="name the folder that holds images and masks, at any depth.",
+        )
+    is_mask = {id(group): looks_like_masks(group.sample(SAMPLED)) for group in groups}
+    pairing = find_pairing(groups, is_mask)
+    if pairing is None:
+        named = find_pairing(groups, dict.fromkeys(is_mask, True))
+        _refuse(root, named, sum(group.count for group in groups))
+    assert pairing is not None
+    masks = [mask for _, mask in pairing.pairs.values()]
+    step = -(-len(masks) // READ_AT_MOST)
+    with progress("masks read", len(masks[::step])) as advance:
+        values = _count(masks[::step], advance)
+    limit = max(FEW, 255 if values.kind == "ids" else FEW)
+    if len(values.pixels) > limit:
+        _refuse_many(masks[0], values)
+    images = [image for image, _ in pairing.pairs.values()]
+    spread = images[:: -(-len(images) // SIZES_READ)]
+    splits = Counter(split for split, _ in pairing.pairs)
+    return Survey(
+        root=root,
+        pairing=pairing,
+        splits={split: splits[split] for split in name_splits([pairing.images]) if splits[split]},
+        unpaired_images=_count_unpaired(pairing, 0),
+        unpaired_masks=_count_unpaired(pairing, 1),
+        sizes=Counter(read_size(path) for path in spread),
+        values=values,
+        masks_read=len(masks[::step]),
+        label_file=find_label_file(root),
+    )
+
+
+def find_known(root: Path) -> str:
+    """Return the data set whose layout a folder has, or "".
+
+    It is a name for ``--dataset``, or of a ready-made class file whose files are found there.
+    """
+    for name in DISTINCT:
+        try:
+            for split in find_splits("folder", root, class_file=Path(name)):
+                if len(find_dataset("folder", root, split, class_file=Path(name)).dataset):
+                    return name
+        except DsegError:
+            continue
+    return next((name for name, is_kind in SIGNS.items() if name != "folder" and is_kind(root)), "")
+
+
+def find_label_file(root: Path) -> Path | None:
+    """Return the table of labels in a folder, or None."""
+    there = sorted(path for path in root.iterdir() if path.suffix.lower() in TABLE_SUFFIXES)
+    for path in there:
+        if path.stem.lower() in LABEL_FILES:
+            try:
+                read_label_table(path, path.read_text(encoding="utf-8-sig"))
+            except (DsegError, OSError, UnicodeDecodeError):
+                continue
+            return path
+    return None
+
+
+def _count(masks: list[Path], advance: Advance) -> Values:
+    """Add up the values of masks; greys among colours count as colours."""
+    found: dict[str, Values] = {}
+    cores = count_cores()
+    for values in map_in_order(count_values, masks, cores, ahead=2 * cores - 1, wait=True):
+        found.setdefault(values.kind, Values(values.kind)).add(values)
+        advance()
+        if len(found[values.kind].pixels) > 1 << 16:
+            break
+    ids, colours = found.get("ids"), found.get("colours")
+    if colours is None:
+        assert ids is not None
+        return ids
+    for value, pixels in (ids.pixels if ids else {}).items():
+        red, green, blue = ids.palette.get(value, (value,) * 3) if ids else (0, 0, 0)
+        packed = red << 16 | green << 8 | blue
+        colours.pixels[packed] += pixels
+        colours.masks[packed] += ids.masks[value] if ids else 0
+    return colours
+
+
+def _count_unpaired(pairing: Pairing, of: int) -> int:
+    """Return how many files of the images (0) or masks (1) have no partner."""
+    group = (pairing.images, pairing.masks)[of]
+    if pairing.images is pairing.masks:
+        return (group.count - 2 * len(pairing.pairs)) * (1 - of)
+    ending = (pairing.image_suffix, pairing.mask_suffix)[of]
+    candidates = sum(name.endswith(ending) for _, name in group.names())
+    return candidates - len({pair[of] for pair in pairing.pairs.values()})
+
+
+def _refuse(root: Path, named: Pairing | None, count: int) -> None:
+    """Raise the error for a folder in which no masks were found."""
+    if named is not None:
+        mask = next(iter(named.pairs.values()))[1]
+        _refuse_many(mask, count_values(mask))
+    raise DsegError(
+        f"{root} holds {count} images, but no masks that correspond to them by their names.",
+        hint="put images into images/ and masks into masks/, with equal names (a.jpg and a.png); "
+        "for predictions only, no masks are needed: dseg infer.",
+    )
+
+
+def _refuse_many(mask: Path, values: Values) -> None:
+    what = "values" if values.kind == "ids" else "colours"
+    lossy = " because JPEG changes values" if mask.suffix.lower() in (".jpg", ".jpeg") else ""
+    raise DsegError(
+        f"The masks hold {len(values.pixels):,} different {what}{lossy}, for example {mask}.",
+        hint="a mask has one value for each class: export them as PNG, without smoothed edges, "
+        "and resize by nearest neighbour.",
+    )
+
+
+__all__ = ["Survey", "find_known", "find_label_file", "look_at"]
