@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,9 @@ from PIL import Image
 
 from dseg.datasets import find_splits, load_dataset
 from dseg.errors import DsegError
+from dseg.images.png import SIGNATURE, chunk
 
+VAL_OF_TEN = ["8", "9"]  # the two smallest hashes
 ROAD = {"name": "road", "id": 0}
 
 
@@ -107,13 +111,150 @@ def test_the_usual_folders_are_found(images, masks, tmp_path) -> None:
     assert first_row(tmp_path) == [0] * 8
 
 
-def test_OLD(tmp_path) -> None:
+def names_of(root, split: str) -> list[str]:
+    return [sample.name for sample in load_dataset("folder", root, split).samples]
+
+
+def test_a_fifth_of_a_folder_without_splits_is_held_back_by_a_hash_of_its_names(tmp_path) -> None:
+    write(tmp_path / "classes.json", json.dumps(CLASSES))
+    for number in range(10):
+        save_image(tmp_path / "images" / f"{number}.png")
+        save_mask(tmp_path / "masks" / f"{number}.png", 1)
+    assert find_splits("folder", tmp_path) == ("train", "val")
+    assert names_of(tmp_path, "val") == VAL_OF_TEN
+    assert names_of(tmp_path, "train") == [n for n in "0123456789" if n not in VAL_OF_TEN]
+    assert names_of(tmp_path, "all") == list("0123456789")
+    note = load_dataset("folder", tmp_path, "val").note
+    assert note.startswith("The images are not divided into splits: 20% of them")
+    assert load_dataset("folder", tmp_path, "all").note == ""
+
+
+def test_one_of_two_images_is_held_back_but_not_the_only_one(tmp_path) -> None:
     write(tmp_path / "classes.json", json.dumps(CLASSES))
     save_image(tmp_path / "images" / "a.png")
     save_mask(tmp_path / "masks" / "a.png", 1)
-    assert find_splits("folder", tmp_path) == ("all",)
-    assert first_row(tmp_path, "all") == [0] * 8
-    assert "there are: all." in fault_of(tmp_path).hint
+    assert names_of(tmp_path, "train") == ["a"]
+    assert "the split val of folder" in fault_of(tmp_path, "val").problem.lower()
+    save_image(tmp_path / "images" / "b.png")
+    save_mask(tmp_path / "masks" / "b.png", 1)
+    assert len(names_of(tmp_path, "train")) == len(names_of(tmp_path, "val")) == 1
+
+
+def test_images_without_mask_are_reported_once(tmp_path) -> None:
+    write(tmp_path / "classes.json", json.dumps(CLASSES))
+    for name in "abc":
+        save_image(tmp_path / "images" / f"{name}.png")
+    save_mask(tmp_path / "masks" / "a.png", 1)
+    save_mask(tmp_path / "masks" / "b.png", 1)
+    assert "1 of 2 images of the split train" in fault_of(tmp_path).problem
+    assert len(names_of(tmp_path, "val")) == 1
+
+
+def test_short_forms_name_the_classes(tmp_path) -> None:
+    root = make_folder(tmp_path, {"classes": ["road", "car", "sky"], "ignore": [4]})
+    assert first_row(root) == [0, 0, 1, 1, 2, 2, 255, 255]
+    write(root / "classes.json", json.dumps({"classes": {"road": [0, 4], "car": 1, "sky": 2}}))
+    assert first_row(root) == [0, 0, 1, 1, 2, 2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "name,id\nroad,0\nroad,4\ncar,1\nsky,2\n"),
+        ("a.tsv", "id\tname\tcolour\n0 4\troad\t#804080\n1\tcar\t\n2\tsky\t\n"),
+        ("a.csv", "\ufeffclass_name;class_id\nroad;0\nroad;4\ncar;1\nsky;2\n"),
+    ],
+)
+def test_a_table_names_the_classes_by_ids(name, text, tmp_path) -> None:
+    root = make_folder(tmp_path)
+    table = write(root / name, text)
+    assert first_row(root, class_file=table) == [0, 0, 1, 1, 2, 2, 0, 0]
+    assert load_dataset("folder", root, "train", class_file=table).space.names[1] == "car"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("class_dict.csv", "name,r,g,b\nroad,255,0,0\nsky,0,255,0\nvoid,0,0,0\n"),
+        (
+            "labelmap.txt",
+            "# label:color_rgb:parts:actions\nroad:255,0,0::\nsky:0,255,0::\nvoid:0,0,0::",
+        ),
+        ("label_colors.txt", "255 0 0\troad\n0 255 0\tsky\n0 0 0\t\tVoid\n"),
+    ],
+)
+def test_a_table_names_the_classes_by_colours(name, text, tmp_path) -> None:
+    root = make_folder(tmp_path)
+    colors = Image.new("RGB", (8, 6), (255, 0, 0))
+    colors.paste((0, 255, 0), (2, 0, 4, 6))
+    colors.paste((0, 0, 0), (4, 0, 8, 6))
+    colors.save(root / "masks/train/a.png")
+    assert first_row(root, class_file=write(root / name, text)) == [0, 0, 1, 1, *[255] * 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "is empty"),
+        ("x,y\n1,2", "has the columns x, y"),
+        ("name,id\nroad,one", "the id 'one' is not an integer"),
+        ("name,color\nroad,1 2", "the colour '1 2' is not three numbers"),
+        ("name,id\nroad,300", "ids of 'road' has 300"),
+    ],
+)
+def test_faulty_tables_are_explained(text, problem, tmp_path) -> None:
+    root = make_folder(tmp_path)
+    assert problem in fault_of(root, class_file=write(root / "t.csv", text)).problem
+
+
+def test_one_channel_of_a_deep_colour_file_holds_the_ids(tmp_path) -> None:
+    classes = {"mask_channel": "red", "class": [{"name": "a", "id": 3}]}
+    root = make_folder(tmp_path, classes)
+    save_deep(root / "masks/train/a.png", 3)
+    assert first_row(root) == [0] * 8
+    save_mask(root / "masks/train/a.png", 3)
+    with pytest.raises(DsegError, match="has one channel"):
+        load_dataset("folder", root, "train").read(0)
+    assert (
+        "mask_channel is 'alpha'"
+        in fault_of(make_folder(tmp_path / "b", {**classes, "mask_channel": "alpha"})).problem
+    )
+
+
+def save_deep(path, value: int) -> None:
+    """Write a PNG of 16 bits per channel with ``value`` in red and other ids in green."""
+    row = b"\0" + (value.to_bytes(2, "big") + b"\1\2" + b"\0\0") * 8
+    head = struct.pack(">IIBBBBB", 8, 6, 16, 2, 0, 0, 0)
+    chunks = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(row * 6)), chunk(b"IEND", b"")
+    Path(path).write_bytes(SIGNATURE + b"".join(chunks))
+
+
+def test_folders_can_have_any_name_where_a_star_stands(tmp_path) -> None:
+    where = {"images": "rgb/*/{split}", "masks": "gt/*/{split}", "mask_suffix": "_m"}
+    write(tmp_path / "classes.json", json.dumps({**CLASSES, **where}))
+    for weather in ("fog", "rain"):
+        save_image(tmp_path / f"rgb/{weather}/train/x.png")
+        save_mask(tmp_path / f"gt/{weather}/train/x_m.png", 1)
+    assert names_of(tmp_path, "train") == ["fog/x", "rain/x"]
+
+
+def test_several_images_can_share_a_mask(tmp_path) -> None:
+    where = {"images": "images/{split}", "masks": "masks/{split}", "image_suffix": ["_1", "_2"]}
+    write(tmp_path / "classes.json", json.dumps({**CLASSES, **where}))
+    for name in ("a_1", "a_2", "b_1", "c_3"):
+        save_image(tmp_path / f"images/train/{name}.png")
+    for name in "ab":
+        save_mask(tmp_path / f"masks/train/{name}.png", 1)
+    assert names_of(tmp_path, "train") == ["a_1", "a_2", "b_1"]
+
+
+def test_images_and_masks_can_differ_by_their_types_only(tmp_path) -> None:
+    where = {"images": ".", "masks": ".", "image_types": "jpg", "mask_types": ["png"]}
+    write(tmp_path / "classes.json", json.dumps({**CLASSES, **where}))
+    for name in "ab":
+        save_image(tmp_path / f"{name}.jpg")
+        save_mask(tmp_path / f"{name}.png", 1)
+    assert names_of(tmp_path, "all") == ["a", "b"]
 
 
 def test_images_and_masks_can_be_in_one_folder(tmp_path) -> None:
@@ -177,6 +318,7 @@ MISTAKES = {
     '{"class": [{"name": "a", "id": 0}], "map": [1]}': "map is not a table",
     '{"class": [{"name": "a", "id": 0}], "mask": "x"}': "unknown field 'mask'",
     '{"class": [{"name": "a", "id": 0, "ignore": [9]}]}': "unknown field 'ignore' of 'a'",
+    '{"class": [{"name": "a", "value": 0}]}': "unknown field 'value' of 'a'",
     '{"class": [{"name": "a", "id": 0, "color": [1, 2]}]}': "color of 'a' is [1, 2]",
     '{"class": [{"name": "a", "id": 0, "color": [1, 2, 256]}]}': "color of 'a' has 256",
     '{"class": [{"name": "a", "id": 0}], "mask_colors": 1}': "mask_colors is neither",

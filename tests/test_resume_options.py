@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,14 @@ from tiny_data import make_camvid
 from train_runs import load, rows
 
 from dseg.checkpoints import load_model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def published_recipes() -> Iterator[None]:
+    """Train by the networks' own recipes, not by plans for so few images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dseg.planning.run.FEW", 0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +112,8 @@ def test_a_run_is_not_overwritten(begun: Path):
     assert contents(begun / "run") == before
 
 
-def test_resuming_without_a_run_requires_a_network(tmp_path: Path):
-    refused(resume(tmp_path), 2, "No network is named", "--model")
+def test_resuming_without_a_run_requires_data(tmp_path: Path):
+    refused(resume(tmp_path), 2, "0 data sets are named", "--data-dir")
 
 
 def test_an_image_more_is_another_data_set(place: Path):

@@ -24,6 +24,7 @@ from dseg.cli.infer.multiscale import multiscale_infer
 from dseg.cli.init import init
 from dseg.cli.inspect import inspect
 from dseg.cli.models import models
+from dseg.cli.plan import plan
 from dseg.cli.recipes import recipes
 from dseg.cli.scenes import scenes
 from dseg.cli.stdio import Streams
@@ -133,6 +134,7 @@ for _command in (
     eval_command,
     train_command,
     init,
+    plan,
     check_data,
     cache,
     export_command,

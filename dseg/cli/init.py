@@ -193,8 +193,8 @@ def _show(survey: Survey) -> None:
         f"*{pairing.mask_suffix}{pairing.masks.suffix}",
     )
     facts = {
-        "images": f"{_describe_place(split_pattern(pairing.images))} ({endings[0]})",
-        "masks": f"{_describe_place(split_pattern(pairing.masks))} ({endings[1]})",
+        "images": f"{_describe_place(split_pattern(pairing.images, survey.root))} ({endings[0]})",
+        "masks": f"{_describe_place(split_pattern(pairing.masks, survey.root))} ({endings[1]})",
         "pairs": ", ".join(f"{split} {count}" for split, count in survey.splits.items()),
         "images without mask": str(survey.unpaired_images or ""),
         "masks without image": str(survey.unpaired_masks or ""),

@@ -18,6 +18,7 @@ from dseg.config.fields import (
 from dseg.errors import DsegError
 from dseg.jsonio import is_count, show, take_fields
 from dseg.recipes import LOADED_AS, STORED_AS, Recipe, find_recipe
+from dseg.recipes.file import is_recipe_file, read_recipe_file
 from dseg.registry import MODELS, find_model
 
 BAD_DATA_CHOICES = ("stop", "skip")
@@ -40,7 +41,7 @@ class TrainConfig:
         class_file: class file of a ``folder`` data set; "" for the one in its folder.
         recipe_name: name of the recipe before overrides.
         recipe: the recipe, with all overrides.
-        weights: checkpoint to start from; "" for random weights.
+        weights: checkpoint to start from; "bundled" for the bundled one, "" for random weights.
         reset_head: leave out the classifier of ``weights``.
         backbone_weights: ``imagenet``, a file, or "" for none.
         seed: seed of weights, order and augmentation, 0 to 2**63 - 1.
@@ -81,8 +82,9 @@ class TrainConfig:
     recipe_name: str = option(
         "--recipe",
         default="",
-        metavar="NAME",
-        help="Training recipe (default: the network's own); see: dseg recipes",
+        metavar="NAME|FILE",
+        help="Training recipe, or a file of dseg plan (default: planned for the data if they are "
+        "own or few, else the network's own); see: dseg recipes",
     )
     recipe: Recipe
     weights: str = option(
@@ -90,7 +92,7 @@ class TrainConfig:
         default="",
         kind="file",
         metavar="FILE",
-        help="Checkpoint to start from.",
+        help="Checkpoint to start from; 'bundled' for the bundled DABNet.",
     )
     reset_head: bool = option(
         "--reset-head",
@@ -184,7 +186,8 @@ def make_config(
     Args:
         model: name of the network, in any spelling that ``--model`` accepts.
         datasets: ``(name, folder)`` of each data set.
-        recipe: name of the recipe.
+        recipe: name of the recipe, or path of a recipe file (``.toml``), whose initial weights
+            hold unless ``values`` have some.
         overrides: values to replace in it, as ``field=value``.
         values: further fields of ``TrainConfig``.
 
@@ -197,11 +200,19 @@ def make_config(
     """
     network = find_model(model)
     name = recipe or MODELS[network].recipe
+    if is_recipe_file(name):
+        file = read_recipe_file(Path(name))
+        chosen = file.apply_to(find_recipe(file.base or MODELS[network].recipe))
+        if not values.get("weights") and not values.get("backbone_weights"):
+            values |= {"weights": file.weights, "backbone_weights": file.backbone_weights}
+            values["reset_head"] = values.get("reset_head") or file.reset_head
+    else:
+        chosen = find_recipe(name)
     return TrainConfig(
         model=network,
         datasets=tuple((kind.lower(), str(folder)) for kind, folder in datasets),
         recipe_name=name,
-        recipe=find_recipe(name).override(overrides),
+        recipe=chosen.override(overrides),
         **values,
     )
 

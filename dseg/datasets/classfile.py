@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dseg.datasets.base import CHANNELS, UNKNOWN, Encoding
+from dseg.datasets.class_fields import OF_CLASS, TOP, FieldReader
 from dseg.datasets.class_rows import (
     OTHER_NAMES,
     OTHER_NAMES_OF_CLASS,
@@ -17,15 +17,11 @@ from dseg.datasets.class_rows import (
     read_label_table,
 )
 from dseg.datasets.known import KNOWN
-from dseg.errors import DsegError, suggest
+from dseg.errors import DsegError
 from dseg.jsonio import parse_json
 from dseg.labels import IGNORE, Color, LabelSpace, voc_color
+from dseg.tomlio import parse_toml
 
-TOP = (
-    *("name", "images", "masks", "image_suffix", "mask_suffix", "image_types", "mask_types"),
-    *("ignore", "ignore_colors", "mask_colors", "mask_channel", "map", "class"),
-)
-OF_CLASS = ("name", "id", "ids", "color", "colors")
 EXAMPLE = '[[class]] with name = "road" and id = 0'
 Places = str | Mapping[str, str] | None
 
@@ -88,30 +84,16 @@ def _parse(path: Path) -> Any:
         return read_label_table(path, text)
     kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
     try:
-        return parse_json(text) if kind == "JSON" else _find_toml().loads(text)
+        return parse_json(text) if kind == "JSON" else parse_toml(text)
     except (ValueError, RecursionError) as fault:  # both parsers' errors are ValueErrors
         problem = f"{path}: {fault}" if kind == "JSON" else f"{path} is not valid TOML: {fault}"
         raise DsegError(f"{problem}.", hint="correct that line.") from None
 
 
-def _find_toml() -> Any:
-    for name in ("tomllib", "tomli"):  # Python has tomllib since version 3.11
-        try:
-            return import_module(name)
-        except ModuleNotFoundError:
-            continue
-    raise DsegError(
-        "Python 3.10 has no TOML parser.",
-        hint="pip install tomli, or write the class file as JSON.",
-    )
-
-
 @dataclass
-class _Reader:
+class _Reader(FieldReader):
     """Reads and checks the fields of one class file."""
 
-    path: Path
-    fields: Any
     owners: dict[int | Color, str] = field(default_factory=dict)  # class or "ignore" of each value
 
     def read(self) -> ClassFile:
@@ -275,56 +257,3 @@ class _Reader:
         if isinstance(value, dict):
             return {split: self.text(value, split, "", key) for split in value}
         return self.text(self.fields, key, "") or None
-
-    def text(self, table: Mapping[str, Any], key: str, default: str, where: str = "") -> str:
-        value = table.get(key, default)
-        if not isinstance(value, str):
-            self.fail(f"{where + ': ' if where else ''}{key} is {value!r}", "write a string.")
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """Return the strings of a field that is one string or a list of them."""
-        value = self.fields.get(key, [])
-        values = value if isinstance(value, list) else [value]
-        if not all(isinstance(one, str) for one in values):
-            self.fail(f"{key} is {value!r}", "write a string, or a list of strings.")
-        return tuple(values)
-
-    def types(self, key: str) -> tuple[str, ...]:
-        return tuple("." + one.lower().removeprefix(".") for one in self.texts(key))
-
-    def listed(self, value: Any, where: str) -> list[Any]:
-        if not isinstance(value, list):
-            self.fail(f"{where} is {value!r}", "write a list, [...].")
-        return value
-
-    def ids(self, value: Any, where: str) -> list[int]:
-        numbers = self.listed(value, where)
-        for number in numbers:
-            if type(number) is not int or not 0 <= number <= 255:
-                self.fail(f"{where} has {number!r}", "mask values are integers from 0 to 255.")
-        return numbers
-
-    def color(self, value: Any, where: str) -> Color:
-        if not isinstance(value, list) or len(value) != 3:
-            self.fail(f"{where} is {value!r}", "write [red, green, blue], each 0 to 255.")
-        red, green, blue = self.ids(value, where)
-        return red, green, blue
-
-    def known(
-        self,
-        table: Mapping[str, Any],
-        names: Iterable[str],
-        where: str,
-        hint: str,
-        others: Mapping[str, str],
-    ) -> None:
-        for key in table:
-            if key not in names:
-                right = others.get(key.lower().replace("-", "_"))
-                guess = f"write {right} instead. " if right else suggest(key, names)
-                hint = hint or f"the fields are: {', '.join(TOP)}."
-                self.fail(f"unknown field {key!r}{where}", f"{guess}{hint}")
-
-    def fail(self, problem: str, hint: str) -> NoReturn:
-        raise DsegError(f"{self.path}: {problem}.", hint=hint)

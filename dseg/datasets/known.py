@@ -1,7 +1,6 @@
 """Public data sets of streets whose masks become Cityscapes' classes by a ready-made class file.
 
-The ids are facts of the data sets' label tables. ``source`` names the table; it ends with "not
-verified" where neither the table nor files of the data set could be read when it was entered.
+``source`` names the label table; it says "not verified" where neither table nor files were read.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dseg.errors import DsegError, suggest
-from dseg.labels import CITYSCAPES_LABELS, IGNORE, LABEL_SPACES
+from dseg.labels import CITYSCAPES_LABELS, IGNORE, LABEL_SPACES, Color
 
 Ids = Mapping[str, tuple[int, ...]]
 CITYSCAPES = LABEL_SPACES["cityscapes"]
-CAMVID = LABEL_SPACES["camvid"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +25,7 @@ class KnownData:
         layout: fields of the class file that say where images and masks are.
         classes: mask values of each class, in order of train ids.
         ignore: values that are ignored, beside 255.
-        colors: colours of each class, for masks of colours; then there are no ids.
-        ignored_colors: colours that are ignored.
+        colors, ignored_colors: colours of each class and of none, for masks without ids.
         source: where the values are from.
         terms: terms of use, as known.
         remark: what to do before, or what the table leaves out.
@@ -38,8 +35,8 @@ class KnownData:
     layout: Mapping[str, Any]
     classes: Ids = field(default_factory=dict)
     ignore: tuple[int, ...] = ()
-    colors: Mapping[str, tuple[tuple[int, int, int], ...]] = field(default_factory=dict)
-    ignored_colors: tuple[tuple[int, int, int], ...] = ()
+    colors: Mapping[str, tuple[Color, ...]] = field(default_factory=dict)
+    ignored_colors: tuple[Color, ...] = ()
     source: str
     terms: str
     remark: str = ""
@@ -63,7 +60,7 @@ class KnownData:
         return {"ignore_colors": [list(color) for color in self.ignored_colors], "class": rows}
 
 
-def _color_of(title: str) -> tuple[int, int, int]:
+def _color_of(title: str) -> Color:
     return CITYSCAPES.colors[CITYSCAPES.names.index(title)]
 
 
@@ -73,12 +70,6 @@ LABEL_IDS: Ids = {
 }
 UNSCORED = tuple(row.id for row in CITYSCAPES_LABELS if row.ignored)
 RESEARCH = "research only"
-
-
-def _extend(base: Ids, **more: tuple[int, ...]) -> Ids:
-    """Return ids of which some classes have further values."""
-    named = {name.replace("_", " "): values for name, values in more.items()}
-    return {name: (*values, *named.get(name, ())) for name, values in base.items()}
 
 
 def _order(**values: tuple[int, ...]) -> Ids:
@@ -106,9 +97,8 @@ KNOWN: dict[str, KnownData] = {
         classes=_order(
             **{"road": (0,), "sidewalk": (3,), "terrain": (5,), "person": (6,), "rider": (8,)},
             **{"motorcycle": (9,), "bicycle": (10,), "car": (12,), "truck": (13,), "bus": (14,)},
-            **{"train": (17,), "wall": (20,), "fence": (21,), "traffic_sign": (24,)},
+            **{"train": (17,), "wall": (20,), "fence": (21,), "traffic_sign": (24,), "sky": (33,)},
             **{"traffic_light": (25,), "pole": (26,), "building": (29,), "vegetation": (32,)},
-            **{"sky": (33,)},
         ),
         ignore=(1, 2, 4, 7, 11, 15, 16, 18, 19, 22, 23, 27, 28, 30, 31, *range(34, 40)),
         source="column csTrainId of the label table in the data set's public code",
@@ -221,7 +211,7 @@ KNOWN: dict[str, KnownData] = {
     "wilddash2": KnownData(
         title="WildDash 2 (Zendel et al., CVPR 2022)",
         layout={"images": "images", "masks": "labels"},
-        classes=_extend(LABEL_IDS, truck=(34,), car=(35,), road=(38,)),
+        classes={**LABEL_IDS, "road": (7, 38), "car": (26, 35), "truck": (27, 34)},
         ignore=(*UNSCORED, 36, 37),
         source="the ids of the Robust Vision Challenge's table and WildDash's policy: pickups are "
         "trucks, vans cars, road markings road",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dseg.images.channels import read_channel
 from dseg.images.opening import FORMATS, IMAGE_SUFFIXES, MAX_PIXELS, UNREAD
 from dseg.images.png import Pixels
 from dseg.images.reading import (
@@ -11,7 +12,6 @@ from dseg.images.reading import (
     has_equal_channels,
     has_orientation,
     lossy_error,
-    read_channel,
     read_image,
     read_loss,
     read_mask,

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 HEAD = """\
-# Classes of the masks in this folder. Rename, join or reorder them as you like; the position in
-# this file is the class's train id. Fields: docs/own-data.md. Check: dseg check-data --dataset
-# folder --data-dir DIR
+# Classes of the masks in this folder. Rename, join or reorder them as you like: the position
+# of a class is its train id. Check the result: dseg check-data --dataset folder --data-dir DIR
 """
 COMMENTS = {
-    "images": "folder of the images; {split} stands for train, val and test, * for any folder",
+    "images": "folder of the images; {split} stands for any split",
     "masks": "folder of the masks",
     "image_suffix": "end of the images' names, before the extension",
     "mask_suffix": "end of the masks' names, before the extension",

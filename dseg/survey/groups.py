@@ -118,12 +118,20 @@ def kind_of_name(name: str) -> str:
     return ""
 
 
-def split_pattern(group: Group) -> str | dict[str, str]:
-    """Return the folder field of a class file: a pattern, or a folder for each split."""
+def split_pattern(group: Group, root: Path) -> str | dict[str, str]:
+    """Return the folder field of a class file: a pattern, or a folder for each split.
+
+    A pattern is no use if it also matches folders of other files, as ``{split}`` in a folder with
+    ``train`` and ``trainannot``.
+    """
     if set(group.folders) == {WHOLE}:
         return group.pattern
     usual = {split: group.pattern.replace("{split}", split) for split in group.folders}
-    return group.pattern if usual == group.folders else dict(group.folders)
+    before, _, after = group.pattern.partition("{split}")
+    matching = {path.relative_to(root).as_posix() for path in root.glob(f"{before}*{after}")}
+    if usual == group.folders and matching <= set(usual.values()):
+        return group.pattern
+    return dict(group.folders)
 
 
 def name_splits(groups: Iterable[Group]) -> list[str]:

@@ -108,7 +108,10 @@ def _places(survey: Survey) -> dict[str, Any]:
     """Return the fields that say where images and masks are; nothing for the usual folders."""
     pairing = survey.pairing
     images, masks = pairing.images, pairing.masks
-    fields: dict[str, Any] = {"images": split_pattern(images), "masks": split_pattern(masks)}
+    fields: dict[str, Any] = {
+        "images": split_pattern(images, survey.root),
+        "masks": split_pattern(masks, survey.root),
+    }
     if isinstance(fields["masks"], dict) and isinstance(fields["images"], dict):
         shared = [split for split in fields["images"] if split in fields["masks"]]
         fields = {key: {split: of[split] for split in shared} for key, of in fields.items()}

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dseg.checkpoints import find_backbone_weights, load_backbone, load_model
+from dseg.checkpoints import find_backbone_weights, find_bundled, load_backbone, load_model
 from dseg.config import RuntimeConfig, TrainConfig
 from dseg.data.sampler import StepSampler
 from dseg.data.stream import Batch
@@ -27,6 +27,7 @@ from dseg.nn.backbones.densenet import checkpoint_activations
 from dseg.nn.sync_norm import synchronise_norms
 from dseg.parallel import Progress
 from dseg.recipes import Recipe
+from dseg.recipes.file import BUNDLED
 from dseg.training.backends import (
     avoid_wrong_gradients,
     compile_model,
@@ -131,7 +132,7 @@ def _make_trainer(
         seed=config.seed,
         stopping=stopping,
     )
-    return trainer, [remark] if remark else []
+    return trainer, [text for text in (train_set.note, remark) if text]
 
 
 def report_faults(batches: Iterator[Batch], display: Display) -> Iterator[Batch]:
@@ -195,9 +196,12 @@ def make_model(
     outputs = dataset.space.num_classes
     remarks: list[str] = []
     if config.weights:
+        start = Path(config.weights)
+        if config.weights == BUNDLED and not start.exists():
+            start = find_bundled()
         model = load_model(
             config.model,
-            Path(config.weights),
+            start,
             num_classes=outputs,
             reset_head=config.reset_head,
             inplace_abn=config.inplace_abn,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,8 +12,10 @@ from dseg.cli.console import progress, say, training_display
 from dseg.cli.stdio import emit_json
 from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
 from dseg.cli.train.options import TrainRequest, train_options
+from dseg.cli.train.plan import PLANNED_NETWORK, plan_config
 from dseg.config import RuntimeConfig, TrainConfig, make_config
 from dseg.errors import EXIT_INTERRUPTED, DsegError
+from dseg.recipes.file import is_recipe_file, read_recipe_file
 
 if TYPE_CHECKING:
     from dseg.distributed import Group
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 @click.pass_context
 def train_command(ctx: click.Context, /, **values: Any) -> None:
     """Train a network on a data set, by default with its published recipe.
+
+    Own data (folder) and fewer than 1000 images get a plan instead, which dseg plan explains:
+    crops that fit the images, counted class weights, and the bundled weights for DABNet.
 
     The folder RUN gets best.safetensors and last.safetensors, for dseg infer --weights;
     metrics.jsonl, loss.png, miou.png, confusion.png and predictions/; run.json with the
@@ -64,8 +70,8 @@ def _train(request: TrainRequest) -> None:
         stopping_on_signals() as stop,
         run_held(request.run, group, say),
     ):
-        config = group.from_main(lambda: _make_config(request, group))
         group.from_main(lambda: _refuse_other_run(request))
+        config = group.from_main(lambda: _make_config(request, group))
         outcome = run_training(
             config,
             runtime,
@@ -112,10 +118,8 @@ def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
     """Return the configuration that the command line describes by itself."""
     values = dict(request.config)
     model, recipe = values.pop("model"), values.pop("recipe_name")
-    if model is None:
-        raise DsegError(
-            "No network is named.", hint="name it by --model, for example DABNet (dseg models)."
-        )
+    if model is None and is_recipe_file(recipe):
+        model = read_recipe_file(Path(recipe)).model
     names, folders = request.dataset_names, request.data_dirs
     if not names or len(names) != len(folders):
         raise DsegError(
@@ -127,14 +131,17 @@ def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
     if values["val_split"] == "none":
         values["val_split"] = ""
     values["label_space"] = values["label_space"].lower()
-    return make_config(
-        model,
+    config = make_config(
+        model or PLANNED_NETWORK,
         [(name, str(folder)) for name, folder in zip(names, folders, strict=True)],
         recipe=recipe,
         overrides=request.recipe_overrides(),
         world_size=group.world_size,
         **values,
     )
+    if recipe or _resumes(request):
+        return config
+    return plan_config(request, config, named=bool(model))
 
 
 def _check_weights(values: dict[str, Any]) -> None:

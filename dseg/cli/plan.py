@@ -1,0 +1,106 @@
+"""``dseg plan``: a training recipe that fits the data and the machine."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dseg.cli.console import progress, say
+from dseg.cli.options.shared import json_option, quiet_option
+from dseg.cli.options.types import FILE, FOLDER, ModelName
+from dseg.cli.stdio import emit_json
+from dseg.errors import DsegError
+
+PLAN_FILE = Path("plan.toml")
+
+
+@click.command("plan", short_help="Plan a training that fits the data and the machine.")
+@click.option(
+    "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
+)
+@click.option(
+    "--dataset", default="folder", show_default=True, metavar="NAME", help="Its kind, as in train."
+)
+@click.option("--split", default="train", show_default=True, help="Split to train on.")
+@click.option("--val-split", default="val", show_default=True, help="Split to validate on.")
+@click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set.")
+@click.option("--label-space", default="", metavar="NAME", help="Map the masks onto other classes.")
+@click.option("--model", type=ModelName(), metavar="NAME", help="Network (default: chosen).")
+@click.option(
+    "--latency", type=click.FloatRange(min=0, min_open=True), metavar="MS",
+    help="Choose the most accurate network that labels one of these images within MS here.",
+)  # fmt: skip
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), metavar="M",
+    help="Time for the training; steps are measured.",
+)  # fmt: skip
+@click.option("--device", default="auto", show_default=True, help="Device to train on.")
+@click.option(
+    "-o", "--out", type=FILE, default=PLAN_FILE, show_default=True, metavar="FILE",
+    help="Recipe file to write.",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@json_option("the plan")
+@quiet_option
+def plan(**given: Any) -> None:
+    """Write a recipe with a reason for every choice, for dseg train --recipe.
+
+    Reads sizes, number of images and class frequencies, and the machine. Network, crop, batch,
+    loss, class weights, epochs, learning rate and augmentation follow by rules.
+
+    \b
+    Examples:
+      dseg plan --data-dir roads
+      dseg plan --data-dir roads --minutes 20 -o quick.toml
+      dseg plan --data-dir roads --latency 30
+      dseg train --recipe plan.toml --dataset folder --data-dir roads --out run
+    """
+    if given["model"] and given["latency"]:
+        raise DsegError("--model and --latency both choose the network.", hint="give one of them.")
+    out: Path = given["out"]
+    if out.exists() and not given["overwrite"]:
+        raise DsegError(
+            f"{out} already exists.", hint="replace it by --overwrite, or name another by --out."
+        )
+    _plan(out, given)
+
+
+def _plan(out: Path, given: dict[str, Any]) -> None:
+    from dataclasses import asdict
+
+    from dseg.config import make_config
+    from dseg.device import find_device
+    from dseg.files import written_whole
+    from dseg.planning import NETWORK, make_plan_text, plan_training
+
+    config = make_config(
+        given["model"] or NETWORK,
+        [(given["dataset"], str(given["data_dir"]))],
+        split=given["split"],
+        val_split="" if given["val_split"] == "none" else given["val_split"],
+        label_space=given["label_space"].lower(),
+        class_file=str(given["classes"] or ""),
+    )
+    quiet = given["quiet"]
+    found = plan_training(
+        config,
+        find_device(given["device"]),
+        lambda what, total: progress(what, total, quiet=quiet),
+        named=bool(given["model"]),
+        measure=True,
+        minutes=given["minutes"] or 0.0,
+        latency_ms=given["latency"] or 0.0,
+    )
+    text = make_plan_text(found)
+    with written_whole(out) as part:
+        part.write_text(text, encoding="utf-8")
+    if given["json_file"] is not None:
+        emit_json(given["json_file"], asdict(found))
+    elif not quiet:
+        click.echo(text.rstrip())
+    if not quiet:
+        data = f"--dataset {given['dataset']} --data-dir {shlex.quote(str(given['data_dir']))}"
+        say(f"Written: {out}. Next: dseg train --recipe {shlex.quote(str(out))} {data} --out run")

@@ -1,0 +1,58 @@
+"""The plan that replaces a network's published recipe for own and for few data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dseg.cli.console import progress, say
+from dseg.cli.train.options import TrainRequest
+from dseg.config import TrainConfig
+from dseg.errors import DsegError
+
+PLANNED_NETWORK = "dabnet"
+RECIPE_NAME = "planned"
+
+
+def plan_config(request: TrainRequest, config: TrainConfig, *, named: bool) -> TrainConfig:
+    """Return a configuration with a planned recipe if the published one is for other data.
+
+    Args:
+        request: the command line.
+        config: what it describes, with the network's own recipe.
+        named: it names the network.
+
+    Raises:
+        DsegError: no network is named and the data need no plan; or the data are unusable.
+    """
+    from dseg.device import find_device
+    from dseg.planning import needs_plan, plan_training
+
+    if not needs_plan(config):
+        if not named:
+            raise DsegError(
+                "No network is named.", hint="name it by --model, for example DABNet (dseg models)."
+            )
+        return config
+    quiet = request.quiet
+    plan = plan_training(
+        config,
+        find_device(request.runtime["device"]),
+        lambda what, total: progress(what, total, quiet=quiet),
+        named=named,
+    )
+    if not quiet:
+        height, width = plan.recipe.crop
+        weights = ", from the bundled weights" if plan.weights else ""
+        say(
+            f"Planned for {plan.data}: {plan.model}{weights}, crops of {height}x{width}, "
+            f"{plan.recipe.epochs:g} epochs (dseg plan explains it; --recipe NAME replaces it)."
+        )
+    given = bool(config.weights or config.backbone_weights)
+    return replace(
+        config,
+        model=plan.model,
+        recipe_name=RECIPE_NAME,
+        recipe=plan.recipe.override(request.recipe_overrides()),
+        weights=config.weights if given else plan.weights,
+        reset_head=config.reset_head if given else plan.reset_head,
+    )

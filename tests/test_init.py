@@ -1,0 +1,203 @@
+"""``dseg init``: folders of people who know nothing of class files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_runs import misused, refused, run
+from data_trees import save_image, save_mask
+from PIL import Image
+
+from dseg.datasets import find_splits, load_dataset
+
+NAMES = "abcdef"
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make_pairs(image: str, mask: str, *values: int, names: str = NAMES) -> None:
+    """Write images and masks at the places that patterns with ``*`` name."""
+    for name in names:
+        save_image(Path(image.replace("*", name)))
+        save_mask(Path(mask.replace("*", name)), *values)
+
+
+def init(*words: object) -> dict:
+    result = run("init", "data", *words, "--json", "-")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def row_of(split: str = "all") -> list[int]:
+    return load_dataset("folder", "data", split).read(0).train_ids[0].tolist()
+
+
+def test_ids_in_flat_folders(tmp_path) -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1, 2, 255)
+    found = init("--names", "road,car,sky")
+    assert found["classes"] == ["road", "car", "sky"]
+    assert (found["masks_hold"], found["splits"]) == ("ids", {"all": 6})
+    assert [value["fraction"] for value in found["values"]] == [0.25] * 4
+    assert row_of() == [0, 0, 1, 1, 2, 2, 255, 255]
+    assert find_splits("folder", Path("data")) == ("train", "val")
+
+
+def test_0_and_255_need_one_name() -> None:
+    make_pairs("data/photos/*.jpg", "data/gt/*_mask.png", 0, 255)
+    assert init("--names", "crack")["classes"] == ["background", "crack"]
+    assert row_of() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_colours_are_listed_by_area() -> None:
+    colors = np.zeros((6, 8, 3), np.uint8)
+    colors[:, :5], colors[:, 5:7] = (128, 64, 128), (0, 0, 142)
+    for name in NAMES:
+        save_image(Path(f"data/imgs/{name}.png"))
+        Path("data/labels").mkdir(exist_ok=True)
+        Image.fromarray(colors).save(f"data/labels/{name}_L.png")
+    found = init("--names", "road,car,ignore")
+    assert [value["value"] for value in found["values"]] == ["128 64 128", "0 0 142", "0 0 0"]
+    assert row_of() == [0, 0, 0, 0, 0, 1, 1, 255]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("data/train/images/*.jpg", "data/train/masks/*.png"),
+        ("data/images/train/*.jpg", "data/annotations/train/*.png"),
+        ("data/train/*.jpg", "data/trainannot/*.png"),
+        ("data/train/rgb/*_rgb.png", "data/train/gt/*_gt.png"),
+        ("data/img_train/*.jpg", "data/seg_train/*.png"),
+        ("data/training/x/*_leftImg8bit.png", "data/training_gt/x/*_gtFine_labelIds.png"),
+    ],
+)
+def test_splits_are_found_in_folders(image, mask) -> None:
+    for split in ("train", "val"):
+        other = "training" if "training" in image and split == "train" else split
+        places = [
+            place.replace("training", "train").replace("train", other) for place in (image, mask)
+        ]
+        make_pairs(*places, 0, 1)
+    found = run("init", "data", "--names", "road,car", "--json", "-")
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["splits"] == {"train": 6, "val": 6}
+    assert row_of("train") == row_of("val") == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("data/*.jpg", "data/*.png"),
+        ("data/*.png", "data/*_mask.png"),
+        ("data/day/*.jpg", "data/day/*_seg.png"),
+    ],
+)
+def test_images_and_masks_lie_in_one_folder(image, mask) -> None:
+    make_pairs(image, mask, 0, 1)
+    assert init("--names", "road,car")["splits"] == {"all": 6}
+    assert len(load_dataset("folder", "data", "all")) == 6
+
+
+def test_a_table_in_the_folder_names_the_classes() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1)
+    Path("data/classes.csv").write_text("name,id\nroad,0\ncar,1\nbus,2\n")
+    assert init()["classes"] == ["road", "car", "bus"]
+    Path("other.tsv").write_text("name\tid\nroad\t0\n")
+    result = run("init", "data", "--labels", "other.tsv", "--overwrite")
+    refused_with = "other.tsv lacks 1 values of the masks: 1."
+    assert (result.exit_code, refused_with in result.stderr) == (2, True)
+
+
+def test_the_name_of_a_label_space_names_its_ids() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 7, 26, 0)
+    assert len(init("--names", "cityscapes")["classes"]) == 19
+    assert row_of() == [0, 0, 0, 13, 13, 13, 255, 255]
+
+
+def test_without_names_the_classes_are_numbered() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 3, 5, 9)
+    result = run("init", "data")
+    assert result.exit_code == 0, result.output
+    assert "the classes are called class 0, class 1, class 2" in result.stderr
+    assert "Next: dseg train --dataset folder --data-dir data --out run" in result.stderr
+    assert load_dataset("folder", "data", "all").space.label_ids == (3, 5, 9)
+    assert load_dataset("folder", "data", "all").read(0).train_ids[0].tolist() == [
+        *(0, 0, 0, 1, 1, 1, 2, 2)
+    ]
+
+
+def test_equal_names_join_values_and_a_dash_ignores_one() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1, 2, 3)
+    assert init("--names", "road,car,car,-")["classes"] == ["road", "car"]
+    assert row_of() == [0, 0, 1, 1, 1, 1, 255, 255]
+
+
+def test_the_class_file_has_a_comment_for_each_field() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*_m.png", 0, 1)
+    init("--names", "road,car")
+    lines = Path("data/classes.toml").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("mask_suffix"))
+    assert line.split("#")[0].strip() == 'mask_suffix = "_m"'
+    assert line.endswith("# end of the masks' names, before the extension")
+    assert "id = 1  # 50.00% of the pixels, in 6 of 6 masks" in lines
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_contact_sheet_shows_images_beside_their_masks() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1)
+    found = init("--names", "road,car")
+    with Image.open(found["contact_sheet"]) as sheet:
+        assert sheet.width == 1280
+        colors = {color for _, color in sheet.convert("RGB").getcolors(1 << 24)}
+    space = load_dataset("folder", "data", "all").space
+    assert set(space.colors) <= colors
+
+
+def test_what_cannot_be_described_is_refused_in_two_lines() -> None:
+    refused(run("init", "gone"), 2, "gone does not exist.", "name the folder")
+    Path("data").mkdir()
+    refused(run("init", "data"), 2, "data holds no images", "name the folder that holds images")
+    for name in NAMES:
+        save_image(Path(f"data/{name}.jpg"), 64, 64)
+    refused(run("init", "data"), 2, "holds 6 images, but no masks", "dseg infer")
+    for name in NAMES:
+        save_image(Path(f"data/masks/{name}.jpg"), 64, 64)
+    refused(run("init", "data"), 2, "because JPEG changes values", "export them as PNG")
+
+
+def test_wrong_names_are_refused_and_nothing_is_written() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1, 2)
+    result = run("init", "data", "--names", "road,car")
+    assert result.exit_code == 2
+    assert "2 names are given, but the masks hold 3 ids: 0, 1, 2." in result.stderr
+    assert "All values are ignored." in run("init", "data", "--names", "-,-,-").stderr
+    assert not Path("data/classes.toml").exists()
+    misused(run("init"), "FOLDER")
+
+
+def test_an_existing_class_file_is_not_lost() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1)
+    Path("data/classes.toml").write_text("mine")
+    refused(run("init", "data", "--names", "a,b"), 2, "already exists", "--overwrite")
+    assert Path("data/classes.toml").read_text() == "mine"
+    assert run("init", "data", "--names", "a,b", "--out", "other.toml").exit_code == 0
+    assert load_dataset("folder", "data", "all", class_file="other.toml").space.names == ("a", "b")
+
+
+def test_files_without_partner_are_counted() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1)
+    save_image(Path("data/images/alone.jpg"))
+    save_mask(Path("data/masks/lonely.png"), 0)
+    found = init("--names", "a,b")
+    assert (found["images_without_mask"], found["masks_without_image"]) == (1, 1)
+
+
+def test_a_data_set_that_needs_no_class_file_is_named() -> None:
+    make_pairs("data/train/*.jpg", "data/trainannot/*.png", 0, 1)
+    refused(run("init", "data"), 2, "has the layout of the data set camvid", "--dataset camvid")
