@@ -1,4 +1,4 @@
-"""Write the generated tables of README.md and weights/: networks, commands, files, speeds."""
+"""Write the generated tables of README.md, docs/ and weights/, from the code."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import click
 
 from dseg.bench.text import name_variant
 from dseg.cli import main as dseg_command
+from dseg.datasets.known import KNOWN
 from dseg.registry import MODELS, ModelSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 WEIGHTS = ROOT / "weights" / "README.md"
+OWN_DATA = ROOT / "docs" / "own-data.md"
 SPEEDS = ROOT / "weights" / "zoo-cpu.md"
 
 
@@ -88,9 +90,20 @@ def speeds() -> str:
     return "\n".join(lines)
 
 
+def known() -> str:
+    """Return the table of ready-made class files."""
+    lines = ["| `--table`, `--classes` | data and terms | where the values are from |"]
+    lines.append("| --- | --- | --- |")
+    for name, data in KNOWN.items():
+        remark = f" {data.remark}" if data.remark else ""
+        lines.append(f"| `{name}` | {data.title}; {data.terms} | {data.source}.{remark} |")
+    return "\n".join(lines)
+
+
 PARTS: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"networks": networks, "commands": commands},
     WEIGHTS: {"files": files},
+    OWN_DATA: {"known": known},
     SPEEDS: {"speeds": speeds},
 }
 

@@ -251,8 +251,8 @@ def test_images_without_any_ground_truth_are_refused(tmp_path) -> None:
 
 
 OTHERS = {  # files of data sets derived from Cityscapes, and words of the hint about them
-    "gtFine/train/a/a_000000_000019_gtFine_labellevel3Ids.png": "IDD's level ids",
-    "leftImg8bit_foggy/train/a/a_000000_000019_leftImg8bit_foggy_beta_0.02.png": "image_suffix",
+    "gtFine/train/a/a_000000_000019_gtFine_labellevel3Ids.png": "IDD's ids",
+    "leftImg8bit_foggy/train/a/a_000000_000019_leftImg8bit_foggy_beta_0.02.png": "--classes foggy",
     "gtFine/train/a/a_000000_000019_gtFine_polygons.json": "csCreateTrainIdLabelImgs",
 }
 

@@ -100,9 +100,11 @@ def _check(
     from dseg.labels import find_label_space
 
     space = find_label_space(label_space) if label_space else None
-    wanted = dict.fromkeys(splits) or find_splits(dataset, data_dir, class_file=classes)
+    wanted = list(dict.fromkeys(splits) or find_splits(dataset, data_dir, class_file=classes))
     for split in wanted:
         found = find_dataset(dataset, data_dir, split, space=space, class_file=classes)
+        if found.dataset.note and split == wanted[0] and not quiet:
+            say(found.dataset.note)
         with progress(f"{split}: masks read", len(found.dataset), quiet=quiet) as advance:
             yield check_dataset(
                 found.dataset,

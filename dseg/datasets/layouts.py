@@ -89,6 +89,8 @@ def refuse_missing(name: str, root: Path) -> None:
 
 
 def _hint(name: str, hint: str) -> str:
+    if name == "folder":
+        return f"{hint} dseg init DIR finds images and masks and writes the class file."
     if name == "scenes":
         return f"{hint} dseg scenes --out DIR -n 200 creates such a folder."
     return hint

@@ -192,13 +192,13 @@ def _other_masks(name: str, root: Path) -> str:
     there = [path.name for path in islice(walk_files(root), LOOKED_AT_MOST)]
     if any("_labellevel" in file or "_labelcsTrainIds" in file for file in there):
         return (
-            "IDD's level ids are not Cityscapes ids: create csTrainId masks with its tools, and "
-            "describe them in a class file (--dataset folder, mask_suffix)."
+            "IDD's ids are not Cityscapes' ids: use a ready-made class file (--dataset folder "
+            "--classes idd, idd-level3 or idd-trainids)."
         )
     if any("_foggy" in file or "_rain" in file for file in there):
         return (
-            "this is Foggy or Rain Cityscapes: choose one strength in a class file (--dataset "
-            'folder, image_suffix = "_leftImg8bit_foggy_beta_0.02").'
+            "this is Foggy or Rain Cityscapes: use a ready-made class file (--dataset folder "
+            "--classes foggy-cityscapes), or describe the files by dseg init."
         )
     if any(file.endswith("_polygons.json") for file in there):
         return (

@@ -12,7 +12,7 @@ from dseg.cli.console import progress, say, training_display
 from dseg.cli.stdio import emit_json
 from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
 from dseg.cli.train.options import TrainRequest, train_options
-from dseg.cli.train.plan import PLANNED_NETWORK, plan_config
+from dseg.cli.train.plan import PLANNED_NETWORK, no_network, plan_config
 from dseg.config import RuntimeConfig, TrainConfig, make_config
 from dseg.errors import EXIT_INTERRUPTED, DsegError
 from dseg.recipes.file import is_recipe_file, read_recipe_file
@@ -120,6 +120,8 @@ def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
     model, recipe = values.pop("model"), values.pop("recipe_name")
     if model is None and is_recipe_file(recipe):
         model = read_recipe_file(Path(recipe)).model
+    if not model and recipe:
+        raise no_network()
     names, folders = request.dataset_names, request.data_dirs
     if not names or len(names) != len(folders):
         raise DsegError(

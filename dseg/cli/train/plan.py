@@ -13,6 +13,12 @@ PLANNED_NETWORK = "dabnet"
 RECIPE_NAME = "planned"
 
 
+def no_network() -> DsegError:
+    return DsegError(
+        "No network is named.", hint="name it by --model, for example DABNet (dseg models)."
+    )
+
+
 def plan_config(request: TrainRequest, config: TrainConfig, *, named: bool) -> TrainConfig:
     """Return a configuration with a planned recipe if the published one is for other data.
 
@@ -29,9 +35,7 @@ def plan_config(request: TrainRequest, config: TrainConfig, *, named: bool) -> T
 
     if not needs_plan(config):
         if not named:
-            raise DsegError(
-                "No network is named.", hint="name it by --model, for example DABNet (dseg models)."
-            )
+            raise no_network()
         return config
     quiet = request.quiet
     plan = plan_training(
@@ -40,19 +44,20 @@ def plan_config(request: TrainRequest, config: TrainConfig, *, named: bool) -> T
         lambda what, total: progress(what, total, quiet=quiet),
         named=named,
     )
+    recipe = plan.recipe.override(request.recipe_overrides())
     if not quiet:
-        height, width = plan.recipe.crop
+        height, width = recipe.crop
         weights = ", from the bundled weights" if plan.weights else ""
         say(
             f"Planned for {plan.data}: {plan.model}{weights}, crops of {height}x{width}, "
-            f"{plan.recipe.epochs:g} epochs (dseg plan explains it; --recipe NAME replaces it)."
+            f"{recipe.epochs:g} epochs (dseg plan explains it; --recipe NAME replaces it)."
         )
     given = bool(config.weights or config.backbone_weights)
     return replace(
         config,
         model=plan.model,
         recipe_name=RECIPE_NAME,
-        recipe=plan.recipe.override(request.recipe_overrides()),
+        recipe=recipe,
         weights=config.weights if given else plan.weights,
         reset_head=config.reset_head if given else plan.reset_head,
     )
