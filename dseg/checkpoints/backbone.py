@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from dseg.checkpoints.keys import COUNTER, LoadReport, compare, map_keys, rename
 from dseg.checkpoints.locations import weights_folders
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 from dseg.checkpoints.tensor_checks import check_tensors
+from dseg.downloads import SILENT, Display, Source, fetch, mirrored
 from dseg.errors import CheckpointError, DsegError
 from dseg.models import SegModel, build_model
 from dseg.models.base import KeyMap
@@ -112,7 +111,7 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
     )
 
 
-def find_backbone_weights(model: SegModel, source: str | Path) -> Path:
+def find_backbone_weights(model: SegModel, source: str | Path, display: Display = SILENT) -> Path:
     """Return the file for ``source``; only "imagenet" can download it.
 
     Args:
@@ -120,6 +119,7 @@ def find_backbone_weights(model: SegModel, source: str | Path) -> Path:
         source: ``imagenet`` for torchvision's IMAGENET1K_V1 weights of the backbone, found in the
             weights folders or torch.hub's folder, otherwise downloaded into the latter; or a file,
             also looked for in the weights folders.
+        display: shows messages and the progress of a download.
 
     Raises:
         DsegError: torchvision does not have the network's backbone.
@@ -127,7 +127,7 @@ def find_backbone_weights(model: SegModel, source: str | Path) -> Path:
     """
     backbone = _backbone_of(model)
     if source == IMAGENET:
-        return _find_imagenet(backbone)
+        return _find_imagenet(backbone, display)
     named = Path(source)
     for candidate in (named, *(folder / named for folder in weights_folders())):
         if candidate.is_file():
@@ -155,7 +155,7 @@ def _advice(backbone: Backbone) -> str:
     return f"get {_file_name(url)} from {url}, or let --backbone-weights {IMAGENET} do it."
 
 
-def _find_imagenet(backbone: Backbone) -> Path:
+def _find_imagenet(backbone: Backbone, display: Display) -> Path:
     if not backbone.torchvision_name:
         raise CheckpointError(
             f"{NO_RELEASE[0].upper()}{NO_RELEASE[1:]}.",
@@ -166,18 +166,14 @@ def _find_imagenet(backbone: Backbone) -> Path:
     for folder in (*weights_folders(), cached.parent):
         if (folder / cached.name).is_file():
             return folder / cached.name
-    digest = cached.stem.rpartition("-")[2]  # the first digits of its SHA-256
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(cached), digest, progress=sys.stderr.isatty())
-    except (OSError, HTTPException, RuntimeError) as fault:
-        reason = getattr(fault, "reason", None) or fault
-        raise CheckpointError(
-            f"{url} could not be downloaded to {cached}: {reason}.",
-            hint=f"get {cached.name} on another machine and put it into {cached.parent}, or name "
-            "it with --backbone-weights FILE.",
-        ) from fault
-    return cached
+    source = Source(
+        title=cached.name,
+        url=mirrored(url),
+        sha256=cached.stem.rpartition("-")[2],  # the first digits of its SHA-256
+        by_hand=f"get {url} on another machine and put it into {cached.parent}, or name it with "
+        f"--backbone-weights FILE.",
+    )
+    return fetch(source, cached, display, about=f"Downloading {url}.")
 
 
 def _url(name: str) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dseg.checkpoints import LoadReport, load_model
 from dseg.device import describe_precision, find_device
+from dseg.downloads import Display, find_hub_file, is_hub_address
 from dseg.errors import DsegError
 from dseg.graphs.facts import GRAPH_SUFFIXES
 from dseg.images import Pixels
@@ -122,6 +123,8 @@ class Predictor:
             CheckpointError: the file is missing, not a checkpoint, or not one of this network.
             DsegError: the network or the device does not exist.
         """
+        if weights is not None and is_hub_address(str(weights)):
+            weights = find_hub_file(weights, Display(note=on_note))
         if weights is not None and (file := Path(weights)).suffix in GRAPH_SUFFIXES:
             place = find_device("cpu" if device == "auto" else device)
             chosen = "auto" if runtime == "torch" else runtime  # PyTorch does not read it
