@@ -74,7 +74,7 @@ def test_a_network_is_downloaded_on_first_use(server: FileServer) -> None:
     assert result.exit_code == 0, result.output
     assert result.stderr.splitlines()[0] == (
         "Downloading dabnet.params: 3.1 MB from github.com/WenmuZhou/DABNet_Paddle, licence MIT, "
-        "trained on Cityscapes (images for non-commercial use only)."
+        f"trained on Cityscapes (images for non-commercial use only). Mirror: {server.url}."
     )
     assert (cached(), server.paths) == (["dabnet.params"], [DABNET_PATH])
     named = infer("-w", DABNET, "-o", "named")
@@ -157,7 +157,9 @@ def test_a_connection_that_stays_broken_is_continued_by_the_next_run(server: Fil
     problem = "The connection for espnet_p_2_q_8.pth broke several times: it was closed early."
     refused_in_two(result, 3, problem, "run again: the download continues after 0.7 MB. Or get esp")
     assert cached() == [".espnet_p_2_q_8.pth.part", ".espnet_p_2_q_8.pth.part.json"]
-    assert infer("--model", "espnet").exit_code == 0
+    again = infer("--model", "espnet")
+    assert again.exit_code == 0
+    assert again.stderr.splitlines()[0].endswith(" Continuing after 0.7 MB.")
     assert server.starts == [2 * BLOCK * count for count in range(6)]
     assert cached() == ["espnet_p_2_q_8.pth"]
 

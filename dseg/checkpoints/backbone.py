@@ -15,7 +15,7 @@ from dseg.checkpoints.keys import COUNTER, LoadReport, compare, map_keys, rename
 from dseg.checkpoints.locations import weights_folders
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 from dseg.checkpoints.tensor_checks import check_tensors
-from dseg.downloads import SILENT, Display, Source, fetch, mirrored
+from dseg.downloads import SILENT, Display, Source, fetch, mirror_address, mirrored
 from dseg.errors import CheckpointError, DsegError
 from dseg.models import SegModel, build_model
 from dseg.models.base import KeyMap
@@ -169,6 +169,7 @@ def _find_imagenet(backbone: Backbone, display: Display) -> Path:
     source = Source(
         title=cached.name,
         url=mirrored(url),
+        mirror=mirror_address(),
         sha256=cached.stem.rpartition("-")[2],  # the first digits of its SHA-256
         by_hand=f"get {url} on another machine and put it into {cached.parent}, or name it with "
         f"--backbone-weights FILE.",

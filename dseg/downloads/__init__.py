@@ -12,7 +12,7 @@ from dseg.downloads.named import (
     file_of,
     find_named,
 )
-from dseg.downloads.source import Source, mirrored
+from dseg.downloads.source import Source, mirror_address, mirrored
 
 __all__ = [
     "SILENT",
@@ -31,6 +31,7 @@ __all__ = [
     "find_named",
     "find_own",
     "is_hub_address",
+    "mirror_address",
     "mirrored",
     "own_folders",
     "showing",

@@ -75,10 +75,10 @@ def fetch(
     with _alone(source, target, display):
         if target.is_file() and not again:  # another process was faster
             return target
-        if about:
-            display.note(about)
-        part = Part(target, key=source.sha256 or source.url)
         try:
+            part = Part(target, key=source.sha256 or source.url)
+            if about:
+                display.note(_announce(about, source, part))
             resumed = _receive_all(source, part, display)
             if not _is_right(part, source) and resumed:
                 display.note(f"The continued file {target.name} is damaged: downloading it anew.")
@@ -132,6 +132,13 @@ def _receive_all(source: Source, part: Part, display: Display) -> bool:
             pause = max(PAUSES_S[min(failed, len(PAUSES_S)) - 1], fault.pause_s)
             time.sleep(min(pause, LONGEST_PAUSE_S))
             resumed = resumed or part.size() > 0
+
+
+def _announce(about: str, source: Source, part: Part) -> str:
+    """Return the message before the first byte, with the mirror and an earlier part, if any."""
+    via = f" Mirror: {source.mirror}." if source.mirror else ""
+    done = f" Continuing after {part.size() / 1e6:.1f} MB." if part.size() else ""
+    return f"{about}{via}{done}"
 
 
 def _give_up(source: Source, part: Part, fault: BrokenError) -> CheckpointError:

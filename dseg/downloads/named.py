@@ -7,7 +7,7 @@ from pathlib import Path
 from dseg.downloads.display import SILENT, Display
 from dseg.downloads.fetching import fetch
 from dseg.downloads.folders import cache_folder
-from dseg.downloads.source import Source, mirrored
+from dseg.downloads.source import Source, mirror_address, mirrored
 from dseg.errors import CheckpointError, DsegError, suggest
 from dseg.files import sha256
 from dseg.registry import MODELS, plain_name
@@ -68,7 +68,13 @@ def source_of(file: WeightFile) -> Source:
     Raises:
         DsegError: DSEG_MIRROR is not an address.
     """
-    return Source(title=file.file, url=mirrored(file.url), by_hand=advise(file), sha256=file.sha256)
+    return Source(
+        title=file.file,
+        url=mirrored(file.url),
+        mirror=mirror_address(),
+        by_hand=advise(file),
+        sha256=file.sha256,
+    )
 
 
 def describe_size(file: WeightFile) -> str:

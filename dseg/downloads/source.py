@@ -19,6 +19,7 @@ class Source:
         url: address, of a mirror if there is one.
         by_hand: how to get the file without dseg, as the end of a sentence with its full stop.
         sha256: SHA-256 in hexadecimal, or its first digits; empty if unknown.
+        mirror: base address of the mirror, for messages; empty if ``url`` is the original one.
         headers: further headers of the request.
         denied: hint if the server refuses access; empty for ``by_hand``.
     """
@@ -27,6 +28,7 @@ class Source:
     url: str
     by_hand: str
     sha256: str = ""
+    mirror: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     denied: str = ""
 
@@ -37,11 +39,16 @@ def mirrored(url: str) -> str:
     Raises:
         DsegError: the variable does not hold an address.
     """
-    mirror = base_address("DSEG_MIRROR")
+    mirror = mirror_address()
     if not mirror:
         return url
     parts = urlsplit(url)
     return f"{mirror}{parts.path}{f'?{parts.query}' if parts.query else ''}"
+
+
+def mirror_address() -> str:
+    """Return the address in ``$DSEG_MIRROR``, empty if it is not set."""
+    return base_address("DSEG_MIRROR")
 
 
 def base_address(variable: str, default: str = "") -> str:
