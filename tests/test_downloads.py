@@ -466,3 +466,47 @@ def test_models_has_the_state_of_weights(server: FileServer) -> None:
         "none",
     )
     assert "download (3.1 MB)" in run("models", "dabnet").stdout
+
+
+def test_inspect_shows_the_terms_of_a_published_file() -> None:
+    lines = run("inspect", DABNET).stdout.splitlines()
+    for line in (
+        "published_as: dabnet",
+        "source: github.com/WenmuZhou/DABNet_Paddle",
+        "licence: MIT",
+        "score: Cityscapes val 69.63",
+        "data_terms: Cityscapes: images for non-commercial use only",
+        "non_commercial_data: yes",
+    ):
+        assert line in lines
+    facts = json.loads(run("inspect", DABNET, "--json", "-").stdout)
+    assert facts["non_commercial_data"] is True
+
+
+@pytest.mark.parametrize(
+    ("token", "endpoint", "problem"),
+    [
+        ("s\u00e4cret", "", "HF_TOKEN holds characters that no token has"),
+        ("a\nb", "", "HF_TOKEN holds characters that no token has"),
+        ("", "hub", "HF_ENDPOINT is 'hub', which is not an address"),
+    ],
+)
+def test_wrong_settings_of_hugging_face_are_refused(
+    token: str, endpoint: str, problem: str, hub: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    refused(run("download", "hf://ann/streets/esp.pth"), 2, problem, "unset HF_")
+    assert hub.asked == []
+
+
+def test_a_wrong_proxy_is_reported(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("DSEG_MIRROR", "http://weights.invalid")
+    for proxy in (f"http://127.0.0.1:{unused_port()}", "http://a b", "socks5://127.0.0.1:1"):
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        monkeypatch.setenv("http_proxy", proxy)
+        result = run("download", "espnet")
+        assert result.exit_code == 3
+        assert "no connection to http://weights.invalid" in result.stderr
+        assert len(result.stderr.splitlines()) == 3

@@ -85,7 +85,7 @@ def _published_facts(digest: str) -> dict[str, Any]:
         return {}
     facts = file.facts()
     names = "source", "licence", "score", "score_source", "data_terms", "non_commercial_data"
-    return {"published as": file.name} | {name: facts[name] for name in names}
+    return {"published_as": file.name} | {name: facts[name] for name in names}
 
 
 def _exported_facts(path: Path) -> dict[str, Any]:
@@ -159,5 +159,7 @@ def _print(name: str, value: object) -> None:
             click.echo(f"  {plain(key)}: {plain(item)}")
     elif isinstance(value, (list, tuple, dict)):
         click.echo(f"{name}: {', '.join(map(plain, value)) or 'none'}")
+    elif name == "non_commercial_data":
+        click.echo(f"{name}: {'not settled' if value is None else 'yes' if value else 'no'}")
     else:
         click.echo(f"{name}: {plain(value)}")

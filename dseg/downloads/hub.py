@@ -10,7 +10,7 @@ from urllib.parse import quote
 from dseg.downloads.display import SILENT, Display
 from dseg.downloads.fetching import fetch
 from dseg.downloads.folders import cache_folder
-from dseg.downloads.source import Source, base_address, mirrored
+from dseg.downloads.source import Source, base_address, mirror_address, mirrored
 from dseg.errors import DsegError
 
 START = "hf:/"  # a Path drops the second slash
@@ -74,21 +74,34 @@ class HubFile:
         Raises:
             DsegError: HF_ENDPOINT or DSEG_MIRROR is not an address.
         """
-        path = f"{self.owner}/{self.name}/resolve/{quote(self.revision, safe='')}/{self.file}"
         endpoint = base_address("HF_ENDPOINT")
-        url = f"{endpoint or SITE}/{quote(path, safe='/%')}"
-        token = os.environ.get("HF_TOKEN", "").strip()
-        to_mirror = not endpoint and mirrored(url) != url  # which does not get the token
-        headers = {"Authorization": f"Bearer {token}"} if token and not to_mirror else {}
+        repository = quote(f"{self.owner}/{self.name}")
+        path = f"{repository}/resolve/{quote(self.revision, safe='')}/{quote(self.file)}"
+        url = f"{endpoint or SITE}/{path}"
+        token = _read_token()
+        mirror = "" if endpoint else mirror_address()  # which does not get the token
+        headers = {"Authorization": f"Bearer {token}"} if token and not mirror else {}
         page = f"{SITE}/{self.owner}/{self.name}"
         return Source(
             title=str(self),
-            url=url if endpoint else mirrored(url),
+            url=mirrored(url) if mirror else url,
+            mirror=mirror,
             by_hand=f"get {self.file} from {page} on another machine, and name your copy.",
             headers=headers,
             denied=f"the repository may be private or ask to accept its terms: see {page}, and "
             "set HF_TOKEN to a token of your account.",
         )
+
+
+def _read_token() -> str:
+    """Return the token in ``$HF_TOKEN``, empty if it is not set."""
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not (token.isascii() and token.isprintable()):
+        raise DsegError(
+            "The environment variable HF_TOKEN holds characters that no token has.",
+            hint="copy the token again, or unset HF_TOKEN.",
+        )
+    return token
 
 
 def find_hub_file(
@@ -117,8 +130,9 @@ def find_hub_file(
     if place.is_file() and not again:
         return place
     source = file.source()
+    server = base_address("HF_ENDPOINT", SITE)
     about = (
-        f"Downloading {file} ({file.revision}) from {source.url.partition('/' + file.owner)[0]}; "
+        f"Downloading {file} ({file.revision}) from {server}; "
         f"licence: see {SITE}/{file.owner}/{file.name}."
     )
     return fetch(source, place, display, about=about, again=again)

@@ -85,7 +85,9 @@ class Part:
 def connection_faults() -> Iterator[None]:
     """Turn the faults of requests into a ``BrokenError`` or an ``UnreachableError``."""
     import requests
-    from urllib3.exceptions import NewConnectionError
+    from urllib3.exceptions import HTTPError, NewConnectionError
+
+    broken = requests.exceptions.ChunkedEncodingError
 
     try:
         yield
@@ -97,10 +99,12 @@ def connection_faults() -> Iterator[None]:
         raise UnreachableError(f"no answer within {CONNECT_S:g} s") from fault
     except requests.exceptions.ProxyError as fault:
         raise UnreachableError(f"the proxy does not answer ({_reason(fault)})") from fault
-    except requests.RequestException as fault:
+    except (broken, requests.ConnectionError, requests.Timeout) as fault:
         cause = getattr(fault.args[0], "reason", None) if fault.args else None
         kind = UnreachableError if isinstance(cause, NewConnectionError) else BrokenError
         raise kind(_reason(fault)) from fault
+    except (requests.RequestException, HTTPError, UnicodeError) as fault:  # addresses, proxies
+        raise UnreachableError(str(fault).strip().rstrip(".")) from fault
 
 
 def _reason(fault: BaseException) -> str:
@@ -160,8 +164,9 @@ def _store(answer: Response, start: int, source: Source, part: Part, display: Di
             raise BrokenError("the server sent other bytes than were asked for")
     else:
         start = 0
-    plain = "Content-Encoding" not in answer.headers
-    length = int(answer.headers.get("Content-Length", 0)) if plain else 0
+    said = answer.headers.get("Content-Length", "")
+    known = said.isdecimal() and "Content-Encoding" not in answer.headers
+    length = int(said) if known else 0
     if length > shutil.disk_usage(part.path.parent).free:
         part.remove()
         raise no_space_error(part.path.parent, f": {source.title} needs {length / 1e6:.1f} MB more")
