@@ -204,7 +204,7 @@ def test_a_damaged_part_is_received_anew(server: FileServer) -> None:
 def test_a_wrong_digest_is_refused_and_the_file_removed(server: FileServer) -> None:
     server.files[ESPNET_PATH] = ESPNET.read_bytes()[:-1] + b"!"
     result = infer("--model", "espnet")
-    problem = f"espnet_p_2_q_8.pth from {server.url}{ESPNET_PATH} is another file: 1501621 bytes"
+    problem = f"espnet_p_2_q_8.pth from {server.url[7:]} is another file: 1501621 bytes"
     refused_in_two(result, 3, problem, "the download was removed: the server, or something on the")
     assert "expected 343b0e77e8545d36113c4f3efbf1ee349256f25c97c9f9d5ddefe45f2f49763e." in (
         result.stderr
@@ -234,7 +234,7 @@ def test_a_file_that_is_gone_is_reported(server: FileServer) -> None:
 
 def test_a_busy_server_is_asked_several_times(server: FileServer) -> None:
     server.answers[ESPNET_PATH] = (503, {"Retry-After": "0"})
-    problem = f"espnet_p_2_q_8.pth cannot be downloaded from {server.url}{ESPNET_PATH}: the server"
+    problem = f"espnet_p_2_q_8.pth cannot be downloaded from {server.url[7:]}: the server answers 503"
     refused_in_two(run("download", "espnet"), 3, problem, "run again later, or get espnet_p_2_q_8")
     assert len(server.asked) == 5
 
@@ -247,7 +247,7 @@ def test_without_network_the_error_explains_the_way_by_hand(
     result = infer("--model", "espnet")
     problem = (
         f"No weights for espnet in weights, {Path.cwd() / 'cache'}. espnet_p_2_q_8.pth cannot be "
-        f"downloaded, no connection to {url}{ESPNET_PATH}: Connection refused."
+        f"downloaded, no connection to {url[7:]}: Connection refused."
     )
     refused_in_two(
         result, 3, problem, f"check the network and the proxy (HTTPS_PROXY), or {BY_HAND}"
@@ -508,5 +508,5 @@ def test_a_wrong_proxy_is_reported(server: FileServer, monkeypatch: pytest.Monke
         monkeypatch.setenv("http_proxy", proxy)
         result = run("download", "espnet")
         assert result.exit_code == 3
-        assert "no connection to http://weights.invalid" in result.stderr
+        assert "no connection to weights.invalid: " in result.stderr
         assert len(result.stderr.splitlines()) == 3

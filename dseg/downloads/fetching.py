@@ -150,11 +150,11 @@ def _give_up(source: Source, part: Part, fault: BrokenError) -> CheckpointError:
         )
     if isinstance(fault, UnreachableError):
         return NoNetworkError(
-            f"{source.title} cannot be downloaded, no connection to {source.url}: {fault.reason}.",
+            f"{source.title} cannot be downloaded, no connection to {source.host}: {fault.reason}.",
             hint=f"check the network and the proxy (HTTPS_PROXY), or {source.by_hand}",
         )
     return CheckpointError(
-        f"{source.title} cannot be downloaded from {source.url}: {fault.reason}.",
+        f"{source.title} cannot be downloaded from {source.host}: {fault.reason}.",
         hint=f"run again later, or {source.by_hand}",
     )
 
@@ -171,7 +171,7 @@ def _check(part: Part, source: Source) -> None:
     found, size, expected = sha256(part.path), part.size(), source.sha256 or part.sha256
     part.remove()
     raise CheckpointError(
-        f"{source.title} from {source.url} is another file: {size} bytes with SHA-256 {found}, "
+        f"{source.title} from {source.host} is another file: {size} bytes with SHA-256 {found}, "
         f"expected {expected}.",
         hint="the download was removed: the server, or something on the way, has changed the file. "
         f"Run again, or {source.by_hand}",

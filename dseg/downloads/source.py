@@ -32,6 +32,11 @@ class Source:
     headers: Mapping[str, str] = field(default_factory=dict)
     denied: str = ""
 
+    @property
+    def host(self) -> str:
+        """The server, with its port if it has one."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
 
 def mirrored(url: str) -> str:
     """Return an address with ``$DSEG_MIRROR``, if it is set, in place of its scheme and host.
