@@ -234,7 +234,9 @@ def test_a_file_that_is_gone_is_reported(server: FileServer) -> None:
 
 def test_a_busy_server_is_asked_several_times(server: FileServer) -> None:
     server.answers[ESPNET_PATH] = (503, {"Retry-After": "0"})
-    problem = f"espnet_p_2_q_8.pth cannot be downloaded from {server.url[7:]}: the server answers 503"
+    problem = (
+        f"espnet_p_2_q_8.pth cannot be downloaded from {server.url[7:]}: the server answers 503"
+    )
     refused_in_two(run("download", "espnet"), 3, problem, "run again later, or get espnet_p_2_q_8")
     assert len(server.asked) == 5
 

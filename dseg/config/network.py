@@ -32,8 +32,8 @@ class NetworkConfig:
 
     Attributes:
         model: name of the network; None to identify it by its checkpoint.
-        weights: checkpoint; None for the network's file in weights/ or the cache, which is downloaded
-            if need be, or the bundled one if no network is named.
+        weights: checkpoint; None for the network's file in weights/ or the cache, downloaded if
+            need be, or the bundled one if no network is named.
         partial: accept a checkpoint that fits only in part.
         inplace_abn, raw_weights: how the checkpoint is read, as in ``TrainConfig``.
         device: device of the network.
