@@ -201,6 +201,14 @@ def test_a_damaged_part_is_received_anew(server: FileServer) -> None:
     assert Path("cache/espnet_p_2_q_8.pth").read_bytes() == ESPNET.read_bytes()
 
 
+def test_a_part_of_another_file_is_not_continued(server: FileServer) -> None:
+    Path("cache").mkdir()
+    Path("cache/.espnet_p_2_q_8.pth.part").write_bytes(b"x" * 1000)
+    Path("cache/.espnet_p_2_q_8.pth.part.json").write_text('{"key": "0123", "validator": ""}')
+    assert run("download", "espnet").exit_code == 0
+    assert (server.starts, cached()) == ([0], ["espnet_p_2_q_8.pth"])
+
+
 def test_a_wrong_digest_is_refused_and_the_file_removed(server: FileServer) -> None:
     server.files[ESPNET_PATH] = ESPNET.read_bytes()[:-1] + b"!"
     result = infer("--model", "espnet")

@@ -76,22 +76,27 @@ def fetch(
         if target.is_file() and not again:  # another process was faster
             return target
         try:
-            part = Part(target, key=source.sha256 or source.url)
-            if about:
-                display.note(_announce(about, source, part))
-            resumed = _receive_all(source, part, display)
-            if not _is_right(part, source) and resumed:
-                display.note(f"The continued file {target.name} is damaged: downloading it anew.")
-                part.remove()
-                _receive_all(source, part, display)
-            _check(part, source)
-            part.finish()
+            _download(source, target, display, about)
         except OSError as fault:
             if fault.errno in (errno.ENOSPC, errno.EDQUOT):
-                part.remove()
+                Part(target, key="").remove()
                 raise no_space_error(target.parent, f" for {source.title}") from fault
             raise cache_error(target.parent, fault, source.by_hand) from fault
     return target
+
+
+def _download(source: Source, target: Path, display: Display, about: str) -> None:
+    """Receive a file beside its target, check it, and give it its name."""
+    part = Part(target, key=source.sha256 or source.url)
+    if about:
+        display.note(_announce(about, source, part))
+    resumed = _receive_all(source, part, display)
+    if resumed and not _is_right(part, source):
+        display.note(f"The continued file {target.name} is damaged: downloading it anew.")
+        part.remove()
+        _receive_all(source, part, display)
+    _check(part, source)
+    part.finish()
 
 
 @contextmanager
