@@ -133,8 +133,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_network_the_file_and_its_place_are_named(hub: Path) -> None:
     fault = refused(lambda: load_backbone(build_model(LITTLE), "imagenet"))
     assert fault.problem == f"{FILE} is not here, and DSEG_OFFLINE forbids to download it."
-    assert f"get {URL} on another machine and put it into {hub}" in fault.hint
-    assert "--backbone-weights FILE" in fault.hint
+    assert f"get {FILE} from github.com/pytorch/vision ({URL[8:]})" in fault.hint
+    assert f"put it at weights/{FILE}, or name your file with --backbone-weights." in fault.hint
     assert not hub.exists()
 
 
