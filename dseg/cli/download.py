@@ -82,24 +82,30 @@ def _path(file: WeightFile) -> str | None:
 
 
 def _show(files: list[dict[str, Any]]) -> None:
-    """Print a table of files."""
-    from dseg.downloads import describe_size
-    from dseg.registry.weight_files import weight_files
-
+    """Print a table of files, which fits 60 columns."""
     show_table(
         "",
-        ("name", "size", "licence", "trained on", "score (%)", "here"),
+        ("name", "MB", "licence", "trained on", "here"),
         (
             (
                 file["name"],
-                describe_size(weight_files()[file["name"]]),
-                file["licence"] or "not stated",
+                _megabytes(file["name"]),
+                (file["licence"] or "not stated").removesuffix("-Clause"),
                 ", ".join(file["trained_on"]) + ("*" if file["non_commercial_data"] else ""),
-                file["score"] or "",
                 "yes" if file["path"] else "no",
             )
             for file in files
         ),
-        footer="* Images for research or non-commercial use only (dseg inspect FILE). Files that "
-        "dseg cannot download: dseg models.",
+        footer="* Images for research or non-commercial use only. Scores, and weights to fetch by "
+        "hand: dseg models.",
     )
+
+
+def _megabytes(name: str) -> str:
+    """Return the size of a file in three digits, after a tilde if it is estimated."""
+    from dseg.downloads import size_of
+    from dseg.registry.weight_files import weight_files
+
+    size, exact = size_of(weight_files()[name])
+    digits = 1 if size < 1e8 else 0
+    return f"{'' if exact else '~'}{size / 1e6:.{digits}f}"

@@ -11,6 +11,7 @@ from dseg.downloads.named import (
     download_file,
     file_of,
     find_named,
+    size_of,
 )
 from dseg.downloads.source import Source, mirror_address, mirrored
 
@@ -35,4 +36,5 @@ __all__ = [
     "mirrored",
     "own_folders",
     "showing",
+    "size_of",
 ]

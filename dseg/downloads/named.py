@@ -77,11 +77,15 @@ def source_of(file: WeightFile) -> Source:
     )
 
 
+def size_of(file: WeightFile) -> tuple[int, bool]:
+    """Return a size in bytes, and False if it is estimated from the number of parameters."""
+    return (file.size, True) if file.size else (4 * MODELS[file.network].params, False)
+
+
 def describe_size(file: WeightFile) -> str:
-    """Return a size in words: exact, or estimated from the number of parameters."""
-    if file.size:
-        return f"{file.size / 1e6:.1f} MB"
-    return f"about {4 * MODELS[file.network].params / 1e6:.1f} MB"
+    """Return a size in words."""
+    size, known = size_of(file)
+    return f"{'' if known else 'about '}{size / 1e6:.1f} MB"
 
 
 def describe_file(file: WeightFile) -> str:
