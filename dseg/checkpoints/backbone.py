@@ -15,7 +15,7 @@ from dseg.checkpoints.keys import COUNTER, LoadReport, compare, map_keys, rename
 from dseg.checkpoints.locations import weights_folders
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 from dseg.checkpoints.tensor_checks import check_tensors
-from dseg.downloads import SILENT, Display, download_file
+from dseg.downloads import current_display, download_file
 from dseg.errors import CheckpointError, DsegError
 from dseg.models import SegModel, build_model
 from dseg.models.base import KeyMap
@@ -111,7 +111,7 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
     )
 
 
-def find_backbone_weights(model: SegModel, source: str | Path, display: Display = SILENT) -> Path:
+def find_backbone_weights(model: SegModel, source: str | Path) -> Path:
     """Return the file for ``source``; only "imagenet" can download it.
 
     Args:
@@ -119,7 +119,6 @@ def find_backbone_weights(model: SegModel, source: str | Path, display: Display 
         source: ``imagenet`` for torchvision's IMAGENET1K_V1 weights of the backbone, found in the
             weights folders or torch.hub's folder, otherwise downloaded into the latter; or a file,
             also looked for in the weights folders.
-        display: shows messages and the progress of a download.
 
     Raises:
         DsegError: torchvision does not have the network's backbone.
@@ -127,7 +126,7 @@ def find_backbone_weights(model: SegModel, source: str | Path, display: Display 
     """
     backbone = _backbone_of(model)
     if source == IMAGENET:
-        return _find_imagenet(backbone, display)
+        return _find_imagenet(backbone)
     named = Path(source)
     for candidate in (named, *(folder / named for folder in weights_folders())):
         if candidate.is_file():
@@ -155,7 +154,7 @@ def _advice(backbone: Backbone) -> str:
     return f"get {file.file} from {file.url}, or let --backbone-weights {IMAGENET} do it."
 
 
-def _find_imagenet(backbone: Backbone, display: Display) -> Path:
+def _find_imagenet(backbone: Backbone) -> Path:
     if not backbone.torchvision_name:
         raise CheckpointError(
             f"{NO_RELEASE[0].upper()}{NO_RELEASE[1:]}.",
@@ -166,7 +165,7 @@ def _find_imagenet(backbone: Backbone, display: Display) -> Path:
     for folder in (*weights_folders(), cached):
         if (folder / published.file).is_file():
             return folder / published.file
-    return download_file(published, cached, display)
+    return download_file(published, cached, current_display())
 
 
 def _read_as_backbone(model: SegModel, checkpoint: Checkpoint) -> Iterator[dict[str, Tensor]]:

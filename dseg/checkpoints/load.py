@@ -19,7 +19,7 @@ from dseg.checkpoints.keys import COUNTER, LoadReport, compare, count_classes, m
 from dseg.checkpoints.locations import find_file, find_weights
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 from dseg.checkpoints.tensor_checks import check_tensors
-from dseg.downloads import Display
+from dseg.downloads import current_display
 from dseg.errors import CheckpointError, DsegError
 from dseg.models import SegModel, build_model, find_class, make_card
 from dseg.registry import MODELS, find_model
@@ -123,7 +123,7 @@ def load_model(
             "Neither a network nor a file was given.", hint="give a name, a file, or both."
         )
     path = Path(weights) if weights is not None else None
-    display = Display(note=on_note)
+    display = replace(current_display(), note=on_note)
     file = find_weights(key, path, display) if key else find_file(Path(str(weights)), display)
     checkpoint = read_checkpoint(file, raw=raw_weights)
     notes = list(checkpoint.notes)

@@ -6,6 +6,7 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +16,7 @@ from dseg.downloads import (
     Display,
     NoNetworkError,
     advise,
+    current_display,
     download_file,
     file_of,
     find_hub_file,
@@ -93,7 +95,7 @@ def locate_file(weights: Path | str, on_note: Callable[[str], None] = lambda not
         DsegError: the download failed.
     """
     if is_hub_address(str(weights)):
-        return find_hub_file(weights, Display(note=on_note))
+        return find_hub_file(weights, replace(current_display(), note=on_note))
     return Path(weights)
 
 

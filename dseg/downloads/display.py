@@ -36,7 +36,7 @@ _current: ContextVar[Display] = ContextVar("display", default=SILENT)
 
 @contextmanager
 def showing(display: Display) -> Iterator[None]:
-    """Show the downloads of a run that names no display itself, such as a training."""
+    """Show the progress of downloads to which no display is passed, such as those of a training."""
     token = _current.set(display)
     try:
         yield

@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 
-from dseg.checkpoints import find_backbone_weights, find_weights, load_backbone, load_model
+from dseg.checkpoints import find_backbone_weights, load_backbone, load_model
 from dseg.config import RuntimeConfig, TrainConfig
 from dseg.data.sampler import StepSampler
 from dseg.data.stream import Batch
 from dseg.datasets.base import Dataset
 from dseg.device import find_amp, find_device
 from dseg.distributed import Group, local_device
-from dseg.downloads import current_display
 from dseg.errors import DsegError
 from dseg.losses import AffinityFields, SegLoss, make_class_weights
 from dseg.memory import is_out_of_memory, memory_error
@@ -198,7 +197,7 @@ def make_model(
     if config.weights:
         model = load_model(
             config.model,
-            find_weights(config.model, Path(config.weights), current_display()),
+            Path(config.weights),
             num_classes=outputs,
             reset_head=config.reset_head,
             inplace_abn=config.inplace_abn,
@@ -216,8 +215,7 @@ def make_model(
         )
     if config.backbone_weights:
         source = config.backbone_weights
-        display = current_display()
-        file = group.from_main(lambda: find_backbone_weights(model, source, display))
+        file = group.from_main(lambda: find_backbone_weights(model, source))  # one download
         remarks.append(f"backbone: {load_backbone(model, file)}")
     card = model.card.at_own_size()
     model.card = replace(card, label_space=dataset.space, outputs=(), scores={})
