@@ -106,6 +106,15 @@ def unwritable_error(path: Path, fault: OSError) -> DsegError:
     )
 
 
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def walk_folders(
     top: Path,
     *,

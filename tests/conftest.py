@@ -26,6 +26,7 @@ def pytest_configure() -> None:
     """
     torch.set_num_threads(1)
     os.environ.setdefault("DSEG_RUNTIME", "torch")  # others convert each network first
+    os.environ["DSEG_OFFLINE"] = "1"  # tests of downloads serve files on this machine
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA is used
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

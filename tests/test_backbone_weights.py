@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import os
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 import torch
 from checkpoint_files import Evil, refused, write
+from file_server import serving
 from torchvision_nets import LITTLE, OnResNet, saved, theirs
 
 from dseg.checkpoints import load_backbone, save_model
@@ -122,36 +121,35 @@ def test_a_network_without_a_backbone_is_reported() -> None:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Temporary folders for torch.hub and for work, without network access."""
-
-    def no_network(*args: object, **options: object) -> object:
-        raise URLError("no route to host")
+    """Temporary folders for torch.hub and for work, without network access (DSEG_OFFLINE)."""
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("DSEG_WEIGHTS", raising=False)
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
-    monkeypatch.setattr("torch.hub.urlopen", no_network)
     return tmp_path / "hub" / "checkpoints"
 
 
 def test_without_network_the_file_and_its_place_are_named(hub: Path) -> None:
     fault = refused(lambda: load_backbone(build_model(LITTLE), "imagenet"))
-    assert fault.problem == (f"{URL} could not be downloaded to {hub / FILE}: no route to host.")
-    assert f"get {FILE} on another machine and put it into {hub}" in fault.hint
-    assert "--backbone-weights FILE" in fault.hint
-    assert list(hub.iterdir()) == []
+    assert fault.problem == f"{FILE} is not here, and DSEG_OFFLINE forbids to download it."
+    assert f"get {FILE} from github.com/pytorch/vision ({URL[8:]})" in fault.hint
+    assert f"put it at weights/{FILE}, or name your file with --backbone-weights." in fault.hint
+    assert not hub.exists()
 
 
 def test_a_download_of_other_content_is_refused_and_not_kept(
-    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = tmp_path / "page"
-    page.write_bytes(b"<html>Log in to the network of this hotel</html>")
-    monkeypatch.setattr("torch.hub.urlopen", lambda *args, **options: urlopen(page.as_uri()))
-    fault = refused(lambda: load_backbone(build_model(LITTLE), "imagenet"))
-    assert "invalid hash value" in fault.problem
-    assert list(hub.iterdir()) == []
+    monkeypatch.delenv("DSEG_OFFLINE")
+    monkeypatch.setenv("NO_PROXY", "*")
+    with serving() as server:
+        monkeypatch.setenv("DSEG_MIRROR", server.url)
+        server.files[f"/models/{FILE}"] = b"another file"
+        fault = refused(lambda: load_backbone(build_model(LITTLE), "imagenet"))
+    assert "is another file: 12 bytes with SHA-256 " in fault.problem
+    assert fault.problem.endswith("expected b0353104.")
+    assert not hub.exists()
 
 
 @pytest.mark.parametrize("folder", ["hub/checkpoints", "weights", "cache/dseg"])

@@ -28,7 +28,7 @@ def test_the_bundled_file_is_found_from_any_folder(here: Path) -> None:
 def test_the_bundled_file_is_found_in_a_zip_file(tmp_path: Path) -> None:
     archive = tmp_path / "dseg.pyz"
     with ZipFile(archive, "w") as packed:
-        for file in [*PACKAGE.rglob("*.py"), *FILES]:
+        for file in [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.toml"), *FILES]:
             packed.write(file, file.relative_to(ROOT))
     program = (
         "from dseg.checkpoints import find_bundled, find_weights, sha256\n"
@@ -38,7 +38,7 @@ def test_the_bundled_file_is_found_in_a_zip_file(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={"PYTHONPATH": str(archive), "HOME": str(tmp_path)},
+        env={"PYTHONPATH": str(archive), "HOME": str(tmp_path), "DSEG_OFFLINE": "1"},
         cwd=tmp_path,
         capture_output=True,
         text=True,

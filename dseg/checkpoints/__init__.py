@@ -4,7 +4,13 @@ from dseg.checkpoints.backbone import BackboneReport, find_backbone_weights, loa
 from dseg.checkpoints.identify import choose_network, find_networks
 from dseg.checkpoints.keys import LoadReport, count_classes, map_keys
 from dseg.checkpoints.load import load_model, load_weights
-from dseg.checkpoints.locations import find_bundled, find_file, find_weights, sha256
+from dseg.checkpoints.locations import (
+    find_bundled,
+    find_file,
+    find_weights,
+    locate_file,
+    sha256,
+)
 from dseg.checkpoints.model_card import save_model
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 
@@ -22,6 +28,7 @@ __all__ = [
     "load_backbone",
     "load_model",
     "load_weights",
+    "locate_file",
     "map_keys",
     "read_checkpoint",
     "save_model",

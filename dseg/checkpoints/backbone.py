@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +15,18 @@ from dseg.checkpoints.keys import COUNTER, LoadReport, compare, map_keys, rename
 from dseg.checkpoints.locations import weights_folders
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 from dseg.checkpoints.tensor_checks import check_tensors
+from dseg.downloads import current_display, download_file
 from dseg.errors import CheckpointError, DsegError
 from dseg.models import SegModel, build_model
 from dseg.models.base import KeyMap
 from dseg.nn.backbones import densenet, mobilenet, resnet
 from dseg.nn.backbones.base import Backbone
 from dseg.registry import MODELS
+from dseg.registry.weight_files import weight_files
 
 IMAGENET = "imagenet"
 PREFIX = "backbone."
 MOST_NAMED = 6  # networks in a message
-RELEASE = "IMAGENET1K_V1"  # the only release of DenseNet, and the start of published recipes
 NO_RELEASE = "torchvision has no weights of this backbone"
 BACKBONES: tuple[Callable[[], Backbone], ...] = (
     *(partial(densenet.DenseNet, depth) for depth in densenet.CONFIGS),
@@ -151,8 +150,8 @@ def _advice(backbone: Backbone) -> str:
     """Return the hint on where to find weights of a backbone."""
     if not backbone.torchvision_name:
         return f"{NO_RELEASE}; its authors' file fits."
-    url = _url(backbone.torchvision_name)
-    return f"get {_file_name(url)} from {url}, or let --backbone-weights {IMAGENET} do it."
+    file = weight_files()[backbone.torchvision_name]
+    return f"get {file.file} from {file.url}, or let --backbone-weights {IMAGENET} do it."
 
 
 def _find_imagenet(backbone: Backbone) -> Path:
@@ -161,33 +160,12 @@ def _find_imagenet(backbone: Backbone) -> Path:
             f"{NO_RELEASE[0].upper()}{NO_RELEASE[1:]}.",
             hint="name its authors' file: --backbone-weights FILE, or leave it out.",
         )
-    url = _url(backbone.torchvision_name)
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / _file_name(url)
-    for folder in (*weights_folders(), cached.parent):
-        if (folder / cached.name).is_file():
-            return folder / cached.name
-    digest = cached.stem.rpartition("-")[2]  # the first digits of its SHA-256
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(cached), digest, progress=sys.stderr.isatty())
-    except (OSError, HTTPException, RuntimeError) as fault:
-        reason = getattr(fault, "reason", None) or fault
-        raise CheckpointError(
-            f"{url} could not be downloaded to {cached}: {reason}.",
-            hint=f"get {cached.name} on another machine and put it into {cached.parent}, or name "
-            "it with --backbone-weights FILE.",
-        ) from fault
-    return cached
-
-
-def _url(name: str) -> str:
-    from torchvision.models import get_model_weights  # slow import, about 1 s
-
-    return str(get_model_weights(name)[RELEASE].url)
-
-
-def _file_name(url: str) -> str:
-    return url.rpartition("/")[2]
+    published = weight_files()[backbone.torchvision_name]
+    cached = Path(torch.hub.get_dir()) / "checkpoints"
+    for folder in (*weights_folders(), cached):
+        if (folder / published.file).is_file():
+            return folder / published.file
+    return download_file(published, cached, current_display())
 
 
 def _read_as_backbone(model: SegModel, checkpoint: Checkpoint) -> Iterator[dict[str, Tensor]]:

@@ -19,6 +19,7 @@ from dseg.checkpoints.keys import COUNTER, LoadReport, compare, count_classes, m
 from dseg.checkpoints.locations import find_file, find_weights
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 from dseg.checkpoints.tensor_checks import check_tensors
+from dseg.downloads import current_display
 from dseg.errors import CheckpointError, DsegError
 from dseg.models import SegModel, build_model, find_class, make_card
 from dseg.registry import MODELS, find_model
@@ -93,7 +94,8 @@ def load_model(
 
     Args:
         name: network listed by ``dseg models``; by default identified from the file.
-        weights: checkpoint file; by default the network's file in ``weights/`` or the cache.
+        weights: checkpoint file, or ``hf://owner/name/file`` of Hugging Face; by default the
+            network's file in ``weights/`` or the cache, downloaded first if need be.
         num_classes: number of outputs; by default that of the file.
         partial: accept a checkpoint of which only some keys fit.
         reset_head: keep the head's initial weights if the file has another number of classes.
@@ -121,7 +123,8 @@ def load_model(
             "Neither a network nor a file was given.", hint="give a name, a file, or both."
         )
     path = Path(weights) if weights is not None else None
-    file = find_weights(key, path) if key else find_file(Path(str(weights)))
+    display = replace(current_display(), note=on_note)
+    file = find_weights(key, path, display) if key else find_file(Path(str(weights)), display)
     checkpoint = read_checkpoint(file, raw=raw_weights)
     notes = list(checkpoint.notes)
     if key is None and checkpoint.card is not None:

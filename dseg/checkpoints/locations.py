@@ -1,29 +1,35 @@
-"""Find checkpoint files, and explain which file to download and where to put it."""
+"""Find checkpoint files, download those that are missing, or explain where to get them."""
 
 from __future__ import annotations
 
 import atexit
-import hashlib
-import os
 import shutil
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from dseg.errors import CheckpointError
-from dseg.registry import MODELS, plain_name
-
-CHECKPOINT_SUFFIXES = (
-    ".safetensors",
-    ".pth",
-    ".pt",
-    ".pkl",
-    ".tar",
-    ".ckpt",
-    ".params",
-    ".pdparams",
+from dseg.downloads import (
+    SILENT,
+    Display,
+    NoNetworkError,
+    advise,
+    current_display,
+    download_file,
+    file_of,
+    find_hub_file,
+    find_in_folder,
+    find_own,
+    is_hub_address,
+    own_folders,
 )
+from dseg.errors import CheckpointError
+from dseg.files import sha256
+
+__all__ = ["find_bundled", "find_file", "find_weights", "locate_file", "sha256", "weights_folders"]
+
 BUNDLED = "dabnet.safetensors"  # used if no network is named
 
 
@@ -32,10 +38,7 @@ def weights_folders() -> list[Path]:
 
     They are ``weights/``, $DSEG_WEIGHTS, the cache, and the folder installed with dseg.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    named = os.environ.get("DSEG_WEIGHTS")
-    chosen = [Path(named).expanduser()] if named else []
-    return [Path("weights"), *chosen, cache / "dseg", bundled_folder()]
+    return [*own_folders(), bundled_folder()]
 
 
 @cache
@@ -71,71 +74,83 @@ def find_bundled() -> Path:
     return file
 
 
-def find_file(weights: Path) -> Path:
-    """Return an existing file ``weights``, here or in a weights folder, else ``weights`` itself."""
+def find_file(weights: Path, display: Display = SILENT) -> Path:
+    """Return an existing file ``weights``, here or in a weights folder, else ``weights`` itself.
+
+    A file of Hugging Face, ``hf://...``, is downloaded if it is not in the cache.
+
+    Raises:
+        DsegError: the download failed.
+    """
+    if is_hub_address(weights):
+        return find_hub_file(weights, display)
     candidates = (weights, *(folder / weights for folder in weights_folders()))
     return next((file for file in candidates if file.is_file()), weights)
 
 
-def find_weights(name: str, weights: Path | None = None) -> Path:
-    """Return the checkpoint file of a network.
+def locate_file(weights: Path | str, on_note: Callable[[str], None] = lambda note: None) -> Path:
+    """Return the path that a user named; a file of Hugging Face is downloaded if need be.
+
+    Raises:
+        DsegError: the download failed.
+    """
+    if is_hub_address(str(weights)):
+        return find_hub_file(weights, replace(current_display(), note=on_note))
+    return Path(weights)
+
+
+def find_weights(name: str, weights: Path | None = None, display: Display = SILENT) -> Path:
+    """Return the checkpoint file of a network, downloaded first if need be.
 
     Args:
         name: a key of ``MODELS``.
         weights: file that the user named, if any; also looked for in the weights folders.
+        display: shows messages and the progress of a download.
 
     Raises:
-        CheckpointError: there is none; the hint explains which file to download.
+        CheckpointError: there is none, or it cannot be downloaded; the hint explains how to get
+            it by hand.
+        DsegError: the cache cannot be written.
     """
-    folders = weights_folders()
     if weights is not None:
-        if (found := find_file(weights)).is_file():
+        if (found := find_file(weights, display)).is_file():
             return found
         raise CheckpointError(
             f"Checkpoint {weights} does not exist.",
             hint=f"name an existing file; {_advice(name)}",
         )
-    published = MODELS[name].weights
-    exact = bool(published) and (Path(published).name != published or not _stem(published))
-    stems = [plain_name(name), "" if exact else _stem(published)]
-    for folder in folders:
-        files = sorted(folder.iterdir()) if folder.is_dir() else []
-        for stem in filter(None, stems):
-            for file in files:
-                if _stem(file.name) == stem and file.is_file():
-                    return file
-        if exact and (folder / published).is_file():
-            return folder / published
-    searched = ", ".join(map(str, folders[:-1]))  # users do not put files into the last one
-    raise CheckpointError(f"No weights for {name} in {searched}.", hint=_advice(name))
+    if (own := find_own(name)) is not None:
+        return own
+    bundled = find_in_folder(name, bundled_folder())
+    file = file_of(name)
+    if file is None or not file.url:
+        if bundled is not None:
+            return bundled
+        raise CheckpointError(f"No weights for {name} in {_searched()}.", hint=_advice(name))
+    try:
+        return download_file(file, display=display)
+    except NoNetworkError as fault:
+        if bundled is None:
+            problem = f"No weights for {name} in {_searched()}. {fault.problem}"
+            raise NoNetworkError(problem, hint=fault.hint) from fault
+        display.note(
+            f"{fault.problem} Using the bundled demo network {name} (weak: see weights/README.md)."
+        )
+        return bundled
 
 
-def _stem(file: str) -> str:
-    """Return a checkpoint's plain name without suffixes, "" for another kind of file."""
-    path = Path(file.lower())
-    while path.suffix in CHECKPOINT_SUFFIXES:  # .pth.tar
-        path = path.with_suffix("")
-    return plain_name(path.name) if path.name != file.lower() else ""
+def _searched() -> str:
+    """Return the folders that were searched, without the bundled one, which is not the user's."""
+    return ", ".join(map(str, own_folders()))
 
 
 def _advice(name: str) -> str:
-    spec = MODELS[name]
+    """Return a hint on how to get the weights of a network by hand."""
+    file = file_of(name)
+    if file is not None:
+        return advise(file)
     own = Path("weights") / f"{name}.safetensors"
-    if not (spec.weights or spec.link):
-        return (
-            f"the authors published no file for {name}: train it, or name your file with "
-            f"--weights, or put it at {own} (.pth and .pkl work too)."
-        )
-    place = Path("weights") / spec.weights if spec.weights else own.with_suffix(".pth")
-    file = Path(spec.weights).name or "the authors' file"
-    where = f"{spec.source} ({spec.link})" if spec.link else spec.source
-    return f"get {file} from {where} and put it at {place}, or name your file with --weights."
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return (
+        f"the authors published no file for {name}: train it, or name your file with "
+        f"--weights, or put it at {own} (.pth and .pkl work too)."
+    )

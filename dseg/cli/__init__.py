@@ -17,6 +17,7 @@ from dseg.cli.bench import bench
 from dseg.cli.cache import cache
 from dseg.cli.check_data import check_data
 from dseg.cli.console import say
+from dseg.cli.download import download
 from dseg.cli.eval import eval_command
 from dseg.cli.export import export_command
 from dseg.cli.infer import infer
@@ -141,6 +142,7 @@ for _command in (
     bench,
     scenes,
     models,
+    download,
     recipes,
     inspect,
 ):

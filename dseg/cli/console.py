@@ -8,20 +8,26 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Column, Table
 
 from dseg.parallel import Advance
+
+if TYPE_CHECKING:
+    from dseg.downloads import Display
 
 PLAIN_EVERY_S = 10.0
 
@@ -80,6 +86,46 @@ def _plain_lines(what: str, total: int) -> Advance:
             rate = done / (now - start)
             left = (total - done) / rate
             say(f"{what}: {done}/{total}, {rate:.3g} images/s, {left:.0f} s left")
+
+    return advance
+
+
+def download_display(*, quiet: bool = False) -> Display:
+    """Return functions that show a download on stderr: messages, and a bar or plain lines.
+
+    Args:
+        quiet: show messages only.
+    """
+    from dseg.downloads import Display
+
+    return Display(note=say) if quiet else Display(note=say, progress=_show_bytes)
+
+
+@contextmanager
+def _show_bytes(what: str, done: int, total: int) -> Iterator[Callable[[int], None]]:
+    """Show the bytes of a file; the yielded function is called with the number of new ones."""
+    if not sys.stderr.isatty():
+        yield _plain_bytes(what, done, total)
+        return
+    columns = (
+        *(TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn()),
+        *(TransferSpeedColumn(), TimeRemainingColumn()),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(plain(what), total=total or None, completed=done)
+        yield lambda count: bar.update(task, advance=count)
+
+
+def _plain_bytes(what: str, done: int, total: int) -> Callable[[int], None]:
+    last = time.perf_counter()
+    of = f" of {total / 1e6:.1f}" if total else ""
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        if time.perf_counter() - last >= PLAIN_EVERY_S:
+            last = time.perf_counter()
+            say(f"{what}: {done / 1e6:.1f}{of} MB")
 
     return advance
 

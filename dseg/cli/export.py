@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import progress, say, show_table
+from dseg.cli.console import download_display, progress, say, show_table
 from dseg.cli.options.from_config import options_of
 from dseg.cli.options.shared import json_option
 from dseg.cli.options.types import FILE, Command
@@ -64,7 +64,8 @@ def export_command(weights: Path, json_file: Path | None, **given: Any) -> None:
     from dseg.files import check_writable
 
     config = ExportConfig(**given)
-    file = find_weights(config.model, weights) if config.model else find_file(weights)
+    shown = download_display()
+    file = find_weights(config.model, weights, shown) if config.model else find_file(weights, shown)
     target = config.target(file)
     if config.check and not config.compare:
         find_readers(config)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import plain
+from dseg.cli.console import download_display, plain
 from dseg.cli.options.shared import json_option
 from dseg.cli.options.types import FILE
 from dseg.cli.stdio import emit_json
@@ -37,7 +37,7 @@ def inspect(file: Path, keys: bool, json_file: Path | None) -> None:
     from dseg.checkpoints import find_file, read_checkpoint
     from dseg.graphs.facts import GRAPH_SUFFIXES
 
-    path = find_file(file)
+    path = find_file(file, download_display())
     if path.suffix in GRAPH_SUFFIXES:
         facts = _exported_facts(path)
     else:
@@ -68,11 +68,24 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "numbers": sum(value.numel() for value in state.values()),
         "types": dtypes,
     }
+    facts |= _published_facts(facts["sha256"])
     card = checkpoint.card
     if card is None:
         found, card = _find(checkpoint)
         facts |= found
     return facts if card is None else facts | _card_facts(card)
+
+
+def _published_facts(digest: str) -> dict[str, Any]:
+    """Return source, licence and training data of a file of the table, by its SHA-256."""
+    from dseg.registry.weight_files import find_by_digest
+
+    file = find_by_digest(digest)
+    if file is None:
+        return {}
+    facts = file.facts()
+    names = "source", "licence", "score", "score_source", "data_terms", "non_commercial_data"
+    return {"published_as": file.name} | {name: facts[name] for name in names}
 
 
 def _exported_facts(path: Path) -> dict[str, Any]:
@@ -146,5 +159,7 @@ def _print(name: str, value: object) -> None:
             click.echo(f"  {plain(key)}: {plain(item)}")
     elif isinstance(value, (list, tuple, dict)):
         click.echo(f"{name}: {', '.join(map(plain, value)) or 'none'}")
+    elif name == "non_commercial_data":
+        click.echo(f"{name}: {'not settled' if value is None else 'yes' if value else 'no'}")
     else:
         click.echo(f"{name}: {plain(value)}")

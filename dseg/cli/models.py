@@ -19,7 +19,8 @@ def models(words: tuple[str, ...], as_json: bool) -> None:
 
     With words: those whose name, paper or label space contains all words. GMACs are
     multiply-accumulates, GFLOPs count each of them as two operations; both as
-    torch.utils.flop_counter counts them.
+    torch.utils.flop_counter counts them. The last column is about weights: downloaded, download
+    (dseg download NAME, or on first use), bundled, or manual (dseg download NAME explains).
 
     \b
     Example:
@@ -40,7 +41,10 @@ def models(words: tuple[str, ...], as_json: bool) -> None:
         return
     show_table(
         "",
-        ("network", "params (M)", "GMACs", "GFLOPs", "classes", "published mIoU (%)", "ours (%)"),
+        (
+            *("network", "params (M)", "GMACs", "GFLOPs", "classes"),
+            *("published mIoU (%)", "ours (%)", "weights"),
+        ),
         (
             (
                 row["name"],
@@ -50,6 +54,7 @@ def models(words: tuple[str, ...], as_json: bool) -> None:
                 f"{row['num_classes']} ({row['label_space']})",
                 row["published"],
                 row["measured"],
+                _in_words(row["download"]),
             )
             for row in rows
         ),
@@ -90,4 +95,36 @@ def _row(name: str) -> dict[str, Any]:
         "published": spec.published,
         "measured": spec.measured,
         "recipe": spec.recipe,
+        "download": _weights_facts(name),
     }
+
+
+def _weights_facts(name: str) -> dict[str, Any]:
+    """Return where the weights of a network are or come from, and under which terms."""
+    from dseg.downloads import file_of, find_own
+    from dseg.registry.weight_files import weight_files
+
+    own, file = find_own(name), file_of(name)
+    bundled = any(other.bundled and other.network == name for other in weight_files().values())
+    if own is not None:
+        state = "downloaded"
+    elif file is not None and file.url:
+        state = "download"
+    elif bundled:
+        state = "bundled"
+    else:
+        state = "manual" if file is not None else "none"
+    path = None if own is None else str(own)
+    facts = {} if file is None else file.facts()
+    return {"state": state, "path": path, "bundled": bundled, **facts}
+
+
+def _in_words(weights: dict[str, Any]) -> str:
+    """Return the state of weights for the table."""
+    from dseg.downloads import describe_size
+    from dseg.registry.weight_files import weight_files
+
+    state = str(weights["state"])
+    if state == "download":
+        state = f"download ({describe_size(weight_files()[weights['name']])})"
+    return {"none": "-"}.get(state, state)

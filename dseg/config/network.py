@@ -32,7 +32,8 @@ class NetworkConfig:
 
     Attributes:
         model: name of the network; None to identify it by its checkpoint.
-        weights: checkpoint; None for the network's file in weights/, or the bundled one.
+        weights: checkpoint; None for the network's file in weights/ or the cache, downloaded if
+            need be, or the bundled one if no network is named.
         partial: accept a checkpoint that fits only in part.
         inplace_abn, raw_weights: how the checkpoint is read, as in ``TrainConfig``.
         device: device of the network.
@@ -129,7 +130,8 @@ class NetworkConfig:
         default=None,
         kind="file",
         metavar="FILE",
-        help="Checkpoint, the authors' or dseg's (default: the network's file in weights/).",
+        help="Checkpoint, the authors' or dseg's, or hf://owner/name/file (default: the network's "
+        "file in weights/ or the cache, downloaded if need be).",
     )
     partial: bool = option(
         "--partial", default=False, help="Accept a checkpoint with missing or unexpected keys."

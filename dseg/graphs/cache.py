@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from dseg import __version__
+from dseg.downloads import cache_folder
 from dseg.errors import DsegError
 from dseg.files import written_whole
 from dseg.graphs.facts import GraphFacts, add_facts
@@ -24,9 +25,8 @@ FORMAT = 1  # of the graphs; a change of dseg's tracing raises it
 
 
 def graphs_folder() -> Path:
-    """Return the folder of cached graphs: ``$XDG_CACHE_HOME/dseg/graphs``, ~/.cache by default."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "dseg" / "graphs"
+    """Return the folder of cached graphs, ``~/.cache/dseg/graphs`` by default."""
+    return cache_folder() / "graphs"
 
 
 def cached_graph(

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dseg.checkpoints import LoadReport, load_model
+from dseg.checkpoints import LoadReport, load_model, locate_file
 from dseg.device import describe_precision, find_device
 from dseg.errors import DsegError
 from dseg.graphs.facts import GRAPH_SUFFIXES
@@ -122,7 +122,8 @@ class Predictor:
             CheckpointError: the file is missing, not a checkpoint, or not one of this network.
             DsegError: the network or the device does not exist.
         """
-        if weights is not None and (file := Path(weights)).suffix in GRAPH_SUFFIXES:
+        file = None if weights is None else locate_file(weights, on_note)
+        if file is not None and file.suffix in GRAPH_SUFFIXES:
             place = find_device("cpu" if device == "auto" else device)
             chosen = "auto" if runtime == "torch" else runtime  # PyTorch does not read it
             model, opened, facts = open_exported(file, chosen, precision, device=place, name=name)
@@ -131,7 +132,7 @@ class Predictor:
         find_device(device)  # refuse it before a large file is read
         model = load_model(
             name,
-            weights,
+            file,
             partial=partial,
             inplace_abn=inplace_abn,
             raw_weights=raw_weights,

@@ -212,7 +212,7 @@ def _predicting(
     from dseg.evaluation import predictions_of, refuse_other_classes
     from dseg.labels import find_label_space
 
-    predictor, manifest = load_network(config.network, group)
+    predictor, manifest = load_network(config.network, group, quiet=config.quiet)
     predictor.fall_back = False  # scores of other tiles are not comparable
     space = task.dataset.space if task.dataset is not None else find_label_space(CITYSCAPES_NAME)
     refuse_other_classes(predictor.label_space, space, str(config.dataset))

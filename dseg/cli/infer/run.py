@@ -156,7 +156,7 @@ def run(
         if compiled:
             network = _compiled_by_torch(network)
         images, unread = group.from_main(lambda: _find(sources, img_dir, out))
-        predictor, manifest = load_network(network, group, multi_scale=multi_scale)
+        predictor, manifest = load_network(network, group, multi_scale=multi_scale, quiet=quiet)
         if "confidence" in kinds:
             predictor.refuse_labels_only()
         if compiled:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dseg.cli.console import say
+from dseg.cli.console import download_display, say
 from dseg.config import NetworkConfig
 
 if TYPE_CHECKING:
@@ -15,30 +15,26 @@ if TYPE_CHECKING:
 
 
 def load_network(
-    config: NetworkConfig, group: Group, *, multi_scale: bool = False
+    config: NetworkConfig, group: Group, *, multi_scale: bool = False, quiet: bool = False
 ) -> tuple[Predictor, Manifest]:
     """Load the network, by default the bundled one; return it with its manifest.
 
     Raises:
-        CheckpointError: the file is missing, not a checkpoint, or of another network.
+        CheckpointError: the file is missing, cannot be downloaded, is not a checkpoint, or is of
+            another network.
         DsegError: unknown network, device or precision.
     """
     from dseg.allocator import keep_freed_memory
-    from dseg.checkpoints import find_bundled, find_file, find_weights, sha256
+    from dseg.checkpoints import sha256
     from dseg.device import check_bf16, find_device
     from dseg.distributed import local_device
     from dseg.graphs.facts import GRAPH_SUFFIXES
     from dseg.predict import Manifest
 
-    if config.model is not None:
-        file = find_weights(config.model, config.weights)
-    else:
-        file = find_file(config.weights) if config.weights is not None else find_bundled()
-        if config.weights is None and group.main:
-            say(
-                f"Using the bundled demo network {file.stem} (weak: see weights/README.md). Choose "
-                "another with --model or --weights."
-            )
+    # the first process downloads and decides; the file may be missing on another machine
+    file = group.from_main(lambda: _find_checkpoint(config, quiet=quiet))
+    if not file.is_file():
+        file = _find_checkpoint(config, quiet=True)
     exported = file.suffix in GRAPH_SUFFIXES
     device = "cpu" if exported and config.device == "auto" else local_device(config.device, group)
     found = find_device(device)  # an unknown device is refused before a file is read
@@ -57,6 +53,23 @@ def load_network(
         raw_weights=config.raw_weights,
     )
     return predictor, manifest
+
+
+def _find_checkpoint(config: NetworkConfig, *, quiet: bool) -> Path:
+    """Return the checkpoint, downloaded first if need be; the bundled one if none is named."""
+    from dseg.checkpoints import find_bundled, find_file, find_weights
+
+    display = download_display(quiet=quiet)
+    if config.model is not None:
+        return find_weights(config.model, config.weights, display)
+    if config.weights is not None:
+        return find_file(config.weights, display)
+    file = find_bundled()
+    say(
+        f"Using the bundled demo network {file.stem} (weak: see weights/README.md). Better: "
+        f"--model {file.stem}, trained on Cityscapes (3 MB download); others: dseg models."
+    )
+    return file
 
 
 def _load_checkpoint(

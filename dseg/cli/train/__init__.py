@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import progress, say, training_display
+from dseg.cli.console import download_display, progress, say, training_display
 from dseg.cli.stdio import emit_json
 from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
 from dseg.cli.train.options import TrainRequest, train_options
@@ -58,6 +58,7 @@ def train_command(ctx: click.Context, /, **values: Any) -> None:
 
 def _train(request: TrainRequest) -> None:
     from dseg.distributed import joined
+    from dseg.downloads import SILENT, showing
     from dseg.training import run_held, run_training, stopping_on_signals
 
     if request.accept_data and not request.resume:
@@ -69,6 +70,7 @@ def _train(request: TrainRequest) -> None:
         joined(device) as group,
         stopping_on_signals() as stop,
         run_held(request.run, group, say),
+        showing(download_display(quiet=quiet) if group.main else SILENT),
     ):
         group.from_main(lambda: _refuse_other_run(request))
         config = group.from_main(lambda: _make_config(request, group))
