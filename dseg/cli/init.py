@@ -53,7 +53,8 @@ def init(**given: Any) -> None:
 
     Finds the folders, the splits, how names of images and masks correspond, and what the masks
     hold: ids, 0 and 255, or colours. Names are asked for at a terminal, else given by --names or
-    by a table of labels. Also draws some images beside their masks, to check them by eye.
+    by a table of labels. Also draws some images beside their masks, to check them by eye. Polygons
+    of LabelMe (JSON), COCO and CVAT become masks first.
 
     \b
     Examples:
@@ -91,6 +92,7 @@ def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
     if not given["names"] and not given["labels"]:
         _mention_known(folder, find_known(folder))
     quiet = given["quiet"]
+    _draw_annotations(folder, quiet=quiet)
     survey = look_at(folder, lambda what, total: progress(what, total, quiet=quiet))
     if given["labels"] is not None:
         survey = replace(survey, label_file=given["labels"])
@@ -123,6 +125,16 @@ def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
         "masks_without_image": survey.unpaired_masks,
         "classes": [row["name"] for row in fields["class"]],
     }
+
+
+def _draw_annotations(folder: Path, *, quiet: bool) -> None:
+    """Write masks of the polygons in the folder, if it holds some and no masks."""
+    from dseg.survey.annotations import MASKS, TABLE, find_annotations, write_masks
+
+    kind = "" if (folder / MASKS).exists() else find_annotations(folder)
+    if kind:
+        count = write_masks(folder, kind, lambda what, total: progress(what, total, quiet=quiet))
+        say(f"Drawn from the annotations: {count} masks in {folder / MASKS}, {folder / TABLE}.")
 
 
 def _init_known(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
@@ -245,10 +257,13 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
     from dseg.datasets import find_dataset, find_splits
     from dseg.survey import make_sheet
 
-    datasets: list[Dataset] = [
-        find_dataset("folder", folder, split, class_file=target).dataset
-        for split in find_splits("folder", folder, class_file=target)
-    ]
+    datasets: list[Dataset] = []
+    for split in find_splits("folder", folder, class_file=target):
+        try:
+            datasets.append(find_dataset("folder", folder, split, class_file=target).dataset)
+        except DsegError:
+            if not datasets:  # a single image leaves none for val
+                raise
     sheet = Path(f"{folder.resolve().name or 'data'}-overview.png")
     drawn = make_sheet(datasets, sheet)
     if not quiet:
