@@ -148,6 +148,7 @@ def test_every_table_defines_each_value_once(name) -> None:
 def test_init_recognises_a_layout_and_writes_its_class_file(name, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_tree(Path("data"), name)
+    Path(name).mkdir()  # a folder of this name is not a class file
     refused(run("init", "data"), 2, f"has the layout of the data set {name}", f"--table {name}")
     result = run("init", "data", "--table", name)
     assert result.exit_code == 0, result.output
