@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 
 import click
 from rich.console import Console
@@ -24,6 +22,8 @@ from rich.table import Column, Table
 from dseg.parallel import Advance
 
 PLAIN_EVERY_S = 10.0
+PLAIN_WIDTH = 100  # columns of text off a terminal
+LEAST_BAR = 8  # columns of a bar that has words on both sides
 
 
 @contextmanager
@@ -84,82 +84,57 @@ def _plain_lines(what: str, total: int) -> Advance:
     return advance
 
 
-class TrainingDisplay:
-    """Progress of a run on stderr: a live line on a terminal, otherwise a plain line at times.
+class TwoPartBar:
+    """One live line on a terminal: words, a bar that fills what is left, and more words.
 
     Args:
-        steps: number of steps of the whole run.
-        first: steps done before this process started, which do not count for the speed.
-        bar: the live line; None for plain lines.
-        quiet: show messages only.
-        clock: returns seconds; for tests.
+        bar: rich's display, with a task whose fields are ``before`` and ``after``.
     """
 
-    def __init__(
-        self,
-        steps: int,
-        first: int,
-        *,
-        bar: Progress | None = None,
-        quiet: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-    ):
-        self._steps, self._first, self._bar, self._quiet = steps, first, bar, quiet
-        self._clock, self._begun, self._shown = clock, clock(), -math.inf
-        self._scores = ""
-        self._task = None if bar is None else bar.add_task("", total=steps, completed=first)
+    def __init__(self, bar: Progress):
+        self._bar = bar
+        self._task = bar.add_task("", total=None, before="", after="")
 
-    def train(
-        self, step: int, *, epoch: float, loss: float, lr: float, images_per_s: float
-    ) -> None:
-        """Show a row of metrics."""
-        now = self._clock()
-        seconds = (now - self._begun) / max(step - self._first, 1) * (self._steps - step)
-        left = f"left {timedelta(seconds=round(seconds))}"
-        losses = f"epoch {epoch:.1f}  loss {loss:.3f}"
-        rates = f"lr {lr:.1e}  {images_per_s:.1f} images/s"
-        if self._bar is not None and self._task is not None:
-            # a narrow terminal cuts off the end
-            text = f"{left}  {losses}{self._scores}  {rates}"
-            self._bar.update(self._task, completed=step, description=text)
-        elif not self._quiet and (now - self._shown >= PLAIN_EVERY_S or step == self._steps):
-            self._shown = now
-            say(f"step {step}/{self._steps}  {losses}  {rates}{self._scores}  {left}")
+    def move(self, done: int, total: int) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, completed=done, total=total)
 
-    def validated(self, step: int, *, miou: float, best: float, seconds: float) -> None:
-        """Show a validation."""
-        self._scores = f"  mIoU {_percent(miou)} (best {_percent(best)})"
-        if not self._quiet:
-            self.say(f"step {step}/{self._steps}  validated in {seconds:.1f} s:{self._scores}")
+    def write(self, before: str, after: Sequence[str]) -> None:
+        """Write the words; of those after the bar, the first that leave it ``LEAST_BAR`` columns.
+
+        Args:
+            before: words before the bar.
+            after: words after the bar, the most important first; they are shown in reverse order.
+        """
+        room = self._bar.console.width - len(before) - LEAST_BAR - 2
+        shown: list[str] = []
+        for words in after:
+            if len("  ".join([words, *shown])) > room:
+                break
+            shown.insert(0, words)
+        self._bar.update(self._task, before=before, after="  ".join(shown))
 
     def say(self, text: str) -> None:
-        """Show a line, above the live one if there is one."""
-        if self._bar is None:
-            say(text)
-        else:
-            self._bar.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
+        """Print a line above the bar."""
+        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def training_display(steps: int, first: int, *, quiet: bool = False) -> Iterator[TrainingDisplay]:
-    """Show the progress of a run of ``steps`` steps, ``first`` of which are already done."""
-    if quiet or not sys.stderr.isatty():
-        yield TrainingDisplay(steps, first, quiet=quiet)
-        return
-    with _training_bar(Console(stderr=True)) as bar:
-        yield TrainingDisplay(steps, first, bar=bar)
+def two_part_bar(console: Console | None = None) -> Iterator[TwoPartBar]:
+    """Show a bar on stderr while the body runs, and remove it at the end."""
+    columns = (
+        TextColumn("{task.fields[before]}", markup=False),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        TextColumn("{task.fields[after]}", justify="right", markup=False),
+    )
+    shown = console or Console(stderr=True)
+    with Progress(*columns, console=shown, expand=True, transient=True) as bar:
+        yield TwoPartBar(bar)
 
 
-def _training_bar(console: Console) -> Progress:
-    """Make a progress line whose bar fills the width that the numbers leave."""
-    bar = BarColumn(bar_width=None, table_column=Column(ratio=1))
-    numbers = "{task.completed}/{task.total}  {task.description}"
-    return Progress(bar, TextColumn(numbers, justify="right"), console=console, expand=True)
-
-
-def _percent(score: float) -> str:
-    """Return a score from 0 to 1 in percent, a dash for NaN."""
-    return f"{100 * score:.1f}" if math.isfinite(score) else "-"
+def find_width() -> int:
+    """Return the width of the terminal of stderr in columns; ``PLAIN_WIDTH`` if there is none."""
+    return Console(stderr=True).width if sys.stderr.isatty() else PLAIN_WIDTH
 
 
 def say(line: str) -> None:

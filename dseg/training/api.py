@@ -11,7 +11,7 @@ from dseg.config.train import continue_config
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.parallel import Advance
-from dseg.training.callbacks import Outcome
+from dseg.training.callbacks import Outcome, Summary
 from dseg.training.run import run_training
 from dseg.training.run_dir import run_held
 from dseg.training.run_json import RUN_FILE, read_config, read_runtime
@@ -25,11 +25,17 @@ def _warn(text: str) -> None:
 class WarningDisplay:
     """A display that shows no progress; its messages are Python warnings."""
 
+    def step(self, step: int) -> None: ...
+
     def train(
         self, step: int, *, epoch: float, loss: float, lr: float, images_per_s: float
     ) -> None: ...
 
-    def validated(self, step: int, *, miou: float, best: float, seconds: float) -> None: ...
+    def validating(self, images: int) -> Advance:
+        """Return a function that does nothing."""
+        return lambda: None
+
+    def summary(self, summary: Summary) -> None: ...
 
     def say(self, text: str) -> None:
         """Emit a warning."""
@@ -89,7 +95,7 @@ def train(
             Group(),
             resume=resume,
             accept_data=accept_data,
-            show=lambda steps, first: nullcontext(WarningDisplay()),
+            show=lambda start: nullcontext(WarningDisplay()),
             progress=no_progress,
             stopping=stop,
         )

@@ -21,6 +21,7 @@ from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.labels import find_label_space
 from dseg.parallel import Progress, count_cores
+from dseg.recipes import Recipe
 from dseg.training.loop import Trainer
 
 LOG_CONSTANT = 1.10  # c of the class weights 1 / ln(c + p), as in DABNet
@@ -145,12 +146,9 @@ def _read_masks(
     return weights
 
 
-def make_batches(
-    config: TrainConfig, runtime: RuntimeConfig, trainer: Trainer, progress: Progress
-) -> Iterator[Batch]:
-    """Yield the micro-batches of all remaining steps; for CUDA, on the device."""
-    recipe, group, dataset = config.recipe, trainer.group, trainer.train_set
-    augmentation = Augmentation(
+def make_augmentation(recipe: Recipe) -> Augmentation:
+    """Return the augmentation that a recipe describes."""
+    return Augmentation(
         crop=recipe.crop,
         short_side=recipe.short_side,
         scales=recipe.scales,
@@ -160,13 +158,23 @@ def make_batches(
         rotate=recipe.rotate,
         blur=recipe.blur,
     )
+
+
+def make_batches(
+    config: TrainConfig, runtime: RuntimeConfig, trainer: Trainer, progress: Progress
+) -> Iterator[Batch]:
+    """Yield the micro-batches of all remaining steps; for CUDA, on the device.
+
+    The time spent waiting for the loader is added to ``trainer.waits``.
+    """
+    recipe, group, dataset = config.recipe, trainer.group, trainer.train_set
     read = None
     if runtime.cache in ("ram", "disk"):
         read = _open_cache(runtime, trainer, progress).read
     on_bad_data: OnBadData = "skip" if config.on_bad_data == "skip" else "stop"
     stream = Stream(
         dataset,
-        augmentation,
+        make_augmentation(recipe),
         seed=config.seed,
         fill=[255 * channel for channel in trainer.model.card.mean],
         on_bad_data=on_bad_data,
@@ -185,12 +193,13 @@ def make_batches(
         with progress("images cached", len(dataset)) as advance:
             threads = group.cores_per_process()
             cache = DeviceCache(dataset, trainer.device, threads, advance)
-        return load_device_batches(stream, plan, cache)
+        return trainer.waits.over(load_device_batches(stream, plan, cache))
     cuda = trainer.device.type == "cuda"
     workers = runtime.workers
     if workers is None:
         workers = choose_workers(stream, plan, cores=group.cores_per_process(), cuda=cuda)
-    return prefetch(load_batches(stream, plan, workers=workers, pin=cuda), trainer.device)
+    loaded = load_batches(stream, plan, workers=workers, pin=cuda)
+    return prefetch(trainer.waits.over(loaded), trainer.device)
 
 
 def _open_cache(runtime: RuntimeConfig, trainer: Trainer, progress: Progress) -> CacheFile:

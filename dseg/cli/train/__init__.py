@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import progress, say, training_display
+from dseg.cli.console import progress, say
 from dseg.cli.stdio import emit_json
+from dseg.cli.train.display import training_display
 from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
 from dseg.cli.train.options import TrainRequest, train_options
 from dseg.config import RuntimeConfig, TrainConfig, make_config
@@ -73,7 +74,7 @@ def _train(request: TrainRequest) -> None:
             group,
             resume=request.resume,
             accept_data=request.accept_data,
-            show=lambda steps, first: training_display(steps, first, quiet=quiet or not group.main),
+            show=lambda start: training_display(start, quiet=quiet or not group.main),
             progress=lambda what, total: progress(what, total, quiet=quiet or not group.main),
             stopping=stop,
         )
