@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 from rich.console import Console
@@ -95,6 +96,11 @@ class TwoPartBar:
         self._bar = bar
         self._task = bar.add_task("", total=None, before="", after="")
 
+    @property
+    def width(self) -> int:
+        """Width of the terminal in columns."""
+        return self._bar.console.width
+
     def move(self, done: int, total: int) -> None:
         """Move the bar."""
         self._bar.update(self._task, completed=done, total=total)
@@ -106,7 +112,7 @@ class TwoPartBar:
             before: words before the bar.
             after: words after the bar, the most important first; they are shown in reverse order.
         """
-        room = self._bar.console.width - len(before) - LEAST_BAR - 2
+        room = self.width - len(before) - LEAST_BAR - 2
         shown: list[str] = []
         for words in after:
             if len("  ".join([words, *shown])) > room:
@@ -132,14 +138,19 @@ def two_part_bar(console: Console | None = None) -> Iterator[TwoPartBar]:
         yield TwoPartBar(bar)
 
 
-def find_width() -> int:
-    """Return the width of the terminal of stderr in columns; ``PLAIN_WIDTH`` if there is none."""
-    return Console(stderr=True).width if sys.stderr.isatty() else PLAIN_WIDTH
-
-
 def say(line: str) -> None:
     """Print a message on stderr; stdout carries results only."""
     click.echo(plain(line), err=True)
+
+
+def say_at_once(line: str) -> None:
+    """Print a message on stderr from the handler of a signal, in place of a live line.
+
+    It is written past Python's buffers and rich's lock, which the interrupted code may hold.
+    """
+    with suppress(OSError):
+        clear = "\r\x1b[2K" if os.isatty(2) else ""
+        os.write(2, f"{clear}{plain(line)}\n".encode(errors="replace"))
 
 
 def plain(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -37,6 +38,8 @@ class WarningDisplay:
 
     def summary(self, summary: Summary) -> None: ...
 
+    def say_facts(self, facts: Sequence[tuple[str, str]]) -> None: ...
+
     def say(self, text: str) -> None:
         """Emit a warning."""
         _warn(text)
@@ -52,8 +55,8 @@ def train(
 ) -> Outcome:
     """Train a network as ``dseg train`` does, in this process.
 
-    Ctrl-C saves the state and returns; the outcome then has ``stopped`` set. Messages of the
-    command are Python warnings here. PyTorch's settings for determinism and TF32 stay changed.
+    Ctrl-C saves the state and returns, and the outcome then has ``stopped`` set; before the first
+    step is done, and the second time, it raises ``KeyboardInterrupt``. Messages of the command are Python warnings here. PyTorch's settings for determinism and TF32 stay changed.
 
     Args:
         config: the network, its data and how it is trained; see ``make_config``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -59,6 +59,9 @@ class Display(Protocol):
 
     def say(self, text: str) -> None:
         """Show a line."""
+
+    def say_facts(self, facts: Sequence[tuple[str, str]]) -> None:
+        """Show facts, as ``(name, text)``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ def run_training(
         DsegError: unusable data, checkpoint or configuration; a loss that is NaN or infinite; a
             full disk; too little memory.
     """
-    with _memory_errors_reported(config, runtime):
+    with memory_errors_reported(config, runtime):
         trainer, remarks = prepare(config, runtime, run, group, progress, stopping)
         space, steps = trainer.model.card.label_space, trainer.intervals.steps
         data = group.from_main(lambda: take_fingerprint(trainer.train_set, trainer.val_set))
@@ -181,14 +181,14 @@ def _config_removed_without_steps(run_dir: RunDir, trainer: Trainer) -> Iterator
     """Remove the configuration of a run that fails before its first step."""
     try:
         yield
-    except DsegError:
+    except (DsegError, KeyboardInterrupt):
         if not trainer.step:
             run_dir.forget()
         raise
 
 
 @contextmanager
-def _memory_errors_reported(config: TrainConfig, runtime: RuntimeConfig) -> Iterator[None]:
+def memory_errors_reported(config: TrainConfig, runtime: RuntimeConfig) -> Iterator[None]:
     """Turn a shortage of memory into an error that names options which need less."""
     try:
         yield

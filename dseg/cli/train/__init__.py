@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import progress, say
+from dseg.cli.console import progress, say, say_at_once
 from dseg.cli.stdio import emit_json
 from dseg.cli.train.display import training_display
 from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
@@ -44,29 +46,43 @@ def train_command(ctx: click.Context, /, **values: Any) -> None:
     try:
         _train(request)
     except KeyboardInterrupt:
-        raise DsegError(
-            "Interrupted. All files that were written are complete.",
-            hint=f"continue from the last saved state: dseg train --resume --out {request.run}",
-            exit_code=EXIT_INTERRUPTED,
-        ) from None
+        raise _interrupted_error(request) from None
+
+
+def _interrupted_error(request: TrainRequest) -> DsegError:
+    from dseg.training.state import has_state
+
+    hint = "no step was saved; start again."
+    if not request.dry_run and has_state(request.run):
+        hint = f"continue from the last saved state: dseg train --resume --out {request.run}"
+    problem = "Interrupted. All files that were written are complete."
+    return DsegError(problem, hint=hint, exit_code=EXIT_INTERRUPTED)
 
 
 def _train(request: TrainRequest) -> None:
     from dseg.distributed import joined
     from dseg.training import run_held, run_training, stopping_on_signals
 
+    if request.dry_run and request.resume:
+        raise DsegError(
+            "--dry-run tries out a new run, and --resume continues one.",
+            hint="leave out one of them.",
+        )
     if request.accept_data and not request.resume:
         raise DsegError("--accept-data requires --resume.", hint="leave out --accept-data.")
     runtime = _make_runtime(request)
     device = "cpu" if runtime.device == "cpu" else _kind_of_device(runtime.device)
     quiet = request.quiet
-    with (
-        joined(device) as group,
-        stopping_on_signals() as stop,
-        run_held(request.run, group, say),
-    ):
+    with joined(device) as group, ExitStack() as held:
+        if not request.dry_run:
+            acknowledge = say_at_once if group.main else lambda text: None
+            stop = held.enter_context(stopping_on_signals(acknowledge))
+            held.enter_context(run_held(request.run, group, say))
         config = group.from_main(lambda: _make_config(request, group))
         group.from_main(lambda: _refuse_other_run(request))
+        if request.dry_run:
+            _try_out(request, config, runtime, group)
+            return
         outcome = run_training(
             config,
             runtime,
@@ -74,6 +90,7 @@ def _train(request: TrainRequest) -> None:
             group,
             resume=request.resume,
             accept_data=request.accept_data,
+            command=shlex.join(["dseg", *sys.argv[1:]]),
             show=lambda start: training_display(start, quiet=quiet or not group.main),
             progress=lambda what, total: progress(what, total, quiet=quiet or not group.main),
             stopping=stop,
@@ -83,6 +100,26 @@ def _train(request: TrainRequest) -> None:
         group.barrier()  # torchrun would end this process with the first that fails
     if outcome.stopped:
         raise click.exceptions.Exit(stop.exit_code or EXIT_INTERRUPTED)
+
+
+def _try_out(
+    request: TrainRequest, config: TrainConfig, runtime: RuntimeConfig, group: Group
+) -> None:
+    """Do what ``--dry-run`` promises."""
+    from dseg.training.trial import try_run
+
+    quiet = request.quiet or not group.main
+    trial = try_run(
+        config,
+        runtime,
+        request.run,
+        group,
+        show=lambda start: training_display(start, quiet=quiet),
+        progress=lambda what, total: progress(what, total, quiet=quiet),
+    )
+    if group.main and request.json_file is not None:
+        emit_json(request.json_file, {"run": str(request.run), "dry_run": True, **trial.as_json()})
+    group.barrier()
 
 
 def _kind_of_device(name: str) -> str:
@@ -190,6 +227,8 @@ def _report(request: TrainRequest, outcome: Outcome) -> None:
         return
     if outcome.idle:
         say("Nothing left to do.")
+    elif outcome.early:
+        say("Ended early: the mIoU has not improved for as many validations as --patience allows.")
     say(f"Trained {outcome.step} steps; best validation mIoU: {best}. Results: {request.run}")
     if outcome.best >= 0:
         weights = request.run / "best.safetensors"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dseg.cli.console import PLAIN_EVERY_S, TwoPartBar, find_width, plain, say, two_part_bar
+from dseg.cli.console import PLAIN_EVERY_S, PLAIN_WIDTH, TwoPartBar, plain, say, two_part_bar
 from dseg.cli.train.wording import Columns, describe_left, make_cells, wrap_facts
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ class TrainingDisplay:
         self._shown = self._refreshed = -math.inf
         self._numbers: list[str] = []  # of the last row of metrics, the most important first
         self._rows, self._columns = 0, Columns(start)
-        if not quiet:
-            for line in wrap_facts(start.facts, find_width()):
-                self.say(line)
+        self.say_facts(start.facts)
         self.step(start.first)
 
     def step(self, step: int) -> None:
@@ -126,7 +124,7 @@ class TrainingDisplay:
         if self._bar is None:
             say(self._columns.line(cells, summary.seconds))
             return
-        width = find_width()
+        width = self._bar.width
         if self._rows % HEADER_EVERY == 0:
             if summary.miou is not None and self._rows == 0:
                 self.say(BEST)
@@ -135,6 +133,12 @@ class TrainingDisplay:
         self.say(self._columns.row(cells, width))
         self.step(summary.step)
         self._refresh(now=True)
+
+    def say_facts(self, facts: Sequence[tuple[str, str]]) -> None:
+        """Show facts as aligned lines, ``(name, text)``."""
+        if not self._quiet:
+            for line in wrap_facts(facts, PLAIN_WIDTH if self._bar is None else self._bar.width):
+                self.say(line)
 
     def say(self, text: str) -> None:
         """Show a line, above the bar if there is one."""
