@@ -28,7 +28,8 @@ TINY = (
 )
 CAMVID = ("--model", "DABNet", "--dataset", "camvid", "--data-dir", "camvid")
 FILES = [
-    *("best.safetensors", "confusion.png", "last.safetensors", "loss.png", "metrics.jsonl"),
+    *("best.safetensors", "confusion.png", "iou.png", "last.safetensors", "loss.png"),
+    "metrics.jsonl",
     *("miou.png", "predictions/0.png", "predictions/1.png", "run.json", "state.pt"),
 ]
 

@@ -20,8 +20,8 @@ from dseg.training.plots import (
     write_confusion_plot,
     write_loss_plot,
     write_miou_plot,
-    write_predictions,
 )
+from dseg.training.sheets import write_predictions
 
 CITYSCAPES = find_label_space("cityscapes")
 BLUE, ORANGE, RED = (31, 119, 180), (255, 127, 14), (214, 39, 40)  # training, validation, best

@@ -56,7 +56,8 @@ def train(
     """Train a network as ``dseg train`` does, in this process.
 
     Ctrl-C saves the state and returns, and the outcome then has ``stopped`` set; before the first
-    step is done, and the second time, it raises ``KeyboardInterrupt``. Messages of the command are Python warnings here. PyTorch's settings for determinism and TF32 stay changed.
+    step is done, and the second time, it raises ``KeyboardInterrupt``. Messages of the command are
+    Python warnings here. PyTorch's settings for determinism and TF32 stay changed.
 
     Args:
         config: the network, its data and how it is trained; see ``make_config``.

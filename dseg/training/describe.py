@@ -15,8 +15,8 @@ from dseg.training.callbacks import Intervals, Start
 from dseg.training.loop import Trainer
 from dseg.training.padding import Size, describe_sizes
 
-CLASSES_AT_MOST = 8  # names of classes that are listed
-LOSSES = {"ce": "cross-entropy", "ohem": "cross-entropy of the hard pixels", "boundary": "focal"}
+CLASSES_AT_MOST = 6  # names of classes that are listed
+LOSSES = {"ce": "cross-entropy", "ohem": "OHEM cross-entropy", "boundary": "boundary-weighted focal loss"}
 
 
 def make_start(
@@ -43,7 +43,7 @@ def make_start(
         "Results": f"{trainer.run}/",
     }
     return Start(
-        facts=tuple(facts.items()),
+        facts=() if trainer.finished else tuple(facts.items()),
         steps=intervals.steps,
         first=trainer.step,
         every=every,

@@ -117,7 +117,8 @@ def prepare(
 
 def begin(config: TrainConfig, runtime: RuntimeConfig, trainer: Trainer) -> tuple[Start, list[str]]:
     """Return what is displayed before the first step, and warnings about the crops."""
-    sizes = sample_sizes(trainer.train_set) if trainer.group.main else []
+    shown = trainer.group.main and not trainer.finished
+    sizes = sample_sizes(trainer.train_set) if shown else []
     remark = find_remark(make_augmentation(config.recipe), sizes)
     return make_start(config, runtime, trainer, sizes), [remark] if remark else []
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dseg.cli.console import PLAIN_EVERY_S, PLAIN_WIDTH, TwoPartBar, plain, say, two_part_bar
-from dseg.cli.train.wording import Columns, describe_left, make_cells, wrap_facts
+from dseg.cli.train.wording import Columns, describe_left, make_cells, show_speed, wrap_facts
 
 if TYPE_CHECKING:
     from dseg.parallel import Advance
@@ -90,7 +90,7 @@ class TrainingDisplay:
     ) -> None:
         """Show a row of metrics."""
         self._step, now = step, self._clock()
-        speed = f"{images_per_s:.3g} images/s"
+        speed = f"{show_speed(images_per_s)} images/s"
         self._numbers = [f"loss {loss:.3f}", speed, f"lr {lr:.1e}"]
         self._refresh(now=True)
         due = now - self._shown >= PLAIN_EVERY_S or step == self._run.steps
