@@ -170,7 +170,10 @@ def test_a_killed_process_is_started_again_and_the_bits_are_the_same(camvid: Pat
     assert written("killed") == written("whole")
     for kind in ("train", "val"):
         timeless = [
-            [{**row, "seconds": 0, "data_seconds": 0, "images_per_s": 0} for row in read_rows(Path(folder), kind)]
+            [
+                {**row, "seconds": 0, "data_seconds": 0, "images_per_s": 0}
+                for row in read_rows(Path(folder), kind)
+            ]
             for folder in ("whole", "killed")
         ]
         assert timeless[0] == timeless[1]

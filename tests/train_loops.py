@@ -30,7 +30,6 @@ class Rows(Callbacks):
         self.rows.append(row)
 
 
-
 def make_trainer(
     *overrides: str,
     name: str = "dabnet",

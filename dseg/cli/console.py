@@ -24,7 +24,7 @@ from dseg.parallel import Advance
 
 PLAIN_EVERY_S = 10.0
 PLAIN_WIDTH = 100  # columns of text off a terminal
-LEAST_BAR = 12  # columns of a bar that has words on both sides
+LEAST_BAR = 10  # columns of a bar that has words on both sides
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class Intervals:
         steps: optimizer steps of the whole run.
         validate_every: steps between validations; 0 for one after the last step.
         save_every: seconds between saved states.
-        log_every: steps between rows of metrics.
+        log_every: steps between rows of metrics; there is one before each validation, too.
         draw: number of images to draw at each validation.
         summarise_every: steps between summaries without a validation; 0 for none.
     """
@@ -115,7 +115,7 @@ class Intervals:
 
     def logs(self, step: int) -> bool:
         """Return True if the run logs after so many steps."""
-        return step % self.log_every == 0 or step == self.steps
+        return step % self.log_every == 0 or self.validates(step) or self.summarises(step)
 
     def summarises(self, step: int) -> bool:
         """Return True if the run summarises after so many steps, which it does not validate."""

@@ -16,7 +16,11 @@ from dseg.training.loop import Trainer
 from dseg.training.padding import Size, describe_sizes
 
 CLASSES_AT_MOST = 6  # names of classes that are listed
-LOSSES = {"ce": "cross-entropy", "ohem": "OHEM cross-entropy", "boundary": "boundary-weighted focal loss"}
+LOSSES = {
+    "ce": "cross-entropy",
+    "ohem": "OHEM cross-entropy",
+    "boundary": "boundary-weighted focal loss",
+}
 
 
 def make_start(

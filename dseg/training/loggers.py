@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -97,6 +98,8 @@ def open_loggers(names: list[str], logged: LoggedRun, say: Callable[[str], None]
             logger: Logger = Wandb(logged) if name == "wandb" else Mlflow(logged)
             opened.append(Guarded(logger, name, say))
         except Exception as fault:
+            for logger in opened:
+                logger.close()
             hint = "see its documentation on logging in"
             if name == "wandb":
                 hint = "log in by wandb login, or set WANDB_MODE=offline"
@@ -254,6 +257,7 @@ class Mlflow:
 
     def __init__(self, logged: LoggedRun):
         self._mlflow: Any = import_module("mlflow")
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports each step of its start
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             self._mlflow.set_tracking_uri(f"sqlite:///{logged.run.resolve() / 'mlflow.db'}")
         self._mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT))

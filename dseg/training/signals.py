@@ -54,8 +54,8 @@ def stopping_on_signals(
         if number == signal.SIGINT and (stop.signal or not stop.asked):
             raise KeyboardInterrupt
         if not stop.signal:
-            again = "; Ctrl-C again quits now, without saving" if number == signal.SIGINT else ""
-            acknowledge(f"Stopping after this step, and saving{again}.")
+            again = "; Ctrl-C again quits at once" if number == signal.SIGINT else ""
+            acknowledge(f"Stopping after this step{again}.")
         stop.signal = number
 
     if threading.current_thread() is not threading.main_thread():

@@ -78,7 +78,8 @@ class TrainingDisplay:
             before = f"epoch {max(epoch, 1)}/{math.ceil(round(epochs, 4))}"
             done = [f"step {self._step - begin}/{end - begin}"]
         left = [f"{self._left()} left"] if self._step > self._run.first else []
-        self._bar.write(before, [*left, *done, *self._numbers])
+        loss, others = self._numbers[:1], self._numbers[1:]
+        self._bar.write(before, [*left, *loss, *done, *others])
 
     def _left(self) -> str:
         done = max(self._step - self._run.first, 1)
@@ -120,6 +121,7 @@ class TrainingDisplay:
         """Show a row of the table, or off a terminal a line."""
         if self._quiet:
             return
+        self._step = summary.step
         cells = make_cells(summary, self._run, self._left())
         if self._bar is None:
             say(self._columns.line(cells, summary.seconds))
