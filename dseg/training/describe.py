@@ -19,7 +19,7 @@ CLASSES_AT_MOST = 6  # names of classes that are listed
 LOSSES = {
     "ce": "cross-entropy",
     "ohem": "OHEM cross-entropy",
-    "boundary": "boundary-weighted focal loss",
+    "boundary": "focal loss, more at borders",
 }
 
 
