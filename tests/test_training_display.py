@@ -105,6 +105,14 @@ def test_step_lines_are_ten_seconds_apart_except_the_first_and_the_last(
     assert [int(step) for step, _ in shown] == [1, 21, 41, 61, 81, 100]
 
 
+def test_a_long_validation_has_lines_too(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    advance = TrainingDisplay(LONG, clock=clock).validating(9)
+    for _ in range(9):
+        clock.now += 3
+        advance()
+    assert capsys.readouterr().err == "validating: 4/9 images\nvalidating: 8/9 images\n"
+
+
 @pytest.mark.parametrize(
     ("steps", "first", "step", "seconds", "left"),
     [
@@ -175,16 +183,18 @@ def test_facts_are_wrapped_between_words_and_aligned() -> None:
 # On a terminal
 
 
-def lines_at(width: int, *, message: str = "", rows: int = 1) -> list[str]:
+def lines_at(
+    width: int, *, message: str = "", rows: int = 1, start: Start = LONG, miou: float | None = 0.412
+) -> list[str]:
     """Return the lines that a terminal of that width shows before the end of a run."""
     out = io.StringIO()
     clock = Clock()
     console = Console(file=out, force_terminal=True, width=width, color_system=None)
     with two_part_bar(console) as bar:
-        display = TrainingDisplay(LONG, bar=bar, clock=clock)
+        display = TrainingDisplay(start, bar=bar, clock=clock)
         clock.now += 2
         for row in range(rows):
-            display.summary(summarise(100, better=row == 0))
+            display.summary(summarise(100, better=row == 0, miou=miou))
         display.step(131)
         show_step(display, 131)
         if message:
@@ -220,6 +230,13 @@ def test_a_table_with_a_bar_below_it_fits_the_terminal(width: int) -> None:
     assert re.sub("[\u2501\u2578\u257a]+ +", "BAR ", bar).strip() == BARS[width]
     before, after = BARS[width].split("BAR ")
     assert width - len(before) - len(after) > 10  # columns of the bar
+
+
+def test_without_a_validation_split_the_table_has_no_columns_for_it() -> None:
+    run = Start(steps=30000, every=100, in_steps=True, validated=False)
+    header, row, _ = lines_at(80, start=run, miou=None)
+    assert header.split() == ["step", "train", "loss", "images/s", "data", "wait", "time", "left"]
+    assert row.split() == ["100", "0.512", "14.2", "3", "%", "0:09:58"]
 
 
 def test_the_header_is_repeated() -> None:

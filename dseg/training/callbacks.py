@@ -75,6 +75,7 @@ class Start:
         every: steps between summaries; 0 for one at the end.
         epochs: passes over the training split of the whole run.
         in_steps: True if the length of the run was given in steps, not in epochs.
+        validated: False if there is no validation split.
     """
 
     facts: tuple[tuple[str, str], ...] = ()
@@ -83,6 +84,7 @@ class Start:
     every: int = 0
     epochs: float = 0.0
     in_steps: bool = False
+    validated: bool = True
 
 
 Show = Callable[[Start], AbstractContextManager[Display]]

@@ -53,6 +53,7 @@ def make_start(
         every=every,
         epochs=intervals.steps * recipe.batch / len(trainer.train_set),
         in_steps=recipe.steps > 0,
+        validated=trainer.val_set is not None,
     )
 
 

@@ -80,11 +80,12 @@ class RunDir:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if fault is None and self.group.main:
-                self._figures.close()
-            self._states.wait()
-            for logger in self._loggers:
-                logger.close()
+            with ExitStack() as ends:  # all of them, also if one raises an error; the last first
+                for logger in self._loggers:
+                    ends.callback(logger.close)
+                ends.callback(self._states.wait)
+                if fault is None and self.group.main:
+                    ends.callback(self._figures.close)
         except DsegError:
             if fault is None:
                 raise
@@ -131,16 +132,16 @@ class RunDir:
     def _gather_facts(self, step: int, changes: list[Any], command: str | None) -> dict[str, Any]:
         """Return the facts for run.json; those of the first start stay."""
         start = describe_start(command)
-        first = read_facts(self.run, *start) if step else {}
-        later = read_facts(self.run, "resumed").get("resumed", []) if step else []
-        counts = self.data.counts()
+        before = read_facts(self.run, *start, "resumed")
+        later = before.get("resumed")
         return {
-            **start,
-            **first,
-            "resumed": [*later, {"step": step, **start}] if step else [],
+            **({name: before.get(name) for name in start} if step else start),
+            "resumed": [*(later if isinstance(later, list) else ()), {"step": step, **start}]
+            if step
+            else [],
             "steps": self.steps,
             "threads": self.threads,
-            "data": {"fingerprint": self.data.digest(), "images": counts},
+            "data": {"fingerprint": self.data.digest(), "images": self.data.counts()},
             "classes": list(self.space.names),
             "changes": [*(read_changes(self.run) if step else []), *changes],
             "conditions": asdict(self.runtime),

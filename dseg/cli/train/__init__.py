@@ -29,7 +29,7 @@ def train_command(ctx: click.Context, /, **values: Any) -> None:
     """Train a network on a data set, by default with its published recipe.
 
     The folder RUN gets best.safetensors and last.safetensors, for dseg infer --weights;
-    metrics.jsonl, loss.png, miou.png, confusion.png and predictions/; run.json with the
+    metrics.jsonl, loss.png, miou.png, iou.png, confusion.png and predictions/; run.json with the
     configuration; and state.pt, from which --resume continues to the same bits. Ctrl-C and SIGTERM
     save the state first.
 

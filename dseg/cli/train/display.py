@@ -104,16 +104,19 @@ class TrainingDisplay:
 
     def validating(self, images: int) -> Advance:
         """Show that a validation begins; return a function to call after each image."""
-        bar, done = self._bar, 0
-        if bar is None:
-            return lambda: None
-        bar.move(0, images)
+        done, last = 0, self._clock()
+        if self._bar is not None:
+            self._bar.move(0, images)
 
         def advance() -> None:
-            nonlocal done
+            nonlocal done, last
             done += 1
-            bar.move(done, images)
-            bar.write("validating", [f"image {done}/{images}"])
+            if self._bar is not None:
+                self._bar.move(done, images)
+                self._bar.write("validating", [f"image {done}/{images}"])
+            elif not self._quiet and self._clock() >= last + PLAIN_EVERY_S:
+                last = self._clock()
+                say(f"validating: {done}/{images} images")
 
         return advance
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -48,27 +48,28 @@ class Columns:
 
     def __init__(self, start: Start):
         self._first = "step" if start.in_steps else "epoch"
-        self._longest = len(show_place(start.steps, start.epochs, in_steps=start.in_steps))
+        self._shown = [n for n in TITLES if start.validated or n not in ("val_loss", "miou")]
         self._total = show_place(start.steps, start.epochs, in_steps=start.in_steps)
 
-    def _titles(self, width: int) -> list[str]:
-        titles = {name: pair[width < WIDE] for name, pair in TITLES.items()}
-        return list((titles | {"at": self._first}).values())
+    def _fill(self, texts: Mapping[str, str], width: int) -> str:
+        """Return texts in the columns for a terminal of ``width`` columns."""
+        least = LEAST | {"at": max(LEAST["at"], len(self._total))}
+        titles = self._titles(width)
+        sizes = {name: max(len(titles[name]), least[name]) for name in self._shown}
+        gap = "  " if sum(sizes.values()) + 2 * len(sizes) <= width else " "
+        return gap.join(texts[name].rjust(size) for name, size in sizes.items())
 
-    def _fill(self, texts: Sequence[str], width: int) -> str:
-        least = (LEAST | {"at": max(LEAST["at"], self._longest)}).values()
-        sizes = [max(len(t), size) for t, size in zip(self._titles(width), least, strict=True)]
-        gap = "  " if sum(sizes) + 2 * len(sizes) <= width else " "
-        return gap.join(text.rjust(size) for text, size in zip(texts, sizes, strict=True))
+    def _titles(self, width: int) -> dict[str, str]:
+        return {name: pair[width < WIDE] for name, pair in TITLES.items()} | {"at": self._first}
 
     def header(self, width: int) -> str:
         """Return the header for a terminal of ``width`` columns."""
         titles = self._titles(width)
-        return self._fill([f"{t} " if t.startswith("mIoU") else t for t in titles], width)
+        return self._fill(titles | {"miou": f"{titles['miou']} "}, width)
 
     def row(self, cells: Cells, width: int) -> str:
         """Return a row for a terminal of ``width`` columns."""
-        return self._fill(cells, width)
+        return self._fill(cells._asdict(), width)
 
     def line(self, cells: Cells, seconds: float) -> str:
         """Return a row as a line that explains itself, for logs.
