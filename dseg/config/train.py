@@ -139,7 +139,6 @@ class TrainConfig:
         "--patience",
         default=0,
         low=0,
-        high=10**9,
         metavar="N",
         help="End the run after N validations without a better mean IoU; 0: never.",
     )

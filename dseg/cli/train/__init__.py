@@ -218,7 +218,7 @@ def _make_runtime(request: TrainRequest) -> RuntimeConfig:
 
 def _report(request: TrainRequest, outcome: Outcome) -> None:
     best = f"{100 * outcome.best:.2f} %" if outcome.best >= 0 else "not validated"
-    facts = {"run": str(request.run), "step": outcome.step, "stopped": outcome.stopped}
+    facts = {"run": str(request.run), **outcome.as_json()}
     if request.json_file is not None:
         score = outcome.best if outcome.best >= 0 else None
         emit_json(request.json_file, {**facts, "best_miou": score})
