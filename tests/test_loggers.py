@@ -14,7 +14,8 @@ from tiny_data import make_camvid
 
 TRAIN = (
     *("train", "--out", "run", "--batch-size", 2, "--set", "crop=32x48", "--set", "steps=2"),
-    *("--model", "DABNet", "--dataset", "camvid", "--data-dir", "camvid"),
+    *("--model", "DABNet", "--recipe", "dabnet_cityscapes"),
+    *("--dataset", "camvid", "--data-dir", "camvid"),
     *("--device", "cpu", "-j", 0, "--log-every", 1, "-q", "--draw", 0),
 )
 

@@ -280,7 +280,16 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
     make_camvid(folder / "camvid")
     words = ("--model", "DABNet", "--dataset", "camvid", "--data-dir", "camvid", "--out", "run")
     small = ("--batch-size", "2", "--set", "crop=32x48", "--set", "steps=100000", "--device", "cpu")
-    quick = ("-j", "0", "--validate-every", "0", "--log-every", "1")
+    quick = (
+        "--recipe",
+        "dabnet_cityscapes",
+        "-j",
+        "0",
+        "--validate-every",
+        "0",
+        "--log-every",
+        "1",
+    )
     root = str(Path(__file__).parent.parent)
     env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "60", "TERM": "xterm"}
     env["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [env.get("PYTHONPATH", "")])])

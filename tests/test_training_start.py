@@ -28,7 +28,10 @@ from dseg.training.padding import find_padding, find_remark, suggest_crop
 from dseg.training.provenance import find_commit
 from dseg.training.trial import count_validations
 
-CAMVID = ("--model", "DABNet", "--dataset", "camvid", "--data-dir", "camvid")
+CAMVID = (
+    *("--model", "DABNet", "--recipe", "dabnet_cityscapes"),
+    *("--dataset", "camvid", "--data-dir", "camvid"),
+)
 TINY = (
     *("train", *CAMVID, "--out", "run", "--batch-size", 2, "--set", "crop=32x48"),
     *("--device", "cpu", "-j", 0, "--draw", 0),
