@@ -245,10 +245,15 @@ def test_the_header_is_repeated() -> None:
     assert headers == [1, HEADER_EVERY + 2]
 
 
-def test_messages_are_above_the_bar_not_cut_and_without_terminal_codes() -> None:
-    *_, message, bar = lines_at(60, message="\x1b[2J [red]" + "name/" * 20)
-    assert message == "\\x1b[2J [red]" + "name/" * 20
+def test_messages_are_above_the_bar_whole_and_without_terminal_codes() -> None:
+    *_, message, bar = lines_at(60, message="\x1b[2J[red]" + "name/" * 20)
+    assert message == "\\x1b[2J[red]" + "name/" * 20
     assert bar.startswith("epoch 2/300 ")
+
+
+def test_long_messages_are_wrapped_between_words() -> None:
+    *_, first, second, _ = lines_at(60, message="word " * 13 + "end")
+    assert (first, second) == (("word " * 12).strip(), "word end")
 
 
 def test_the_bar_moves_with_every_step_and_image() -> None:

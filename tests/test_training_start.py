@@ -26,7 +26,7 @@ from dseg.training.figures import Figures
 from dseg.training.metrics import MetricsFile
 from dseg.training.padding import find_padding, find_remark, suggest_crop
 from dseg.training.provenance import find_commit
-from dseg.training.trial import count_validations
+from dseg.training.trial import count_validations, describe_duration
 
 CAMVID = (
     *("--model", "DABNet", "--recipe", "dabnet_cityscapes"),
@@ -209,6 +209,19 @@ def test_a_dry_run_finds_what_a_run_would_fail_of() -> None:
     Image.fromarray(np.full((40, 56), 77, np.uint8)).save("camvid/trainannot/3.png")
     refused(run(*TINY, "--dry-run", "-q"), 2, "trainannot/3.png holds the value 77")
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (29, "less than a minute"),
+        (3300, "about 55 min"),
+        (7500, "about 2 h 5 min"),
+        (200_000, "about 2.3 days"),
+    ],
+)
+def test_an_estimated_time_is_described_in_words(seconds: float, text: str) -> None:
+    assert describe_duration(seconds) == text
 
 
 @pytest.mark.parametrize(("every", "count"), [(0, 1), (4, 3), (5, 2), (20, 1)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -121,8 +122,12 @@ class TwoPartBar:
         self._bar.update(self._task, before=before, after="  ".join(shown))
 
     def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Print a line above the bar; a long one is wrapped between words."""
+        lines = textwrap.wrap(
+            text, self.width, drop_whitespace=False, break_long_words=False, break_on_hyphens=False
+        )
+        for line in lines or [""]:
+            self._bar.console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

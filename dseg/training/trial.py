@@ -189,8 +189,7 @@ def _describe(trial: Trial, trainer: Trainer) -> list[tuple[str, str]]:
     ]
     if trial.peak_memory_bytes:
         facts.append(("Memory", _describe_memory(trial, device)))
-    minutes = max(1, round(trial.estimated_seconds / 60))
-    words = [f"about {minutes // 60} h {minutes % 60} min for {trial.steps:,} steps"]
+    words = [f"{describe_duration(trial.estimated_seconds)} for {trial.steps:,} steps"]
     if trial.validation_seconds:
         count = count_validations(trainer.intervals)
         plural = "s" if count > 1 else ""
@@ -198,6 +197,14 @@ def _describe(trial: Trial, trainer: Trainer) -> list[tuple[str, str]]:
     facts.append(("Time", " and ".join(words)))
     facts.append(("Written", "nothing (--dry-run)"))
     return facts
+
+
+def describe_duration(seconds: float) -> str:
+    """Describe an estimated duration, such as ``about 2 h 5 min``."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if not hours:
+        return f"about {minutes} min" if minutes else "less than a minute"
+    return f"about {hours} h {minutes} min" if hours < 48 else f"about {hours / 24:.1f} days"
 
 
 def _describe_memory(trial: Trial, device: torch.device) -> str:
