@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from dseg.downloads import Display
 
 PLAIN_EVERY_S = 10.0
+PLAIN_WIDTH = 100  # columns of text off a terminal
+LEAST_BAR = 10  # columns of a bar that has words on both sides
 
 
 @contextmanager
@@ -130,87 +132,76 @@ def _plain_bytes(what: str, done: int, total: int) -> Callable[[int], None]:
     return advance
 
 
-class TrainingDisplay:
-    """Progress of a run on stderr: a live line on a terminal, otherwise a plain line at times.
+class TwoPartBar:
+    """One live line on a terminal: words, a bar that fills what is left, and more words.
 
     Args:
-        steps: number of steps of the whole run.
-        first: steps done before this process started, which do not count for the speed.
-        bar: the live line; None for plain lines.
-        quiet: show messages only.
-        clock: returns seconds; for tests.
+        bar: rich's display, with a task whose fields are ``before`` and ``after``.
     """
 
-    def __init__(
-        self,
-        steps: int,
-        first: int,
-        *,
-        bar: Progress | None = None,
-        quiet: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-    ):
-        self._steps, self._first, self._bar, self._quiet = steps, first, bar, quiet
-        self._clock, self._begun, self._shown = clock, clock(), -math.inf
-        self._scores = ""
-        self._task = None if bar is None else bar.add_task("", total=steps, completed=first)
+    def __init__(self, bar: Progress):
+        self._bar = bar
+        self._task = bar.add_task("", total=None, before="", after="")
 
-    def train(
-        self, step: int, *, epoch: float, loss: float, lr: float, images_per_s: float
-    ) -> None:
-        """Show a row of metrics."""
-        now = self._clock()
-        seconds = (now - self._begun) / max(step - self._first, 1) * (self._steps - step)
-        left = f"left {timedelta(seconds=round(seconds))}"
-        losses = f"epoch {epoch:.1f}  loss {loss:.3f}"
-        rates = f"lr {lr:.1e}  {images_per_s:.1f} images/s"
-        if self._bar is not None and self._task is not None:
-            # a narrow terminal cuts off the end
-            text = f"{left}  {losses}{self._scores}  {rates}"
-            self._bar.update(self._task, completed=step, description=text)
-        elif not self._quiet and (now - self._shown >= PLAIN_EVERY_S or step == self._steps):
-            self._shown = now
-            say(f"step {step}/{self._steps}  {losses}  {rates}{self._scores}  {left}")
+    @property
+    def width(self) -> int:
+        """Width of the terminal in columns."""
+        return self._bar.console.width
 
-    def validated(self, step: int, *, miou: float, best: float, seconds: float) -> None:
-        """Show a validation."""
-        self._scores = f"  mIoU {_percent(miou)} (best {_percent(best)})"
-        if not self._quiet:
-            self.say(f"step {step}/{self._steps}  validated in {seconds:.1f} s:{self._scores}")
+    def move(self, done: int, total: int) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, completed=done, total=total)
+
+    def write(self, before: str, after: Sequence[str]) -> None:
+        """Write the words; of those after the bar, the first that leave it ``LEAST_BAR`` columns.
+
+        Args:
+            before: words before the bar.
+            after: words after the bar, the most important first; they are shown in reverse order.
+        """
+        room = self.width - len(before) - LEAST_BAR - 2
+        shown: list[str] = []
+        for words in after:
+            if len("  ".join([words, *shown])) > room:
+                break
+            shown.insert(0, words)
+        self._bar.update(self._task, before=before, after="  ".join(shown))
 
     def say(self, text: str) -> None:
-        """Show a line, above the live one if there is one."""
-        if self._bar is None:
-            say(text)
-        else:
-            self._bar.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
+        """Print a line above the bar; a long one is wrapped between words."""
+        lines = textwrap.wrap(
+            text, self.width, drop_whitespace=False, break_long_words=False, break_on_hyphens=False
+        )
+        for line in lines or [""]:
+            self._bar.console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def training_display(steps: int, first: int, *, quiet: bool = False) -> Iterator[TrainingDisplay]:
-    """Show the progress of a run of ``steps`` steps, ``first`` of which are already done."""
-    if quiet or not sys.stderr.isatty():
-        yield TrainingDisplay(steps, first, quiet=quiet)
-        return
-    with _training_bar(Console(stderr=True)) as bar:
-        yield TrainingDisplay(steps, first, bar=bar)
-
-
-def _training_bar(console: Console) -> Progress:
-    """Make a progress line whose bar fills the width that the numbers leave."""
-    bar = BarColumn(bar_width=None, table_column=Column(ratio=1))
-    numbers = "{task.completed}/{task.total}  {task.description}"
-    return Progress(bar, TextColumn(numbers, justify="right"), console=console, expand=True)
-
-
-def _percent(score: float) -> str:
-    """Return a score from 0 to 1 in percent, a dash for NaN."""
-    return f"{100 * score:.1f}" if math.isfinite(score) else "-"
+def two_part_bar(console: Console | None = None) -> Iterator[TwoPartBar]:
+    """Show a bar on stderr while the body runs, and remove it at the end."""
+    columns = (
+        TextColumn("{task.fields[before]}", markup=False),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        TextColumn("{task.fields[after]}", justify="right", markup=False),
+    )
+    shown = console or Console(stderr=True)
+    with Progress(*columns, console=shown, expand=True, transient=True) as bar:
+        yield TwoPartBar(bar)
 
 
 def say(line: str) -> None:
     """Print a message on stderr; stdout carries results only."""
     click.echo(plain(line), err=True)
+
+
+def say_at_once(line: str) -> None:
+    """Print a message on stderr from the handler of a signal, in place of a live line.
+
+    It is written past Python's buffers and rich's lock, which the interrupted code may hold.
+    """
+    with suppress(OSError):
+        clear = "\r\x1b[2K" if os.isatty(2) else ""
+        os.write(2, f"{clear}{plain(line)}\n".encode(errors="replace"))
 
 
 def plain(value: object) -> str:

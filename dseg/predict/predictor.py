@@ -67,6 +67,7 @@ class Predictor:
 
     Attributes:
         tiled: number of images predicted in tiles although the protocol has none.
+        on_scores: called in ``begin`` with first row and scores (K, rows, W) of each band of rows.
 
     Raises:
         DsegError: the device or the runtime does not exist, or not in that precision.
@@ -84,6 +85,7 @@ class Predictor:
         fall_back: bool = True,
     ):
         self.fall_back, self.tiled = fall_back, 0
+        self.on_scores: Callable[[int, Tensor], None] = lambda top, scores: None
         self.protocol = protocol or model.card.protocol
         self.device = find_device(device)
         if isinstance(runtime, str):
@@ -205,10 +207,9 @@ class Predictor:
         self, images: Sequence[Pixels], *, confidence: bool = False
     ) -> list[Pending] | None:
         """Begin to label images of one size; None if they have to be labelled one by one."""
-        attempts = [self._attempts(image) for image in images]
-        work = sum(image.size for image in images)
-        height, width = size_of(images[0])
-        whole = height * width <= WHOLE_PIXELS and all(tried[:1] == [None] for tried in attempts)
+        attempts, work = [self._attempts(one) for one in images], sum(one.size for one in images)
+        small = math.prod(size_of(images[0])) <= WHOLE_PIXELS
+        whole = small and all(tried[:1] == [None] for tried in attempts)
         if work >= self._failed_batch or not whole or len({image.shape for image in images}) > 1:
             return None
         again = [
@@ -243,8 +244,7 @@ class Predictor:
                 if not self.fall_back:
                     raise no_memory_error(size_of(image), tile) from fault
             self._free()
-        size = size_of(image)
-        raise no_tile_error(size, self.protocol.input_of(size))
+        raise no_tile_error(size_of(image), self.protocol.input_of(size_of(image)))
 
     def _attempts(self, image: Pixels) -> list[Size | None]:
         return list(tiles_to_try(self.protocol, size_of(image), self._tiles))
@@ -273,6 +273,7 @@ class Predictor:
             for top, scores in self._bands.of(images, tile):
                 for labels, own in zip(found, scores, strict=True):
                     labels.add(top, own)
+                    self.on_scores(top, own)
         for labels in found:
             if self._output_ids is not None:
                 labels.train_ids = self._output_ids[labels.train_ids.int()]
