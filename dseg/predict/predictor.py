@@ -265,8 +265,7 @@ class Predictor:
         """Label images of one size; only one if it is in tiles."""
         if confidence:
             self.refuse_labels_only()
-        size = size_of(images[0])
-        scored = self._bands.scored_size(size)
+        size, scored = size_of(images[0]), self._bands.scored_size(size_of(images[0]))
         certainty = partial(find_certainty, self.protocol.fusion) if confidence else None
         found = [Labels(scored, self.device, certainty) for _ in images]
         with self._tuning.of((len(images), size, tile)):

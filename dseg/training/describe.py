@@ -11,6 +11,7 @@ from dseg.config import RuntimeConfig, TrainConfig
 from dseg.device import describe_precision
 from dseg.models import SegModel
 from dseg.recipes import Recipe
+from dseg.recipes.file import BUNDLED
 from dseg.training.callbacks import Intervals, Start
 from dseg.training.loop import Trainer
 from dseg.training.padding import Size, describe_sizes
@@ -63,7 +64,9 @@ def describe_network(config: TrainConfig, model: SegModel) -> str:
     start = "random weights"
     if config.weights:
         head = ", new classifier" if config.reset_head else ""
-        start = f"weights of {Path(config.weights).name}{head}"
+        bundled = config.weights == BUNDLED
+        named = "bundled weights" if bundled else f"weights of {Path(config.weights).name}"
+        start = f"{named}{head}"
     elif config.backbone_weights:
         start = f"backbone weights of {Path(config.backbone_weights).name}"
     return f"{config.model}, {count / 1e6:.2f} M parameters, {start}"
