@@ -24,6 +24,7 @@ from rich.table import Column, Table
 from dseg.parallel import Advance
 
 PLAIN_EVERY_S = 10.0
+_hushed = False  # by -q
 
 
 @contextmanager
@@ -61,8 +62,8 @@ def _bar(what: str, total: int) -> Iterator[Advance]:
         def advance() -> None:
             nonlocal done
             done += 1
-            rate = done / (time.perf_counter() - start)
-            bar.update(task, advance=1, rate=f"{rate:.3g} images/s")
+            rate = describe_rate(done, time.perf_counter() - start)
+            bar.update(task, advance=1, rate=rate)
 
         yield advance
 
@@ -77,9 +78,9 @@ def _plain_lines(what: str, total: int) -> Advance:
         now = time.perf_counter()
         if now - last >= PLAIN_EVERY_S and done < total:
             last = now
-            rate = done / (now - start)
-            left = (total - done) / rate
-            say(f"{what}: {done}/{total}, {rate:.3g} images/s, {left:.0f} s left")
+            rate = describe_rate(done, now - start)
+            left = (total - done) * (now - start) / done
+            say(f"{what}: {done}/{total}, {rate}, {left:.0f} s left")
 
     return advance
 
@@ -162,9 +163,34 @@ def _percent(score: float) -> str:
     return f"{100 * score:.1f}" if math.isfinite(score) else "-"
 
 
-def say(line: str) -> None:
-    """Print a message on stderr; stdout carries results only."""
-    click.echo(plain(line), err=True)
+def say(line: str, *, always: bool = False) -> None:
+    """Print a message on stderr; stdout carries results only.
+
+    Args:
+        always: print it within ``hushed`` too, as it concerns a fault.
+    """
+    if always or not _hushed:
+        click.echo(plain(line), err=True)
+
+
+@contextmanager
+def hushed(quiet: bool) -> Iterator[None]:
+    """Within the body, print nothing but messages on faults, if ``quiet``."""
+    global _hushed
+    before, _hushed = _hushed, quiet or _hushed
+    try:
+        yield
+    finally:
+        _hushed = before
+
+
+def describe_rate(done: int, seconds: float, what: str = "image") -> str:
+    """Return a speed in words: images per second, or seconds per image if these are more."""
+    if done == 0 or seconds <= 0:
+        return ""
+    if done >= seconds:
+        return f"{done / seconds:.3g} {what}s/s"
+    return f"{seconds / done:.3g} s/{what}"
 
 
 def plain(value: object) -> str:

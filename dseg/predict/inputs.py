@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from dseg.errors import DsegError
 from dseg.files import walk_folders
-from dseg.images import IMAGE_SUFFIXES, RESULT_KINDS, UNREAD
+from dseg.images import IMAGE_SUFFIXES, RESULT_FILES, RESULT_KINDS, UNREAD
 
 MANIFEST = "dseg-run.json"  # in the folder of results: see Manifest
 
@@ -121,6 +121,8 @@ def _before_magic(parts: tuple[str, ...]) -> list[str]:
 
 def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
     """Return True if a file that a pattern matched below ``base`` was written by a run."""
+    if path.name in RESULT_FILES and (path.parent / MANIFEST).exists():
+        return True
     for folder in path.parents:
         if folder == base:
             return False
@@ -139,6 +141,7 @@ def _walk(top: Path, skip: set[str], unread: Counter[str]) -> Iterator[Path]:
     for folder, subfolders, files in walk_folders(top, skip=skip, on_error=blocked.append):
         if MANIFEST in files:
             subfolders[:] = (name for name in subfolders if name not in RESULT_KINDS)
+            files[:] = (name for name in files if name not in RESULT_FILES)
         for name in files:
             suffix = Path(name).suffix.lower()
             if suffix in IMAGE_SUFFIXES:

@@ -10,18 +10,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
 
-import numpy as np
 import torch
 
 from dseg.distributed import Group
 from dseg.errors import DsegError
-from dseg.images import MAX_PIXELS, Pixels, write_jpeg, write_png
-from dseg.labels import LabelSpace, make_lookup
+from dseg.images import MAX_PIXELS
 from dseg.memory import is_out_of_memory, memory_error
 from dseg.parallel import Threads
 from dseg.predict.inputs import ImageFile
 from dseg.predict.manifest import Manifest, claimed_folder
-from dseg.predict.prediction import CompileError, Pending, Prediction
+from dseg.predict.prediction import MEASURES, CompileError, Pending, Prediction
 from dseg.predict.predictor import Predictor
 from dseg.predict.readahead import (
     DecodedImage,
@@ -31,9 +29,10 @@ from dseg.predict.readahead import (
     find_threads,
     use_threads,
 )
+from dseg.predict.results import Results
 from dseg.predict.summary import Failure, Summary, join_summaries
 from dseg.protocol import Size
-from dseg.render import look_up, render_overlay
+from dseg.render import OverlayStyle
 
 # Pixels held from decoding to the end of writing, at most 12 bytes each, for 8 reading and 8
 # writing threads. With 16 threads twice as many, with 32 or more four times.
@@ -61,6 +60,9 @@ def predict_images(
 ) -> Summary:
     """Label images and write ``<out>/<kind>/<name>.png`` for each kind (overlays also as jpg).
 
+    Then write the files of the whole run: the contact sheet ``overview.jpg`` of overlays, and
+    those that join what was written of each image (``coco.json``, ``areas.csv``).
+
     An image whose results of all kinds exist is skipped, so that a run continues where it was
     stopped. An image that cannot be read or labelled is listed and does not stop the run.
 
@@ -68,8 +70,8 @@ def predict_images(
         predictor: the network.
         images: the images, from ``find_images``.
         out: output folder.
-        manifest: how the results are made, written into the folder.
-        kinds: kinds of results, from ``RESULT_KINDS``.
+        manifest: how the results are made, also how overlays look; written into the folder.
+        kinds: kinds of results, from ``RESULT_KINDS``; ``mask:`` and class names joined by ``+``.
         overwrite: make all results of these images again, whatever made them before.
         overlay_format: ``png``, or ``jpg``, which is written faster and is smaller.
         max_pixels: maximum number of pixels of an image.
@@ -79,48 +81,50 @@ def predict_images(
         group: the processes that the images are sharded over; all return the summary of the whole.
 
     Raises:
-        DsegError: the folder holds results of another manifest, or cannot be written.
+        DsegError: the folder holds results of another manifest, or cannot be written; or the
+            network has no class of that name.
     """
     group = group or Group()
+    style = manifest.overlay or OverlayStyle()
+    results = Results(out, kinds, predictor.label_space, style, overlay_format, images)
     with ExitStack() as claim:
         claimed = claimed_folder(out, manifest, images, overwrite=overwrite)
         group.from_main(lambda: claim.enter_context(claimed))
         threads = group.cores_per_process()
-        run = _Run(predictor, out, kinds, overlay_format, threads, batch_size)
+        run = Run(predictor, results, threads, batch_size)
         start = time.perf_counter()
         todo = []
         for image in group.shard(images):
-            if all(run.target(kind, image).exists() for kind in kinds):
+            if results.exist(image):
                 run.summary.skipped += 1
                 advance()
             else:
                 todo.append(image)
         run.label(todo, max_pixels, advance)
         run.summary.seconds = time.perf_counter() - start
-        return join_summaries(group.gather(run.summary), images)
+        summary = join_summaries(group.gather(run.summary), images)
+        thumbs = group.gather(results.thumbs)
+        if group.main:
+            joined = {name: thumb for own in thumbs for name, thumb in own.items()}
+            results.finish(joined, changed=summary.done > 0)
+        return summary
 
 
-class _Run:
+class Run:
     """One pass over images: threads read and write, the calling thread computes.
 
     Args:
+        results: where results go.
         threads: number of reading threads, and of writing threads.
-        predictor, out, kinds, overlay_format, batch_size: as of ``predict_images``.
+        predictor, batch_size: as of ``predict_images``.
     """
 
     def __init__(
-        self,
-        predictor: Predictor,
-        out: Path,
-        kinds: Sequence[str],
-        overlay_format: str,
-        threads: int,
-        batch_size: int | None,
+        self, predictor: Predictor, results: Results, threads: int, batch_size: int | None
     ) -> None:
         self.predictor = predictor
-        self.out = out
-        self.kinds = kinds
-        self.overlay_format = overlay_format
+        self.results = results
+        self.maps = {name: name in results.folders for name in MEASURES}
         self.threads = threads
         self.batch_size = batch_size
         self.in_flight = IN_FLIGHT.get(predictor.device.type, 0)
@@ -133,13 +137,6 @@ class _Run:
         self._pending: deque[StartedBatch] = deque()
         self._writing: deque[tuple[ImageFile, Future[float]]] = deque()
         self._writers = Threads(threads)
-        space = predictor.label_space
-        to_label_ids = make_lookup(enumerate(space.label_ids), default=space.void_label_id)
-        self.label_ids = np.frombuffer(to_label_ids, np.uint8)
-
-    def target(self, kind: str, image: ImageFile) -> Path:
-        suffix = self.overlay_format if kind == "overlay" else "png"
-        return self.out / kind / f"{image.name}.{suffix}"
 
     def label(
         self, images: Iterable[ImageFile], max_pixels: int, advance: Callable[[], None]
@@ -199,17 +196,16 @@ class _Run:
         images = [decoded.pixels for _, decoded in batch]
         height, width = images[0].shape[:2]
         use_threads(find_threads((height, width), self.predictor.protocol, self.compute_threads))
-        confidence = "confidence" in self.kinds
         at_once: list[Pending] | None = None
         if len(batch) > 1:
-            at_once = self.predictor.begin_batch(images, confidence=confidence)
+            at_once = self.predictor.begin_batch(images, **self.maps)
         started: StartedBatch = []
         for index, (image, decoded) in enumerate(batch):
             try:
                 if at_once is not None:
                     pending = at_once[index]
                 else:
-                    pending = self.predictor.begin(decoded.pixels, confidence=confidence)
+                    pending = self.predictor.begin(decoded.pixels, **self.maps)
                 started.append((image, decoded, pending))
             except Exception as fault:
                 self._drop(image, decoded.held, fault)
@@ -266,29 +262,7 @@ class _Run:
         """Write all kinds of results, release the pixels, and return the seconds."""
         start = time.perf_counter()
         try:
-            for kind in self.kinds:
-                rendered, palette = self._render(kind, decoded.pixels, prediction)
-                target = self.target(kind, image)
-                if target.suffix == ".jpg":
-                    write_jpeg(target, rendered)
-                else:
-                    write_png(target, rendered, palette)
+            self.results.write(image, decoded.pixels, prediction)
         finally:
             self.budget.release(decoded.held)
         return time.perf_counter() - start
-
-    def _render(
-        self, kind: str, pixels: Pixels, prediction: Prediction
-    ) -> tuple[Pixels, list[int] | None]:
-        """Return the pixels of a kind of result, and their palette if they are ids in colour."""
-        space: LabelSpace = self.predictor.label_space
-        if kind == "color":
-            return prediction.train_ids, space.palette()
-        if kind == "overlay":
-            return render_overlay(pixels, prediction.train_ids, space), None
-        if kind == "confidence":
-            assert prediction.confidence is not None
-            return prediction.confidence, None
-        if kind == "label_ids":
-            return look_up(self.label_ids, prediction.train_ids), None
-        return prediction.train_ids, None

@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dseg.cli.console import progress, say
+from dseg.cli.console import describe_rate, progress, say
 from dseg.parallel import Advance
 
 if TYPE_CHECKING:
     from dseg.distributed import Group
-    from dseg.predict import Manifest, Predictor, Summary
+    from dseg.predict import ImageFile, Manifest, Predictor, Summary
 
 
 def sharded_progress(
@@ -63,11 +63,10 @@ def say_summary(
     manifest: Manifest,
     predictor: Predictor,
     out: Path,
-    kinds: tuple[str, ...],
     group: Group,
     protocol_name: str,
 ) -> None:
-    """Report the results of all images, and the next command."""
+    """Report the results of all images."""
     from dseg.predict.runtimes import TITLES
 
     for note in summary.notes:
@@ -76,11 +75,13 @@ def say_summary(
         say(f"note: and {summary.noted - len(summary.notes)} more such images.")
     hints: set[str] = set()
     for path, problem, hint in summary.failed:
-        say(f"failed: {path}: {problem}" if str(path) not in problem else f"failed: {problem}")
+        at = "" if str(path) in problem else f"{path}: "
+        say(f"failed: {at}{problem}", always=True)
         if hint not in hints:  # once for each hint
-            say(f"Hint: {hint}")
+            say(f"Hint: {hint}", always=True)
             hints.add(hint)
-    speed = f", {summary.done / summary.seconds:.3g} images/s" if summary.done else ""
+    speed = describe_rate(summary.done, summary.seconds)
+    speed = f", {speed}" if speed else ""
     several = f", {group.world_size} processes" if group.world_size > 1 else ""
     runtime = predictor.runtime.name
     by = f"{TITLES[runtime]}, " if predictor.device.type == "cpu" else ""
@@ -97,9 +98,42 @@ def say_summary(
             f"{summary.tiled} images were too large to be predicted whole, and were predicted in "
             "tiles."
         )
-    if "label_ids" in kinds and predictor.label_space.name == "cityscapes" and not summary.failed:
-        folder = shlex.quote(str(out / "label_ids"))
-        say(f"Next: dseg eval --pred-dir {folder} --gt-dir gtFine/val")
+
+
+def say_where_to_look(
+    images: Sequence[ImageFile],
+    summary: Summary,
+    predictor: Predictor,
+    out: Path,
+    kinds: tuple[str, ...],
+    overlay_format: str,
+) -> None:
+    """Name the file to look at first and, where there can be ground truth, how to score."""
+    first = next(
+        (
+            file
+            for image in images
+            if (file := out / "overlay" / f"{image.name}.{overlay_format}").exists()
+        ),
+        None,
+    )
+    if "overlay" in kinds and first is not None:
+        sheet = out / "overview.jpg"
+        say(f"Look first at: {sheet if len(images) > 1 and sheet.exists() else first}")
+    scores = "label_ids" in kinds and predictor.label_space.name == "cityscapes"
+    if scores and not summary.failed and (truth := _find_truth(images[0].path)):
+        folder, truth = shlex.quote(str(out / "label_ids")), shlex.quote(truth)
+        say(f"Next: dseg eval --pred-dir {folder} --gt-dir {truth}")
+
+
+def _find_truth(image: Path) -> str:
+    """Return the folder of the ground truth of an image in Cityscapes' layout, "" for others."""
+    parts = image.parts[:-1]
+    if "leftImg8bit" not in parts:
+        return ""
+    at = parts.index("leftImg8bit")
+    truth = Path(*parts[:at], "gtFine", *parts[at + 1 : at + 2])
+    return str(truth)
 
 
 def _say_what_is_faster(predictor: Predictor) -> None:
