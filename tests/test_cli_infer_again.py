@@ -154,7 +154,7 @@ def test_a_full_disk_stops_the_run_and_what_is_written_is_whole(infer, monkeypat
         assert pixels(f"dseg-out/{name}").ndim >= 2
     result = infer("img")
     assert result.exit_code == 0
-    assert len(written()) == 1 + 3 * 11
+    assert len(written()) == 2 + 3 * 11
 
 
 def test_a_fault_of_the_system_is_two_lines_too(infer, monkeypatch):

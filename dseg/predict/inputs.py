@@ -48,7 +48,7 @@ def find_images(
     """
     sources, unread = list(sources), Counter() if unread is None else unread
     skip = (
-        {os.path.realpath(leave_out / kind) for kind in RESULT_KINDS}
+        {os.path.realpath(leave_out / name) for name in (*RESULT_KINDS, *RESULT_FILES)}
         if leave_out is not None
         else set()
     )
@@ -121,7 +121,9 @@ def _before_magic(parts: tuple[str, ...]) -> list[str]:
 
 def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
     """Return True if a file that a pattern matched below ``base`` was written by a run."""
-    if path.name in RESULT_FILES and (path.parent / MANIFEST).exists():
+    if path.name in RESULT_FILES and (
+        (path.parent / MANIFEST).exists() or os.path.realpath(path) in skip
+    ):
         return True
     for folder in path.parents:
         if folder == base:
@@ -141,7 +143,9 @@ def _walk(top: Path, skip: set[str], unread: Counter[str]) -> Iterator[Path]:
     for folder, subfolders, files in walk_folders(top, skip=skip, on_error=blocked.append):
         if MANIFEST in files:
             subfolders[:] = (name for name in subfolders if name not in RESULT_KINDS)
-            files[:] = (name for name in files if name not in RESULT_FILES)
+        for name in RESULT_FILES:
+            if name in files and (MANIFEST in files or os.path.realpath(folder / name) in skip):
+                files.remove(name)
         for name in files:
             suffix = Path(name).suffix.lower()
             if suffix in IMAGE_SUFFIXES:

@@ -153,7 +153,7 @@ def claim_folder(
         difference = f"{MANIFEST} is damaged: {fault}"
     if theirs is not None:
         difference = _difference(theirs, ours)
-        ours = {**{key: theirs[key] for key in OPTIONAL if key in theirs}, **ours}
+        ours |= {key: theirs[key] for key in OPTIONAL if key in theirs and key not in ours}
     if overwrite:
         if difference:
             _refuse_running(out)

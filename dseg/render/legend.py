@@ -28,9 +28,14 @@ STRIP_HEIGHT = 0.6  # of the image, at most, for a strip
 class Entry(NamedTuple):
     """One line of a legend; without a colour it is text only."""
 
-    text: str
+    name: str
     color: Color | None
+    percent: str = ""
     present: bool = True
+
+    @property
+    def text(self) -> str:
+        return f"{self.name} {self.percent}".rstrip()
 
 
 class Grid(NamedTuple):
@@ -99,20 +104,23 @@ def font_of(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 def _entry(space: LabelSpace, index: int, fraction: float) -> Entry:
     percent = f"{100 * fraction:.0f} %" if fraction >= 0.01 else "<1 %"
     shown = fraction >= MIN_FRACTION
-    return Entry(f"{space.names[index]} {percent if shown else ''}", space.colors[index], shown)
+    return Entry(space.names[index], space.colors[index], percent if shown else "", shown)
 
 
-def measure_strip(names: list[str], height: int, width: int) -> Grid | None:
+def measure_strip(
+    names: list[str], height: int, width: int, font_size: int | None = None
+) -> Grid | None:
     """Return the dimensions of a strip for all names, None if the image is too narrow for one.
 
     Args:
         names: the names or lines that the strip can have to show.
         height, width: of the image.
+        font_size: in pixels, by default in proportion to the image.
     """
     if width < MIN_SIDE or not names:
         return None
     smallest, largest = FONT_SIZES
-    font_size = min(max(min(height // 32, width // 52), smallest), largest)
+    font_size = font_size or min(max(min(height // 32, width // 52), smallest), largest)
     line, pad = round(font_size * 1.45), max(3, font_size // 2)
     font = font_of(font_size)
     text = max(font.getlength(name) for name in names)
@@ -145,7 +153,8 @@ def draw_strip(entries: list[Entry], grid: Grid, out: Pixels) -> None:
 def draw_inside(entries: list[Entry], pixels: Pixels) -> None:
     """Draw a legend into the top left corner of an image, (H, W, 3) uint8, in place.
 
-    Without room for two lines, or for all of one, nothing is drawn.
+    Fractions are left out if they do not fit. Without room for two lines, or for all of one,
+    nothing is drawn.
     """
     height, width = pixels.shape[:2]
     if not entries or min(height, width) < MIN_SIDE:
@@ -155,15 +164,19 @@ def draw_inside(entries: list[Entry], pixels: Pixels) -> None:
     line, pad = round(font_size * 1.45), max(3, font_size // 2)
     rows = min(len(entries), (height * 3 // 5 - 2 * pad) // line)
     font = font_of(font_size)
-    text = max((font.getlength(entry.text) for entry in entries[:rows]), default=0.0)
-    box = (2 * pad + rows * line, 2 * pad + font_size * 3 // 2 + math.ceil(text))
-    if box[1] > width * 2 // 3 or rows < min(2, len(entries)):
+    entries = entries[:rows]
+    room = width * 2 // 3 - 2 * pad - font_size * 3 // 2
+    if max((font.getlength(entry.text) for entry in entries), default=0.0) > room:
+        entries = [entry._replace(percent="") for entry in entries]
+    text = max((font.getlength(entry.text) for entry in entries), default=0.0)
+    if text > room or rows < min(2, len(entries)):
         return
+    box = (2 * pad + rows * line, 2 * pad + font_size * 3 // 2 + math.ceil(text))
     corner = pixels[pad : pad + box[0], pad : pad + box[1]]
     dark = (corner.astype(np.uint16) * (256 - BOX_OPACITY) >> 8).astype(np.uint8)
     legend = Image.fromarray(dark)
     draw = ImageDraw.Draw(legend)
-    for row, entry in enumerate(entries[:rows]):
+    for row, entry in enumerate(entries):
         _draw_entry(draw, (pad, pad + row * line + line // 2), font_size, entry, font)
     corner[...] = np.asarray(legend)
 

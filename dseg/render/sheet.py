@@ -74,7 +74,7 @@ def _with_legend(sheet: Pixels, space: LabelSpace) -> Pixels:
         if name.lower() not in UNTOUCHED
     ]
     height, width = sheet.shape[:2]
-    grid = measure_strip([entry.text for entry in entries], height, width)
+    grid = measure_strip([entry.text for entry in entries], height, width, FONT_SIZE)
     if grid is None or len(entries) > MOST_FIXED:
         return sheet
     strip = np.empty((grid.height, width, 3), np.uint8)

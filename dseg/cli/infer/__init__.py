@@ -16,8 +16,9 @@ def infer(**given: Any) -> None:
     """Write masks for all images of the SOURCEs: folders, files, patterns, or '-' for a list.
 
     Results keep the folders of the input: label_ids/ holds what the data set's evaluation reads,
-    color/ the classes' colours, overlay/ the image with its classes and a legend. A second run
-    continues where the first stopped. A file that cannot be read does not stop the run.
+    color/ the classes' colours, overlay/ the image with its classes and a legend; overview.jpg
+    shows up to 24 overlays. A second run continues where the first stopped. A file that cannot
+    be read does not stop the run.
 
     \b
     Example:

@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dseg.cli.console import say
-from dseg.cli.infer.summary import make_facts, say_summary, sharded_progress
+from dseg.cli.console import hushed, say
+from dseg.cli.infer.summary import (
+    make_facts,
+    say_summary,
+    say_where_to_look,
+    sharded_progress,
+)
 from dseg.cli.options.from_config import options_of
 from dseg.cli.options.load_network import load_network
-from dseg.cli.options.shared import json_option, quiet_option
+from dseg.cli.options.shared import json_option
 from dseg.cli.options.types import FILE, FOLDER, Command, Kinds, Option
 from dseg.cli.stdio import emit_json
 from dseg.config import NetworkConfig
@@ -45,7 +50,9 @@ RESULT_OPTIONS: tuple[Option, ...] = (
         type=Kinds(),
         default="label_ids,color,overlay",
         show_default=True,
-        help="Kinds of results: label_ids, train_ids, color, overlay, confidence.",
+        help="Kinds of results: label_ids, train_ids, color, overlay, confidence, entropy (a heat "
+        "map), mask:car,person (255 where the class is; mask:car+bus joins classes), coco (one "
+        "JSON file of all masks), areas (a table of class fractions).",
     ),
     click.option(
         "--overlay-format",
@@ -53,6 +60,24 @@ RESULT_OPTIONS: tuple[Option, ...] = (
         default="png",
         show_default=True,
         help="Format of overlays; jpg is faster and smaller.",
+    ),
+    click.option(
+        "--opacity",
+        type=click.FloatRange(0, 1),
+        metavar="0..1",
+        default=0.5,
+        show_default=True,
+        help="Opacity of the classes' colours in overlays.",
+    ),
+    click.option(
+        "--legend",
+        type=click.Choice(["strip", "inside", "none"]),
+        default="strip",
+        show_default=True,
+        help="Legend of overlays: a strip below the image, inside it, or none.",
+    ),
+    click.option(
+        "--side-by-side", is_flag=True, help="Place the image to the left of its overlay."
     ),
     click.option("--overwrite", is_flag=True, help="Replace existing results."),
 )
@@ -80,7 +105,7 @@ SPEED_OPTIONS: tuple[Option, ...] = (
         help="Refuse images with more pixels, before they are decoded.",
     ),
     json_option("a summary"),
-    quiet_option,
+    click.option("-q", "--quiet", is_flag=True, help="Print nothing but messages on faults."),
 )
 
 OPTION_ALIASES = {  # spellings of the authors and of other tools, so that their command lines work
@@ -131,6 +156,9 @@ def run(
     out: Path,
     kinds: tuple[str, ...],
     overlay_format: str,
+    opacity: float,
+    legend: str,
+    side_by_side: bool,
     overwrite: bool,
     max_pixels: int,
     json_file: Path | None,
@@ -150,15 +178,21 @@ def run(
     from dseg.distributed import joined
     from dseg.predict import predict_images
     from dseg.predict.inputs import describe_unread
+    from dseg.predict.masks import make_mask_tables
+    from dseg.render import OverlayStyle
 
-    with joined("cpu") as group:
+    with hushed(quiet), joined("cpu") as group:
         network.check()
         if compiled:
             network = _compiled_by_torch(network)
         images, unread = group.from_main(lambda: _find(sources, img_dir, out))
         predictor, manifest = load_network(network, group, multi_scale=multi_scale)
-        if "confidence" in kinds:
+        make_mask_tables(kinds, predictor.label_space)  # refuses unknown classes
+        if "confidence" in kinds or "entropy" in kinds:
             predictor.refuse_labels_only()
+        if "overlay" in kinds:
+            style = OverlayStyle(opacity=opacity, legend=legend, side_by_side=side_by_side)
+            manifest = replace(manifest, overlay=style)
         if compiled:
             predictor.compile()
         with sharded_progress("labelled", images, group, quiet=quiet) as advance:
@@ -176,9 +210,10 @@ def run(
                 group=group,
             )
         if group.main:
-            say_summary(summary, manifest, predictor, out, kinds, group, network.protocol_name)
+            say_summary(summary, manifest, predictor, out, group, network.protocol_name)
             if unread:
                 say(f"Files of unsupported formats: {describe_unread(unread)}.")
+            say_where_to_look(images, summary, predictor, out, kinds, overlay_format)
             if json_file is not None:
                 emit_json(json_file, make_facts(summary, manifest, predictor, out, group, unread))
         group.barrier()  # torchrun ends all processes with the first that fails
