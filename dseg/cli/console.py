@@ -31,13 +31,18 @@ _hushed = False  # by -q
 def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Advance]:
     """Show progress on stderr: a bar on a terminal, otherwise a plain line every ten seconds.
 
+    Args:
+        what: what is done, or the name of what is worked on.
+        total: number of images, 0 if unknown.
+        quiet: show nothing.
+
     Yields:
         A function to call once for each of the ``total`` images.
     """
     if quiet:
         yield lambda: None
     elif sys.stderr.isatty():
-        with _bar(what, total) as advance:
+        with _bar(plain(what), total) as advance:
             yield advance
     else:
         yield _plain_lines(what, total)
@@ -57,7 +62,7 @@ def _bar(what: str, total: int) -> Iterator[Advance]:
     start = time.perf_counter()
     done = 0
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, rate="")
+        task = bar.add_task(what, total=total or None, rate="")
 
         def advance() -> None:
             nonlocal done
@@ -76,11 +81,11 @@ def _plain_lines(what: str, total: int) -> Advance:
         nonlocal done, last
         done += 1
         now = time.perf_counter()
-        if now - last >= PLAIN_EVERY_S and done < total:
+        if now - last >= PLAIN_EVERY_S and not 0 < total <= done:
             last = now
             rate = describe_rate(done, now - start)
-            left = (total - done) * (now - start) / done
-            say(f"{what}: {done}/{total}, {rate}, {left:.0f} s left")
+            left = f", {(total - done) * (now - start) / done:.0f} s left" if total else ""
+            say(f"{what}: {done}{f'/{total}' if total else ''}, {rate}{left}")
 
     return advance
 

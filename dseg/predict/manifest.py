@@ -15,7 +15,7 @@ from dseg.files import write_json
 from dseg.images import RESULT_KINDS
 from dseg.jsonio import SHOWN, read_object, show, strict
 from dseg.locks import LockedError, locked
-from dseg.predict.inputs import MANIFEST, ImageFile
+from dseg.predict.inputs import MANIFEST, ImageFile, VideoFile
 from dseg.predict.predictor import Predictor
 from dseg.protocol import PLAIN, Protocol
 from dseg.render import OverlayStyle
@@ -106,7 +106,12 @@ class Manifest:
 
 @contextmanager
 def claimed_folder(
-    out: Path, manifest: Manifest, images: Iterable[ImageFile], *, overwrite: bool
+    out: Path,
+    manifest: Manifest,
+    images: Iterable[ImageFile],
+    videos: Iterable[VideoFile] = (),
+    *,
+    overwrite: bool,
 ) -> Iterator[None]:
     """Claim a folder by ``claim_folder``, and lock it against runs with another manifest.
 
@@ -123,7 +128,7 @@ def claimed_folder(
                     comparing.enter_context(locked(out / MANIFEST_LOCK, wait_s=TIMEOUT_S))
             except LockedError as fault:
                 raise _busy(out, fault.holder) from None
-            claim_folder(out, manifest, images, overwrite=overwrite)
+            claim_folder(out, manifest, images, videos, overwrite=overwrite)
             own = RUN_LOCK.format(f"{os.getpid()}-{secrets.token_hex(4)}")
             with suppress(OSError):
                 running.enter_context(locked(out / own))
@@ -131,7 +136,12 @@ def claimed_folder(
 
 
 def claim_folder(
-    out: Path, manifest: Manifest, images: Iterable[ImageFile], *, overwrite: bool
+    out: Path,
+    manifest: Manifest,
+    images: Iterable[ImageFile],
+    videos: Iterable[VideoFile] = (),
+    *,
+    overwrite: bool,
 ) -> None:
     """Write the manifest of a folder, or check that the one that it has is equal.
 
@@ -140,6 +150,7 @@ def claim_folder(
 
     Args:
         images: images of this run.
+        videos: videos of this run.
 
     Raises:
         DsegError: the folder holds results of another manifest, or cannot be written.
@@ -157,7 +168,7 @@ def claim_folder(
     if overwrite:
         if difference:
             _refuse_running(out)
-        _remove_results(out, images, difference)
+        _remove_results(out, images, videos, difference)
     elif theirs is not None and not difference:
         if all(key in theirs for key in OPTIONAL if key in ours):
             return
@@ -227,8 +238,10 @@ def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     return "its manifest has another format" if unknown else ""
 
 
-def _remove_results(out: Path, images: Iterable[ImageFile], difference: str) -> None:
-    """Remove the results of images.
+def _remove_results(
+    out: Path, images: Iterable[ImageFile], videos: Iterable[VideoFile], difference: str
+) -> None:
+    """Remove the results of images and videos.
 
     Raises:
         DsegError: results of another run, for other images, would remain; or a file cannot be
@@ -236,6 +249,10 @@ def _remove_results(out: Path, images: Iterable[ImageFile], difference: str) -> 
     """
     folders = _result_folders(out)
     ours = {target for image in images for target in _targets(folders, image)}
+    for video in videos:
+        ours |= {out / "video" / f"{video.name}.{suffix}" for suffix in ("mp4", "json")}
+        for folder in folders:
+            ours.update(file for file in (folder / video.name).glob("*.*") if file.is_file())
     if difference:
         for kind in RESULT_KINDS:
             for other in (out / kind).rglob("*.*"):

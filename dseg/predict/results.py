@@ -82,38 +82,48 @@ class Results:
         return all(self.target(folder, image).exists() for folder in self.folders)
 
     def write(
-        self, image: ImageFile, pixels: Pixels, prediction: Prediction, *, overlay: bool = False
-    ) -> Pixels | None:
+        self,
+        image: ImageFile,
+        pixels: Pixels,
+        prediction: Prediction,
+        overlay: Pixels | None = None,
+    ) -> None:
         """Write all kinds of results of an image.
 
         Args:
-            overlay: return the overlay, whether or not it is written.
+            overlay: the overlay, if it is drawn already.
         """
-        drawn = None
-        if overlay or "overlay" in self.folders:
-            drawn = render(pixels, prediction.train_ids, self.space, self.style)
-            self._keep_thumb(image, drawn[: pixels.shape[0], -pixels.shape[1] :])
+        if overlay is None and "overlay" in self.folders:
+            overlay = self.render_overlay(image, pixels, prediction)
         for folder in self.folders:
             target = self.target(folder, image)
             if folder in JOINED:
                 write_json(target, self._describe(folder, image, prediction.train_ids))
                 continue
-            rendered, palette = self._render(folder, prediction, drawn)
+            rendered, palette = self._render(folder, prediction, overlay)
             if target.suffix == ".jpg":
                 write_jpeg(target, rendered)
             else:
                 write_png(target, rendered, palette)
-        return drawn if overlay else None
+
+    def render_overlay(self, image: ImageFile, pixels: Pixels, prediction: Prediction) -> Pixels:
+        """Return the overlay of an image, and keep it for the contact sheet if that shows it."""
+        overlay = render(pixels, prediction.train_ids, self.space, self.style)
+        if image in self._on_sheet:
+            thumb = make_thumb(overlay[: pixels.shape[0], -pixels.shape[1] :])
+            with self._lock:
+                self.thumbs[image.name] = thumb
+        return overlay
 
     def _render(
-        self, folder: str, prediction: Prediction, drawn: Pixels | None
+        self, folder: str, prediction: Prediction, overlay: Pixels | None
     ) -> tuple[Pixels, list[int] | None]:
         """Return the pixels of a kind of result, and their palette if they are shown in colour."""
         if folder == "color":
             return prediction.train_ids, self.space.palette()
         if folder == "overlay":
-            assert drawn is not None
-            return drawn, None
+            assert overlay is not None
+            return overlay, None
         if folder == "confidence":
             assert prediction.confidence is not None
             return prediction.confidence, None
@@ -135,12 +145,6 @@ class Results:
         return {"file": name, "width": width, "height": height, "pixels": pixels}
 
     # Files of the whole run
-
-    def _keep_thumb(self, image: ImageFile, overlay: Pixels) -> None:
-        if image in self._on_sheet:
-            thumb = make_thumb(overlay)
-            with self._lock:
-                self.thumbs[image.name] = thumb
 
     def finish(self, thumbs: dict[Path, Pixels], *, changed: bool) -> None:
         """Write the files of the whole run; those that exist stay if no result has changed.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dseg.predict.inputs import ImageFile
+from dseg.predict.inputs import ImageFile, VideoFile
 
 MAX_NOTES = 3
 
@@ -26,8 +26,10 @@ class Summary:
 
     Attributes:
         done: number of images labelled in this run.
-        skipped: number of images whose results existed already.
+        skipped: number of images and videos whose results existed already.
         failed: the images that could not be read, labelled or written.
+        videos: number of videos labelled in this run.
+        frames: number of their frames.
         tiled: number of images predicted in tiles because they are large.
         notes: the first remarks on files that were read, such as that a file has several pages.
         noted: number of all such remarks.
@@ -39,6 +41,8 @@ class Summary:
     done: int = 0
     skipped: int = 0
     failed: list[Failure] = field(default_factory=list)
+    videos: int = 0
+    frames: int = 0
     tiled: int = 0
     notes: list[str] = field(default_factory=list)
     noted: int = 0
@@ -47,6 +51,20 @@ class Summary:
     forward_s: float = 0.0
     write_s: float = 0.0
 
+    def add_video(self, video: Summary) -> None:
+        """Add the outcome of a video, whose frames were counted as images."""
+        self.videos += video.done > 0
+        self.frames += video.done
+        self.skipped += video.skipped
+        self.failed += video.failed
+        self.tiled += video.tiled
+        for note in video.notes:
+            self.note(note)
+        self.noted += video.noted - len(video.notes)
+        self.read_s += video.read_s
+        self.forward_s += video.forward_s
+        self.write_s += video.write_s
+
     def note(self, note: str) -> None:
         """Count a remark on a file, and keep it if it is among the first."""
         self.noted += 1
@@ -54,8 +72,8 @@ class Summary:
             self.notes.append(note)
 
 
-def join_summaries(summaries: list[Summary], images: Sequence[ImageFile]) -> Summary:
-    """Join the summaries of all processes; failures are in the order of the images."""
+def join_summaries(summaries: list[Summary], images: Sequence[ImageFile | VideoFile]) -> Summary:
+    """Join the summaries of all processes; failures are in the order of images and videos."""
     order = {image.path: index for index, image in enumerate(images)}
     return Summary(
         done=sum(one.done for one in summaries),
@@ -64,6 +82,8 @@ def join_summaries(summaries: list[Summary], images: Sequence[ImageFile]) -> Sum
             (failure for one in summaries for failure in one.failed),
             key=lambda failure: order[failure.path],
         ),
+        videos=sum(one.videos for one in summaries),
+        frames=sum(one.frames for one in summaries),
         tiled=sum(one.tiled for one in summaries),
         notes=[note for one in summaries for note in one.notes][:MAX_NOTES],
         noted=sum(one.noted for one in summaries),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from dseg.cli.console import hushed, say
+from dseg.cli.console import hushed, progress, say
 from dseg.cli.infer.summary import (
     make_facts,
     say_summary,
@@ -29,7 +29,9 @@ from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 
 if TYPE_CHECKING:
     from dseg.predict import ImageFile
+    from dseg.predict.inputs import VideoFile
 
+DEFAULT_KINDS = ("label_ids", "color", "overlay")
 ONLY_MULTI_SCALE = ("scales", "flip", "fusion")
 INPUT_OPTIONS: tuple[Option, ...] = (
     click.argument("sources", metavar="[SOURCE]...", nargs=-1),
@@ -48,11 +50,11 @@ RESULT_OPTIONS: tuple[Option, ...] = (
         "--save",
         "kinds",
         type=Kinds(),
-        default="label_ids,color,overlay",
-        show_default=True,
         help="Kinds of results: label_ids, train_ids, color, overlay, confidence, entropy (a heat "
         "map), mask:car,person (255 where the class is; mask:car+bus joins classes), coco (one "
-        "JSON file of all masks), areas (a table of class fractions).",
+        "JSON file of all masks), areas (a table of class fractions), video (overlays as MP4); of "
+        "videos, the other kinds are written for each frame.  [default: label_ids,color,overlay; "
+        "of videos: video]",
     ),
     click.option(
         "--overlay-format",
@@ -80,6 +82,28 @@ RESULT_OPTIONS: tuple[Option, ...] = (
         "--side-by-side", is_flag=True, help="Place the image to the left of its overlay."
     ),
     click.option("--overwrite", is_flag=True, help="Replace existing results."),
+)
+VIDEO_OPTIONS: tuple[Option, ...] = (
+    click.option(
+        "--every",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=1,
+        show_default=True,
+        help="Label every Nth frame of videos.",
+    ),
+    click.option(
+        "--fps",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="F",
+        help="Label at most F frames per second of videos.",
+    ),
+    click.option(
+        "--seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="S",
+        help="Label the first S seconds of videos, webcams and streams.",
+    ),
 )
 SPEED_OPTIONS: tuple[Option, ...] = (
     click.option(
@@ -138,7 +162,8 @@ def predict_options(*, multi_scale: bool) -> Callable[[Command], Command]:
     if not multi_scale:
         network = {name: own for name, own in network.items() if name not in ONLY_MULTI_SCALE}
     named = [network.pop(name) for name in ("model", "weights")]
-    options = [*INPUT_OPTIONS, *named, *RESULT_OPTIONS, *network.values(), *SPEED_OPTIONS]
+    options = [*INPUT_OPTIONS, *named, *RESULT_OPTIONS, *VIDEO_OPTIONS]
+    options += [*network.values(), *SPEED_OPTIONS]
 
     def add(command: Command) -> Command:
         for option in reversed(options):
@@ -154,12 +179,15 @@ def run(
     sources: tuple[str, ...],
     img_dir: Path | None,
     out: Path,
-    kinds: tuple[str, ...],
+    kinds: tuple[str, ...] | None,
     overlay_format: str,
     opacity: float,
     legend: str,
     side_by_side: bool,
     overwrite: bool,
+    every: int,
+    fps: float | None,
+    seconds: float | None,
     max_pixels: int,
     json_file: Path | None,
     quiet: bool,
@@ -179,41 +207,53 @@ def run(
     from dseg.predict import predict_images
     from dseg.predict.inputs import describe_unread
     from dseg.predict.masks import make_mask_tables
+    from dseg.predict.videos import VideoOptions
     from dseg.render import OverlayStyle
+    from dseg.video import Sampling
 
     with hushed(quiet), joined("cpu") as group:
         network.check()
         if compiled:
             network = _compiled_by_torch(network)
-        images, unread = group.from_main(lambda: _find(sources, img_dir, out))
+        images, videos, unread = group.from_main(lambda: _find(sources, img_dir, out))
+        image_kinds, video_kinds = _split_kinds(kinds, images)
+        used = (image_kinds if images else ()) + (video_kinds if videos else ())
         predictor, manifest = load_network(network, group, multi_scale=multi_scale)
-        make_mask_tables(kinds, predictor.label_space)  # refuses unknown classes
-        if "confidence" in kinds or "entropy" in kinds:
+        make_mask_tables(used, predictor.label_space)  # refuses unknown classes
+        if "confidence" in used or "entropy" in used:
             predictor.refuse_labels_only()
-        if "overlay" in kinds:
+        if "overlay" in used or "video" in used:
             style = OverlayStyle(opacity=opacity, legend=legend, side_by_side=side_by_side)
             manifest = replace(manifest, overlay=style)
         if compiled:
             predictor.compile()
+        options = VideoOptions(
+            kinds=video_kinds,
+            sampling=Sampling(every=every, rate=fps, seconds=seconds),
+            progress=lambda name, count: progress(name, count, quiet=quiet or not group.main),
+            on_stop=lambda: say("Stopping; Ctrl-C again to quit at once."),
+        )
         with sharded_progress("labelled", images, group, quiet=quiet) as advance:
             summary = predict_images(
                 predictor,
                 images,
                 out,
                 manifest,
-                kinds=kinds,
+                kinds=image_kinds,
                 overlay_format=overlay_format,
                 overwrite=overwrite,
                 max_pixels=max_pixels,
                 batch_size=batch_size,
                 advance=advance,
                 group=group,
+                videos=videos,
+                video_options=options,
             )
         if group.main:
             say_summary(summary, manifest, predictor, out, group, network.protocol_name)
             if unread:
                 say(f"Files of unsupported formats: {describe_unread(unread)}.")
-            say_where_to_look(images, summary, predictor, out, kinds, overlay_format)
+            say_where_to_look(images, videos, summary, predictor, out, used, overlay_format)
             if json_file is not None:
                 emit_json(json_file, make_facts(summary, manifest, predictor, out, group, unread))
         group.barrier()  # torchrun ends all processes with the first that fails
@@ -231,18 +271,47 @@ def _compiled_by_torch(network: NetworkConfig) -> NetworkConfig:
     return replace(network, runtime="torch")
 
 
+def _split_kinds(
+    kinds: tuple[str, ...] | None, images: Sequence[ImageFile]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the kinds of results of images, and those of videos.
+
+    Raises:
+        DsegError: only ``video`` is named, but there are images.
+    """
+    if kinds is None:
+        return DEFAULT_KINDS, ("video",)
+    of_images = tuple(kind for kind in kinds if kind != "video")
+    if images and not of_images:
+        raise DsegError(
+            f"--save video is for videos, but {len(images)} images are named ({images[0].path}).",
+            hint="add a kind for images: --save overlay,video.",
+        )
+    return of_images, kinds
+
+
 def _find(
     sources: tuple[str, ...], img_dir: Path | None, out: Path
-) -> tuple[list[ImageFile], Counter[str]]:
-    """Find the images, and count files of unsupported formats."""
+) -> tuple[list[ImageFile], list[VideoFile], Counter[str]]:
+    """Find the images and videos, and count files of unsupported formats."""
     from dseg.predict import find_images
+    from dseg.predict.inputs import split_live, split_videos
+    from dseg.video import has_library, library_error
 
     named = [*_from_stdin(sources), *([img_dir] if img_dir is not None else [])]
     if not named:
         raise DsegError("No images are named.", hint="name a folder: --img-dir DIR, or a SOURCE.")
-    _refuse_overwriting(named, out)
     unread: Counter[str] = Counter()
-    return find_images(named, leave_out=out, unread=unread), unread
+    live, named = split_live(named)
+    _refuse_overwriting(named, out)
+    found = []
+    if named:
+        found = find_images(named, leave_out=out, unread=unread, videos=has_library())
+    images, videos = split_videos(found)
+    videos += live
+    if videos and not has_library():
+        raise library_error(str(videos[0].path))
+    return images, videos, unread
 
 
 def _from_stdin(sources: tuple[str, ...]) -> list[str | Path]:

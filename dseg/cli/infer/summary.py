@@ -14,6 +14,7 @@ from dseg.parallel import Advance
 if TYPE_CHECKING:
     from dseg.distributed import Group
     from dseg.predict import ImageFile, Manifest, Predictor, Summary
+    from dseg.predict.inputs import VideoFile
 
 
 def sharded_progress(
@@ -21,7 +22,8 @@ def sharded_progress(
 ) -> AbstractContextManager[Advance]:
     """Show progress as ``console.progress`` does; of several processes, that of the first."""
     label = what if group.world_size == 1 else f"{what} by process 1 of {group.world_size}"
-    return progress(label, len(group.shard(images)), quiet=quiet or not group.main)
+    count = len(group.shard(images))
+    return progress(label, count, quiet=quiet or not group.main or not count)
 
 
 def make_facts(
@@ -36,6 +38,8 @@ def make_facts(
     return {
         "out": str(out),
         "done": summary.done,
+        "videos": summary.videos,
+        "frames": summary.frames,
         "skipped": summary.skipped,
         "failed": [
             {"file": str(failure.path), "problem": failure.problem, "hint": failure.hint}
@@ -80,18 +84,22 @@ def say_summary(
         if hint not in hints:  # once for each hint
             say(f"Hint: {hint}", always=True)
             hints.add(hint)
-    speed = describe_rate(summary.done, summary.seconds)
+    speed = describe_rate(summary.done + summary.frames, summary.seconds)
     speed = f", {speed}" if speed else ""
+    labelled = str(summary.done)
+    if summary.videos:
+        frames = f"{summary.frames} frames of {_count(summary.videos, 'video')}"
+        labelled = f"{_count(summary.done, 'image')} and {frames}" if summary.done else frames
     several = f", {group.world_size} processes" if group.world_size > 1 else ""
     runtime = predictor.runtime.name
     by = f"{TITLES[runtime]}, " if predictor.device.type == "cpu" else ""
     where = f"{predictor.device} ({by}{predictor.precision}{several})"
     say(
-        f"{summary.done} labelled, {summary.skipped} already there, {len(summary.failed)} failed "
+        f"{labelled} labelled, {summary.skipped} already there, {len(summary.failed)} failed "
         f"in {summary.seconds:.1f} s{speed} on {where}. "
         f"Protocol: {protocol_name} ({manifest.protocol.describe()}). Results: {out}"
     )
-    if summary.done and predictor.device.type == "cpu":
+    if (summary.done or summary.frames) and predictor.device.type == "cpu":
         _say_what_is_faster(predictor)
     if summary.tiled:
         say(
@@ -100,8 +108,13 @@ def say_summary(
         )
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def say_where_to_look(
     images: Sequence[ImageFile],
+    videos: Sequence[VideoFile],
     summary: Summary,
     predictor: Predictor,
     out: Path,
@@ -117,11 +130,16 @@ def say_where_to_look(
         ),
         None,
     )
-    if "overlay" in kinds and first is not None:
+    if first is not None and "overlay" in kinds:
         sheet = out / "overview.jpg"
         say(f"Look first at: {sheet if len(images) > 1 and sheet.exists() else first}")
+    for video in videos:
+        file = out / "video" / f"{video.name}.mp4"
+        if "video" in kinds and file.exists():
+            say(f"Look {'also' if first else 'first'} at: {file}")
+            break
     scores = "label_ids" in kinds and predictor.label_space.name == "cityscapes"
-    if scores and not summary.failed and (truth := _find_truth(images[0].path)):
+    if images and scores and not summary.failed and (truth := _find_truth(images[0].path)):
         folder, truth = shlex.quote(str(out / "label_ids")), shlex.quote(truth)
         say(f"Next: dseg eval --pred-dir {folder} --gt-dir {truth}")
 
