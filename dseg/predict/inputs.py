@@ -14,9 +14,8 @@ from typing import NamedTuple
 from dseg.errors import DsegError
 from dseg.files import walk_folders
 from dseg.images import IMAGE_SUFFIXES, RESULT_FILES, RESULT_KINDS, UNREAD
-from dseg.video import VIDEO_SUFFIXES, is_live
+from dseg.video import VIDEO_SUFFIXES, is_live, without_password
 
-_PASSWORD = re.compile(r"//[^/@]*@")
 Suffixes = tuple[str, ...]
 MANIFEST = "dseg-run.json"  # in the folder of results: see Manifest
 
@@ -35,9 +34,14 @@ class VideoFile(NamedTuple):
     name: Path
 
     @property
-    def path(self) -> Path:
-        """The source as a path, without a password, for messages."""
-        return Path(_PASSWORD.sub("//", self.source))
+    def path(self) -> Path | str:
+        """The file, or the address without a password."""
+        return without_password(self.source) if self.is_live else Path(self.source)
+
+    @property
+    def is_live(self) -> bool:
+        """True for a webcam or stream, False for a file."""
+        return is_live(self.source) and not Path(self.source).exists()
 
 
 def find_images(
@@ -108,7 +112,7 @@ def split_live(
     others: list[str | Path] = []
     for source in sources:
         if is_live(str(source)) and not Path(source).exists():
-            host = re.split(r"[/:?]", _PASSWORD.sub("//", str(source)).partition("//")[2])[0]
+            host = re.split(r"[/:?]", without_password(str(source)).partition("//")[2])[0]
             number = str(source).rpartition(":")[2]
             name = f"stream-{host}" if host else f"webcam-{number}"
             live.append(VideoFile(str(source), Path(name)))

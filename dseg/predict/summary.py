@@ -13,9 +13,13 @@ MAX_NOTES = 3
 
 
 class Failure(NamedTuple):
-    """An image that could not be read, labelled or written, with the error and its hint."""
+    """An image that could not be read, labelled or written, with the error and its hint.
 
-    path: Path
+    Attributes:
+        path: the file, or an address.
+    """
+
+    path: Path | str
     problem: str
     hint: str
 
@@ -74,13 +78,13 @@ class Summary:
 
 def join_summaries(summaries: list[Summary], images: Sequence[ImageFile | VideoFile]) -> Summary:
     """Join the summaries of all processes; failures are in the order of images and videos."""
-    order = {image.path: index for index, image in enumerate(images)}
+    order: dict[Path | str, int] = {image.path: index for index, image in enumerate(images)}
     return Summary(
         done=sum(one.done for one in summaries),
         skipped=sum(one.skipped for one in summaries),
         failed=sorted(
             (failure for one in summaries for failure in one.failed),
-            key=lambda failure: order[failure.path],
+            key=lambda failure: order.get(failure.path, len(order)),
         ),
         videos=sum(one.videos for one in summaries),
         frames=sum(one.frames for one in summaries),

@@ -26,7 +26,6 @@ from dseg.video import (
     Sampling,
     VideoInfo,
     VideoWriter,
-    is_live,
     open_video,
     written_video,
 )
@@ -97,7 +96,7 @@ def label_video(
             run.summary.failed.append(Failure(video.path, fault.problem, fault.hint))
             return run.summary
         _label(run, video, info, frames, written, options)
-    if not run.summary.failed and not is_live(video.source):
+    if not run.summary.failed and not video.is_live:
         write_json(record, {**facts, "frames": run.summary.done})
     return run.summary
 
@@ -113,7 +112,7 @@ def _label(
     """Label the frames; the video of overlays gets its name when all are written."""
     if info.has_audio:
         run.summary.note(f"{video.path}: its sound is not copied.")
-    rate = info.rate
+    rate = info.rate / options.sampling.every
     if options.sampling.rate is not None:
         rate = min(rate, Fraction(options.sampling.rate).limit_denominator(1001))
     with ExitStack() as stack:
@@ -124,19 +123,20 @@ def _label(
                 writer.append(stack.enter_context(written_video(written, rate)))
             writer[0].add(overlay, at)
 
-        if is_live(video.source):
+        if video.is_live:
             stop = stack.enter_context(stopped_by_interrupt(options.on_stop))
             frames = stack.enter_context(newest(frames, stop, run.ended))
         advance = stack.enter_context(options.progress(video.name.name, info.count or 0))
-        image = ImageFile(video.path, video.name)
+        image = ImageFile(Path(video.path), video.name)
         sink = encode if VIDEO in options.kinds else None
         run.label_frames(image, info.size, frames, sink, advance)
 
 
 def _describe(video: VideoFile, options: VideoOptions) -> dict[str, Any]:
     """Return what the results of a video depend on, besides the manifest of the folder."""
-    size = video.path.stat().st_size if video.path.is_file() else None
-    facts = {"source": video.path.name, "bytes": size, **asdict(options.sampling)}
+    path = Path(video.path)
+    size = path.stat().st_size if path.is_file() else None
+    facts = {"source": path.name, "bytes": size, **asdict(options.sampling)}
     return {**facts, "kinds": sorted(options.kinds)}
 
 

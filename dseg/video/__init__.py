@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from dseg.video.frames import Frame, Sampling, VideoInfo, describe_time, open_video
-from dseg.video.library import LIVE, VIDEO_SUFFIXES, has_library, is_live, library_error
+from dseg.video.library import (
+    LIVE,
+    VIDEO_SUFFIXES,
+    has_library,
+    is_live,
+    library_error,
+    without_password,
+)
 from dseg.video.writing import VideoWriter, written_video
 
 __all__ = [
@@ -18,5 +25,6 @@ __all__ = [
     "is_live",
     "library_error",
     "open_video",
+    "without_password",
     "written_video",
 ]

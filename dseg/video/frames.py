@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg.errors import DsegError
-from dseg.video.library import find_input, has_library, is_live, library_error
+from dseg.video.library import find_input, has_library, is_live, library_error, without_password
 
 SHORT_S = 1.0  # a video that ends this much, and 5 % of its length, too early is damaged
 DEFAULT_RATE = Fraction(25)
@@ -106,7 +106,7 @@ def open_video(
         first = next(packets, None)
         if first is None:
             raise _unreadable(source, packets.fault or "it has no frames")
-        info = _describe(str(source), container, stream, first, sampling)
+        info = _describe(without_password(str(source)), container, stream, first, sampling)
         height, width = info.size
         if height * width > max_pixels:
             raise DsegError(
@@ -226,6 +226,6 @@ def _unreadable(source: str | Path, fault: Exception | str) -> DsegError:
     if isinstance(fault, FileNotFoundError):
         reason = "there is no such file, camera or address"
     return DsegError(
-        f"{source} cannot be read as a video: {reason.rstrip('.')}.",
+        f"{without_password(str(source))} cannot be read as a video: {reason.rstrip('.')}.",
         hint="check that it plays; repair it or convert it with: ffmpeg -i FILE new.mp4",
     )

@@ -29,6 +29,11 @@ def library_error(source: str) -> DsegError:
     )
 
 
+def without_password(address: str) -> str:
+    """Return an address without the user name and password that it can hold, for messages."""
+    return re.sub(r"//[^/@]*@", "//", address)
+
+
 def is_live(source: str) -> bool:
     """Return True for a webcam (``webcam:0``, ``0``) and for the address of an RTSP stream."""
     return bool(_WEBCAM.fullmatch(source) or _STREAM.match(source))
