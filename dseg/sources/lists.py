@@ -93,5 +93,6 @@ def _find(line: str, folder: Path, *, is_table: bool) -> str | Path | None:
 
 def _fields(line: str, *, is_table: bool) -> list[str]:
     if is_table:
-        return [field.strip() for field in next(csv.reader([line]), [line])] or [line]
+        mark = ";" if ";" in line and "," not in line else ","
+        return [field.strip() for field in next(csv.reader([line], delimiter=mark), [line])]
     return re.split(r"[\t,;]|\s+", line.strip())

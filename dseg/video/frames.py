@@ -186,7 +186,7 @@ def _read(first: Any, packets: _Packets, info: VideoInfo, sampling: Sampling) ->
         if index % sampling.every or (sampling.rate is not None and seconds < due - 1e-6):
             continue
         if sampling.rate is not None:
-            due = max(due + 1 / sampling.rate, seconds)
+            due = (math.floor(seconds * sampling.rate + 1e-6) + 1) / sampling.rate
         yield Frame(_to_rgb(frame, info.size), seconds)
     _check_end(packets, info, last)
 
