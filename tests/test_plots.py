@@ -188,7 +188,7 @@ def test_image_truth_and_prediction_are_side_by_side_below_captions(tmp_path: Pa
     sheet = pixels(tmp_path / "a.png")
     assert sheet.shape == (22 + 64, 3 * 100 + 2 * 4, 3)
     row = sheet[22 + 60]
-    tint = {"road": (156, 106, 156), "sky": (95, 142, 181)}  # of a grey of 100
+    tint = {"road": (158, 104, 158), "sky": (91, 143, 185)}  # of a grey of 100
     assert row[[50, 101, 154, 205, 258]].tolist() == [
         [100] * 3, [255] * 3, list(tint["road"]), [255] * 3, list(tint["sky"])
     ]  # fmt: skip

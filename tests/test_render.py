@@ -31,7 +31,7 @@ def street(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_hue_is_that_of_the_class_and_the_brightness_stays() -> None:
     image = np.full((2, 3, 3), 100, np.uint8)
-    for train_id, want in ((0, [139, 102, 139]), (10, [91, 126, 155]), (13, [105, 105, 188])):
+    for train_id, want in ((0, [142, 99, 142]), (10, [87, 127, 161]), (13, [104, 104, 199])):
         mask = np.full((2, 3), train_id, np.uint8)
         overlay = render_overlay(image, mask, SPACE, legend="none")
         assert overlay.tolist() == [[want] * 3] * 2  # road, sky, car

@@ -80,11 +80,11 @@ def test_coco_run_lengths_are_those_of_the_published_format():
     assert compress_counts(np.array([6, 1, 40, 4, 5, 4, 5, 4, 21])) == "61X13mN000`0"
     mask = np.zeros((3, 4), np.uint8)
     mask[1:, 1] = 1
-    found = {key: value["counts"] for key, value in encode_classes(mask, 2)}
+    found = {key: value["segmentation"]["counts"] for key, value in encode_classes(mask, 2)}
     assert found == {0: "0422", 1: "426"}
     mask[0, 3] = 2
-    for train_id, segmentation in encode_classes(mask, 3):
-        np.testing.assert_array_equal(decode(segmentation), mask == train_id)
+    for train_id, facts in encode_classes(mask, 3):
+        np.testing.assert_array_equal(decode(facts["segmentation"]), mask == train_id)
 
 
 def test_coco_is_one_file_of_all_images_of_all_runs(infer):

@@ -41,7 +41,7 @@ def compress_counts(counts: NDArray[np.int64]) -> str:
 
 
 def encode_classes(train_ids: Pixels, num_classes: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the train id and the compressed run lengths of each class of a mask.
+    """Yield the train id of each class of a mask, and its run lengths, area and bounding box.
 
     Args:
         train_ids: (H, W) uint8; values from ``num_classes`` on are left out.
@@ -55,32 +55,39 @@ def encode_classes(train_ids: Pixels, num_classes: int) -> Iterator[tuple[int, d
         if train_id >= num_classes:
             continue
         ours = np.flatnonzero(classes == train_id)
-        edges = np.empty(2 * len(ours) + 1, np.int64)
-        edges[0] = 0
-        edges[1::2], edges[2::2] = starts[ours], ends[ours]
+        first, last = starts[ours], ends[ours] - 1
+        edges = np.zeros(2 * len(ours) + 1, np.int64)
+        edges[1::2], edges[2::2] = first, last + 1
         counts = np.diff(edges)
         if edges[-1] < flat.size:
             counts = np.append(counts, flat.size - edges[-1])
-        yield train_id, {"size": [height, width], "counts": compress_counts(counts)}
+        yield (
+            train_id,
+            {
+                "segmentation": {"size": [height, width], "counts": compress_counts(counts)},
+                "area": int((last - first + 1).sum()),
+                "bbox": _find_box(first, last, height),
+                "iscrowd": 0,
+            },
+        )
+
+
+def _find_box(first: NDArray[np.int64], last: NDArray[np.int64], height: int) -> list[int]:
+    """Return left, top, width and height of the pixels of runs, down one column after another."""
+    left, right = int(first[0]) // height, int(last[-1]) // height
+    if (first // height != last // height).any():  # from the lower edge on to the upper one
+        return [left, 0, right - left + 1, height]
+    top, bottom = int((first % height).min()), int((last % height).max())
+    return [left, top, right - left + 1, bottom - top + 1]
 
 
 def describe_image(name: str, train_ids: Pixels, space: LabelSpace) -> dict[str, Any]:
     """Return an image and the annotations of its classes, without their numbers in a file."""
     height, width = train_ids.shape
-    annotations = []
-    for train_id, segmentation in encode_classes(train_ids, space.num_classes):
-        inside = train_ids == train_id
-        rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
-        left, top = int(columns[0]), int(rows[0])
-        annotations.append(
-            {
-                "category_id": space.label_ids[train_id],
-                "segmentation": segmentation,
-                "area": int(np.count_nonzero(inside)),
-                "bbox": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
-                "iscrowd": 0,
-            }
-        )
+    annotations = [
+        {"category_id": space.label_ids[train_id], **facts}
+        for train_id, facts in encode_classes(train_ids, space.num_classes)
+    ]
     image = {"file_name": name, "width": width, "height": height}
     return {"image": image, "annotations": annotations}
 

@@ -50,7 +50,7 @@ def make_tint(space: LabelSpace, opacity: float) -> Tint:
         space: the classes, with their colours and names.
         opacity: 0 for the image alone, 1 for the colours alone.
     """
-    hue, bright = 1 - (1 - opacity) ** 1.25, opacity**2.5
+    hue, bright = 1 - (1 - opacity) ** 1.6, opacity**2.5
     colors = np.array(space.palette(), np.float64).reshape(256, 3)
     luma = colors @ np.array(LUMA) / 16
     chroma = colors - luma[:, None]
