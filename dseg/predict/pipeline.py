@@ -70,7 +70,7 @@ class Run:
         self._pending: deque[StartedBatch] = deque()
         self._writing: deque[tuple[ImageFile, Future[float]]] = deque()
         self._writers = Threads(threads)
-        self._encoder = Threads(1)
+        self._encoder: Threads | None = None
         self._sink: Sink | None = None
 
     def label(
@@ -99,14 +99,14 @@ class Run:
         """
         self._sink = sink
         reader = FrameReader(self.budget, video, size, frames)
-        with Threads(1) as thread:
+        with Threads(1) as thread, Threads(1) as self._encoder:
             self._label(reader.read_all(thread, self.threads), thread, advance)
 
     def _label(
         self, tasks: Iterator[ImageTask], readers: Threads, advance: Callable[[], None]
     ) -> None:
         self._advance = advance
-        with self._encoder, self._writers:
+        with self._writers:
             try:
                 for task in tasks:
                     self._add_to_batch(task)
@@ -226,7 +226,7 @@ class Run:
         self, image: ImageFile, decoded: DecodedImage, prediction: Prediction
     ) -> Future[float]:
         """Submit results for writing, and a frame then for encoding; return the seconds."""
-        if self._sink is None:
+        if self._sink is None or self._encoder is None:
             return self._writers.submit(self._write, image, decoded, prediction)
         rendering = self._writers.submit(self._write_frame, image, decoded, prediction)
         return self._encoder.submit(self._encode, self._sink, rendering, decoded.at)
