@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -91,7 +92,7 @@ class Workspace:
 
     def shown(self, text: str) -> str:
         """Return a message with the names of sources instead of temporary files."""
-        return text if self.folder is None else text.replace(f"{self.folder}/", "")
+        return text if self.folder is None else text.replace(f"{self.folder}{os.sep}", "")
 
     def _download(self, urls: list[str]) -> list[Path | None]:
         if not urls:

@@ -255,7 +255,7 @@ def _make_sheet(image: Pixels, truth: Pixels, prediction: Pixels, space: LabelSp
     panels = {
         "image": photo,
         "ground truth": render_overlay(photo, ids[0], space, opacity=0.7, legend=False),
-        "prediction": render_overlay(photo, ids[1], space, opacity=0.7),
+        "prediction": render_overlay(photo, ids[1], space, opacity=0.7, legend="inside"),
     }
     height, width = photo.shape[:2]
     sheet = Image.new("RGB", (3 * width + 2 * GAP, CAPTION + height), "white")
