@@ -197,7 +197,7 @@ def test_times_are_names_that_sort():
 # Webcams and streams
 
 
-def test_a_webcam_is_labelled_until_it_ends_and_not_skipped(infer, monkeypatch):
+def test_a_webcam_is_labelled_until_it_ends_and_keeps_earlier_recordings(infer, monkeypatch):
     save_video("camera.mp4", count=20)
     with monkeypatch.context() as patch:
         patch.setattr("dseg.video.frames.find_input", lambda source: {"file": "camera.mp4"})
@@ -205,7 +205,7 @@ def test_a_webcam_is_labelled_until_it_ends_and_not_skipped(infer, monkeypatch):
             result = infer("webcam:0", "--seconds", 1)
             assert result.exit_code == 0, result.output
             assert " of 1 video labelled, 0 already there" in result.stderr
-    assert written() == ["dseg-run.json", "video/webcam-0.mp4"]
+    assert written() == ["dseg-run.json", "video/webcam-0-2.mp4", "video/webcam-0.mp4"]
     assert 1 <= len(read("dseg-out/video/webcam-0.mp4")[0]) <= 10
 
 

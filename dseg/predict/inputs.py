@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,20 +106,31 @@ def split_videos(found: Iterable[ImageFile]) -> tuple[list[ImageFile], list[Vide
 
 
 def split_live(
-    sources: Iterable[str | Path],
+    sources: Iterable[str | Path], out: Path
 ) -> tuple[list[VideoFile], list[str | Path]]:
-    """Return the webcams and streams among sources, and the others; a file of that name is one."""
+    """Return the webcams and streams among sources, and the others; a file of that name is one.
+
+    Args:
+        sources: what the user named.
+        out: folder of results; a recording that it holds is not replaced but gets a successor.
+    """
     live: list[VideoFile] = []
     others: list[str | Path] = []
     for source in sources:
         if is_live(str(source)) and not Path(source).exists():
             host = re.split(r"[/:?]", without_password(str(source)).partition("//")[2])[0]
-            number = str(source).rpartition(":")[2]
-            name = f"stream-{host}" if host else f"webcam-{number}"
-            live.append(VideoFile(str(source), Path(name)))
+            name = f"stream-{host}" if host else f"webcam-{str(source).rpartition(':')[2]}"
+            unused = (Path(f"{name}-{number}" if number > 1 else name) for number in count(1))
+            live.append(VideoFile(str(source), next(name for name in unused if _is_new(out, name))))
         else:
             others.append(source)
     return live, others
+
+
+def _is_new(out: Path, name: Path) -> bool:
+    """Return True if there are no results of that name."""
+    folders = (out / kind / name for kind in RESULT_KINDS)
+    return not (out / "video" / f"{name}.mp4").exists() and not any(map(Path.exists, folders))
 
 
 def describe_unread(unread: Counter[str]) -> str:

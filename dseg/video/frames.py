@@ -225,7 +225,8 @@ def _unreadable(source: str | Path, fault: Exception | str) -> DsegError:
     reason = getattr(fault, "strerror", None) or str(fault)
     if isinstance(fault, FileNotFoundError):
         reason = "there is no such file, camera or address"
-    return DsegError(
-        f"{without_password(str(source))} cannot be read as a video: {reason.rstrip('.')}.",
-        hint="check that it plays; repair it or convert it with: ffmpeg -i FILE new.mp4",
-    )
+    hint = "check that it plays; repair it or convert it with: ffmpeg -i FILE new.mp4"
+    if is_live(str(source)):
+        hint = "check that the camera is connected, and that no other program uses it."
+    shown = without_password(str(source))
+    return DsegError(f"{shown} cannot be read as a video: {reason.rstrip('.')}.", hint=hint)

@@ -62,7 +62,7 @@ def find_sources(
     if not named:
         raise DsegError("No images are named.", hint="name a folder: --img-dir DIR, or a SOURCE.")
     unread: Counter[str] = Counter()
-    live, named = split_live(named)
+    live, named = split_live(named, out)
     _refuse_overwriting(named, out)
     found = []
     if named and (named := workspace.gather(named)):
