@@ -59,8 +59,11 @@ def find_present(train_ids: Pixels, space: LabelSpace) -> list[int]:
     Args:
         train_ids: (H, W) uint8.
     """
-    counts = count_pixels(train_ids, space)
-    least = max(1.0, MIN_FRACTION * train_ids.size)
+    return _sort_present(count_pixels(train_ids, space), train_ids.size)
+
+
+def _sort_present(counts: list[int], size: int) -> list[int]:
+    least = max(1.0, MIN_FRACTION * size)
     present = [index for index, count in enumerate(counts) if count >= least]
     return sorted(present, key=lambda index: -counts[index])
 
@@ -75,7 +78,7 @@ def list_entries(train_ids: Pixels, space: LabelSpace) -> list[Entry]:
     counts = count_pixels(train_ids, space)
     return [
         _entry(space, index, counts[index] / train_ids.size)
-        for index in find_present(train_ids, space)
+        for index in _sort_present(counts, train_ids.size)
         if space.names[index].lower() not in UNTOUCHED
     ]
 

@@ -84,10 +84,11 @@ def apply_tint(image: Pixels, train_ids: Pixels, tint: Tint, out: Pixels) -> Non
     """
     height, width = train_ids.shape
     thick = max(1, round(min(height, width) / CONTOUR_AT))
+    direct = out.flags.c_contiguous
     for top in range(0, height, ROWS_AT_ONCE):
         rows = slice(top, min(top + ROWS_AT_ONCE, height))
         ids = train_ids[rows]
-        band = np.empty((len(ids), width, 3), np.uint8)
+        band = out[rows] if direct else np.empty((len(ids), width, 3), np.uint8)
         _tint_band(image[rows], ids, tint, band)
         complete = bool(ids.max() <= tint.last and tint.drawn[: tint.last + 1].all())
         if tint.own < ONE:
@@ -99,7 +100,8 @@ def apply_tint(image: Pixels, train_ids: Pixels, tint: Tint, out: Pixels) -> Non
             band.reshape(-1, 3)[at] = colors
         if not complete:
             np.copyto(band, image[rows], where=~tint.drawn.take(ids)[..., None])
-        out[rows] = band
+        if not direct:
+            out[rows] = band
 
 
 def _tint_band(image: Pixels, ids: Pixels, tint: Tint, out: Pixels) -> None:
