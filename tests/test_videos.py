@@ -154,6 +154,35 @@ def test_what_can_be_read_of_a_broken_video_is_kept(infer):
     assert "frames of 1 video labelled" in infer("broken.mkv").stderr  # not complete: again
 
 
+def test_frames_that_cannot_be_decoded_are_counted_and_the_others_kept(infer):
+    save_video("holes.mp4", count=10)
+    with av.open("holes.mp4") as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(Path("holes.mp4").read_bytes())
+    for at, size in packets[5:7]:
+        data[at : at + size] = b"\xff" * size
+    Path("holes.mp4").write_bytes(data)
+    result = infer("holes.mp4", "--save", "label_ids")
+    assert result.exit_code == 1
+    assert "failed: holes.mp4 is damaged: " in result.stderr
+    assert "of its packets cannot be decoded" in result.stderr
+    assert 6 <= len(written("dseg-out/label_ids")) < 10
+
+
+def test_a_run_that_is_stopped_is_not_taken_for_a_complete_one(infer, monkeypatch):
+    save_video("street.mp4", count=3)
+    assert infer("street.mp4").exit_code == 0
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dseg.predict.Predictor.begin", stop)
+        assert infer("street.mp4", "--every", 2).exit_code == 130
+    assert written() == ["dseg-run.json", "video/street.mp4"]  # the earlier one, whole
+    assert "2 frames of 1 video labelled" in infer("street.mp4", "--every", 2).stderr
+
+
 def test_sound_is_named_as_left_out(infer):
     save_video("loud.mp4", count=2, sound=True)
     assert "note: loud.mp4: its sound is not copied." in infer("loud.mp4").stderr
