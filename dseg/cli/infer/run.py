@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from dseg.cli.options.load_network import load_network
 from dseg.cli.stdio import emit_json
 from dseg.config import NetworkConfig
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.parallel import Advance
 
 if TYPE_CHECKING:
     pass
@@ -82,13 +84,19 @@ def run(
             manifest = replace(manifest, overlay=style)
         if compiled:
             predictor.compile()
-        options = VideoOptions(
-            kinds=video_kinds,
-            sampling=Sampling(every=every, rate=fps, seconds=seconds),
-            progress=lambda name, count: progress(name, count, quiet=quiet or not group.main),
-            on_stop=lambda: say("Stopping; Ctrl-C again to quit at once."),
-        )
-        with sharded_progress("labelled", images, group, quiet=quiet) as advance:
+        with ExitStack() as bar:
+            advance = bar.enter_context(sharded_progress("labelled", images, group, quiet=quiet))
+
+            def show_video(name: str, count: int) -> AbstractContextManager[Advance]:
+                bar.close()  # the images are done
+                return progress(name, count, quiet=quiet or not group.main)
+
+            options = VideoOptions(
+                kinds=video_kinds,
+                sampling=Sampling(every=every, rate=fps, seconds=seconds),
+                progress=show_video,
+                on_stop=lambda: say("Stopping; Ctrl-C again to quit at once."),
+            )
             summary = predict_images(
                 predictor,
                 images,
