@@ -189,7 +189,7 @@ def test_image_truth_and_prediction_are_side_by_side_below_captions(tmp_path: Pa
     sheet = pixels(tmp_path / "a.png")
     assert sheet.shape == (22 + 64, 4 * 100 + 3 * 4, 3)
     row = sheet[22 + 60]
-    tint = {"road": (120, 75, 120), "sky": (79, 121, 156)}  # 30 % of 100, 70 % of the colour
+    tint = {"road": (158, 104, 158), "sky": (91, 143, 185)}  # of a grey of 100
     assert row[[50, 101, 154, 205, 258]].tolist() == [
         [100] * 3, [255] * 3, list(tint["road"]), [255] * 3, list(tint["sky"])
     ]  # fmt: skip

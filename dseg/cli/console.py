@@ -32,11 +32,17 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 10.0
 PLAIN_WIDTH = 100  # columns of text off a terminal
 LEAST_BAR = 10  # columns of a bar that has words on both sides
+_hushed = False  # by -q
 
 
 @contextmanager
 def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Advance]:
     """Show progress on stderr: a bar on a terminal, otherwise a plain line every ten seconds.
+
+    Args:
+        what: what is done, or the name of what is worked on.
+        total: number of images, 0 if unknown.
+        quiet: show nothing.
 
     Yields:
         A function to call once for each of the ``total`` images.
@@ -44,7 +50,7 @@ def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Advance]
     if quiet:
         yield lambda: None
     elif sys.stderr.isatty():
-        with _bar(what, total) as advance:
+        with _bar(plain(what), total) as advance:
             yield advance
     else:
         yield _plain_lines(what, total)
@@ -64,13 +70,13 @@ def _bar(what: str, total: int) -> Iterator[Advance]:
     start = time.perf_counter()
     done = 0
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, rate="")
+        task = bar.add_task(what, total=total or None, rate="")
 
         def advance() -> None:
             nonlocal done
             done += 1
-            rate = done / (time.perf_counter() - start)
-            bar.update(task, advance=1, rate=f"{rate:.3g} images/s")
+            rate = describe_rate(done, time.perf_counter() - start)
+            bar.update(task, advance=1, rate=rate)
 
         yield advance
 
@@ -83,11 +89,11 @@ def _plain_lines(what: str, total: int) -> Advance:
         nonlocal done, last
         done += 1
         now = time.perf_counter()
-        if now - last >= PLAIN_EVERY_S and done < total:
+        if now - last >= PLAIN_EVERY_S and not 0 < total <= done:
             last = now
-            rate = done / (now - start)
-            left = (total - done) / rate
-            say(f"{what}: {done}/{total}, {rate:.3g} images/s, {left:.0f} s left")
+            rate = describe_rate(done, now - start)
+            left = f", {(total - done) * (now - start) / done:.0f} s left" if total else ""
+            say(f"{what}: {done}{f'/{total}' if total else ''}, {rate}{left}")
 
     return advance
 
@@ -189,9 +195,34 @@ def two_part_bar(console: Console | None = None) -> Iterator[TwoPartBar]:
         yield TwoPartBar(bar)
 
 
-def say(line: str) -> None:
-    """Print a message on stderr; stdout carries results only."""
-    click.echo(plain(line), err=True)
+def say(line: str, *, always: bool = False) -> None:
+    """Print a message on stderr; stdout carries results only.
+
+    Args:
+        always: print it within ``hushed`` too, as it concerns a fault.
+    """
+    if always or not _hushed:
+        click.echo(plain(line), err=True)
+
+
+@contextmanager
+def hushed(quiet: bool) -> Iterator[None]:
+    """Within the body, print nothing but messages on faults, if ``quiet``."""
+    global _hushed
+    before, _hushed = _hushed, quiet or _hushed
+    try:
+        yield
+    finally:
+        _hushed = before
+
+
+def describe_rate(done: int, seconds: float, what: str = "image") -> str:
+    """Return a speed in words: images per second, or seconds per image if these are more."""
+    if done == 0 or seconds <= 0:
+        return ""
+    if done >= seconds:
+        return f"{done / seconds:.3g} {what}s/s"
+    return f"{seconds / done:.3g} s/{what}"
 
 
 def say_at_once(line: str) -> None:

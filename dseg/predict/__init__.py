@@ -3,9 +3,9 @@
 from dseg.images import RESULT_KINDS
 from dseg.predict.inputs import ImageFile, find_images
 from dseg.predict.manifest import Manifest
-from dseg.predict.pipeline import predict_images
 from dseg.predict.prediction import Pending, Prediction
 from dseg.predict.predictor import Predictor
+from dseg.predict.runs import predict_images
 from dseg.predict.summary import Summary
 from dseg.protocol import Protocol
 

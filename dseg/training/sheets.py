@@ -52,7 +52,7 @@ def _make_sheet(image: Pixels, truth: Pixels, prediction: Pixels, space: LabelSp
     panels = {
         "image": photo,
         "ground truth": render_overlay(photo, ids[0], space, opacity=0.7, legend=False),
-        "prediction": render_overlay(photo, ids[1], space, opacity=0.7),
+        "prediction": render_overlay(photo, ids[1], space, opacity=0.7, legend="inside"),
         f"errors{_percent_wrong(truth, prediction)}": _draw_errors(photo, ids[0], ids[1], space),
     }
     height, width = photo.shape[:2]
