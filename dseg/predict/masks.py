@@ -70,4 +70,5 @@ def folder_of(kind: str) -> str:
     if not kind.startswith(MASK):
         return kind
     parts = map(plain_class_name, kind.removeprefix(MASK).split(JOINED_BY))
-    return f"mask/{JOINED_BY.join(re.sub(r'[^\w-]', '_', part) for part in parts)}"
+    safe = [re.sub(r"[^\w-]", "_", part) for part in parts]
+    return f"mask/{JOINED_BY.join(safe)}"
