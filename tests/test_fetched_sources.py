@@ -17,13 +17,16 @@ from dseg.sources import archives, urls
 from dseg.sources.stdin import find_suffix
 
 IDS = ("--save", "label_ids")
+EXPECTED: dict[str, bytes] = {}
 
 
 @pytest.fixture
 def images(infer) -> dict[str, bytes]:
-    """The label ids of the two images of ``img``, by name."""
-    infer("img", "-o", "expected", *IDS)
-    return contents("expected/label_ids")
+    """The label ids of the two images of ``img``, which are the same in all tests, by name."""
+    if not EXPECTED:
+        infer("img", "-o", "expected", *IDS)
+        EXPECTED.update(contents("expected/label_ids"))
+    return EXPECTED
 
 
 @pytest.fixture

@@ -189,6 +189,15 @@ def test_the_strip_has_the_colours_of_the_image_and_outlines_of_dark_ones() -> N
     assert not (strip == SPACE.colors[10]).all(axis=2).any()
 
 
+def test_a_class_name_of_several_lines_is_drawn_on_one() -> None:
+    image, mask = street(200, 400)
+    space = replace(SPACE, names=("two\nlines", *SPACE.names[1:]))
+    for legend in ("strip", "inside"):
+        expected = replace(SPACE, names=("two?lines", *SPACE.names[1:]))
+        drawn = render_overlay(image, mask, space, legend=legend)
+        assert (drawn == render_overlay(image, mask, expected, legend=legend)).all()
+
+
 def test_an_image_narrower_than_the_text_has_no_strip() -> None:
     image, mask = street(300, 119)
     assert render_overlay(image, mask, SPACE).shape == image.shape

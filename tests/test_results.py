@@ -12,6 +12,7 @@ from cli_runs import contents, misused, pixels, refused, save_noise, written
 from PIL import Image
 
 from dseg.predict.coco import compress_counts, encode_classes
+from dseg.predict.masks import folder_of
 
 NAMES = ("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign",
          "vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "train",
@@ -64,6 +65,11 @@ def test_an_unknown_class_or_kind_is_refused_with_the_known_ones(infer):
     misused(infer("img", "--save", "masks"), "'masks' is not one of areas, coco, ")
     misused(infer("img", "--save", "mask:"), "'mask:' is not one of ")
     misused(infer("img", "--save", "mask:car,"), "'' is not one of ")
+
+
+def test_a_mask_folder_is_always_below_the_results():
+    assert folder_of("mask:../../Traffic light+a/b") == "mask/______traffic_light+a_b"
+    assert folder_of("color") == "color"
 
 
 def test_an_overwrite_removes_the_masks_of_other_options_too(infer):

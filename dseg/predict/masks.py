@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -62,8 +63,12 @@ def make_mask_tables(kinds: Sequence[str], space: LabelSpace) -> dict[str, Pixel
 
 
 def folder_of(kind: str) -> str:
-    """Return the folder of a kind of result, such as ``mask/traffic_light+car``."""
+    """Return the folder of a kind of result, such as ``mask/traffic_light+car``.
+
+    Characters of class names that are not letters, digits, ``_`` or ``-`` become ``_``.
+    """
     if not kind.startswith(MASK):
         return kind
-    parts = kind.removeprefix(MASK).split(JOINED_BY)
-    return f"mask/{JOINED_BY.join(map(plain_class_name, parts))}"
+    parts = map(plain_class_name, kind.removeprefix(MASK).split(JOINED_BY))
+    safe = [re.sub(r"[^\w-]", "_", part) for part in parts]
+    return f"mask/{JOINED_BY.join(safe)}"

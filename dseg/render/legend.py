@@ -35,7 +35,9 @@ class Entry(NamedTuple):
 
     @property
     def text(self) -> str:
-        return f"{self.name} {self.percent}".rstrip()
+        """The name and percentage on one line; PIL refuses several."""
+        name = "".join(c if c.isprintable() else "?" for c in self.name)
+        return f"{name} {self.percent}".rstrip()
 
 
 class Grid(NamedTuple):
