@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +53,10 @@ def contents(folder) -> dict[str, bytes]:
 def pixels(path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image)
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """Return the cells that are not empty of the rows below the line under a table's head."""
+    lines = text.splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith("\u2500")) + 1
+    return [re.split(r"\s{2,}", line.strip()) for line in lines[first:]]

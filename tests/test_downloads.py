@@ -18,7 +18,6 @@ from authors_masks import draw_image
 from cli_runs import contents, pixels, refused, run
 from file_server import FileServer, serving
 from PIL import Image
-from rich.console import Console
 
 import dseg
 from dseg.checkpoints import find_weights, sha256
@@ -139,17 +138,6 @@ def test_the_list_has_each_file_with_its_state(server: FileServer) -> None:
     assert rows["dabnet"]["score"] == "Cityscapes val 69.63"
     table = run("download").stdout
     assert "~0.8" in table and "COCO, ImageNet*" in table and "dabnet_bundled" not in table
-
-
-def test_the_list_fits_a_narrow_terminal(
-    server: FileServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    console = Console(width=60)
-    monkeypatch.setattr("dseg.cli.console.Console", lambda **options: console)
-    with console.capture() as capture:
-        run("download")
-    assert "\u2026" not in capture.get()
-    assert "deeplabv3_r101_voc │  245 │   BSD-3 │" in capture.get()
 
 
 def test_a_broken_connection_is_resumed(server: FileServer) -> None:

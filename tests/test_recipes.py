@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_runs import run
+from cli_runs import run, table_rows
 
 from dseg import MODELS
 from dseg.config.train import TrainConfig, find_differences
@@ -132,8 +132,7 @@ def test_the_command_lists_recipes_and_shows_values_as_they_are_set() -> None:
     listed = run("recipes").stdout
     assert all(name in listed for name in RECIPES)
     shown = run("recipes", "dabnet-camvid").stdout
-    values = dict(line.split("│")[1:3] for line in shown.splitlines() if line.startswith("│"))
-    plain = {key.strip(): value.strip() for key, value in values.items()}
+    plain = {row[0]: "".join(row[1:]) for row in table_rows(shown)[:-1]}
     assert (plain["crop"], plain["lr"], plain["continuous"]) == ("360x480", "0.001", "false")
     same = [f"{key}={value}" for key, value in plain.items()]
     assert find_recipe("dabnet_camvid").override(same).lr == 1e-3

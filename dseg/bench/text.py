@@ -10,8 +10,8 @@ from dseg.bench.report import Report
 from dseg.predict.runtimes import TITLES
 
 COLUMNS = (
-    *("network", "computed by", "what", "params (M)", "GMACs", "GFLOPs", "memory (MiB)"),
-    *("median ms", "p95 ms", "frames/s", "samples"),
+    *("network", "computed by", "what", "median ms", "p95 ms", "frames/s"),
+    *("params (M)", "GMACs", "GFLOPs", "memory (MiB)", "samples"),
 )
 
 
@@ -67,9 +67,9 @@ def make_rows(report: Report) -> list[list[str]]:
     return [
         [
             *(common if index == 0 else ("", "")),
-            row[0],
+            *row[:4],
             *([*costs, memory] if index == 0 else [""] * 4),
-            *row[1:],
+            row[4],
         ]
         for index, row in enumerate(rows or [[""] * 5])
     ]

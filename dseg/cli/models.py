@@ -10,55 +10,95 @@ import click
 from dseg.errors import DsegError
 from dseg.registry import MODELS, plain_name
 
+START_WITH = "dabnet"
+COLUMNS = ("network", "Cityscapes val", "params (M)", "GMACs", "weights")
+ORDERS = ("name", "score", "params", "gmacs")
+FACTS = {
+    "title": "network",
+    "paper": "paper",
+    "published": "published mIoU (%)",
+    "measured": "measured here (%)",
+    "params": "parameters",
+    "gmacs": "GMACs at 1024x2048",
+    "gflops": "GFLOPs at 1024x2048",
+    "num_classes": "classes",
+    "label_space": "label space",
+    "recipe": "recipe",
+    "source": "release of its authors",
+    "weights": "file of its authors",
+    "link": "link",
+    "licence": "licence of the file",
+}
+
 
 @click.command(short_help="List the networks.")
-@click.argument("words", nargs=-1, metavar="[WORD]...")
+@click.argument("words", nargs=-1, metavar="[NAME|WORD]...")
+@click.option("--sort", type=click.Choice(ORDERS), help="Order; the best score comes first.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def models(words: tuple[str, ...], as_json: bool) -> None:
-    """List the networks with their parameters and operations at 1024x2048.
+def models(words: tuple[str, ...], sort: str | None, as_json: bool) -> None:
+    """List the networks with their published score, parameters and operations at 1024x2048.
 
-    With words: those whose name, paper or label space contains all words. GMACs are
-    multiply-accumulates, GFLOPs count each of them as two operations; both as
-    torch.utils.flop_counter counts them. The last column is about weights: downloaded, download
-    (dseg download NAME, or on first use), bundled, or manual (dseg download NAME explains).
+    With a NAME: its paper, scores, weights and recipe. With words: the networks whose name, paper
+    or label space contains all of them. GMACs are multiply-accumulates, as
+    torch.utils.flop_counter counts them. Weights: downloaded, download (dseg download NAME, or on
+    first use), bundled, or manual (dseg download NAME explains). For speed: dseg bench.
 
     \b
     Example:
       dseg models
+      dseg models dabnet
       dseg models pspnet r101
-      dseg models --json
+      dseg models --sort score
     """
     from pathlib import Path
 
     from dseg.cli.console import show_table
     from dseg.cli.stdio import emit_json
 
-    rows = [_row(name) for name in MODELS if all(_matches(name, word) for word in words)]
-    if not rows:
+    names = [name for name in MODELS if all(_matches(name, word) for word in words)]
+    exact = [name for name in names if len(words) == 1 and plain_name(name) == plain_name(words[0])]
+    if not names:
         raise DsegError(f"No network matches {' and '.join(words)}.", hint="list all: dseg models.")
+    rows = sorted((_row(name) for name in names), key=lambda row: _rank(row, sort))
     if as_json:
         emit_json(Path("-"), rows)
-        return
-    show_table(
-        "",
-        (
-            *("network", "params (M)", "GMACs", "GFLOPs", "classes"),
-            *("published mIoU (%)", "ours (%)", "weights"),
-        ),
-        (
-            (
-                row["name"],
-                f"{row['params'] / 1e6:.2f}",
-                f"{row['gmacs']:.1f}",
-                f"{row['gflops']:.1f}",
-                f"{row['num_classes']} ({row['label_space']})",
-                row["published"],
-                row["measured"],
-                _in_words(row["download"]),
-            )
-            for row in rows
-        ),
+    elif exact:
+        _show_facts(_row(exact[0]))
+    else:
+        if not words:
+            click.echo(f"Start with: dseg infer --model {START_WITH} PHOTO\n")
+        show_table("", COLUMNS, map(_cells, rows), footer="Details: dseg models NAME.")
+
+
+def _rank(row: dict[str, Any], sort: str | None) -> Any:
+    """Return what rows are sorted by; the registry's order without ``sort``."""
+    if sort is None:
+        return 0
+    if sort == "score":
+        return -(row["score"] or 0)
+    return row[sort]
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["name"],
+        f"{row['score']:.2f}" if row["score"] else "-",
+        f"{row['params'] / 1e6:.2f}",
+        f"{row['gmacs']:.1f}",
+        _in_words(row["download"]),
     )
+
+
+def _show_facts(row: dict[str, Any]) -> None:
+    """Print the facts of one network, a line each."""
+    facts = {FACTS[key]: row[key] for key in FACTS if row[key] not in ("", None)}
+    facts["weights"] = _in_words(row["download"])
+    wide = max(map(len, facts))
+    for name, value in facts.items():
+        text = f"{value:,}" if isinstance(value, int) else value
+        text = f"{value:.1f}" if isinstance(value, float) else text
+        click.echo(f"{name:<{wide}}  {text}")
+    click.echo(f"\nUse it: dseg infer --model {row['name']} PHOTO")
 
 
 def _matches(name: str, word: str) -> bool:
@@ -93,6 +133,7 @@ def _row(name: str) -> dict[str, Any]:
         "licence": spec.licence,
         "source": spec.source,
         "published": spec.published,
+        "score": spec.score,
         "measured": spec.measured,
         "recipe": spec.recipe,
         "download": _weights_facts(name),
