@@ -9,7 +9,7 @@ import pytest
 from cli_runs import run
 from data_trees import make_camvid, save_image, save_mask
 
-from dseg.cli.console import count_fitting, share_width
+from dseg.cli.tables import count_fitting, share_width
 
 WIDTHS = (60, 80, 100)
 SENTENCE = re.compile("(Start with|Source|WARNING|FAULT|  Hint|[a-zA-Z ]+: )")  # wrapped elsewhere
@@ -54,7 +54,7 @@ def test_a_table_fits_and_no_number_is_cut(name, place, monkeypatch) -> None:
     whole = output_of(name)
     numbers = set(re.findall(r"(?<!\S)[-+~]?\d[\d.,]*%?(?!\S)", whole))
     for width in WIDTHS:
-        monkeypatch.setattr("dseg.cli.console.table_room", lambda width=width: width)
+        monkeypatch.setattr("dseg.cli.tables.table_room", lambda width=width: width)
         text = output_of(name)
         lines = [line for line in text.splitlines() if not SENTENCE.match(line)]
         assert max(map(len, lines)) <= width, text
@@ -65,7 +65,7 @@ def test_a_table_fits_and_no_number_is_cut(name, place, monkeypatch) -> None:
 
 
 def test_the_last_columns_are_left_out_if_there_is_no_room(place, monkeypatch) -> None:
-    monkeypatch.setattr("dseg.cli.console.table_room", lambda: 60)
+    monkeypatch.setattr("dseg.cli.tables.table_room", lambda: 60)
     text = run("recipes").stdout
     assert "lr" not in text.splitlines()[0]
     assert "No room for: lr, loss (a wider terminal, or --json)." in text

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import say, show_table
+from dseg.cli.console import say
 from dseg.cli.options.from_config import options_of
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, ImageSize, ModelName
 from dseg.cli.stdio import emit_json
+from dseg.cli.tables import show_table
 from dseg.config import NetworkConfig
 from dseg.config.fields import RUNTIME_CHOICES
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError

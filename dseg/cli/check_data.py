@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import plain, progress, say, show_table
+from dseg.cli.console import plain, progress, say
 from dseg.cli.options.shared import json_option, quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
+from dseg.cli.tables import show_table
 from dseg.errors import EXIT_FAILED_INPUTS
 
 if TYPE_CHECKING:

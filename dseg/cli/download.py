@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import download_display, plain, show_table
+from dseg.cli.console import download_display, plain
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FOLDER
 from dseg.cli.stdio import emit_json
+from dseg.cli.tables import show_table
 
 if TYPE_CHECKING:
     from dseg.registry.weight_files import WeightFile

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import download_display, progress, say, show_table
+from dseg.cli.console import download_display, progress, say
 from dseg.cli.options.from_config import options_of
 from dseg.cli.options.shared import json_option
 from dseg.cli.options.types import FILE, Command
 from dseg.cli.stdio import emit_json
+from dseg.cli.tables import show_table
 from dseg.config.export import ExportConfig
 from dseg.errors import EXIT_VERIFICATION
 

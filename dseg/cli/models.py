@@ -52,8 +52,8 @@ def models(words: tuple[str, ...], sort: str | None, as_json: bool) -> None:
     """
     from pathlib import Path
 
-    from dseg.cli.console import show_table
     from dseg.cli.stdio import emit_json
+    from dseg.cli.tables import show_table
 
     names = [name for name in MODELS if all(_matches(name, word) for word in words)]
     exact = [name for name in names if len(words) == 1 and plain_name(name) == plain_name(words[0])]

@@ -22,8 +22,8 @@ def recipes(name: str | None, as_json: bool) -> None:
     from dataclasses import asdict
     from pathlib import Path
 
-    from dseg.cli.console import show_table
     from dseg.cli.stdio import emit_json
+    from dseg.cli.tables import show_table
 
     chosen = {name: find_recipe(name)} if name else RECIPES
     if as_json:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dseg.cli.console import say, show_table
+from dseg.cli.console import say
 from dseg.cli.stdio import emit_json, emit_text
+from dseg.cli.tables import show_table
 from dseg.errors import EXIT_VERIFICATION, DsegError
 
 if TYPE_CHECKING:
