@@ -14,7 +14,8 @@ LEVELS = {
     "nn": 1, "models": 2, "downloads": 2, "images": 3, "render": 3, "distributed": 3,
     "checkpoints": 4, "datasets": 4, "synth": 4, "folding": 4, "losses": 4,
     "graphs": 5, "quantisation": 5, "data": 5, "transfer": 5, "predict": 6, "bench": 7,
-    "evaluation": 7, "survey": 5, "planning": 9, "tomlio": 0, "training": 8, "export": 9, "cli": 10,
+    "evaluation": 7, "survey": 5, "planning": 9, "tomlio": 0, "training": 8, "export": 9, "api": 10,
+    "cli": 10,
 }  # fmt: skip
 NOT_AT_IMPORT = {"torch", "torchvision", "numpy", "PIL"}  # dseg --help answers without them
 ONLY_IN_CONSOLE = {"rich"}

@@ -9,16 +9,19 @@ from typing import Any
 from dseg.errors import DsegError
 from dseg.labels import LABEL_SPACES, LabelSpace, unnamed_label_space
 from dseg.models.base import ModelCard, Normaliser, SegModel, SegOutput
+from dseg.models.own import OwnNetwork, wrap_network
 from dseg.registry import MODELS, ModelSpec, find_model
 
 __all__ = [
     "ModelCard",
     "Normaliser",
+    "OwnNetwork",
     "SegModel",
     "SegOutput",
     "build_model",
     "find_class",
     "make_card",
+    "wrap_network",
 ]
 
 

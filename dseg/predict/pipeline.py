@@ -21,7 +21,7 @@ from dseg.memory import is_out_of_memory, memory_error
 from dseg.parallel import Threads
 from dseg.predict.inputs import ImageFile
 from dseg.predict.manifest import Manifest, claimed_folder
-from dseg.predict.prediction import CompileError, Pending, Prediction
+from dseg.predict.prediction import CompileError, Pending
 from dseg.predict.predictor import Predictor
 from dseg.predict.readahead import (
     DecodedImage,
@@ -31,6 +31,7 @@ from dseg.predict.readahead import (
     find_threads,
     use_threads,
 )
+from dseg.predict.result import Prediction
 from dseg.predict.summary import Failure, Summary, join_summaries
 from dseg.protocol import Size
 from dseg.render import look_up, render_overlay
