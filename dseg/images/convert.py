@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def to_pixels(source: Any) -> Pixels:
 
 def _from_path(source: str | os.PathLike[str]) -> Pixels:
     path = Path(source)
+    if "://" in str(source):
+        raise DsegError(f"{source} is an address, not a file.", hint="download the image first.")
     if path.is_dir():
         raise DsegError(
             f"{path} is a folder, not an image.",
@@ -151,6 +154,11 @@ def _eight_bits(values: AnyArray) -> Pixels:
 
 
 def _out_of_range(values: AnyArray, low: float, high: float) -> DsegError:
+    if not math.isfinite(low + high):
+        return DsegError(
+            "The image has values that are NaN or infinite.",
+            hint="replace them, or drop the image.",
+        )
     if values.dtype.kind != "f":
         meaning, hint = "0 to 255, or to 65535", "convert it to uint8 or uint16."
     elif low >= 0 and high <= 255:
