@@ -54,7 +54,7 @@ class OwnNetwork(SegModel):
         scores = _find_logits(found)
         classes = self.card.label_space.num_classes
         if scores is None or scores.ndim != 4 or scores.shape[0] != image.shape[0]:
-            shape = type(found).__name__ if scores is None else list(scores.shape)
+            shape = type(found).__name__ if scores is None else f"a tensor {list(scores.shape)}"
             raise DsegError(
                 f"{self.card.network} returned {shape}, not logits of shape (N, K, h, w) for "
                 f"{image.shape[0]} images.",
