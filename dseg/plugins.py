@@ -33,6 +33,7 @@ class Table(MutableMapping[str, Spec], Generic[Spec]):
         kind: type of the entries.
         what: what an entry is, for messages.
         key: spelling of a name in which names are compared.
+        check: raises a DsegError for an entry of a package that is of no use.
     """
 
     def __init__(
@@ -42,10 +43,12 @@ class Table(MutableMapping[str, Spec], Generic[Spec]):
         kind: type[Spec],
         what: str,
         key: Callable[[str], str],
+        check: Callable[[Spec], None] = lambda entry: None,
     ):
         self.built_in = dict(built_in)
         self.faults: dict[str, str] = {}  # what is wrong with an entry, by its name
         self._group, self._kind, self._what, self._key = group, kind, what, key
+        self._check = check
 
     @cached_property
     def _added(self) -> dict[str, Spec]:
@@ -73,6 +76,7 @@ class Table(MutableMapping[str, Spec], Generic[Spec]):
             loaded = loaded()
         if not isinstance(loaded, self._kind):
             raise TypeError(f"it gives {type(loaded).__name__}, not {self._kind.__name__}")
+        self._check(loaded)
         return loaded
 
     def _note(self, point: EntryPoint, fault: Exception) -> None:

@@ -83,7 +83,7 @@ def test_own_data_get_the_plan_of_the_command(here: Path) -> None:
     assert scores.num_images == len(dseg.load_dataset("folder", "own", "val"))
     options = ("--dataset", "folder", "--data-dir", "own", "--device", "cpu", "--json", "-")
     shown = run("eval", "-w", "words/best.safetensors", *options)
-    assert json.loads(shown.stdout)["miou"] == pytest.approx(scores.mean_iou)
+    assert json.loads(shown.stdout)["averageScoreClasses"] == pytest.approx(scores.mean_iou)
     assert "confusion" not in repr(scores)
 
 

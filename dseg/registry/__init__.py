@@ -40,6 +40,7 @@ MODELS: Table[ModelSpec] = Table(
     kind=ModelSpec,
     what="network",
     key=plain_name,
+    check=ModelSpec.check,
 )
 
 

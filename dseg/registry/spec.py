@@ -49,9 +49,6 @@ class ModelSpec:
         measured: our scores, as text; weights/README.md describes each.
         one_size: why its graph can be exported for one image size only; empty if for any size too.
         recipe: default training recipe, a key of ``dseg.recipes.RECIPES``.
-
-    Raises:
-        DsegError: target or label space are of no use, or not of the number of outputs.
     """
 
     title: str
@@ -82,7 +79,12 @@ class ModelSpec:
     one_size: str = ""
     recipe: str = "denseaspp_cityscapes"
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Check the entry of another package.
+
+        Raises:
+            DsegError: target or label space are of no use, or not of the number of outputs.
+        """
         module, _, cls = self.target.partition(":")
         if not module or not cls:
             raise DsegError(
