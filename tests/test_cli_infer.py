@@ -19,8 +19,8 @@ from PIL import Image
 from dseg.checkpoints import save_model
 from dseg.cli import console
 from dseg.models import build_model
-from dseg.predict import pipeline
 from dseg.predict import readahead as ahead
+from dseg.predict import results
 from dseg.predict.inputs import describe_unread
 
 LABEL_IDS = {7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33}
@@ -55,7 +55,7 @@ def test_every_kind_is_written_at_the_images_size_in_the_images_tree(infer):
     assert (result.exit_code, result.stdout) == (0, ""), result.output
     kinds = ("color", "confidence", "label_ids", "overlay", "train_ids")
     files = [f"{kind}/{name}.png" for kind in kinds for name in ("a", "sub/b")]
-    assert written() == sorted([*files, "dseg-run.json"])
+    assert written() == sorted([*files, "dseg-run.json", "overview.jpg"])
     for kind in kinds:
         depth = (3,) if kind == "overlay" else ()
         assert pixels(f"dseg-out/{kind}/a.png").shape == (48, 64, *depth)
@@ -80,12 +80,13 @@ def test_ids_and_colours_are_those_of_cityscapes(infer):
         ]
 
 
-def test_the_overlay_blends_image_and_colours_by_half(infer):
-    infer("img/a.png", "--save", "overlay,color")
+def test_at_opacity_1_the_overlay_shows_the_colours_and_at_0_the_image(infer):
+    infer("img/a.png", "--save", "overlay,color", "--opacity", 1, "--legend", "none")
     with Image.open("dseg-out/color/a.png") as image:
-        colors = np.asarray(image.convert("RGB")).astype(int)
-    expected = (pixels("img/a.png").astype(int) + colors) / 2
-    assert np.abs(pixels("dseg-out/overlay/a.png") - expected).max() <= 1
+        colors = np.asarray(image.convert("RGB"))
+    np.testing.assert_array_equal(pixels("dseg-out/overlay/a.png"), colors)
+    infer("img/a.png", "-o", "zero", "--save", "overlay", "--opacity", 0, "--legend", "none")
+    np.testing.assert_array_equal(pixels("zero/overlay/a.png"), pixels("img/a.png"))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_the_ancestors_spelling_of_options_is_understood(here, checkpoint):
 def test_two_runs_write_the_same_bytes(infer):
     for out in ("one", "two"):
         assert infer("img", "-o", out, "--save", "label_ids,overlay,conf").exit_code == 0
-    assert len(written("one")) == 7
+    assert len(written("one")) == 8
     assert contents("one") == contents("two")
 
 
@@ -205,11 +206,32 @@ def test_the_summary_is_on_stderr_with_the_next_command(infer):
     assert result.stdout == ""
     first, second = result.stderr.splitlines()
     assert re.fullmatch(
-        r"2 labelled, 0 already there, 0 failed in \d+\.\d s, \d[\d.e+]* images/s on cpu "
+        r"2 labelled, 0 already there, 0 failed in \d+\.\d s, \d[\d.e+]* (images/s|s/image) on cpu "
         r"\(PyTorch, float32\)\. Protocol: plain \(whole image once\)\. Results: dseg-out",
         first,
     )
-    assert second == "Next: dseg eval --pred-dir dseg-out/label_ids --gt-dir gtFine/val"
+    assert second == "Look first at: dseg-out/overview.jpg"
+
+
+def test_scoring_is_suggested_for_cityscapes_and_one_overlay_is_named(infer):
+    save_noise("data/leftImg8bit/val/ulm/ulm_000000_000019_leftImg8bit.png", 32, 48)
+    lines = infer("data/leftImg8bit/val").stderr.splitlines()
+    assert lines[1:] == [
+        "Look first at: dseg-out/overlay/ulm/ulm_000000_000019_leftImg8bit.png",
+        "Next: dseg eval --pred-dir dseg-out/label_ids --gt-dir data/gtFine/val",
+    ]
+    assert not Path("dseg-out/overview.jpg").exists()
+    lines = infer("data/leftImg8bit/val", "-o", "ids", "--save", "color").stderr.splitlines()
+    assert len(lines) == 1
+
+
+def test_quiet_prints_nothing_but_what_failed(infer):
+    result = infer("img", "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+    Path("img/bad.png").write_bytes(b"")
+    result = infer("img", "-q")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["failed", "Hint"]
 
 
 def test_batches_and_the_precision_are_named(infer):
@@ -239,9 +261,9 @@ def test_progress_off_a_terminal_is_plain_lines(infer, monkeypatch):
     save_noise("img/c.png", 16, 16)
     lines = infer("img").stderr.splitlines()
     for done, line in enumerate(lines[:2], start=1):
-        assert re.fullmatch(rf"labelled: {done}/3, \d[\d.e+]* images/s, \d+ s left", line)
+        speed = r"\d[\d.e+]* (images/s|s/image)"
+        assert re.fullmatch(rf"labelled: {done}/3, {speed}, \d+ s left", line)
     assert lines[2].startswith("3 labelled") and len(lines) == 4
-    assert len(infer("img", "--overwrite", "--quiet").stderr.splitlines()) == 2
 
 
 def test_json_alone_is_on_stdout(infer, checkpoint):
@@ -315,7 +337,7 @@ def test_reading_does_not_run_ahead_of_writing(infer, monkeypatch):
     for number in range(40):
         save_noise(f"many/{number:02}.png", 16, 16)
     lock, alive, most = threading.Lock(), 0, 0
-    read, write = ahead.read_image, pipeline.write_png
+    read, write = ahead.read_image, results.write_png
 
     def count(step: int) -> None:
         nonlocal alive, most
@@ -333,7 +355,7 @@ def test_reading_does_not_run_ahead_of_writing(infer, monkeypatch):
         count(-1)
 
     monkeypatch.setattr(ahead, "read_image", counted_read)
-    monkeypatch.setattr(pipeline, "write_png", slow_write)
+    monkeypatch.setattr(results, "write_png", slow_write)
     assert infer("many", "--save", "label_ids").exit_code == 0
     assert len(written("dseg-out/label_ids")) == 40
     assert 2 <= most <= 10

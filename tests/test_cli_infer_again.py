@@ -21,8 +21,8 @@ from dseg import files
 from dseg.files import written_whole
 from dseg.images import writing
 from dseg.models import build_model
-from dseg.predict import pipeline
 from dseg.predict import readahead as ahead
+from dseg.predict import runs
 
 # Results that exist, or cannot be written
 
@@ -154,14 +154,14 @@ def test_a_full_disk_stops_the_run_and_what_is_written_is_whole(infer, monkeypat
         assert pixels(f"dseg-out/{name}").ndim >= 2
     result = infer("img")
     assert result.exit_code == 0
-    assert len(written()) == 1 + 3 * 11
+    assert len(written()) == 2 + 3 * 11
 
 
 def test_a_fault_of_the_system_is_two_lines_too(infer, monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, "Input/output error", "img/a.png")
 
-    monkeypatch.setattr(pipeline, "claimed_folder", lambda *_, **__: fail())
+    monkeypatch.setattr(runs, "claimed_folder", lambda *_, **__: fail())
     refused(infer("img"), 2, "img/a.png: Input/output error.")
 
 

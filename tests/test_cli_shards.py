@@ -67,6 +67,7 @@ def test_two_processes_write_the_masks_of_one_and_report_them_once(
     assert written("two") == [
         "dseg-run.json",
         *(f"{kind}/{name}.png" for kind in ("label_ids", "overlay") for name in "ade"),
+        "overview.jpg",
     ]
     assert contents("two") == contents("one")
 
@@ -91,8 +92,9 @@ def test_two_processes_write_the_masks_of_one_and_report_them_once(
     assert words[2].endswith(
         " on cpu (PyTorch, float32, 2 processes). Protocol: plain (whole image once). Results: two"
     )
-    advice = [line for line in words[3:] if line.startswith("Faster on this CPU: ")]
-    assert len(words) == 3 + len(advice) and len(advice) <= 1
+    assert words[-1] == "Look first at: two/overview.jpg"
+    advice = [line for line in words[3:-1] if line.startswith("Faster on this CPU: ")]
+    assert len(words) == 4 + len(advice) and len(advice) <= 1
 
 
 @pytest.mark.slow

@@ -29,7 +29,8 @@ TINY = (
 )
 CAMVID = ("--model", "DABNet", "--dataset", "camvid", "--data-dir", "camvid")
 FILES = [
-    *("best.safetensors", "confusion.png", "last.safetensors", "loss.png", "metrics.jsonl"),
+    *("best.safetensors", "confusion.png", "iou.png", "last.safetensors", "loss.png"),
+    "metrics.jsonl",
     *("miou.png", "predictions/0.png", "predictions/1.png", "run.json", "state.pt"),
 ]
 
@@ -70,7 +71,7 @@ def test_a_run_leaves_weights_curves_and_pictures(camvid):
         f"Trained 2 steps; best validation mIoU: {100 * best:.2f} %. Results: run",
         "Next: dseg infer --weights run/best.safetensors --img-dir DIR",
     ]
-    facts = {"run": "run", "step": 2, "stopped": False, "best_miou": best}
+    facts = {"run": "run", "step": 2, "stopped": False, "early": False, "best_miou": best}
     assert json.loads(result.stdout) == facts
     assert [(row["step"], row["epoch"]) for row in read_rows("train")] == [(1, 0.3333), (2, 0.6667)]
     assert all(np.isfinite(row["loss"]) and row["lr"] > 0 for row in read_rows("train"))

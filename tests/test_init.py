@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -201,3 +202,71 @@ def test_files_without_partner_are_counted() -> None:
 def test_a_data_set_that_needs_no_class_file_is_named() -> None:
     make_pairs("data/train/*.jpg", "data/trainannot/*.png", 0, 1)
     refused(run("init", "data"), 2, "has the layout of the data set camvid", "--dataset camvid")
+
+
+def write_labelme(path: Path, *shapes: dict) -> None:
+    save_image(path, 6, 8)
+    facts = {"version": "5", "imagePath": path.name, "shapes": list(shapes), "imageData": None}
+    path.with_suffix(".json").write_text(json.dumps(facts))
+
+
+def test_polygons_of_labelme_become_masks() -> None:
+    Path("data").mkdir()
+    left = {"label": "road", "points": [[0, 0], [3, 0], [3, 5], [0, 5]], "shape_type": "polygon"}
+    box = {"label": "car", "points": [[2, 0], [5, 5]], "shape_type": "rectangle"}
+    line = {"label": "wire", "points": [[0, 0], [5, 5]], "shape_type": "line"}
+    for name in NAMES:
+        write_labelme(Path(f"data/{name}.jpg"), left, box, line)
+    result = run("init", "data")
+    assert result.exit_code == 0, result.output
+    assert "Drawn from the annotations: 6 masks" in result.stderr
+    assert Path("data/labels.csv").read_text() == 'name,id\n"background",0\n"car",1\n"road",2\n'
+    dataset = load_dataset("folder", "data", "all")
+    assert (len(dataset), dataset.space.names) == (6, ("background", "car", "road"))
+    assert row_of() == [2, 2, 1, 1, 1, 1, 0, 0]
+
+
+def test_a_damaged_annotation_is_refused() -> None:
+    Path("data").mkdir()
+    write_labelme(Path("data/a.jpg"), {"label": "road", "points": "x"})
+    refused(run("init", "data"), 2, "data/a.json has a damaged shape", "save it again")
+    write_labelme(Path("data/a.jpg"))
+    refused(run("init", "data"), 2, "The annotations in data have no regions", "draw polygons")
+    Path("data/a.jpg").unlink()
+    refused(run("init", "data"), 2, "belongs to the image a.jpg, which is not in", "beside")
+
+
+def write_coco(root: Path) -> None:
+    annotations = []
+    for at, name in enumerate(NAMES, 1):
+        save_image(root / f"images/{name}.jpg", 6, 8)
+        polygon = [0, 0, 3, 0, 3, 5, 0, 5]
+        facts = {"image_id": at, "id": at, "area": 20, "bbox": [0, 0, 4, 6], "iscrowd": 0}
+        annotations.append({**facts, "category_id": 9, "segmentation": [polygon]})
+    images = [
+        {"id": at, "file_name": f"{name}.jpg", "width": 8, "height": 6}
+        for at, name in enumerate(NAMES, 1)
+    ]
+    categories = [{"id": 9, "name": "road"}, {"id": 4, "name": "car"}]
+    (root / "annotations").mkdir()
+    facts = {"images": images, "categories": categories, "annotations": annotations}
+    (root / "annotations/instances_default.json").write_text(json.dumps(facts))
+
+
+def test_an_export_of_coco_is_read_by_datumaro() -> None:
+    pytest.importorskip("datumaro")
+    write_coco(Path("data"))
+    assert run("init", "data").exit_code == 0
+    assert row_of() == [1, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_without_datumaro_an_export_of_coco_names_the_extra(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "datumaro", None)
+    write_coco(Path("data"))
+    refused(run("init", "data"), 2, "which are read by Datumaro", "pip install 'dseg[formats]'")
+
+
+def test_masks_below_the_images_are_no_images() -> None:
+    make_pairs("data/*.jpg", "data/masks/*.png", 0, 1)
+    assert init("--names", "a,b")["splits"] == {"all": 6}
+    assert len(load_dataset("folder", "data", "all")) == 6

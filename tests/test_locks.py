@@ -152,7 +152,10 @@ def test_two_alike_runs_of_inference_share_a_folder(here: Path, checkpoint: Path
     assert [process.returncode for process in both] == [0, 0], said
     kinds = ("color", "label_ids", "overlay")
     assert written() == sorted(
-        ["dseg-run.json", *(f"{kind}/{n}" for kind in kinds for n in ("a.png", "sub/b.png"))]
+        [
+            *("dseg-run.json", "overview.jpg"),
+            *(f"{kind}/{n}" for kind in kinds for n in ("a.png", "sub/b.png")),
+        ]
     )
     before = contents("dseg-out")
     assert json.loads(before["dseg-run.json"])["network"] == "mobilenetdenseaspp"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dseg.losses import SegLoss, find_hard, weigh_borders
+from dseg.losses import ImageLoss, SegLoss, find_hard, weigh_borders
 from dseg.models import SegOutput
 from dseg.recipes import LossName
 
@@ -136,3 +136,35 @@ def test_auxiliary_outputs_learn_near_borders_alone_where_told() -> None:
     output = SegOutput(logits_of([0.5] * 6), (logits_of(aux),))
     found = loss(output, target, loss.weigh(target))
     assert float(found) == pytest.approx(2 * math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", get_args(LossName))
+@pytest.mark.parametrize("weights", [None, (1.0, 2, 3, 4, 5)], ids=["equal", "weighted"])
+def test_an_image_s_loss_from_bands_is_that_of_its_logits(
+    kind: LossName, weights: tuple[float, ...] | None
+) -> None:
+    torch.manual_seed(0)
+    logits, target = 3 * torch.randn(5, 90, 70), torch.randint(0, 5, (90, 70)).byte()
+    target[:7] = IGNORED
+    table = None if weights is None else torch.tensor(weights)
+    loss = SegLoss(class_weights=table, main=kind, threshold=0.5, keep=0.1)
+    image = ImageLoss(loss, target)
+    for top in (0, 40, 80):
+        image.add(top, logits[:, top : top + 40])
+    value, weight = image.total().tolist()
+    whole = loss(SegOutput(logits[None]), target[None], loss.weigh(target[None]))
+    assert value / weight == pytest.approx(float(whole), rel=1e-5)
+    assert weight == float(loss.weigh(target[None]))
+    probable = ImageLoss(loss, target, probabilities=True)
+    probable.add(0, logits.softmax(0))
+    assert probable.total()[0].item() == pytest.approx(value, rel=1e-4)
+
+
+def test_an_image_s_loss_is_nan_if_rows_are_missing_or_scores_have_another_size() -> None:
+    target = torch.zeros(4, 6, dtype=torch.uint8)
+    image = ImageLoss(SegLoss(), target)
+    image.add(0, torch.zeros(2, 3, 6))
+    image.add(0, torch.zeros(2, 4, 5))
+    assert math.isnan(image.total()[0])
+    image.add(3, torch.zeros(2, 1, 6))
+    assert image.total().tolist() == pytest.approx([24 * math.log(2), 24])

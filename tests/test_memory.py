@@ -22,7 +22,7 @@ from dseg.checkpoints import read_checkpoint
 from dseg.data.stream import Stream
 from dseg.errors import DsegError
 from dseg.memory import is_out_of_memory
-from dseg.predict import pipeline
+from dseg.predict import pipeline, results
 from dseg.predict import readahead as ahead
 from dseg.predict.readahead import PixelBudget
 
@@ -71,7 +71,7 @@ def fail_on(name: str, fault: Exception, then: Callable[..., object]) -> Callabl
     return work
 
 
-@pytest.mark.parametrize(("file", "step"), [(ahead, "read_image"), (pipeline, "write_png")])
+@pytest.mark.parametrize(("file", "step"), [(ahead, "read_image"), (results, "write_png")])
 @pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("could not create a primitive")])
 def test_an_image_that_does_not_fit_fails_and_the_others_go_on(
     infer, monkeypatch, file, step, fault
@@ -228,7 +228,7 @@ def test_the_sizes_of_images_bound_what_is_held(infer, monkeypatch):
         save_noise(f"mixed/{number:02}.png", *sizes[f"{number:02}.png"])
     save_noise("mixed/99.png", 100, 100)
     sizes["99.png"] = (100, 100)
-    read, write = ahead.read_image, pipeline.write_png
+    read, write = ahead.read_image, results.write_png
 
     def count(path: Path, sign: int) -> None:
         nonlocal held
@@ -246,7 +246,7 @@ def test_the_sizes_of_images_bound_what_is_held(infer, monkeypatch):
         count(path, -1)
 
     monkeypatch.setattr(ahead, "read_image", counted_read)
-    monkeypatch.setattr(pipeline, "write_png", slow_write)
+    monkeypatch.setattr(results, "write_png", slow_write)
     assert infer("mixed", "--save", "label_ids").exit_code == 0
     assert len(written("dseg-out/label_ids")) == 41
     assert sorted(most)[-2:] == [10_000, 10_000] or max(most) == 10_000

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from dseg.errors import DsegError
-from dseg.training.metrics import MetricsFile, TensorBoard
+from dseg.training.loggers import TensorBoard
+from dseg.training.metrics import MetricsFile
 
 
 def train_row(step: int, **more: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from torch import nn
 from dseg import distributed
 from dseg.cli import main
 from dseg.models import SegModel, build_model
-from dseg.predict import Manifest, find_images, pipeline, predict_images, readahead
+from dseg.predict import Manifest, find_images, pipeline, predict_images, readahead, results
 
 HEIGHT, WIDTH = 64, 128
 ROAD, SKY, CAR = 7, 23, 26  # label ids
@@ -152,7 +152,7 @@ def test_decoding_waits_while_earlier_images_are_not_written(
     for number in range(12):
         save_noise(tmp_path / f"images/{number:02}.png", 20, 20, number)
     decoded, changed, may_write = [], threading.Condition(), threading.Event()
-    read, write = readahead.read_image, pipeline.write_png
+    read, write = readahead.read_image, results.write_png
 
     def counted_read(path: Path, *others: Any) -> Any:
         with changed:
@@ -165,7 +165,7 @@ def test_decoding_waits_while_earlier_images_are_not_written(
         write(*words)
 
     monkeypatch.setattr(readahead, "read_image", counted_read)
-    monkeypatch.setattr(pipeline, "write_png", blocked_write)
+    monkeypatch.setattr(results, "write_png", blocked_write)
     monkeypatch.setattr(distributed, "count_cores", lambda: 8)  # threads that decode images
     monkeypatch.setattr(pipeline, "PIXELS_AHEAD", 3 * 400 + 399)  # three images and almost a fourth
     network = predictor(StandIn())

@@ -18,10 +18,11 @@ from dseg.labels import LabelSpace, find_label_space, unnamed_label_space
 from dseg.training import plots
 from dseg.training.plots import (
     write_confusion_plot,
+    write_iou_plot,
     write_loss_plot,
     write_miou_plot,
-    write_predictions,
 )
+from dseg.training.sheets import write_predictions
 
 CITYSCAPES = find_label_space("cityscapes")
 BLUE, ORANGE, RED = (31, 119, 180), (255, 127, 14), (214, 39, 40)  # training, validation, best
@@ -186,9 +187,9 @@ def make_sample(name: str, height: int, width: int) -> tuple[str, Any, Any, Any]
 def test_image_truth_and_prediction_are_side_by_side_below_captions(tmp_path: Path) -> None:
     write_predictions([make_sample("a", 64, 100)], CITYSCAPES, tmp_path)
     sheet = pixels(tmp_path / "a.png")
-    assert sheet.shape == (22 + 64, 3 * 100 + 2 * 4, 3)
+    assert sheet.shape == (22 + 64, 4 * 100 + 3 * 4, 3)
     row = sheet[22 + 60]
-    tint = {"road": (120, 75, 120), "sky": (79, 121, 156)}  # 30 % of 100, 70 % of the colour
+    tint = {"road": (158, 104, 158), "sky": (91, 143, 185)}  # of a grey of 100
     assert row[[50, 101, 154, 205, 258]].tolist() == [
         [100] * 3, [255] * 3, list(tint["road"]), [255] * 3, list(tint["sky"])
     ]  # fmt: skip
@@ -199,13 +200,13 @@ def test_image_truth_and_prediction_are_side_by_side_below_captions(tmp_path: Pa
 @pytest.mark.parametrize(
     ("height", "width", "shape"),
     [
-        (1024, 2048, (22 + 298, 1799, 3)),
-        (1, 5000, (23, 1799, 3)),
-        (3, 1, (25, 11, 3)),
-        (300, 597, (322, 1799, 3)),
+        (1024, 2048, (22 + 298, 2400, 3)),
+        (1, 5000, (23, 2400, 3)),
+        (3, 1, (25, 16, 3)),
+        (300, 597, (322, 2400, 3)),
     ],
 )
-def test_a_sheet_is_at_most_1800_pixels_wide(
+def test_a_sheet_is_at_most_2400_pixels_wide(
     tmp_path: Path, height: int, width: int, shape: tuple[int, ...]
 ) -> None:
     write_predictions([make_sample("a", height, width)], CITYSCAPES, tmp_path)
@@ -235,6 +236,38 @@ def test_samples_with_the_same_file_name_are_all_kept(tmp_path: Path) -> None:
     names = ["A/B", "A-B", "a-b", "a-b-2"]
     write_predictions([make_sample(name, 8, 8) for name in names], CITYSCAPES, tmp_path)
     assert written(tmp_path) == ["A-B-2.png", "A-B.png", "a-b-2-2.png", "a-b-3.png"]
+
+
+def test_errors_have_the_predicted_class_s_colour_and_void_is_untouched(tmp_path: Path) -> None:
+    name, image, truth, prediction = make_sample("a", 64, 100)
+    truth[40:], prediction[40:] = 10, 10  # right below row 40; above row 32 no class
+    write_predictions([(name, image, truth, prediction)], CITYSCAPES, tmp_path)
+    errors = pixels(tmp_path / "a.png")[22:, 3 * 104 + 50]
+    assert errors[10].tolist() == [100, 100, 100]  # no true class: the image
+    assert errors[36].tolist() == [74, 126, 168]  # road taken for sky: 85 % of sky's colour
+    assert errors[50].tolist() == [201, 201, 201]  # right: grey and faded
+
+
+def test_each_class_has_a_bar_as_long_as_its_iou(tmp_path: Path) -> None:
+    space = replace(unnamed_label_space(3), colors=((255, 0, 0), (0, 255, 0), (0, 0, 255)))
+    iou = {"0": 0.8, "1": 0.4, "2": float("nan")}
+    write_iou_plot(iou, 0.6, 3.0, space, tmp_path / "iou.png")
+    image = pixels(tmp_path / "iou.png")[..., :3]
+    red, green = ((image == color).all(-1).any(0).sum() for color in space.colors[:2])
+    assert red / green == pytest.approx(2.0, abs=0.03)
+    assert not has_color(tmp_path / "iou.png", (0, 0, 255))
+    assert has_color(tmp_path / "iou.png", ORANGE)  # the mean
+
+
+def test_iou_bars_of_many_odd_names_are_drawn_without_a_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = ["$x^$", "a\nb", "very " * 90, *map(str, range(197))]
+    write_iou_plot(
+        dict.fromkeys(names, 0.5), float("nan"), 1.0, unnamed_label_space(200), tmp_path / "iou.png"
+    )
+    assert max(pixels(tmp_path / "iou.png").shape) < 6000
+    assert capfd.readouterr() == ("", "")
 
 
 def test_without_samples_there_is_no_folder(tmp_path: Path) -> None:

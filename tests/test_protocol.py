@@ -249,7 +249,7 @@ def test_options_override_the_protocol(here: Path) -> None:
 
 def test_the_closing_line_names_the_protocol(here: Path) -> None:
     save_model(build_model("bisenetv2"), Path("w.safetensors"))
-    words = ("img", "-w", "w.safetensors", "--device", "cpu", "--overwrite", "-q")
+    words = ("img", "-w", "w.safetensors", "--device", "cpu", "--overwrite")
     assert "Protocol: plain (sides to multiples of 32)." in run("infer", *words).stderr
     stderr = run("infer", *words, "--protocol", "authors").stderr
     assert "Protocol: authors (sides to multiples of 32, prob fusion)." in stderr

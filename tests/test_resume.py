@@ -258,7 +258,7 @@ def test_a_run_on_a_full_disk_keeps_its_state_and_resumes_to_the_same_bytes(
     wait_and_kill(child, lambda: trained(run) == 4)
     step = load(run)["step"]
     for limit, options, files in (
-        (2_500, ("--save-every", 1000, "--validate-every", 0), ["metrics.jsonl"]),
+        (2_500, ("--save-every", 1000, "--validate-every", 0), ["metrics.jsonl", "run.json"]),
         (
             1_000_000,
             ("--save-every", 1000, "--validate-every", 1),

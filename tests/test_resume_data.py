@@ -27,7 +27,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("begun")
     data = make_camvid(place / "data", train=4, val=1)
     result = run(
-        *("train", "--model", "DABNet", "--dataset", "camvid", "--data-dir", data),
+        *("train", "--model", "DABNet", "--recipe", "dabnet_cityscapes"),
+        *("--dataset", "camvid", "--data-dir", data),
         *("--out", place / "run", "--device", "cpu", "-j", 0, "--batch-size", 2, "--draw", 0),
         *(
             "--set",

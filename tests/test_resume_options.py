@@ -139,10 +139,11 @@ def test_a_damaged_state_is_replaced_by_the_previous_one_with_a_warning(place: P
     newest.write_bytes(newest.read_bytes()[:-1000])
     result = resume(place)
     assert result.exit_code == 0
-    assert result.stderr.splitlines()[0] == (
+    warning = (
         f"WARNING: {newest} is missing or damaged; continuing from state-previous.pt, which is "
         "from step 2."
     )
+    assert result.stderr.splitlines().count(warning) == 1
     assert load(place / "run")["step"] == 3
     assert [(row["kind"], row["step"]) for row in rows(place / "run")] == wanted
 

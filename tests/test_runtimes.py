@@ -337,12 +337,12 @@ def folder(tmp_path: Path, monkeypatch, shared_cache: Path) -> Iterator[Path]:
 
 
 def test_infer_takes_openvino_by_itself_and_says_so(folder) -> None:
-    first = run("infer", "img", "-o", "first", "--json", "-", "--quiet")
+    first = run("infer", "img", "-o", "first", "--json", "-")
     assert "Converting dabnet, once for these weights, for OpenVINO" in first.stderr
     assert "on cpu (OpenVINO, float32)" in first.stderr
     facts = json.loads(first.stdout)
     assert (facts["done"], facts["runtime"], facts["precision"]) == (2, "openvino", "float32")
-    second = run("infer", "img", "-o", "second", "--quiet")
+    second = run("infer", "img", "-o", "second")
     assert "Converting" not in second.stderr
     run("infer", "img", "-o", "torch", "--runtime", "torch", "--quiet")
     for name in ("a", "b"):

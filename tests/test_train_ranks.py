@@ -32,6 +32,7 @@ from dseg.data.transforms import Augmentation
 from dseg.datasets import load_dataset
 from dseg.distributed import Group
 from dseg.labels import IGNORE
+from dseg.losses import SegLoss
 from dseg.models import build_model
 from dseg.training.state import load_state
 from dseg.training.validate import validate
@@ -133,12 +134,13 @@ def test_two_processes_score_three_images_as_one_does(runs: Runs) -> None:
     network = load_model("dabnet_camvid", both / "many steps/last.safetensors")
     network = network.to(memory_format=torch.channels_last)
     dataset = load_dataset("camvid", data / "noise", "val")
-    found = validate(network, dataset, Group(), device="cpu")
+    found = validate(network, dataset, Group(), device="cpu", loss=SegLoss())
     assert found is not None and len(dataset) == 3
     (row,) = read_rows(both / "many steps", "val")
     reported = {name: value for name, value in row["class_iou"].items() if value is not None}
     assert reported == {name: value for name, value in found.class_iou.items() if value == value}
     assert (row["miou"], row["pixel_accuracy"]) == (found.mean_iou, found.pixel_accuracy)
+    assert row["loss"] == pytest.approx(found.loss, rel=1e-12)
     assert 0 < row["pixel_accuracy"] < 1
 
 
@@ -170,7 +172,10 @@ def test_a_killed_process_is_started_again_and_the_bits_are_the_same(camvid: Pat
     assert written("killed") == written("whole")
     for kind in ("train", "val"):
         timeless = [
-            [{**row, "seconds": 0, "images_per_s": 0} for row in read_rows(Path(folder), kind)]
+            [
+                {**row, "seconds": 0, "data_seconds": 0, "images_per_s": 0}
+                for row in read_rows(Path(folder), kind)
+            ]
             for folder in ("whole", "killed")
         ]
         assert timeless[0] == timeless[1]

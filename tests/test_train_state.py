@@ -6,12 +6,16 @@ import errno
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny_data import make_camvid
 
 from dseg.errors import DsegError
 from dseg.training import Stop, stopping_on_signals
@@ -208,3 +212,33 @@ def test_a_state_that_could_not_be_written_is_reported_by_the_next_call(
     writer.save(make_state(3))
     writer.wait()
     assert step_of(tmp_path) == (3, "state.pt")
+
+
+def test_sigterm_for_all_processes_of_a_job_leaves_the_workers_to_their_parent(tmp_path):
+    make_camvid(tmp_path / "data", 8, 2)
+    words = ("--model", "dabnet", "--dataset", "camvid", "--data-dir", tmp_path / "data")
+    small = (
+        "--set",
+        "crop=32x48",
+        "--batch-size",
+        2,
+        "--set",
+        "steps=100000",
+        "--val-split",
+        "none",
+    )
+    run = ("--out", tmp_path / "run", "--device", "cpu", "-j", 2, "--log-every", 1)
+    child = subprocess.Popen(
+        list(map(str, (sys.executable, "-m", "dseg", "train", *words, *small, *run))),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    end = time.monotonic() + 120
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < end:
+        time.sleep(0.05)
+    os.killpg(child.pid, signal.SIGTERM)
+    text = child.communicate(timeout=120)[1]
+    assert child.returncode == 143, text
+    assert "Stopped after step" in text and "Traceback" not in text

@@ -17,7 +17,7 @@ from torch import nn
 
 from dseg.checkpoints import save_model
 from dseg.cli import main as dseg
-from dseg.cli.console import training_display
+from dseg.cli.train.display import training_display
 from dseg.config import RuntimeConfig, TrainConfig
 from dseg.distributed import Group, joined
 from dseg.models import SegModel, build_model
@@ -98,7 +98,7 @@ def train(case: str, data: Path, run: Path, group: Group) -> None:
         run,
         group,
         resume=False,
-        show=lambda steps, first: training_display(steps, first, quiet=True),
+        show=lambda start: training_display(start, quiet=True),
         progress=lambda what, total: nullcontext(lambda: None),
         stopping=lambda: False,
     )

@@ -12,7 +12,7 @@ from dseg.datasets import load_dataset
 from dseg.distributed import Group
 from dseg.models import build_model
 from dseg.recipes import Recipe
-from dseg.training.callbacks import Intervals, Validated
+from dseg.training.callbacks import Callbacks, Intervals
 from dseg.training.loop import Trainer
 from dseg.training.run import make_loss
 
@@ -20,7 +20,7 @@ SAMPLES = Path(__file__).parents[1] / "dseg" / "samples"
 CPU = torch.device("cpu")
 
 
-class Rows:
+class Rows(Callbacks):
     """Callbacks that collect the rows."""
 
     def __init__(self) -> None:
@@ -28,10 +28,6 @@ class Rows:
 
     def row(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
-
-    def validated(self, event: Validated) -> None: ...
-
-    def save(self, state: dict[str, Any]) -> None: ...
 
 
 def make_trainer(

@@ -153,7 +153,7 @@ def rows(run: Path) -> list[dict[str, Any]]:
     file = run / "metrics.jsonl"
     lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
     found: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    timing = ("seconds", "images_per_s")
+    timing = ("seconds", "data_seconds", "images_per_s")
     return [{key: row[key] for key in row if key not in timing} for row in found]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -30,11 +30,19 @@ if TYPE_CHECKING:
     from dseg.downloads import Display
 
 PLAIN_EVERY_S = 10.0
+PLAIN_WIDTH = 100  # columns of text off a terminal
+LEAST_BAR = 10  # columns of a bar that has words on both sides
+_hushed = False  # by -q
 
 
 @contextmanager
 def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Advance]:
     """Show progress on stderr: a bar on a terminal, otherwise a plain line every ten seconds.
+
+    Args:
+        what: what is done, or the name of what is worked on.
+        total: number of images, 0 if unknown.
+        quiet: show nothing.
 
     Yields:
         A function to call once for each of the ``total`` images.
@@ -42,7 +50,7 @@ def progress(what: str, total: int, *, quiet: bool = False) -> Iterator[Advance]
     if quiet:
         yield lambda: None
     elif sys.stderr.isatty():
-        with _bar(what, total) as advance:
+        with _bar(plain(what), total) as advance:
             yield advance
     else:
         yield _plain_lines(what, total)
@@ -62,13 +70,13 @@ def _bar(what: str, total: int) -> Iterator[Advance]:
     start = time.perf_counter()
     done = 0
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, rate="")
+        task = bar.add_task(what, total=total or None, rate="")
 
         def advance() -> None:
             nonlocal done
             done += 1
-            rate = done / (time.perf_counter() - start)
-            bar.update(task, advance=1, rate=f"{rate:.3g} images/s")
+            rate = describe_rate(done, time.perf_counter() - start)
+            bar.update(task, advance=1, rate=rate)
 
         yield advance
 
@@ -81,11 +89,11 @@ def _plain_lines(what: str, total: int) -> Advance:
         nonlocal done, last
         done += 1
         now = time.perf_counter()
-        if now - last >= PLAIN_EVERY_S and done < total:
+        if now - last >= PLAIN_EVERY_S and not 0 < total <= done:
             last = now
-            rate = done / (now - start)
-            left = (total - done) / rate
-            say(f"{what}: {done}/{total}, {rate:.3g} images/s, {left:.0f} s left")
+            rate = describe_rate(done, now - start)
+            left = f", {(total - done) * (now - start) / done:.0f} s left" if total else ""
+            say(f"{what}: {done}{f'/{total}' if total else ''}, {rate}{left}")
 
     return advance
 
@@ -130,87 +138,101 @@ def _plain_bytes(what: str, done: int, total: int) -> Callable[[int], None]:
     return advance
 
 
-class TrainingDisplay:
-    """Progress of a run on stderr: a live line on a terminal, otherwise a plain line at times.
+class TwoPartBar:
+    """One live line on a terminal: words, a bar that fills what is left, and more words.
 
     Args:
-        steps: number of steps of the whole run.
-        first: steps done before this process started, which do not count for the speed.
-        bar: the live line; None for plain lines.
-        quiet: show messages only.
-        clock: returns seconds; for tests.
+        bar: rich's display, with a task whose fields are ``before`` and ``after``.
     """
 
-    def __init__(
-        self,
-        steps: int,
-        first: int,
-        *,
-        bar: Progress | None = None,
-        quiet: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-    ):
-        self._steps, self._first, self._bar, self._quiet = steps, first, bar, quiet
-        self._clock, self._begun, self._shown = clock, clock(), -math.inf
-        self._scores = ""
-        self._task = None if bar is None else bar.add_task("", total=steps, completed=first)
+    def __init__(self, bar: Progress):
+        self._bar = bar
+        self._task = bar.add_task("", total=None, before="", after="")
 
-    def train(
-        self, step: int, *, epoch: float, loss: float, lr: float, images_per_s: float
-    ) -> None:
-        """Show a row of metrics."""
-        now = self._clock()
-        seconds = (now - self._begun) / max(step - self._first, 1) * (self._steps - step)
-        left = f"left {timedelta(seconds=round(seconds))}"
-        losses = f"epoch {epoch:.1f}  loss {loss:.3f}"
-        rates = f"lr {lr:.1e}  {images_per_s:.1f} images/s"
-        if self._bar is not None and self._task is not None:
-            # a narrow terminal cuts off the end
-            text = f"{left}  {losses}{self._scores}  {rates}"
-            self._bar.update(self._task, completed=step, description=text)
-        elif not self._quiet and (now - self._shown >= PLAIN_EVERY_S or step == self._steps):
-            self._shown = now
-            say(f"step {step}/{self._steps}  {losses}  {rates}{self._scores}  {left}")
+    @property
+    def width(self) -> int:
+        """Width of the terminal in columns."""
+        return self._bar.console.width
 
-    def validated(self, step: int, *, miou: float, best: float, seconds: float) -> None:
-        """Show a validation."""
-        self._scores = f"  mIoU {_percent(miou)} (best {_percent(best)})"
-        if not self._quiet:
-            self.say(f"step {step}/{self._steps}  validated in {seconds:.1f} s:{self._scores}")
+    def move(self, done: int, total: int) -> None:
+        """Move the bar."""
+        self._bar.update(self._task, completed=done, total=total)
+
+    def write(self, before: str, after: Sequence[str]) -> None:
+        """Write the words; of those after the bar, the first that leave it ``LEAST_BAR`` columns.
+
+        Args:
+            before: words before the bar.
+            after: words after the bar, the most important first; they are shown in reverse order.
+        """
+        room = self.width - len(before) - LEAST_BAR - 2
+        shown: list[str] = []
+        for words in after:
+            if len("  ".join([words, *shown])) > room:
+                break
+            shown.insert(0, words)
+        self._bar.update(self._task, before=before, after="  ".join(shown))
 
     def say(self, text: str) -> None:
-        """Show a line, above the live one if there is one."""
-        if self._bar is None:
-            say(text)
-        else:
-            self._bar.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
+        """Print a line above the bar; a long one is wrapped between words."""
+        lines = textwrap.wrap(
+            text, self.width, drop_whitespace=False, break_long_words=False, break_on_hyphens=False
+        )
+        for line in lines or [""]:
+            self._bar.console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def training_display(steps: int, first: int, *, quiet: bool = False) -> Iterator[TrainingDisplay]:
-    """Show the progress of a run of ``steps`` steps, ``first`` of which are already done."""
-    if quiet or not sys.stderr.isatty():
-        yield TrainingDisplay(steps, first, quiet=quiet)
-        return
-    with _training_bar(Console(stderr=True)) as bar:
-        yield TrainingDisplay(steps, first, bar=bar)
+def two_part_bar(console: Console | None = None) -> Iterator[TwoPartBar]:
+    """Show a bar on stderr while the body runs, and remove it at the end."""
+    columns = (
+        TextColumn("{task.fields[before]}", markup=False),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        TextColumn("{task.fields[after]}", justify="right", markup=False),
+    )
+    shown = console or Console(stderr=True)
+    with Progress(*columns, console=shown, expand=True, transient=True) as bar:
+        yield TwoPartBar(bar)
 
 
-def _training_bar(console: Console) -> Progress:
-    """Make a progress line whose bar fills the width that the numbers leave."""
-    bar = BarColumn(bar_width=None, table_column=Column(ratio=1))
-    numbers = "{task.completed}/{task.total}  {task.description}"
-    return Progress(bar, TextColumn(numbers, justify="right"), console=console, expand=True)
+def say(line: str, *, always: bool = False) -> None:
+    """Print a message on stderr; stdout carries results only.
+
+    Args:
+        always: print it within ``hushed`` too, as it concerns a fault.
+    """
+    if always or not _hushed:
+        click.echo(plain(line), err=True)
 
 
-def _percent(score: float) -> str:
-    """Return a score from 0 to 1 in percent, a dash for NaN."""
-    return f"{100 * score:.1f}" if math.isfinite(score) else "-"
+@contextmanager
+def hushed(quiet: bool) -> Iterator[None]:
+    """Within the body, print nothing but messages on faults, if ``quiet``."""
+    global _hushed
+    before, _hushed = _hushed, quiet or _hushed
+    try:
+        yield
+    finally:
+        _hushed = before
 
 
-def say(line: str) -> None:
-    """Print a message on stderr; stdout carries results only."""
-    click.echo(plain(line), err=True)
+def describe_rate(done: int, seconds: float, what: str = "image") -> str:
+    """Return a speed in words: images per second, or seconds per image if these are more."""
+    if done == 0 or seconds <= 0:
+        return ""
+    if done >= seconds:
+        return f"{done / seconds:.3g} {what}s/s"
+    return f"{seconds / done:.3g} s/{what}"
+
+
+def say_at_once(line: str) -> None:
+    """Print a message on stderr from the handler of a signal, in place of a live line.
+
+    It is written past Python's buffers and rich's lock, which the interrupted code may hold.
+    """
+    with suppress(OSError):
+        clear = "\r\x1b[2K" if os.isatty(2) else ""
+        os.write(2, f"{clear}{plain(line)}\n".encode(errors="replace"))
 
 
 def plain(value: object) -> str:

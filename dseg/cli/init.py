@@ -53,7 +53,8 @@ def init(**given: Any) -> None:
 
     Finds the folders, the splits, how names of images and masks correspond, and what the masks
     hold: ids, 0 and 255, or colours. Names are asked for at a terminal, else given by --names or
-    by a table of labels. Also draws some images beside their masks, to check them by eye.
+    by a table of labels. Also draws some images beside their masks, to check them by eye. Polygons
+    of LabelMe (JSON), COCO and CVAT become masks first.
 
     \b
     Examples:
@@ -75,7 +76,11 @@ def init(**given: Any) -> None:
             f"{target} already exists.",
             hint="edit it, replace it by --overwrite, or write another file by --out.",
         )
-    report = _init_known(folder, target, given) if given["table"] else _init(folder, target, given)
+    table = given["table"] or ("" if given["names"] or given["labels"] else _recognise(folder))
+    if table:
+        report = _init_known(folder, target, table, quiet=given["quiet"])
+    else:
+        report = _init(folder, target, given)
     if given["json_file"] is not None:
         emit_json(given["json_file"], report)
 
@@ -85,12 +90,10 @@ def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
     from dataclasses import replace
 
     from dseg.survey import look_at
-    from dseg.survey.look import find_known
     from dseg.survey.naming import check_names, list_values, make_fields
 
-    if not given["names"] and not given["labels"]:
-        _mention_known(folder, find_known(folder))
     quiet = given["quiet"]
+    _draw_annotations(folder, quiet=quiet)
     survey = look_at(folder, lambda what, total: progress(what, total, quiet=quiet))
     if given["labels"] is not None:
         survey = replace(survey, label_file=given["labels"])
@@ -125,44 +128,57 @@ def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _init_known(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
+def _draw_annotations(folder: Path, *, quiet: bool) -> None:
+    """Write masks of the polygons in the folder, if it holds some and no masks."""
+    from dseg.survey.annotations import MASKS, TABLE, find_annotations, write_masks
+
+    kind = "" if (folder / MASKS).exists() else find_annotations(folder)
+    if kind:
+        count = write_masks(folder, kind, lambda what, total: progress(what, total, quiet=quiet))
+        say(f"Drawn from the annotations: {count} masks in {folder / MASKS}, {folder / TABLE}.")
+
+
+def _init_known(folder: Path, target: Path, table: str, *, quiet: bool) -> dict[str, Any]:
     """Write the ready-made class file of a public data set."""
     from dseg.datasets import find_dataset, find_splits
     from dseg.datasets.known import find_known_data
 
-    name, known = find_known_data(given["table"])
+    name, known = find_known_data(table)
     splits = find_splits("folder", folder, class_file=Path(name))
     counts = {
         split: len(find_dataset("folder", folder, split, class_file=Path(name)).dataset)
         for split in splits
     }
     _write(target, known.fields(name), remarks=[f"{known.title}.", f"Source: {known.source}."])
-    if not given["quiet"]:
+    if not quiet:
         say(f"{known.title}: {', '.join(f'{split} {n}' for split, n in counts.items())} images.")
         for line in (f"Ids: {known.source}. Terms: {known.terms}.", known.remark):
             if line:
                 say(line)
-    sheet = _finish(folder, target, quiet=given["quiet"])
+    sheet = _finish(folder, target, quiet=quiet)
     return {
         "folder": str(folder), "class_file": str(target), "contact_sheet": sheet,
         "table": name, "splits": counts,
     }  # fmt: skip
 
 
-def _mention_known(folder: Path, known: str) -> None:
-    """Refuse a folder of a known data set, which needs no class file, or a ready-made one."""
-    from dseg.datasets import DATASETS
+def _recognise(folder: Path) -> str:
+    """Return the ready-made class file for the layout of a folder, or "".
 
-    if not known:
-        return
-    place = shlex.quote(str(folder))
-    hint = (
-        f"train with --dataset {known} --data-dir {place}; to describe other masks in it, name "
-        "their classes by --names."
-        if known in DATASETS
-        else f"use its ready-made class file: dseg init {place} --table {known}"
+    Raises:
+        DsegError: it is a data set that needs no class file.
+    """
+    from dseg.datasets import DATASETS
+    from dseg.survey.look import find_known
+
+    known = find_known(folder)
+    if known not in DATASETS:
+        return known
+    raise DsegError(
+        f"{folder} has the layout of the data set {known}, which needs no class file.",
+        hint=f"train with --dataset {known} --data-dir {shlex.quote(str(folder))}; to describe "
+        "other masks in it, name their classes by --names.",
     )
-    raise DsegError(f"{folder} has the layout of the data set {known}.", hint=hint)
 
 
 def _list_tables() -> None:
@@ -245,10 +261,13 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
     from dseg.datasets import find_dataset, find_splits
     from dseg.survey import make_sheet
 
-    datasets: list[Dataset] = [
-        find_dataset("folder", folder, split, class_file=target).dataset
-        for split in find_splits("folder", folder, class_file=target)
-    ]
+    datasets: list[Dataset] = []
+    for split in find_splits("folder", folder, class_file=target):
+        try:
+            datasets.append(find_dataset("folder", folder, split, class_file=target).dataset)
+        except DsegError:
+            if not datasets:  # a single image leaves none for val
+                raise
     sheet = Path(f"{folder.resolve().name or 'data'}-overview.png")
     drawn = make_sheet(datasets, sheet)
     if not quiet:

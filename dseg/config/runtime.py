@@ -29,6 +29,8 @@ class RuntimeConfig:
         log_every: steps between rows of metrics.
         draw: images to draw at each validation.
         tensorboard: write TensorBoard event files too.
+        wandb: log to Weights & Biases too.
+        mlflow: log to MLflow too.
 
     Raises:
         DsegError: a value is out of range.
@@ -86,6 +88,16 @@ class RuntimeConfig:
     )
     tensorboard: bool = option(
         "--tensorboard", default=False, help="Also write TensorBoard event files."
+    )
+    wandb: bool = option(
+        "--wandb",
+        default=False,
+        help="Also log to Weights & Biases; with WANDB_MODE=offline to files in the run's folder.",
+    )
+    mlflow: bool = option(
+        "--mlflow",
+        default=False,
+        help="Also log to MLflow: to MLFLOW_TRACKING_URI, else to mlflow.db in the run's folder.",
     )
     compile: bool = option(
         "--compile", default=False, help="Compile the network with torch.compile."

@@ -22,7 +22,12 @@ from dseg.recipes.file import is_recipe_file, read_recipe_file
 from dseg.registry import MODELS, find_model
 
 BAD_DATA_CHOICES = ("stop", "skip")
-ADDED_LATER = ("inplace_abn", "raw_weights", "tf32")  # missing in run.json of older versions
+ADDED_LATER = (
+    "inplace_abn",
+    "raw_weights",
+    "tf32",
+    "patience",
+)  # not in older run.json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,7 @@ class TrainConfig:
             decide by the network.
         raw_weights: take the raw weights of a checkpoint that also has EMA weights.
         tf32: round the factors of float32 products to TensorFloat-32 on CUDA.
+        patience: validations without a better mean IoU after which the run ends; 0 for no limit.
 
     Raises:
         DsegError: a value is out of range.
@@ -131,9 +137,18 @@ class TrainConfig:
         help="On CUDA, round factors of float32 products to TensorFloat-32, which is faster.",
     )
 
+    patience: int = option(
+        "--patience",
+        default=0,
+        low=0,
+        metavar="N",
+        help="End the run after N validations without a better mean IoU; 0: never.",
+    )
+
     def __post_init__(self) -> None:
         wrong = {
             "seed": not is_count(self.seed),
+            "patience": not is_count(self.patience),
             "world_size": self.world_size < 1,
             "amp": self.amp not in AMP_CHOICES,
             "on_bad_data": self.on_bad_data not in BAD_DATA_CHOICES,
@@ -239,7 +254,8 @@ def find_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
 def continue_config(run: Path, before: TrainConfig, wanted: TrainConfig) -> TrainConfig:
     """Return the configuration of a resumed run: its own, with the changes that are allowed.
 
-    These are the folders of its data, the class file, and the number of epochs or steps.
+    These are the folders of its data, the class file, the number of epochs or steps, and the
+    patience.
 
     Args:
         run: folder of the run, for the message.
@@ -250,7 +266,7 @@ def continue_config(run: Path, before: TrainConfig, wanted: TrainConfig) -> Trai
         DsegError: they differ in other values.
     """
     recipe = replace(before.recipe, epochs=wanted.recipe.epochs, steps=wanted.recipe.steps)
-    after = replace(before, recipe=recipe, class_file=wanted.class_file)
+    after = replace(before, recipe=recipe, class_file=wanted.class_file, patience=wanted.patience)
     if [name for name, _ in wanted.datasets] == [name for name, _ in before.datasets]:
         after = replace(after, datasets=wanted.datasets)
     differences = find_differences(after, wanted)

@@ -19,6 +19,7 @@ from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.memory import is_out_of_memory, memory_error
 
 AHEAD = 2  # batches that each worker prefetches
+LIVES_ON_S = 600
 PATIENCE_S = 600  # timeout for one batch: a worker without shared memory would block indefinitely
 SHARED = Path("/dev/shm")
 UNDER_WAY = 4  # largest number of steps that the host is ahead of the device
@@ -140,10 +141,16 @@ def _context() -> str:
 
 
 def _one_thread(worker: int) -> None:
-    """Make a worker compute with one thread, and leave Ctrl-C to its parent process."""
+    """Make a worker compute with one thread, and leave signals to its parent process.
+
+    SIGTERM often goes to all processes of a job. Its worker lives on until the parent has saved
+    the state and ends it, but ten minutes at most, in case that it hangs.
+    """
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    alarm = getattr(signal, "alarm", None)  # missing on Windows
+    wait = signal.SIG_DFL if alarm is None else lambda *_: alarm(LIVES_ON_S)
+    signal.signal(signal.SIGTERM, wait)
 
 
 def prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:

@@ -65,7 +65,7 @@ def read_class_file(path: Path) -> ClassFile:
         DsegError: The file is missing or unreadable, or a field is invalid.
     """
     known = KNOWN.get(str(path).lower())
-    if known is not None and not path.exists():
+    if known is not None and not path.is_file():
         return _Reader(path, known.fields(str(path).lower())).read()
     return _Reader(path, _parse(path)).read()
 

@@ -202,7 +202,7 @@ def _list_split(spec: ClassFile, split: str, images: list[Place], masks: list[Pl
         for suffix in spec.image_suffix:
             for below, path in walk_images(place.folder, suffix, spec.image_types).items():
                 key = place.prefix + below
-                if spec.mask_suffix and path in files:  # in the folder of the images
+                if path in files:  # a mask in or below the folder of the images
                     continue
                 name = key + suffix if several else key
                 photos[name] = path

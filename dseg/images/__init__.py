@@ -19,13 +19,14 @@ from dseg.images.reading import (
     read_mask_file,
     read_size,
 )
-from dseg.images.writing import JPEG_SIDE, RESULT_KINDS, write_jpeg, write_png
+from dseg.images.writing import JPEG_SIDE, RESULT_FILES, RESULT_KINDS, write_jpeg, write_png
 
 __all__ = [
     "FORMATS",
     "IMAGE_SUFFIXES",
     "JPEG_SIDE",
     "MAX_PIXELS",
+    "RESULT_FILES",
     "RESULT_KINDS",
     "UNREAD",
     "Ids",

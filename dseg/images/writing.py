@@ -10,7 +10,12 @@ from dseg.errors import DsegError
 from dseg.files import written_whole
 from dseg.images.png import Pixels, encode_png
 
-RESULT_KINDS = ("label_ids", "train_ids", "color", "overlay", "confidence")  # folders of results
+# folders of results; mask/ has one for each mask that was asked for
+RESULT_KINDS = (
+    *("label_ids", "train_ids", "color", "overlay", "confidence", "entropy"),
+    *("mask", "coco", "areas", "video"),
+)
+RESULT_FILES = ("overview.jpg", "coco.json", "areas.csv")  # of a whole run, beside the folders
 JPEG_QUALITY = 90
 JPEG_SIDE = 65_500  # limit of the encoder
 
@@ -29,11 +34,12 @@ def write_png(path: Path, pixels: Pixels, palette: list[int] | None = None) -> N
         file.writelines(encode_png(pixels, palette))
 
 
-def write_jpeg(path: Path, pixels: Pixels) -> None:
+def write_jpeg(path: Path, pixels: Pixels, quality: int = JPEG_QUALITY) -> None:
     """Write a JPEG atomically, creating its folder; not for ids, which it would change.
 
     Args:
         pixels: (H, W, 3) RGB, uint8.
+        quality: 1 to 95.
 
     Raises:
         DsegError: as ``write_png``, or a side has more than 65,500 pixels.
@@ -44,4 +50,4 @@ def write_jpeg(path: Path, pixels: Pixels) -> None:
             hint="write PNG files instead.",
         )
     with written_whole(path) as part:
-        Image.fromarray(pixels).save(part, "JPEG", quality=JPEG_QUALITY)
+        Image.fromarray(pixels).save(part, "JPEG", quality=quality)

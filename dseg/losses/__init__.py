@@ -5,9 +5,11 @@ from __future__ import annotations
 from dseg.losses.affinity import AffinityFields
 from dseg.losses.borders import dilate, edge_loss, find_borders, weigh_borders
 from dseg.losses.loss import SegLoss, find_hard, make_class_weights
+from dseg.losses.whole_image import ImageLoss
 
 __all__ = [
     "AffinityFields",
+    "ImageLoss",
     "SegLoss",
     "dilate",
     "edge_loss",

@@ -130,19 +130,28 @@ def find_hard(logits: Tensor, ids: Tensor, threshold: float, keep: float) -> Ten
         keep: a number of pixels, or below 1 a fraction of all N * H * W.
     """
     with torch.no_grad():
-        scored = ids != IGNORE
-        least = int(keep * ids.numel() if keep < 1 else keep)
         loss = F.cross_entropy(logits, ids, ignore_index=IGNORE, reduction="none")
-        probability = torch.exp(-loss)
-        probability = torch.where(scored, probability, 2.0)  # ignored pixels come last
-        limit = torch.full((), threshold, device=ids.device)
-        if least > 0:
-            # kthvalue has no deterministic algorithm on CUDA
-            lowest = probability.flatten().topk(
-                min(least, ids.numel()), largest=False, sorted=False
-            )
-            limit = lowest.values.max().clamp(min=threshold)
-        return torch.where(scored & (probability <= limit), ids, IGNORE)
+        hard = mark_hard(torch.exp(-loss), ids != IGNORE, threshold, keep)
+        return torch.where(hard, ids, IGNORE)
+
+
+def mark_hard(probability: Tensor, scored: Tensor, threshold: float, keep: float) -> Tensor:
+    """Return a mask of the hard pixels, see ``find_hard``.
+
+    Args:
+        probability: probability of each pixel's true class, 0 to 1, of any shape.
+        scored: mask of the pixels that are not ignored, of the same shape.
+        threshold, keep: as for ``find_hard``.
+    """
+    least = int(keep * probability.numel() if keep < 1 else keep)
+    probability = torch.where(scored, probability, 2.0)  # ignored pixels come last
+    limit = torch.full((), threshold, device=probability.device)
+    if least > 0:
+        # kthvalue has no deterministic algorithm on CUDA
+        count = min(least, probability.numel())
+        lowest = probability.flatten().topk(count, largest=False, sorted=False)
+        limit = lowest.values.max().clamp(min=threshold)
+    return scored & (probability <= limit)
 
 
 def make_class_weights(weights: Sequence[float], device: torch.device) -> Tensor | None:

@@ -245,7 +245,7 @@ def _choose_length(
 def _choose_rate(planner: _Planner, base: Recipe, batch: int, steps: int, tuned: bool) -> None:
     if planner.model == NETWORK:
         planner.choose("optimizer", "adam", "robust for few steps")
-        planner.choose("lr", 0.002, "highest rate; it falls to 0")
+        planner.choose("lr", 0.003, "highest rate; it falls to 0")
         planner.choose("ema", 0.95 if steps < 1000 else 0.99, "averaged weights are validated")
     else:
         rate = base.lr * min(1.0, batch / base.batch) * (0.5 if tuned else 1)

@@ -52,3 +52,9 @@ def batch_size_at(protocol: Protocol, size: Size, device: torch.device, wanted: 
         fitting = max(1, min(MAX_BATCH, BATCH_PIXELS // largest))
         return fitting if device.type == "cuda" else 1
     return wanted
+
+
+def free_memory(device: torch.device) -> None:
+    """Release the memory of a device that torch caches."""
+    if device.type != "cpu":
+        torch.accelerator.empty_cache()

@@ -15,15 +15,16 @@ from dseg.errors import DsegError
 from dseg.images import Pixels
 from dseg.memory import is_out_of_memory
 from dseg.models import SegModel
-from dseg.predict.attempts import AUTO_TILES, batch_size_at, tiles_to_try
+from dseg.predict.attempts import AUTO_TILES, batch_size_at, free_memory, tiles_to_try
 from dseg.predict.fusion import WHOLE_PIXELS, Bands, Scorer, size_of
 from dseg.predict.prediction import (
     Labels,
     Pending,
     check_image,
-    find_certainty,
+    find_measures,
     find_output_ids,
     labels_only_error,
+    name_maps,
     no_memory_error,
     no_tile_error,
     not_finite_error,
@@ -54,6 +55,7 @@ class Engine:
 
     Attributes:
         tiled: number of images predicted in tiles although the protocol has none.
+        on_scores: called in ``begin`` with first row and scores (K, rows, W) of each band of rows.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Engine:
         fall_back: bool = True,
     ):
         self.fall_back, self.tiled = fall_back, 0
+        self.on_scores: Callable[[int, Tensor], None] = lambda top, scores: None
         self.protocol = protocol or model.card.protocol
         self.device = find_device(device)
         if isinstance(runtime, str):
@@ -109,7 +112,7 @@ class Engine:
         if self.runtime.labels_only:
             raise labels_only_error()
 
-    def begin(self, image: Pixels, *, confidence: bool = False) -> Pending:
+    def begin(self, image: Pixels, *, confidence: bool = False, entropy: bool = False) -> Pending:
         """Begin to label an image; on CUDA without waiting for the device.
 
         The image must not change before the result is fetched.
@@ -117,48 +120,51 @@ class Engine:
         Args:
             image: (H, W, 3) uint8, RGB.
             confidence: also find the probability of each pixel's class.
+            entropy: also find the entropy of each pixel's probabilities.
 
         Raises:
             DsegError: too little memory (see ``fall_back``), or the array is not an image; scores
                 that are NaN or infinite are reported by ``result``.
         """
         check_image(image)
-        return self._begin(image, confidence, self._attempts(image))
+        return self._begin(image, name_maps(confidence, entropy), self._attempts(image))
 
     def begin_batch(
-        self, images: Sequence[Pixels], *, confidence: bool = False
+        self, images: Sequence[Pixels], *, confidence: bool = False, entropy: bool = False
     ) -> list[Pending] | None:
         """Begin to label images of one size; None if they have to be labelled one by one."""
-        attempts = [self._attempts(image) for image in images]
-        work = sum(image.size for image in images)
-        height, width = size_of(images[0])
-        whole = height * width <= WHOLE_PIXELS and all(tried[:1] == [None] for tried in attempts)
+        attempts, work = [self._attempts(one) for one in images], sum(one.size for one in images)
+        small = math.prod(size_of(images[0])) <= WHOLE_PIXELS
+        whole = small and all(tried[:1] == [None] for tried in attempts)
         if work >= self._failed_batch or not whole or len({image.shape for image in images}) > 1:
             return None
+        maps = name_maps(confidence, entropy)
         again = [
-            partial(self._begin, image, confidence, tried[1:])
+            partial(self._begin, image, maps, tried[1:])
             for image, tried in zip(images, attempts, strict=True)
         ]
         try:
-            return self._labels(images, None, confidence, again)
+            return self._labels(images, None, maps, again)
         except (RuntimeError, MemoryError) as fault:
             if not is_out_of_memory(fault):
                 raise
         self._failed_batch = work
-        self._free()
+        free_memory(self.device)
         return None
 
     def batch_at(self, size: Size, wanted: int | None = None) -> int:
         """Return how many images of a size can be labelled at once; see ``batch_size_at``."""
         return batch_size_at(self.protocol, size, self.device, wanted)
 
-    def _begin(self, image: Pixels, confidence: bool, attempts: Sequence[Size | None]) -> Pending:
+    def _begin(
+        self, image: Pixels, maps: tuple[str, ...], attempts: Sequence[Size | None]
+    ) -> Pending:
         """Begin to label an image with the first of these tiles that fit into memory."""
         for index, tile in enumerate(attempts):
             left = attempts[index + 1 :] if self.fall_back else ()
-            again = partial(self._begin, image, confidence, left)
+            again = partial(self._begin, image, maps, left)
             try:
-                [found] = self._labels([image], tile, confidence, [again])
+                [found] = self._labels([image], tile, maps, [again])
                 self.tiled += tile is not None and self.protocol.tile is None
                 return found
             except (RuntimeError, MemoryError) as fault:
@@ -166,44 +172,37 @@ class Engine:
                     raise
                 if not self.fall_back:
                     raise no_memory_error(size_of(image), tile) from fault
-            self._free()
-        size = size_of(image)
-        raise no_tile_error(size, self.protocol.input_of(size))
+            free_memory(self.device)
+        raise no_tile_error(size_of(image), self.protocol.input_of(size_of(image)))
 
     def _attempts(self, image: Pixels) -> list[Size | None]:
         return list(tiles_to_try(self.protocol, size_of(image), self._tiles))
-
-    def _free(self) -> None:
-        """Release the device memory that torch caches."""
-        if self.device.type != "cpu":
-            torch.accelerator.empty_cache()
 
     @torch.inference_mode()
     def _labels(
         self,
         images: Sequence[Pixels],
         tile: Size | None,
-        confidence: bool,
+        maps: tuple[str, ...],
         again: Sequence[Callable[[], Pending]],
     ) -> list[Pending]:
         """Label images of one size; only one if it is in tiles."""
-        if confidence:
+        if maps:
             self.refuse_labels_only()
-        size = size_of(images[0])
-        scored = self._bands.scored_size(size)
-        certainty = partial(find_certainty, self.protocol.fusion) if confidence else None
-        found = [Labels(scored, self.device, certainty) for _ in images]
+        size, scored = size_of(images[0]), self._bands.scored_size(size_of(images[0]))
+        measures = find_measures(self.protocol.fusion, maps)
+        found = [Labels(scored, self.device, measures) for _ in images]
         with self._tuning.of((len(images), size, tile)):
             for top, scores in self._bands.of(images, tile):
                 for labels, own in zip(found, scores, strict=True):
                     labels.add(top, own)
+                    self.on_scores(top, own)
         for labels in found:
             if self._output_ids is not None:
                 labels.train_ids = self._output_ids[labels.train_ids.int()]
             if size != scored:
                 labels.train_ids = repeat_labels(labels.train_ids, size)
-                if labels.confidence is not None:
-                    labels.confidence = repeat_labels(labels.confidence, size)
+                labels.maps = {name: repeat_labels(m, size) for name, m in labels.maps.items()}
         refuse = partial(not_finite_error, self.model.card.network, self.runtime.precision)
         return [
             Pending(labels, tile, self.label_space, refuse=refuse, again=other)

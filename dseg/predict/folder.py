@@ -7,6 +7,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,9 +18,14 @@ from dseg.images import MAX_PIXELS, RESULT_KINDS
 from dseg.models import OwnNetwork, SegModel
 from dseg.predict.inputs import describe_unread, find_images
 from dseg.predict.manifest import Manifest
-from dseg.predict.pipeline import predict_images
+from dseg.predict.masks import MASK
+from dseg.predict.prediction import MEASURES
 from dseg.predict.predictor import Predictor
+from dseg.predict.runs import predict_images
 from dseg.predict.summary import Summary
+from dseg.render import OverlayStyle
+
+FOLDER_KINDS = tuple(kind for kind in RESULT_KINDS if kind not in ("mask", "video"))
 
 
 def predict_folder(
@@ -30,6 +36,7 @@ def predict_folder(
     kinds: Sequence[str] = ("label_ids", "color", "overlay"),
     overwrite: bool = False,
     overlay_format: str = "png",
+    style: OverlayStyle | None = None,
     batch_size: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Summary:
@@ -43,9 +50,10 @@ def predict_folder(
         source: folder (any depth), file or pattern such as ``frames/*.png``, or several of them.
         out: folder for the results.
         kinds: kinds of results: ``label_ids``, ``color``, ``overlay``, ``train_ids``,
-            ``confidence``.
+            ``confidence``, ``entropy``, ``coco``, ``areas``, or ``mask:`` and a class name.
         overwrite: replace existing results.
         overlay_format: ``png`` or ``jpg``.
+        style: how overlays look: opacity, legend, side by side.
         batch_size: number of images of one size that are labelled at once; by default 1 on the
             CPU, more on a GPU.
         max_pixels: refuse images with more pixels.
@@ -60,15 +68,18 @@ def predict_folder(
     sources: list[str | Path] = [source] if isinstance(source, str | os.PathLike) else list(source)
     out = Path(out)
     _check(sources, out, kinds, overlay_format, batch_size)
-    if "confidence" in kinds:
+    if any(kind in MEASURES for kind in kinds):
         predictor.refuse_labels_only()
     unread: Counter[str] = Counter()
     images = find_images(sources, leave_out=out, unread=unread)
+    manifest = make_manifest(predictor)
+    if "overlay" in kinds:
+        manifest = replace(manifest, overlay=style or OverlayStyle())
     summary = predict_images(
         predictor,
         images,
         out,
-        make_manifest(predictor),
+        manifest,
         kinds=tuple(kinds),
         overwrite=overwrite,
         overlay_format=overlay_format,
@@ -127,11 +138,11 @@ def _check(
     Raises:
         DsegError: one of them.
     """
-    wrong = [kind for kind in kinds if kind not in RESULT_KINDS]
+    wrong = [kind for kind in kinds if kind not in FOLDER_KINDS and not kind.startswith(MASK)]
     if isinstance(kinds, str) or wrong or not kinds:
         raise DsegError(
             f"Kinds of results cannot be {kinds!r}.",
-            hint=f"give a list of: {', '.join(RESULT_KINDS)}.",
+            hint=f"give a list of: {', '.join(FOLDER_KINDS)}, {MASK}CLASS.",
         )
     if overlay_format not in ("png", "jpg"):
         raise DsegError(f"Overlays cannot be {overlay_format!r}.", hint='use "png" or "jpg".')

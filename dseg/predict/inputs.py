@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from dseg.errors import DsegError
 from dseg.files import walk_folders
-from dseg.images import IMAGE_SUFFIXES, RESULT_KINDS, UNREAD
+from dseg.images import IMAGE_SUFFIXES, RESULT_FILES, RESULT_KINDS, UNREAD
+from dseg.video import VIDEO_SUFFIXES, is_live, without_password
 
+Suffixes = tuple[str, ...]
 MANIFEST = "dseg-run.json"  # in the folder of results: see Manifest
 
 
@@ -24,11 +28,29 @@ class ImageFile(NamedTuple):
     name: Path
 
 
+class VideoFile(NamedTuple):
+    """A video file, webcam or stream, and the path of its results below each folder of results."""
+
+    source: str
+    name: Path
+
+    @property
+    def path(self) -> Path | str:
+        """The file, or the address without a password."""
+        return without_password(self.source) if self.is_live else Path(self.source)
+
+    @property
+    def is_live(self) -> bool:
+        """True for a webcam or stream, False for a file."""
+        return is_live(self.source) and not Path(self.source).exists()
+
+
 def find_images(
     sources: Iterable[str | Path],
     *,
     leave_out: Path | None = None,
     unread: Counter[str] | None = None,
+    videos: bool = False,
 ) -> list[ImageFile]:
     """Find all images of folders (any depth, links followed), files and patterns, sorted.
 
@@ -42,20 +64,22 @@ def find_images(
             too; they are recognised by their manifest.
         unread: updated with the number of image and video files of unsupported formats by suffix,
             such as ``{".gif": 2}``.
+        videos: find video files too; see ``split_videos``.
 
     Raises:
         DsegError: a source does not exist, or there is no image in any of them.
     """
     sources, unread = list(sources), Counter() if unread is None else unread
     skip = (
-        {os.path.realpath(leave_out / kind) for kind in RESULT_KINDS}
+        {os.path.realpath(leave_out / name) for name in (*RESULT_KINDS, *RESULT_FILES)}
         if leave_out is not None
         else set()
     )
+    suffixes = (*IMAGE_SUFFIXES, *(VIDEO_SUFFIXES if videos else ()))
     real = cache(os.path.realpath)
     found: dict[Path, tuple[Path, Path]] = {}  # each file once, with its base folder
     for source in sources:
-        for path, base in _expand(source, skip, unread):
+        for path, base in _expand(source, skip, unread, suffixes):
             found.setdefault(Path(real(path.parent), path.name), (path, base))
     if not found:
         searched = " ".join(repr(str(source)) for source in sources)
@@ -63,11 +87,50 @@ def find_images(
         raise DsegError(
             f"No image in {searched}{f'; not read: {others}' if others else ''}.",
             hint="searched at any depth for: "
-            f"{' '.join('*' + suffix for suffix in IMAGE_SUFFIXES)} (any case).",
+            f"{' '.join('*' + suffix for suffix in suffixes)} (any case).",
         )
     names = _name_results(list(found.values()))
     paths = [path for path, _ in found.values()]
     return sorted(ImageFile(path, name) for path, name in zip(paths, names, strict=True))
+
+
+def split_videos(found: Iterable[ImageFile]) -> tuple[list[ImageFile], list[VideoFile]]:
+    """Return the images and the video files among them, by their suffix."""
+    images, videos = [], []
+    for file in found:
+        if file.path.suffix.lower() in VIDEO_SUFFIXES:
+            videos.append(VideoFile(str(file.path), file.name))
+        else:
+            images.append(file)
+    return images, videos
+
+
+def split_live(
+    sources: Iterable[str | Path], out: Path
+) -> tuple[list[VideoFile], list[str | Path]]:
+    """Return the webcams and streams among sources, and the others; a file of that name is one.
+
+    Args:
+        sources: what the user named.
+        out: folder of results; a recording that it holds is not replaced but gets a successor.
+    """
+    live: list[VideoFile] = []
+    others: list[str | Path] = []
+    for source in sources:
+        if is_live(str(source)) and not Path(source).exists():
+            host = re.split(r"[/:?]", without_password(str(source)).partition("//")[2])[0]
+            name = f"stream-{host}" if host else f"webcam-{str(source).rpartition(':')[2]}"
+            unused = (Path(f"{name}-{number}" if number > 1 else name) for number in count(1))
+            live.append(VideoFile(str(source), next(name for name in unused if _is_new(out, name))))
+        else:
+            others.append(source)
+    return live, others
+
+
+def _is_new(out: Path, name: Path) -> bool:
+    """Return True if there are no results of that name."""
+    folders = (out / kind / name for kind in RESULT_KINDS)
+    return not (out / "video" / f"{name}.mp4").exists() and not any(map(Path.exists, folders))
 
 
 def describe_unread(unread: Counter[str]) -> str:
@@ -75,11 +138,13 @@ def describe_unread(unread: Counter[str]) -> str:
     shown = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common())
     if any(suffix in unread for suffix in (".heic", ".heif", ".hif")):
         shown += " (HEIC is read with: pip install 'dseg[heic]')"
+    if any(suffix in unread for suffix in VIDEO_SUFFIXES):
+        shown += " (videos are read with: pip install 'dseg[video]')"
     return shown
 
 
 def _expand(
-    source: str | Path, skip: set[str], unread: Counter[str]
+    source: str | Path, skip: set[str], unread: Counter[str], suffixes: Suffixes
 ) -> Iterator[tuple[Path, Path]]:
     """Yield the files of a source, each with the folder that its name is relative to."""
     path = Path(source)
@@ -91,22 +156,24 @@ def _expand(
             hint="check the permissions of its folder.",
         ) from fault
     if is_folder:
-        yield from ((file, path) for file in _walk(path, skip, unread))
+        yield from ((file, path) for file in _walk(path, skip, unread, suffixes))
     elif is_file:
         yield path, path.parent
     elif glob.has_magic(str(source)):
-        yield from _match(str(source), skip, unread)
+        yield from _match(str(source), skip, unread, suffixes)
     else:
         raise DsegError(f"{source} does not exist.", hint="check the spelling of the path.")
 
 
-def _match(pattern: str, skip: set[str], unread: Counter[str]) -> Iterator[tuple[Path, Path]]:
+def _match(
+    pattern: str, skip: set[str], unread: Counter[str], suffixes: Suffixes
+) -> Iterator[tuple[Path, Path]]:
     """Yield the images that a pattern matches, and those in the folders that it matches."""
     base = Path(*_before_magic(Path(pattern).parts))
     for match in map(Path, sorted(glob.glob(pattern, recursive=True))):  # noqa: PTH207 (absolute)
         if match.is_dir():
-            yield from ((file, base) for file in _walk(match, skip, unread))
-        elif match.suffix.lower() in IMAGE_SUFFIXES and not _is_result(match, base, skip):
+            yield from ((file, base) for file in _walk(match, skip, unread, suffixes))
+        elif match.suffix.lower() in suffixes and not _is_result(match, base, skip):
             yield match, base
 
 
@@ -121,6 +188,10 @@ def _before_magic(parts: tuple[str, ...]) -> list[str]:
 
 def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
     """Return True if a file that a pattern matched below ``base`` was written by a run."""
+    if path.name in RESULT_FILES and (
+        (path.parent / MANIFEST).exists() or os.path.realpath(path) in skip
+    ):
+        return True
     for folder in path.parents:
         if folder == base:
             return False
@@ -130,7 +201,7 @@ def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
     return False
 
 
-def _walk(top: Path, skip: set[str], unread: Counter[str]) -> Iterator[Path]:
+def _walk(top: Path, skip: set[str], unread: Counter[str], suffixes: Suffixes) -> Iterator[Path]:
     """Yield the images below a folder, without hidden entries and each folder once.
 
     A sub-folder that cannot be read is yielded too, so that it is listed among the failed.
@@ -139,9 +210,12 @@ def _walk(top: Path, skip: set[str], unread: Counter[str]) -> Iterator[Path]:
     for folder, subfolders, files in walk_folders(top, skip=skip, on_error=blocked.append):
         if MANIFEST in files:
             subfolders[:] = (name for name in subfolders if name not in RESULT_KINDS)
+        for name in RESULT_FILES:
+            if name in files and (MANIFEST in files or os.path.realpath(folder / name) in skip):
+                files.remove(name)
         for name in files:
             suffix = Path(name).suffix.lower()
-            if suffix in IMAGE_SUFFIXES:
+            if suffix in suffixes:
                 yield folder / name
             elif suffix in UNREAD:
                 unread[suffix] += 1

@@ -15,11 +15,14 @@ from dseg.files import write_json
 from dseg.images import RESULT_KINDS
 from dseg.jsonio import SHOWN, read_object, show, strict
 from dseg.locks import LockedError, locked
-from dseg.predict.inputs import MANIFEST, ImageFile
+from dseg.predict.inputs import MANIFEST, ImageFile, VideoFile
 from dseg.predict.predictor import Predictor
 from dseg.protocol import PLAIN, Protocol
+from dseg.render import OverlayStyle
 
-RESULT_SUFFIXES = ("png", "jpg")
+RESULT_SUFFIXES = ("png", "jpg", "json")
+STYLE_KEYS = ("opacity", "legend", "side_by_side")
+OPTIONAL = ("overlay",)  # keys that only runs with such results have
 MANIFEST_LOCK = ".dseg-run.lock"  # held while the manifest is compared and written
 RUN_LOCK = ".dseg-run-{}.lock"  # held by each run as long as it writes results
 TIMEOUT_S = 120.0  # for a run that removes the results of many images
@@ -43,6 +46,7 @@ class Manifest:
         protocol: the inference protocol.
         amp: precision of the network, such as ``float32`` or ``bfloat16``.
         runtime: what computes the network, a name of ``RUNTIMES``.
+        overlay: how overlays look, None if the run writes none.
     """
 
     network: str
@@ -58,6 +62,7 @@ class Manifest:
     protocol: Protocol
     amp: str
     runtime: str = "torch"
+    overlay: OverlayStyle | None = None
 
     @classmethod
     def of(
@@ -91,14 +96,22 @@ class Manifest:
         """Return the content of the file, with the protocol's attributes beside the others."""
         values = asdict(self)
         amp, runtime = values.pop("amp"), values.pop("runtime")
-        protocol = values.pop("protocol")
-        result: dict[str, Any] = strict({**values, **protocol, "amp": amp, "runtime": runtime})
+        protocol, overlay = values.pop("protocol"), values.pop("overlay")
+        last = {"amp": amp, "runtime": runtime}
+        if overlay is not None:
+            last["overlay"] = {key: overlay[key] for key in STYLE_KEYS}
+        result: dict[str, Any] = strict({**values, **protocol, **last})
         return result
 
 
 @contextmanager
 def claimed_folder(
-    out: Path, manifest: Manifest, images: Iterable[ImageFile], *, overwrite: bool
+    out: Path,
+    manifest: Manifest,
+    images: Iterable[ImageFile],
+    videos: Iterable[VideoFile] = (),
+    *,
+    overwrite: bool,
 ) -> Iterator[None]:
     """Claim a folder by ``claim_folder``, and lock it against runs with another manifest.
 
@@ -115,7 +128,7 @@ def claimed_folder(
                     comparing.enter_context(locked(out / MANIFEST_LOCK, wait_s=TIMEOUT_S))
             except LockedError as fault:
                 raise _busy(out, fault.holder) from None
-            claim_folder(out, manifest, images, overwrite=overwrite)
+            claim_folder(out, manifest, images, videos, overwrite=overwrite)
             own = RUN_LOCK.format(f"{os.getpid()}-{secrets.token_hex(4)}")
             with suppress(OSError):
                 running.enter_context(locked(out / own))
@@ -123,7 +136,12 @@ def claimed_folder(
 
 
 def claim_folder(
-    out: Path, manifest: Manifest, images: Iterable[ImageFile], *, overwrite: bool
+    out: Path,
+    manifest: Manifest,
+    images: Iterable[ImageFile],
+    videos: Iterable[VideoFile] = (),
+    *,
+    overwrite: bool,
 ) -> None:
     """Write the manifest of a folder, or check that the one that it has is equal.
 
@@ -132,6 +150,7 @@ def claim_folder(
 
     Args:
         images: images of this run.
+        videos: videos of this run.
 
     Raises:
         DsegError: the folder holds results of another manifest, or cannot be written.
@@ -145,12 +164,14 @@ def claim_folder(
         difference = f"{MANIFEST} is damaged: {fault}"
     if theirs is not None:
         difference = _difference(theirs, ours)
+        ours |= {key: theirs[key] for key in OPTIONAL if key in theirs and key not in ours}
     if overwrite:
         if difference:
             _refuse_running(out)
-        _remove_results(out, images, difference)
+        _remove_results(out, images, videos, difference)
     elif theirs is not None and not difference:
-        return
+        if all(key in theirs for key in OPTIONAL if key in ours):
+            return
     elif file.exists() or any((out / kind).exists() for kind in RESULT_KINDS):
         raise DsegError(
             f"{out} holds results of another run ({difference}).",
@@ -208,20 +229,30 @@ def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     for key in ours:
         if key != "weights" and theirs.get(key, ours[key]) != ours[key]:
             old = theirs[key]
+            if key == "overlay" and isinstance(old, dict):
+                return _difference(old, ours[key]).replace("_", "-")
             shown = f"{old}" if isinstance(old, list) and len(old) < 9 else show(old)
             name = "precision" if key == "amp" else key
             return f"{name}: {shown[:SHOWN]}, now {ours[key]!r}"
-    return "" if theirs.keys() <= ours.keys() else "its manifest has another format"
+    unknown = theirs.keys() - ours.keys() - set(OPTIONAL)
+    return "its manifest has another format" if unknown else ""
 
 
-def _remove_results(out: Path, images: Iterable[ImageFile], difference: str) -> None:
-    """Remove the results of images.
+def _remove_results(
+    out: Path, images: Iterable[ImageFile], videos: Iterable[VideoFile], difference: str
+) -> None:
+    """Remove the results of images and videos.
 
     Raises:
         DsegError: results of another run, for other images, would remain; or a file cannot be
             removed.
     """
-    ours = {target for image in images for target in _targets(out, image)}
+    folders = _result_folders(out)
+    ours = {target for image in images for target in _targets(folders, image)}
+    for video in videos:
+        ours |= {out / "video" / f"{video.name}.{suffix}" for suffix in ("mp4", "json")}
+        for folder in folders:
+            ours.update(file for file in (folder / video.name).glob("*.*") if file.is_file())
     if difference:
         for kind in RESULT_KINDS:
             for other in (out / kind).rglob("*.*"):
@@ -235,10 +266,16 @@ def _remove_results(out: Path, images: Iterable[ImageFile], difference: str) -> 
         _remove(target)
 
 
-def _targets(out: Path, image: ImageFile) -> Iterator[Path]:
-    for kind in RESULT_KINDS:
+def _targets(folders: list[Path], image: ImageFile) -> Iterator[Path]:
+    for folder in folders:
         for suffix in RESULT_SUFFIXES:
-            yield out / kind / f"{image.name}.{suffix}"
+            yield folder / f"{image.name}.{suffix}"
+
+
+def _result_folders(out: Path) -> list[Path]:
+    """Return the folders that can hold results of an image, also those of each mask."""
+    masks = sorted(folder for folder in (out / "mask").glob("*") if folder.is_dir())
+    return [*(out / kind for kind in RESULT_KINDS if kind not in ("mask", "video")), *masks]
 
 
 def _remove(target: Path) -> None:

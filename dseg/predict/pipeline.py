@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
-from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
-import numpy as np
 import torch
 
-from dseg.distributed import Group
 from dseg.errors import DsegError
-from dseg.images import MAX_PIXELS, Pixels, write_jpeg, write_png
-from dseg.labels import LabelSpace, make_lookup
+from dseg.images import Pixels
 from dseg.memory import is_out_of_memory, memory_error
 from dseg.parallel import Threads
 from dseg.predict.inputs import ImageFile
-from dseg.predict.manifest import Manifest, claimed_folder
-from dseg.predict.prediction import CompileError, Pending
+from dseg.predict.prediction import MEASURES, CompileError, Pending
 from dseg.predict.predictor import Predictor
 from dseg.predict.readahead import (
     DecodedImage,
+    FrameReader,
     ImageTask,
     PixelBudget,
     Reader,
@@ -32,9 +27,10 @@ from dseg.predict.readahead import (
     use_threads,
 )
 from dseg.predict.result import Prediction
-from dseg.predict.summary import Failure, Summary, join_summaries
+from dseg.predict.results import Results
+from dseg.predict.summary import Failure, Summary
 from dseg.protocol import Size
-from dseg.render import look_up, render_overlay
+from dseg.video import Frame
 
 # Pixels held from decoding to the end of writing, at most 12 bytes each, for 8 reading and 8
 # writing threads. With 16 threads twice as many, with 32 or more four times.
@@ -43,120 +39,84 @@ IN_FLIGHT = {"cuda": 2}  # batches that a GPU computes while the next one is pre
 LOW_MEMORY_HINT = (
     "close other programs, name a smaller --tile or --input-size, or save fewer kinds (--save)."
 )
+Sink = Callable[[Pixels, float], None]  # takes an overlay and its time in a video
 StartedBatch = list[tuple[ImageFile, DecodedImage, Pending]]
 
 
-def predict_images(
-    predictor: Predictor,
-    images: Sequence[ImageFile],
-    out: Path,
-    manifest: Manifest,
-    *,
-    kinds: Sequence[str] = ("label_ids", "color", "overlay"),
-    overwrite: bool = False,
-    overlay_format: str = "png",
-    max_pixels: int = MAX_PIXELS,
-    batch_size: int | None = None,
-    advance: Callable[[], None] = lambda: None,
-    group: Group | None = None,
-) -> Summary:
-    """Label images and write ``<out>/<kind>/<name>.png`` for each kind (overlays also as jpg).
-
-    An image whose results of all kinds exist is skipped, so that a run continues where it was
-    stopped. An image that cannot be read or labelled is listed and does not stop the run.
-
-    Args:
-        predictor: the network.
-        images: the images, from ``find_images``.
-        out: output folder.
-        manifest: how the results are made, written into the folder.
-        kinds: kinds of results, from ``RESULT_KINDS``.
-        overwrite: make all results of these images again, whatever made them before.
-        overlay_format: ``png``, or ``jpg``, which is written faster and is smaller.
-        max_pixels: maximum number of pixels of an image.
-        batch_size: number of consecutive images of one size that are labelled at once, where they
-            are not read in tiles; by default chosen for the device.
-        advance: called once for each image of this process.
-        group: the processes that the images are sharded over; all return the summary of the whole.
-
-    Raises:
-        DsegError: the folder holds results of another manifest, or cannot be written.
-    """
-    group = group or Group()
-    with ExitStack() as claim:
-        claimed = claimed_folder(out, manifest, images, overwrite=overwrite)
-        group.from_main(lambda: claim.enter_context(claimed))
-        threads = group.cores_per_process()
-        run = _Run(predictor, out, kinds, overlay_format, threads, batch_size)
-        start = time.perf_counter()
-        todo = []
-        for image in group.shard(images):
-            if all(run.target(kind, image).exists() for kind in kinds):
-                run.summary.skipped += 1
-                advance()
-            else:
-                todo.append(image)
-        run.label(todo, max_pixels, advance)
-        run.summary.seconds = time.perf_counter() - start
-        return join_summaries(group.gather(run.summary), images)
-
-
-class _Run:
+class Run:
     """One pass over images: threads read and write, the calling thread computes.
 
     Args:
+        results: where results go.
         threads: number of reading threads, and of writing threads.
-        predictor, out, kinds, overlay_format, batch_size: as of ``predict_images``.
+        predictor, batch_size: as of ``predict_images``.
     """
 
     def __init__(
-        self,
-        predictor: Predictor,
-        out: Path,
-        kinds: Sequence[str],
-        overlay_format: str,
-        threads: int,
-        batch_size: int | None,
+        self, predictor: Predictor, results: Results, threads: int, batch_size: int | None
     ) -> None:
         self.predictor = predictor
-        self.out = out
-        self.kinds = kinds
-        self.overlay_format = overlay_format
+        self.results = results
+        self.maps = {name: name in results.folders for name in MEASURES}
         self.threads = threads
         self.batch_size = batch_size
         self.in_flight = IN_FLIGHT.get(predictor.device.type, 0)
         self.compute_threads = torch.get_num_threads()
         self.budget = PixelBudget(PIXELS_AHEAD * max(1, min(threads, 32) // 8))
         self.summary = Summary()
+        self.ended = Event()  # set when nothing more is read
         self._note_lock = Lock()
         self._advance: Callable[[], None] = lambda: None
         self._batch: list[tuple[ImageFile, DecodedImage]] = []  # images of one size
         self._pending: deque[StartedBatch] = deque()
         self._writing: deque[tuple[ImageFile, Future[float]]] = deque()
         self._writers = Threads(threads)
-        space = predictor.label_space
-        to_label_ids = make_lookup(enumerate(space.label_ids), default=space.void_label_id)
-        self.label_ids = np.frombuffer(to_label_ids, np.uint8)
-
-    def target(self, kind: str, image: ImageFile) -> Path:
-        suffix = self.overlay_format if kind == "overlay" else "png"
-        return self.out / kind / f"{image.name}.{suffix}"
+        self._encoder: Threads | None = None
+        self._sink: Sink | None = None
 
     def label(
         self, images: Iterable[ImageFile], max_pixels: int, advance: Callable[[], None]
     ) -> None:
         """Read, label and write; an error in writing ends the run after the images in flight."""
-        self._advance = advance
         reader = Reader(self.budget, max_pixels, self._note)
-        with Threads(self.threads) as readers, self._writers:
+        with Threads(self.threads) as readers:
+            self._label(reader.read_all(readers, self.threads, images), readers, advance)
+
+    def label_frames(
+        self,
+        video: ImageFile,
+        size: Size,
+        frames: Iterator[Frame],
+        sink: Sink | None,
+        advance: Callable[[], None],
+    ) -> None:
+        """Read, label and write the frames of a video, as ``label`` does images.
+
+        Args:
+            video: the file, and the folder of the results of its frames.
+            size: (height, width) of a frame.
+            frames: the frames.
+            sink: called with each overlay and its time, in order, by one thread.
+        """
+        self._sink = sink
+        reader = FrameReader(self.budget, video, size, frames)
+        with Threads(1) as thread, Threads(1) as self._encoder:
+            self._label(reader.read_all(thread, self.threads), thread, advance)
+
+    def _label(
+        self, tasks: Iterator[ImageTask], readers: Threads, advance: Callable[[], None]
+    ) -> None:
+        self._advance = advance
+        with self._writers:
             try:
-                for task in reader.read_all(readers, self.threads, images):
+                for task in tasks:
                     self._add_to_batch(task)
                 self._start_batch()
                 self._finish(0)
                 self._wait_for_writing(0)
             finally:
                 use_threads(self.compute_threads)
+                self.ended.set()
                 self.budget.close()
                 readers.shutdown(cancel_futures=True)
 
@@ -180,8 +140,10 @@ class _Run:
         except Exception as fault:
             self._drop(task.image, 0, fault)
             return
+        if decoded is None:  # the end of a video
+            return
         self.summary.read_s += decoded.seconds
-        self._batch.append((task.image, decoded))
+        self._batch.append((decoded.image or task.image, decoded))
         height, width = decoded.pixels.shape[:2]
         if size != (height, width) or len(self._batch) >= self._batch_size_at((height, width)):
             self._start_batch()
@@ -200,17 +162,16 @@ class _Run:
         images = [decoded.pixels for _, decoded in batch]
         height, width = images[0].shape[:2]
         use_threads(find_threads((height, width), self.predictor.protocol, self.compute_threads))
-        confidence = "confidence" in self.kinds
         at_once: list[Pending] | None = None
         if len(batch) > 1:
-            at_once = self.predictor.begin_batch(images, confidence=confidence)
+            at_once = self.predictor.begin_batch(images, **self.maps)
         started: StartedBatch = []
         for index, (image, decoded) in enumerate(batch):
             try:
                 if at_once is not None:
                     pending = at_once[index]
                 else:
-                    pending = self.predictor.begin(decoded.pixels, confidence=confidence)
+                    pending = self.predictor.begin(decoded.pixels, **self.maps)
                 started.append((image, decoded, pending))
             except Exception as fault:
                 self._drop(image, decoded.held, fault)
@@ -232,8 +193,7 @@ class _Run:
                     self.summary.forward_s += time.perf_counter() - start
                 if prediction.tile is not None and self.predictor.protocol.tile is None:
                     self.summary.tiled += 1
-                writing = self._writers.submit(self._write, image, decoded, prediction)
-                self._writing.append((image, writing))
+                self._writing.append((image, self._submit(image, decoded, prediction)))
                 self._advance()
             self._wait_for_writing(self.threads)
 
@@ -263,33 +223,40 @@ class _Run:
                     raise
                 self._fail(image, fault)
 
+    def _submit(
+        self, image: ImageFile, decoded: DecodedImage, prediction: Prediction
+    ) -> Future[float]:
+        """Submit results for writing, and a frame then for encoding; return the seconds."""
+        if self._sink is None or self._encoder is None:
+            return self._writers.submit(self._write, image, decoded, prediction)
+        rendering = self._writers.submit(self._write_frame, image, decoded, prediction)
+        return self._encoder.submit(self._encode, self._sink, rendering, decoded.at)
+
     def _write(self, image: ImageFile, decoded: DecodedImage, prediction: Prediction) -> float:
         """Write all kinds of results, release the pixels, and return the seconds."""
         start = time.perf_counter()
         try:
-            for kind in self.kinds:
-                rendered, palette = self._render(kind, decoded.pixels, prediction)
-                target = self.target(kind, image)
-                if target.suffix == ".jpg":
-                    write_jpeg(target, rendered)
-                else:
-                    write_png(target, rendered, palette)
+            self.results.write(image, decoded.pixels, prediction)
         finally:
             self.budget.release(decoded.held)
         return time.perf_counter() - start
 
-    def _render(
-        self, kind: str, pixels: Pixels, prediction: Prediction
-    ) -> tuple[Pixels, list[int] | None]:
-        """Return the pixels of a kind of result, and their palette if they are ids in colour."""
-        space: LabelSpace = self.predictor.label_space
-        if kind == "color":
-            return prediction.train_ids, space.palette()
-        if kind == "overlay":
-            return render_overlay(pixels, prediction.train_ids, space), None
-        if kind == "confidence":
-            assert prediction.confidence is not None
-            return prediction.confidence, None
-        if kind == "label_ids":
-            return look_up(self.label_ids, prediction.train_ids), None
-        return prediction.train_ids, None
+    def _write_frame(
+        self, image: ImageFile, decoded: DecodedImage, prediction: Prediction
+    ) -> tuple[Pixels, float]:
+        """Write the results of a frame as ``_write``; return its overlay and the seconds."""
+        start = time.perf_counter()
+        try:
+            overlay = self.results.render_overlay(image, decoded.pixels, prediction)
+            self.results.write(image, decoded.pixels, prediction, overlay)
+        finally:
+            self.budget.release(decoded.held)
+        return overlay, time.perf_counter() - start
+
+    @staticmethod
+    def _encode(sink: Sink, rendering: Future[tuple[Pixels, float]], at: float) -> float:
+        """Wait for an overlay and append it to the video; return the seconds of both."""
+        overlay, seconds = rendering.result()
+        start = time.perf_counter()
+        sink(overlay, at)
+        return seconds + time.perf_counter() - start

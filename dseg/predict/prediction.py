@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ from dseg.predict.result import Prediction
 from dseg.protocol import Size
 
 MAX_REASON = 200  # characters of a compiler's message
+MEASURES = ("confidence", "entropy")  # maps that are computed on request
+Measure = Callable[[Tensor, Tensor], Tensor]
 
 
 class Labels:
@@ -25,12 +29,12 @@ class Labels:
     Args:
         size: (height, width) of all bands together.
         device: device of the scores.
-        certainty: returns the (rows, W) uint8 confidence of scores (K, rows, W) and their maximum;
-            None without confidence.
+        measures: functions that return a (rows, W) uint8 map of scores (K, rows, W) and their
+            maximum, by name, from ``find_measures``.
 
     Attributes:
         train_ids: (H, W) uint8, the index of the output with the highest score.
-        confidence: (H, W) uint8, or None.
+        maps: (H, W) uint8 of each measure.
         finite: () bool, False if a highest score is NaN or infinite.
     """
 
@@ -38,12 +42,12 @@ class Labels:
         self,
         size: Size,
         device: torch.device,
-        certainty: Callable[[Tensor, Tensor], Tensor] | None = None,
+        measures: Mapping[str, Measure] | None = None,
     ):
         self.train_ids = torch.empty(size, dtype=torch.uint8, device=device)
-        self.confidence = torch.empty_like(self.train_ids) if certainty is not None else None
+        self.maps = {name: torch.empty_like(self.train_ids) for name in measures or {}}
         self.finite = torch.ones((), dtype=torch.bool, device=device)
-        self._certainty = certainty
+        self._measures = measures or {}
 
     def add(self, top: int, scores: Tensor) -> None:
         """Label the rows from ``top`` on by their scores (K, rows, W)."""
@@ -53,8 +57,8 @@ class Labels:
         lowest, highest = best.aminmax()  # NaN if any is
         self.finite &= lowest.isfinite() & highest.isfinite()
         self.train_ids[rows] = outputs.to(torch.uint8)
-        if self.confidence is not None and self._certainty is not None:
-            self.confidence[rows] = self._certainty(scores, best)
+        for name, measure in self._measures.items():
+            self.maps[name][rows] = measure(scores, best)
 
 
 class Pending:
@@ -85,7 +89,7 @@ class Pending:
         self.train_ids, self.tile, self.space = labels.train_ids, tile, space
         self._refuse, self._again = refuse, again
         self._train_ids, self._finite = to_host(labels.train_ids), to_host(labels.finite)
-        self._confidence = None if labels.confidence is None else to_host(labels.confidence)
+        self._maps = {name: to_host(values) for name, values in labels.maps.items()}
         self._done = record_event(labels.train_ids.device)
 
     def result(self) -> Prediction:
@@ -104,8 +108,14 @@ class Pending:
             return self._again().result()
         if not self._finite:
             raise self._refuse()
-        confidence = None if self._confidence is None else self._unpinned(self._confidence)
-        return Prediction(self._unpinned(self._train_ids), self.space, confidence, self.tile)
+        maps = {name: self._unpinned(values) for name, values in self._maps.items()}
+        return Prediction(
+            self._unpinned(self._train_ids),
+            self.space,
+            maps.get("confidence"),
+            self.tile,
+            entropy=maps.get("entropy"),
+        )
 
     def _unpinned(self, values: Tensor) -> Pixels:
         """Return an array outside pinned memory, which cannot be swapped out."""
@@ -147,6 +157,32 @@ def to_probabilities(fusion: str, scores: Tensor, outputs: tuple[int, ...], clas
         if train_id < classes:
             found[train_id] += output
     return found
+
+
+def find_entropy(fusion: str, scores: Tensor, best: Tensor) -> Tensor:
+    """Return the entropy of the probabilities of fused scores (K, rows, W), 255 for log K.
+
+    Args:
+        fusion, scores, best: as for ``find_certainty``.
+    """
+    if fusion == "logprob":
+        scores = scores.softmax(0)
+    elif fusion in ("exp", "product"):
+        scores = scores / scores.sum(0)
+    entropy: Tensor = torch.special.entr(scores).sum(0) / math.log(max(len(scores), 2))
+    return (entropy.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def name_maps(confidence: bool, entropy: bool) -> tuple[str, ...]:
+    """Return the names of the requested maps."""
+    wanted = {"confidence": confidence, "entropy": entropy}
+    return tuple(name for name in MEASURES if wanted[name])
+
+
+def find_measures(fusion: str, names: Sequence[str]) -> dict[str, Measure]:
+    """Return the functions that measure ``confidence`` and ``entropy`` of fused scores."""
+    known = {"confidence": find_certainty, "entropy": find_entropy}
+    return {name: partial(known[name], fusion) for name in names}
 
 
 def find_output_ids(outputs: tuple[int, ...], device: torch.device) -> Tensor | None:
@@ -192,8 +228,8 @@ def not_finite_error(network: str, precision: str) -> NotFiniteError:
 def labels_only_error() -> DsegError:
     """Return the error for the confidence of an exported file that gives labels."""
     return DsegError(
-        "The exported file gives labels, which have no confidence.",
-        hint="leave confidence out, or export it with --output logits.",
+        "The exported file gives labels, which have no confidence or entropy.",
+        hint="leave these out, or export it with --output logits.",
     )
 
 

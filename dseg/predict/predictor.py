@@ -188,12 +188,13 @@ class Predictor(Engine):
             return list(self.stream(image))
         return self.predict(image)
 
-    def predict(self, image: Any, *, confidence: bool = False) -> Prediction:
+    def predict(self, image: Any, *, confidence: bool = False, entropy: bool = False) -> Prediction:
         """Label an image, in tiles if the protocol has tiles or the image does not fit.
 
         Args:
             image: a path, a PIL image, or an array or tensor, as of ``dseg.images.to_pixels``.
             confidence: also return the probability of each pixel's class.
+            entropy: also return the entropy of each pixel's probabilities.
 
         Raises:
             NotFiniteError: the network's scores are NaN or infinite.
@@ -201,7 +202,9 @@ class Predictor(Engine):
                 cannot be read.
         """
         pixels = to_pixels(image)
-        return self._finished(self.begin(pixels, confidence=confidence).result(), pixels)
+        return self._finished(
+            self.begin(pixels, confidence=confidence, entropy=entropy).result(), pixels
+        )
 
     def stream(self, images: Iterable[Any], *, confidence: bool = False) -> Iterator[Prediction]:
         """Label images one after another, on a GPU in batches of one size; memory is bounded.
@@ -237,7 +240,7 @@ class Predictor(Engine):
             source: folder, file or pattern, or several of them.
             out: folder for the results.
             options: arguments of ``dseg.predict.predict_folder``: ``kinds``, ``overwrite``,
-                ``overlay_format``, ``batch_size``, ``max_pixels``.
+                ``overlay_format``, ``style``, ``batch_size``, ``max_pixels``.
 
         Returns:
             What was done; an image that cannot be read is listed in ``failed``, with a warning.

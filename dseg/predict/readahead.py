@@ -15,6 +15,7 @@ from dseg.images import Pixels, read_image, read_size
 from dseg.parallel import Threads, is_choice_ours
 from dseg.predict.inputs import ImageFile
 from dseg.protocol import Protocol, Size
+from dseg.video import Frame, describe_time
 
 SMALL = 32_768  # pixels of the largest view; a larger one is computed by all threads
 
@@ -71,11 +72,15 @@ class DecodedImage(NamedTuple):
         pixels: (H, W, 3) uint8, RGB.
         held: number of pixels acquired from the budget, to be released.
         seconds: time that decoding took.
+        image: name of the results, if it is known only after decoding, as for video frames.
+        at: time of a video frame in seconds.
     """
 
     pixels: Pixels
     held: int
     seconds: float
+    image: ImageFile | None = None
+    at: float = 0.0
 
 
 class ImageTask(NamedTuple):
@@ -84,12 +89,12 @@ class ImageTask(NamedTuple):
     Attributes:
         image: the file.
         size: (height, width) from the header, None if unknown; does not wait for the budget.
-        decoded: the pixels, once they fit the budget.
+        decoded: the pixels, once they fit the budget; None after the last frame of a video.
     """
 
     image: ImageFile
     size: Future[Size | None]
-    decoded: Future[DecodedImage]
+    decoded: Future[DecodedImage] | Future[DecodedImage | None]
 
 
 class Reader:
@@ -138,6 +143,55 @@ class Reader:
             return read_size(image.path, self._max_pixels)
         except Exception:  # read_image raises it again
             return None
+
+
+class FrameReader:
+    """Reads the frames of a video ahead of the consumer, by one thread.
+
+    Args:
+        budget: the budget that pixels are acquired from, in the order of the frames.
+        video: the file, and the folder of the results of its frames.
+        size: (height, width) of a frame.
+        frames: the frames, from ``open_video``.
+    """
+
+    def __init__(self, budget: PixelBudget, video: ImageFile, size: Size, frames: Iterator[Frame]):
+        self._budget, self._video, self._size, self._frames = budget, video, size, frames
+        self._turn = 0
+
+    def read_all(self, thread: Threads, count: int) -> Iterator[ImageTask]:
+        """Yield frames in order, while ``thread``, a pool of one, reads the next ``count``.
+
+        The last task that is yielded has no frame, or the error that ended the video.
+        """
+        size: Future[Size | None] = Future()
+        size.set_result(self._size)
+        ahead: deque[Future[DecodedImage | None]] = deque()
+        while True:
+            while len(ahead) <= count:
+                ahead.append(thread.submit(self._read))
+            oldest = ahead.popleft()
+            yield ImageTask(self._video, size, oldest)
+            if oldest.exception() is not None or oldest.result() is None:
+                return
+
+    def _read(self) -> DecodedImage | None:
+        start = time.perf_counter()
+        held = self._size[0] * self._size[1]
+        self._budget.acquire(self._turn, held)
+        self._turn += 1
+        waited = time.perf_counter() - start
+        try:
+            frame = next(self._frames, None)
+        except BaseException:
+            self._budget.release(held)
+            raise
+        if frame is None:
+            self._budget.release(held)
+            return None
+        image = ImageFile(self._video.path, self._video.name / describe_time(frame.seconds))
+        seconds = time.perf_counter() - start - waited
+        return DecodedImage(frame.pixels, held, seconds, image, frame.seconds)
 
 
 def find_threads(size: Size, protocol: Protocol, most: int) -> int:

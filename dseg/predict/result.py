@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dseg.errors import DsegError
-from dseg.images import RESULT_KINDS, Pixels, write_jpeg, write_png
+from dseg.images import Pixels, write_jpeg, write_png
 from dseg.labels import LabelSpace, make_lookup
 from dseg.protocol import Size
-from dseg.render import look_up, render_overlay
+from dseg.render import heat_palette, look_up, render_overlay
 
+SAVED_KINDS = ("overlay", "color", "label_ids", "train_ids", "confidence", "entropy")
 SHOWN_CLASSES = 4  # in repr
 NOTEBOOK_SIDE = 800  # pixels; longer side of the overlay that a notebook shows
 JPEG_SUFFIXES = (".jpg", ".jpeg")
@@ -43,6 +44,8 @@ class Prediction:
             requested.
         tile: (height, width) of the tiles that were used, None for the whole image.
         image: (H, W, 3) uint8, RGB, the image; None in ``predict_folder``, which keeps none.
+        entropy: (H, W) uint8, the entropy of each pixel's probabilities, 0 for certainty, 255 for
+            all classes being equally probable; None unless requested.
         find_probabilities: computes what ``probabilities`` returns.
     """
 
@@ -51,6 +54,7 @@ class Prediction:
     confidence: Pixels | None = None
     tile: Size | None = None
     image: Pixels | None = None
+    entropy: Pixels | None = None
     find_probabilities: Callable[[], Probabilities] | None = None
 
     @property
@@ -136,8 +140,8 @@ class Prediction:
 
         Args:
             path: the file, ``.png``; an overlay can also be ``.jpg``.
-            kind: ``overlay``; ``color``, train ids with a palette; ``label_ids``, ``train_ids`` or
-                ``confidence``: files as of ``dseg infer``.
+            kind: ``overlay``; ``color``, train ids with a palette; ``label_ids``, ``train_ids``,
+                ``confidence`` or ``entropy``: files as of ``dseg infer``.
             options: arguments of ``overlay``.
 
         Raises:
@@ -149,6 +153,8 @@ class Prediction:
             pixels, palette = np.asarray(self.overlay(**options)), None
         elif kind == "color":
             pixels, palette = self.train_ids, self.space.palette()
+        elif kind == "entropy" and self.entropy is not None:
+            pixels, palette = self.entropy, heat_palette()
         else:
             pixels, palette = getattr(self, kind), None
         if path.suffix.lower() in JPEG_SUFFIXES:
@@ -158,13 +164,13 @@ class Prediction:
         return path
 
     def _check_file(self, path: Path, kind: str) -> None:
-        if kind not in RESULT_KINDS:
-            known = ", ".join(RESULT_KINDS)
+        if kind not in SAVED_KINDS:
+            known = ", ".join(SAVED_KINDS)
             raise DsegError(f"Unknown kind of result {kind!r}.", hint=f"use one of: {known}.")
-        if kind == "confidence" and self.confidence is None:
+        if kind in ("confidence", "entropy") and getattr(self, kind) is None:
             raise DsegError(
-                "This prediction has no confidence.",
-                hint="request it: predictor.predict(image, confidence=True).",
+                f"This prediction has no {kind}.",
+                hint=f"request it: predictor.predict(image, {kind}=True).",
             )
         jpeg = path.suffix.lower() in JPEG_SUFFIXES
         if path.suffix.lower() != ".png" and not jpeg:

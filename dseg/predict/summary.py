@@ -7,15 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dseg.predict.inputs import ImageFile
+from dseg.predict.inputs import ImageFile, VideoFile
 
 MAX_NOTES = 3
 
 
 class Failure(NamedTuple):
-    """An image that could not be read, labelled or written, with the error and its hint."""
+    """An image that could not be read, labelled or written, with the error and its hint.
 
-    path: Path
+    Attributes:
+        path: the file, or an address.
+    """
+
+    path: Path | str
     problem: str
     hint: str
 
@@ -26,8 +30,10 @@ class Summary:
 
     Attributes:
         done: number of images labelled in this run.
-        skipped: number of images whose results existed already.
+        skipped: number of images and videos whose results existed already.
         failed: the images that could not be read, labelled or written.
+        videos: number of videos labelled in this run.
+        frames: number of their frames.
         tiled: number of images predicted in tiles because they are large.
         notes: the first remarks on files that were read, such as that a file has several pages.
         noted: number of all such remarks.
@@ -39,6 +45,8 @@ class Summary:
     done: int = 0
     skipped: int = 0
     failed: list[Failure] = field(default_factory=list)
+    videos: int = 0
+    frames: int = 0
     tiled: int = 0
     notes: list[str] = field(default_factory=list)
     noted: int = 0
@@ -47,6 +55,20 @@ class Summary:
     forward_s: float = 0.0
     write_s: float = 0.0
 
+    def add_video(self, video: Summary) -> None:
+        """Add the outcome of a video, whose frames were counted as images."""
+        self.videos += video.done > 0
+        self.frames += video.done
+        self.skipped += video.skipped
+        self.failed += video.failed
+        self.tiled += video.tiled
+        for note in video.notes:
+            self.note(note)
+        self.noted += video.noted - len(video.notes)
+        self.read_s += video.read_s
+        self.forward_s += video.forward_s
+        self.write_s += video.write_s
+
     def note(self, note: str) -> None:
         """Count a remark on a file, and keep it if it is among the first."""
         self.noted += 1
@@ -54,16 +76,18 @@ class Summary:
             self.notes.append(note)
 
 
-def join_summaries(summaries: list[Summary], images: Sequence[ImageFile]) -> Summary:
-    """Join the summaries of all processes; failures are in the order of the images."""
-    order = {image.path: index for index, image in enumerate(images)}
+def join_summaries(summaries: list[Summary], images: Sequence[ImageFile | VideoFile]) -> Summary:
+    """Join the summaries of all processes; failures are in the order of images and videos."""
+    order: dict[Path | str, int] = {image.path: index for index, image in enumerate(images)}
     return Summary(
         done=sum(one.done for one in summaries),
         skipped=sum(one.skipped for one in summaries),
         failed=sorted(
             (failure for one in summaries for failure in one.failed),
-            key=lambda failure: order[failure.path],
+            key=lambda failure: order.get(failure.path, len(order)),
         ),
+        videos=sum(one.videos for one in summaries),
+        frames=sum(one.frames for one in summaries),
         tiled=sum(one.tiled for one in summaries),
         notes=[note for one in summaries for note in one.notes][:MAX_NOTES],
         noted=sum(one.noted for one in summaries),

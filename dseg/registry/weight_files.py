@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from importlib.resources import files
 from typing import Any
 
 from dseg.registry.spec import ModelSpec
+from dseg.tomlio import parse_toml
 
 DIGEST_LENGTH = 64  # of a whole SHA-256 in hexadecimal
 
@@ -144,12 +144,4 @@ def manual_file(name: str, spec: ModelSpec) -> WeightFile | None:
 
 def _read_table() -> dict[str, Any]:
     text = (files("dseg") / "registry" / "weights.toml").read_text(encoding="utf-8")
-    return _toml_parser().loads(text)  # type: ignore[no-any-return]
-
-
-def _toml_parser() -> Any:
-    """Return Python's parser of TOML, which version 3.10 lacks; ``tomli`` takes its place."""
-    try:
-        return import_module("tomllib")
-    except ModuleNotFoundError:
-        return import_module("tomli")
+    return parse_toml(text)

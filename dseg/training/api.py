@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from dseg.config.train import continue_config
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.parallel import Advance
-from dseg.training.callbacks import Outcome
+from dseg.training.callbacks import Outcome, Summary
 from dseg.training.run import run_training
 from dseg.training.run_dir import run_held
 from dseg.training.run_json import RUN_FILE, read_config, read_runtime
@@ -25,11 +26,19 @@ def _warn(text: str) -> None:
 class WarningDisplay:
     """A display that shows no progress; its messages are Python warnings."""
 
+    def step(self, step: int) -> None: ...
+
     def train(
         self, step: int, *, epoch: float, loss: float, lr: float, images_per_s: float
     ) -> None: ...
 
-    def validated(self, step: int, *, miou: float, best: float, seconds: float) -> None: ...
+    def validating(self, images: int) -> Advance:
+        """Return a function that does nothing."""
+        return lambda: None
+
+    def summary(self, summary: Summary) -> None: ...
+
+    def say_facts(self, facts: Sequence[tuple[str, str]]) -> None: ...
 
     def say(self, text: str) -> None:
         """Emit a warning."""
@@ -46,8 +55,9 @@ def train(
 ) -> Outcome:
     """Train a network as ``dseg train`` does, in this process.
 
-    Ctrl-C saves the state and returns; the outcome then has ``stopped`` set. Messages of the
-    command are Python warnings here. PyTorch's settings for determinism and TF32 stay changed.
+    Ctrl-C saves the state and returns, and the outcome then has ``stopped`` set; before the first
+    step is done, and the second time, it raises ``KeyboardInterrupt``. Messages of the command are
+    Python warnings here. PyTorch's settings for determinism and TF32 stay changed.
 
     Args:
         config: the network, its data and how it is trained; see ``make_config``.
@@ -89,7 +99,7 @@ def train(
             Group(),
             resume=resume,
             accept_data=accept_data,
-            show=lambda steps, first: nullcontext(WarningDisplay()),
+            show=lambda start: nullcontext(WarningDisplay()),
             progress=no_progress,
             stopping=stop,
         )

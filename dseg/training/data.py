@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from dseg.data.sampler import StepSampler
 from dseg.data.stream import Batch, OnBadData, Stream
 from dseg.data.transforms import Augmentation
 from dseg.datasets import join_datasets, load_dataset
-from dseg.datasets.base import Dataset
+from dseg.datasets.base import Dataset, Pair
 from dseg.datasets.checks import check_dataset, class_weights
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.labels import find_label_space
 from dseg.parallel import Progress, count_cores
+from dseg.recipes import Recipe
 from dseg.training.loop import Trainer
 
 LOG_CONSTANT = 1.10  # c of the class weights 1 / ln(c + p), as in DABNet
@@ -145,12 +146,9 @@ def _read_masks(
     return weights
 
 
-def make_batches(
-    config: TrainConfig, runtime: RuntimeConfig, trainer: Trainer, progress: Progress
-) -> Iterator[Batch]:
-    """Yield the micro-batches of all remaining steps; for CUDA, on the device."""
-    recipe, group, dataset = config.recipe, trainer.group, trainer.train_set
-    augmentation = Augmentation(
+def make_augmentation(recipe: Recipe) -> Augmentation:
+    """Return the augmentation that a recipe describes."""
+    return Augmentation(
         crop=recipe.crop,
         short_side=recipe.short_side,
         scales=recipe.scales,
@@ -160,19 +158,48 @@ def make_batches(
         rotate=recipe.rotate,
         blur=recipe.blur,
     )
+
+
+def make_batches(
+    config: TrainConfig, runtime: RuntimeConfig, trainer: Trainer, progress: Progress
+) -> Iterator[Batch]:
+    """Yield the micro-batches of all remaining steps; for CUDA, on the device.
+
+    The time spent waiting for the loader is added to ``trainer.waits``.
+    """
     read = None
     if runtime.cache in ("ram", "disk"):
         read = _open_cache(runtime, trainer, progress).read
+    stream, plan = make_stream(config, trainer, read), make_plan(config, trainer)
+    if runtime.cache == "device":
+        with progress("images cached", len(trainer.train_set)) as advance:
+            threads = trainer.group.cores_per_process()
+            cache = DeviceCache(trainer.train_set, trainer.device, threads, advance)
+        return trainer.waits.over(load_device_batches(stream, plan, cache))
+    workers, cuda = find_workers(runtime, trainer, stream, plan), trainer.device.type == "cuda"
+    loaded = load_batches(stream, plan, workers=workers, pin=cuda)
+    return prefetch(trainer.waits.over(loaded), trainer.device)
+
+
+def make_stream(
+    config: TrainConfig, trainer: Trainer, read: Callable[[int], Pair] | None = None
+) -> Stream:
+    """Return the augmented training images; ``read`` is as of ``Stream``."""
     on_bad_data: OnBadData = "skip" if config.on_bad_data == "skip" else "stop"
-    stream = Stream(
-        dataset,
-        augmentation,
+    return Stream(
+        trainer.train_set,
+        make_augmentation(config.recipe),
         seed=config.seed,
         fill=[255 * channel for channel in trainer.model.card.mean],
         on_bad_data=on_bad_data,
         read=read,
     )
-    plan = StepSampler(
+
+
+def make_plan(config: TrainConfig, trainer: Trainer) -> StepSampler:
+    """Return the positions of the stream that this process reads in the remaining steps."""
+    recipe, group = config.recipe, trainer.group
+    return StepSampler(
         batch=recipe.batch,
         accumulate=recipe.accumulate,
         rank=group.rank,
@@ -181,16 +208,16 @@ def make_batches(
         first=trainer.step,
         last=trainer.intervals.steps,
     )
-    if runtime.cache == "device":
-        with progress("images cached", len(dataset)) as advance:
-            threads = group.cores_per_process()
-            cache = DeviceCache(dataset, trainer.device, threads, advance)
-        return load_device_batches(stream, plan, cache)
-    cuda = trainer.device.type == "cuda"
-    workers = runtime.workers
-    if workers is None:
-        workers = choose_workers(stream, plan, cores=group.cores_per_process(), cuda=cuda)
-    return prefetch(load_batches(stream, plan, workers=workers, pin=cuda), trainer.device)
+
+
+def find_workers(
+    runtime: RuntimeConfig, trainer: Trainer, stream: Stream, plan: StepSampler
+) -> int:
+    """Return the number of worker processes of the loader."""
+    if runtime.workers is not None:
+        return runtime.workers
+    cores, cuda = trainer.group.cores_per_process(), trainer.device.type == "cuda"
+    return choose_workers(stream, plan, cores=cores, cuda=cuda)
 
 
 def _open_cache(runtime: RuntimeConfig, trainer: Trainer, progress: Progress) -> CacheFile:

@@ -34,6 +34,16 @@ class Fingerprint:
         """Return the values to be saved in a state."""
         return {"classes": list(self.classes), "samples": self.samples}
 
+    def counts(self) -> dict[str, int]:
+        """Return the number of images of each split, ``train`` and ``val``."""
+        splits = [key.partition(":")[0] for key in self.samples]
+        return {split: splits.count(split) for split in ("train", "val")}
+
+    def digest(self) -> str:
+        """Return a digest of classes, names and contents, 32 hexadecimal digits."""
+        text = json.dumps(self.state(), sort_keys=True)
+        return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
 
 def take_fingerprint(train_set: Dataset, val_set: Dataset | None) -> Fingerprint:
     """Return the fingerprint of two splits; of each file only the size and both ends are read.

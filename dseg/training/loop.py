@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -17,18 +17,13 @@ from dseg.errors import NotFiniteError
 from dseg.losses import SegLoss
 from dseg.models import SegModel
 from dseg.recipes import Recipe
-from dseg.training.callbacks import Callbacks, Intervals, Outcome, Validated
+from dseg.training.callbacks import Callbacks, Intervals, Outcome, Validated, make_summary
 from dseg.training.finite import has_finite_weights, refuse_step
+from dseg.training.meter import Meter, Waits
 from dseg.training.optim import find_lr
-from dseg.training.state import (
-    ADVERSARIAL_KEY,
-    EMA_KEY,
-    restore_adversarial,
-    restore_optimizer,
-    restore_weights,
-)
+from dseg.training.snapshot import restore_snapshot, take_snapshot
 from dseg.training.step import StepResult, TrainStep
-from dseg.training.validate import validate
+from dseg.training.validate import Validation, validate
 
 LEAST_SCALE = 1.0  # smallest scale of an fp16 loss; overflows below it are an error
 
@@ -48,11 +43,15 @@ class Trainer:
         amp: precision within the network, None for float32.
         seed: seed of dropout.
         stopping: asked after each step whether to save and stop.
+        patience: validations without a better mean IoU after which the run ends; 0 for no limit.
 
     Attributes:
         update: performs a step.
         step: optimizer steps done.
+        losses, skipped: losses, and number of steps that fp16 skipped, since the last row.
         best: best mean IoU of the validations so far, minus infinity before the first.
+        stale: number of validations since the best one.
+        waits: time spent waiting for data; whoever makes the batches adds to it.
     """
 
     def __init__(
@@ -70,11 +69,12 @@ class Trainer:
         amp: torch.dtype | None,
         seed: int,
         stopping: Callable[[], bool],
+        patience: int = 0,
     ):
         self.model, self.recipe, self.intervals = model, recipe, intervals
         self.train_set, self.val_set = train_set, val_set
         self.group, self.run, self.device, self.amp = group, run, device, amp
-        self.stopping = stopping
+        self.stopping, self.patience = stopping, patience
         self.update = TrainStep(
             model,
             recipe,
@@ -85,12 +85,11 @@ class Trainer:
             seed=seed,
             steps=intervals.steps,
         )
-        self.step, self.validated_at, self.best = 0, 0, -math.inf
+        self.step, self.validated_at, self.best, self.stale = 0, 0, -math.inf, 0
+        self.waits, self._since_row, self._since_summary = Waits(), Meter(), Meter()
         self._pending: list[tuple[StepResult, list[str]]] = []  # steps whose loss is not yet read
         self._latest = (math.nan, list[str]())  # the last step's loss and images
-        self._losses: list[float] = []  # of the steps since the last row, all processes'
-        self._skipped = 0  # number of these steps, see StepResult
-        self._spent = 0.0  # seconds of these steps, including waits for the device
+        self.losses, self.skipped = list[float](), 0
 
     @property
     def scored(self) -> SegModel:
@@ -112,30 +111,46 @@ class Trainer:
         Raises:
             DsegError: the loss is NaN or infinite, data cannot be read, or the disk is full.
         """
-        intervals, stop, idle = self.intervals, False, self._finished()
-        saved, logged = time.monotonic(), self.step
+        intervals, stop, idle = self.intervals, False, self.finished
+        saved = time.monotonic()
         if self.step and intervals.validates(self.step) and self.validated_at != self.step:
             stop = not self._validate(callbacks)  # the run was stopped while it validated
             self._save(callbacks)
-        while self.step < intervals.steps and not stop:
-            begun = time.monotonic()
-            self._take_step([next(batches) for _ in range(self.recipe.accumulate)])
-            self.step += 1
-            self._spent += time.monotonic() - begun
+        while self.step < intervals.steps and not stop and not self.early:
+            self._measure_step(batches)
+            if self.group.main:
+                callbacks.step(self.step)
             due = intervals.validates(self.step)
             stop, save = self._agree(time.monotonic() - saved > intervals.save_every)
             if intervals.logs(self.step):
-                self._log(self.step - logged, callbacks)
-                logged = self.step
+                self._log(callbacks)
             if due and not stop:
                 stop = not self._validate(callbacks)
+            elif intervals.summarises(self.step):
+                self._read_losses()
+                self._summarise(callbacks)
             if due or stop or save:
                 self._save(callbacks)
                 saved = time.monotonic()
-        return Outcome(self.step, stop and not self._finished(), self.best, idle)
+        return Outcome(self.step, stop and not self.finished, self.best, idle, self.early)
 
-    def _finished(self) -> bool:
-        return self.step >= self.intervals.steps and self.validated_at == self.step
+    @property
+    def early(self) -> bool:
+        """True if so many validations were not better that the run ends."""
+        return 0 < self.patience <= self.stale
+
+    @property
+    def finished(self) -> bool:
+        """True if there is nothing left to do."""
+        return self.validated_at == self.step and (self.step >= self.intervals.steps or self.early)
+
+    def _measure_step(self, batches: Iterator[Batch]) -> None:
+        begun, waited = time.monotonic(), self.waits.seconds
+        self._take_step([next(batches) for _ in range(self.recipe.accumulate)])
+        self.step += 1
+        seconds, waited = time.monotonic() - begun, self.waits.seconds - waited
+        for meter in (self._since_row, self._since_summary):
+            meter.add_step(seconds, waited)
 
     def _take_step(self, micro_batches: list[Batch]) -> None:
         """Do one optimizer step on this process's shard of a batch."""
@@ -161,7 +176,7 @@ class Trainer:
             return
         begun = time.monotonic()
         losses = self.group.sum(torch.stack([found.loss for found, _ in self._pending])).tolist()
-        self._spent += time.monotonic() - begun  # the device has finished these steps
+        seconds = time.monotonic() - begun  # the device has finished these steps
         first = self.step - len(losses) + 1
         tolerated = self._find_skipped()
         for index, loss in enumerate(losses):
@@ -171,8 +186,11 @@ class Trainer:
         if not has_finite_weights(self.model, self.group):  # although the loss was finite
             what = f"The weights after step {self.step} are not finite; the loss was {loss:g}"
             self._refuse(self.step, what, loss, self._pending[-1][1])
-        self._losses += [loss for index, loss in enumerate(losses) if index not in tolerated]
-        self._skipped += len(tolerated)
+        known = [loss for index, loss in enumerate(losses) if index not in tolerated]
+        self.losses += known
+        for meter in (self._since_row, self._since_summary):
+            meter.add_losses(known, seconds)
+        self.skipped += len(tolerated)
         self._latest, self._pending = (losses[-1], self._pending[-1][1]), []
 
     def _find_skipped(self) -> set[int]:
@@ -182,56 +200,70 @@ class Trainer:
             return set()
         return {index for index, flag in enumerate(torch.stack(flags).tolist()) if flag}
 
-    def _refuse(self, step: int, what: str, loss: float, names: list[str]) -> None:
+    def _refuse(self, step: int, what: str, loss: float, names: list[str]) -> NoReturn:
         lr = find_lr(self.recipe, step - 1, self.intervals.steps)
         refuse_step(self.run, self.group, what=what, step=step, loss=loss, lr=lr, names=names)
 
-    def _log(self, steps: int, callbacks: Callbacks) -> None:
-        """Report the mean loss since the last row, and the speed of this process's ``steps``."""
+    def _log(self, callbacks: Callbacks) -> None:
+        """Report the mean loss since the last row, and the speed of this process's steps."""
         self._read_losses()
-        losses, self._losses = self._losses, []
-        skipped, self._skipped = self._skipped, 0
-        seconds, self._spent = self._spent, 0.0
+        losses, self.losses = self.losses, []
+        skipped, self.skipped = self.skipped, 0
+        meter, self._since_row = self._since_row, Meter()
         if self.group.main:
             row = {"kind": "train", "step": self.step, "epoch": self.epoch}
             row["loss"] = sum(losses) / len(losses) if losses else math.nan
             row["lr"] = find_lr(self.recipe, self.step - 1, self.intervals.steps)
-            row["images_per_s"] = steps * self.recipe.batch / max(seconds, 1e-9)
-            row["seconds"] = seconds
+            row["images_per_s"] = meter.images_per_s(self.recipe.batch)
+            row["seconds"], row["data_seconds"] = meter.seconds, meter.waited
             if skipped:
                 row["skipped_steps"] = skipped
             callbacks.row(row)
 
+    def _summarise(self, callbacks: Callbacks, event: Validated | None = None) -> None:
+        """Report the steps since the last summary, and the validation after them."""
+        meter, self._since_summary = self._since_summary, Meter()
+        if self.group.main:
+            batch = self.recipe.batch
+            callbacks.summary(make_summary(self.step, self.epoch, meter, batch, event))
+
     def _validate(self, callbacks: Callbacks) -> bool:
         """Score the weights; return False if the run was stopped meanwhile."""
         self._read_losses()
+        event: Validated | None = None
         if self.val_set is not None:
             start = time.monotonic()
-            try:
-                found = validate(
-                    self.scored,
-                    self.val_set,
-                    self.group,
-                    device=str(self.device),
-                    amp=self.amp,
-                    draw=self.intervals.draw * self.group.main,
-                    stopping=self.stopping if self.group.world_size == 1 else lambda: False,
-                )
-            except NotFiniteError:
-                what = f"Scores after step {self.step} are not finite"
-                self._refuse(self.step, what, *self._latest)
+            found = self._score(self.val_set, callbacks)
             if found is None:
                 return False
             better = found.mean_iou > self.best
-            self.best = max(self.best, found.mean_iou)
+            self.best, self.stale = max(self.best, found.mean_iou), 0 if better else self.stale + 1
             if self.group.main:
                 seconds = time.monotonic() - start
                 epoch, network, best = self.epoch, self.scored, self.best
-                callbacks.validated(
-                    Validated(self.step, epoch, found, network, better, best, seconds)
-                )
+                event = Validated(self.step, epoch, found, network, better, best, seconds)
+                callbacks.validated(event)
         self.validated_at = self.step
+        self._summarise(callbacks, event)
         return True
+
+    def _score(self, val_set: Dataset, callbacks: Callbacks) -> Validation | None:
+        main, images = self.group.main, len(self.group.shard(val_set.samples))
+        try:
+            return validate(
+                self.scored,
+                val_set,
+                self.group,
+                device=str(self.device),
+                amp=self.amp,
+                draw=self.intervals.draw * main,
+                loss=self.update.loss,
+                advance=callbacks.validating(images) if main else lambda: None,
+                stopping=self.stopping if self.group.world_size == 1 else lambda: False,
+            )
+        except NotFiniteError:
+            what = f"Scores after step {self.step} are not finite"
+            self._refuse(self.step, what, *self._latest)
 
     def _save(self, callbacks: Callbacks) -> None:
         self._read_losses()
@@ -240,30 +272,8 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Return everything that a resumed run needs; the tensors are not copied."""
-        update = self.update
-        return {
-            "step": self.step,
-            "validated_at": self.validated_at,
-            "best": self.best,
-            "losses": self._losses,
-            "skipped": self._skipped,
-            "model": self.model.state_dict(),
-            "optimizer": update.optimizer.state_dict(),
-            "scaler": update.scaler.state_dict(),
-            ADVERSARIAL_KEY: [parameter.data for parameter in update.adversarial],
-            EMA_KEY: None if update.ema is None else update.ema.network.state_dict(),
-        }
+        return take_snapshot(self)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore what ``state`` returned, after ``check_state``; all processes call this."""
-        self.step, self.validated_at = state["step"], state["validated_at"]
-        self.best, self._losses = state["best"], list(state["losses"])
-        self._skipped = state.get("skipped", 0)
-        update = self.update
-        restore_weights(self.model, state["model"])
-        begun = self.step > 0 and not update.scaler.is_enabled()  # fp16 may have skipped all steps
-        restore_optimizer(update.optimizer, state["optimizer"], begun=begun)
-        update.scaler.load_state_dict(state["scaler"])
-        restore_adversarial(update.adversarial, state.get(ADVERSARIAL_KEY, ()))
-        if update.ema is not None:
-            restore_weights(update.ema.network, state[EMA_KEY])
+        restore_snapshot(self, state)

@@ -1,8 +1,7 @@
-"""metrics.jsonl, with one line of strict JSON per row, and TensorBoard's event files."""
+"""metrics.jsonl, with one line of strict JSON per row."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -23,9 +22,10 @@ NUMBERS = {
 class MetricsFile:
     """The file with a run's rows of metrics.
 
-    Training rows have ``kind`` "train", ``step``, ``epoch``, ``loss``, ``lr``, ``images_per_s``
-    and ``seconds``; validation rows ``kind`` "val", ``step``, ``epoch``, ``loss``, ``miou``,
-    ``pixel_accuracy`` and ``class_iou``. NaN and infinity are null.
+    Training rows have ``kind`` "train", ``step``, ``epoch``, ``loss``, ``lr``, ``images_per_s``,
+    ``seconds`` and of these, spent waiting for data, ``data_seconds``; validation rows ``kind``
+    "val", ``step``, ``epoch``, ``loss``, ``miou``, ``pixel_accuracy`` and ``class_iou``. NaN and
+    infinity are null.
 
     Args:
         path: the file; it is created by the first row.
@@ -126,65 +126,3 @@ def _write_all(file: FileIO, line: bytes) -> None:
     """Write a line; on a full disk the first write can be incomplete and the next fails."""
     while line:
         line = line[file.write(line) :]
-
-
-class TensorBoard:
-    """Writes rows of metrics as TensorBoard scalars.
-
-    Args:
-        folder: folder of the event files.
-        purge_step: step from which on the values in earlier files are discarded.
-
-    Raises:
-        DsegError: the package cannot be imported, or the folder cannot be written.
-    """
-
-    def __init__(self, folder: Path, purge_step: int | None = None):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as fault:
-            raise DsegError(
-                f"TensorBoard cannot be imported: {str(fault).rstrip('.')}.",
-                hint="pip install 'dseg[tensorboard]', or leave out --tensorboard.",
-            ) from None
-        self._folder = folder
-        with self._io_errors_reported():
-            make: Any = SummaryWriter  # its methods are not annotated
-            self._writer = make(str(folder), purge_step=purge_step)
-
-    def write(self, row: dict[str, Any]) -> None:
-        """Write the values of a row; the IoU of each class is ``class_iou/NAME``.
-
-        Raises:
-            DsegError: the disk is full.
-        """
-        scalars = {
-            f"{row['kind']}/{name}": value
-            for name, value in row.items()
-            if name not in ("kind", "step", "class_iou")
-        }
-        scalars |= {f"class_iou/{name}": v for name, v in row.get("class_iou", {}).items()}
-        with self._io_errors_reported():
-            for name, value in scalars.items():
-                if value is not None and math.isfinite(value):
-                    self._writer.add_scalar(name, value, row["step"])
-
-    def close(self) -> None:
-        """Write buffered values and close the file.
-
-        Raises:
-            DsegError: the disk is full.
-        """
-        with self._io_errors_reported():
-            self._writer.close()
-
-    @contextmanager
-    def _io_errors_reported(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as fault:
-            raise DsegError(
-                f"{self._folder} cannot be written: {fault.strerror or fault}.",
-                hint="make room, or leave out --tensorboard.",
-                exit_code=EXIT_FAILED_INPUTS,
-            ) from fault

@@ -1,22 +1,19 @@
-"""Plots of a run as PNGs: curves, confusion matrix and predictions, drawn by matplotlib and PIL."""
+"""Plots of a run as PNGs, drawn by matplotlib: curves, IoU of each class, confusion matrix."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from dseg.files import written_whole
-from dseg.images import Pixels, write_png
 from dseg.labels import LabelSpace
-from dseg.render import render_overlay
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,11 +30,6 @@ WITH_NUMBERS = 40  # classes; cells of a larger matrix are too small for numbers
 NAME_LENGTH = 24  # characters; longer names of classes are shortened
 LEAST_SHOWN = 0.5  # percent; less would be shown as 0
 TRAINING, VALIDATION, SECONDARY, MARK = "tab:blue", "tab:orange", "0.45", "tab:red"
-WIDTH = 1800  # maximum width of a sheet in pixels
-GAP = 4  # pixels between the three panels
-CAPTION = 22  # pixels above the panels
-FILE_NAME_LENGTH = 50  # characters, of up to 4 bytes each; a file's name can have 255 bytes
-Drawn = tuple[str, Pixels, Pixels, Pixels]
 
 
 def write_loss_plot(rows: MetricRows, path: Path) -> None:
@@ -134,9 +126,54 @@ def write_confusion_plot(matrix: NDArray[np.int64], space: LabelSpace, path: Pat
         _save(figure, path)
 
 
+def write_iou_plot(
+    class_iou: Mapping[str, float], mean_iou: float, epoch: float, space: LabelSpace, path: Path
+) -> None:
+    """Draw the IoU of each class as a bar in the class's colour, and the mean as a line.
+
+    A class without pixels in both truth and prediction, or that masks cannot contain, has a dash.
+
+    Args:
+        class_iou: IoU by class name, 0 to 1, NaN for none.
+        mean_iou: mean IoU, 0 to 1.
+        epoch: passes over the training split at the validation.
+        space: the classes.
+        path: PNG file to write.
+
+    Raises:
+        DsegError: the file cannot be written.
+    """
+    names, values = list(class_iou), 100 * np.array(list(class_iou.values()))
+    known = np.isfinite(values)
+    colors = np.array(space.colors) / 255
+    with _matplotlib():
+        title = f"IoU of each class at epoch {epoch:.4g} (mean {100 * mean_iou:.1f} %)"
+        height = 1.3 + 0.23 * max(len(names), 4)
+        figure, axes = _make_axes(title, "IoU (%)", "", (CURVES[0], height))
+        axes.grid(visible=False, axis="y")
+        places = np.arange(len(names))
+        bars = np.where(known, values, 0)
+        axes.barh(places, bars, color=colors, edgecolor=SECONDARY, lw=0.6, height=0.75)
+        for place, value in enumerate(values):
+            text = f"{value:.1f}" if known[place] else "-"
+            axes.text(bars[place] + 0.8, place, text, va="center", fontsize=8)
+        if np.isfinite(mean_iou):
+            axes.axvline(100 * mean_iou, color=VALIDATION, ls="--", lw=1.2)
+        short = [_shorten(name) for name in names]
+        axes.set_yticks(places, short, fontsize=8, parse_math=False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlim(0, 106)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        _save(figure, path)
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 3]}..."
+
+
 def _name_ticks(axes: Axes, names: Sequence[str], size: int) -> None:
     """Write the names of the classes along both axes, without parsing them as formulas."""
-    short = [n if len(n) <= NAME_LENGTH else n[: NAME_LENGTH - 3] + "..." for n in names]
+    short = [_shorten(name) for name in names]
     positions = range(len(short))
     axes.set_xticks(positions, short, rotation=90, fontsize=size, parse_math=False)
     axes.set_yticks(positions, short, fontsize=size, parse_math=False)
@@ -226,65 +263,3 @@ def _make_axes(
 def _save(figure: Figure, path: Path) -> None:
     with written_whole(path) as part:
         figure.savefig(part, format="png")
-
-
-def write_predictions(samples: Sequence[Drawn], space: LabelSpace, folder: Path) -> None:
-    """Draw one PNG per sample: the image, its ground truth and the prediction.
-
-    Args:
-        samples: ``(name, image (H, W, 3), truth (H, W), prediction (H, W))``, all uint8; masks
-            hold train ids.
-        space: the classes.
-        folder: folder of the PNGs.
-
-    Raises:
-        DsegError: a file cannot be written.
-    """
-    taken: set[str] = set()
-    for name, image, truth, prediction in samples:
-        sheet = _make_sheet(image, truth, prediction, space)
-        write_png(folder / f"{_name_file(name, taken)}.png", sheet)
-
-
-def _make_sheet(image: Pixels, truth: Pixels, prediction: Pixels, space: LabelSpace) -> Pixels:
-    """Return image, ground truth and prediction side by side, each below its caption."""
-    max_width = (WIDTH - 2 * GAP) // 3
-    photo = _shrink(image, max_width, Image.Resampling.BOX)
-    # ids are resized before they are drawn, so that the legend stays legible
-    ids = [_shrink(mask, max_width, Image.Resampling.NEAREST) for mask in (truth, prediction)]
-    panels = {
-        "image": photo,
-        "ground truth": render_overlay(photo, ids[0], space, opacity=0.7, legend=False),
-        "prediction": render_overlay(photo, ids[1], space, opacity=0.7),
-    }
-    height, width = photo.shape[:2]
-    sheet = Image.new("RGB", (3 * width + 2 * GAP, CAPTION + height), "white")
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(14)
-    for index, (caption, pixels) in enumerate(panels.items()):
-        left = index * (width + GAP)
-        if font.getlength(caption) < width:
-            draw.text((left + width // 2, CAPTION // 2), caption, "black", font, anchor="mm")
-        sheet.paste(Image.fromarray(pixels), (left, CAPTION))
-    return np.asarray(sheet)
-
-
-def _shrink(pixels: Pixels, max_width: int, resampling: Image.Resampling) -> Pixels:
-    """Return pixels at most ``max_width`` wide."""
-    height, width = pixels.shape[:2]
-    if width <= max_width:
-        return pixels
-    size = (max_width, max(1, round(height * max_width / width)))
-    return np.asarray(Image.fromarray(pixels).resize(size, resampling))
-
-
-def _name_file(name: str, taken: set[str]) -> str:
-    """Return a unique name that any file system accepts; add it to ``taken``."""
-    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[-FILE_NAME_LENGTH:]
-    plain = plain.lstrip(".-") or "image"
-    unique, count = plain, 1
-    while unique.casefold() in taken:
-        count += 1
-        unique = f"{plain}-{count}"
-    taken.add(unique.casefold())
-    return unique

@@ -5,39 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dseg.checkpoints import find_backbone_weights, find_bundled, load_backbone, load_model
 from dseg.config import RuntimeConfig, TrainConfig
 from dseg.data.sampler import StepSampler
 from dseg.data.stream import Batch
-from dseg.datasets.base import Dataset
 from dseg.device import find_amp, find_device
 from dseg.distributed import Group, local_device
 from dseg.errors import DsegError
 from dseg.losses import AffinityFields, SegLoss, make_class_weights
 from dseg.memory import is_out_of_memory, memory_error
-from dseg.models import SegModel, build_model, find_class
-from dseg.nn.backbones.densenet import checkpoint_activations
-from dseg.nn.sync_norm import synchronise_norms
 from dseg.parallel import Progress
 from dseg.recipes import Recipe
-from dseg.recipes.file import BUNDLED
-from dseg.training.backends import (
-    avoid_wrong_gradients,
-    compile_model,
-    deterministic_or_refused,
-    set_backends,
-)
-from dseg.training.callbacks import Display, Intervals, Outcome, Show
-from dseg.training.data import check_splits, load_splits, make_batches
+from dseg.training.backends import deterministic_or_refused, set_backends
+from dseg.training.callbacks import Display, Intervals, Outcome, Show, Start
+from dseg.training.data import check_splits, load_splits, make_augmentation, make_batches
+from dseg.training.describe import make_start
 from dseg.training.fingerprint import take_fingerprint
+from dseg.training.loggers import PACKAGES, check_loggers
 from dseg.training.loop import Trainer
+from dseg.training.network import make_model
+from dseg.training.padding import find_remark, sample_sizes
 from dseg.training.resume import resume_run
 from dseg.training.run_dir import RunCallbacks, RunDir
 from dseg.training.state import has_state
@@ -51,6 +42,7 @@ def run_training(
     *,
     resume: bool,
     accept_data: bool = False,
+    command: str | None = None,
     show: Show,
     progress: Progress,
     stopping: Callable[[], bool],
@@ -64,6 +56,7 @@ def run_training(
         group: the processes.
         resume: continue from the state in the folder if there is one.
         accept_data: continue although the data have changed.
+        command: the command line, for run.json.
         show, progress: display of the run, and of work before it.
         stopping: asked after each step whether to save and stop.
 
@@ -71,10 +64,8 @@ def run_training(
         DsegError: unusable data, checkpoint or configuration; a loss that is NaN or infinite; a
             full disk; too little memory.
     """
-    with _memory_errors_reported(config, runtime):
-        device = find_device(local_device(runtime.device, group))
-        set_backends(device, deterministic=config.deterministic, tf32=config.tf32)
-        trainer, remarks = _make_trainer(config, runtime, run, group, device, progress, stopping)
+    with memory_errors_reported(config, runtime):
+        trainer, remarks = prepare(config, runtime, run, group, progress, stopping)
         space, steps = trainer.model.card.label_space, trainer.intervals.steps
         data = group.from_main(lambda: take_fingerprint(trainer.train_set, trainer.val_set))
         changes: list[dict[str, Any]] = []
@@ -87,18 +78,57 @@ def run_training(
             if resume and has_state(run):
                 changes, more = resume_run(trainer, run_dir, accept_data=accept_data)
                 remarks += more
-            run_dir.begin(trainer.step, trainer.validated_at, changes)
+            start, more = begin(config, runtime, trainer)
+            says: list[Display] = []
+            run_dir.begin(
+                *(trainer.step, trainer.validated_at, changes),
+                finished=trainer.finished,
+                command=command,
+                say=lambda text: says[0].say(text) if says else remarks.append(text),
+            )
             batches = make_batches(config, runtime, trainer, progress)
-            with show(steps, trainer.step) as display:
-                for remark in remarks if group.main else ():
+            with show(start) as display:
+                says.append(display)
+                for remark in (*remarks, *more) if group.main else ():
                     display.say(remark)
-                with deterministic_or_refused(config.model, device):
+                with deterministic_or_refused(config.model, trainer.device):
                     outcome = trainer.train(
                         report_faults(batches, display), RunCallbacks(run_dir, display)
                     )
-            if group.main and trainer.val_set is None:
-                run_dir.finish(trainer.scored, trainer.step)
+                run_dir.finish(trainer.scored if trainer.val_set is None else None, outcome)
             return outcome
+
+
+def prepare(
+    config: TrainConfig,
+    runtime: RuntimeConfig,
+    run: Path,
+    group: Group,
+    progress: Progress,
+    stopping: Callable[[], bool],
+) -> tuple[Trainer, list[str]]:
+    """Check options and data, and build the network; return the trainer and remarks."""
+    check_loggers([name for name in PACKAGES if getattr(runtime, name) and group.main])
+    _check_patience(config, runtime)
+    device = find_device(local_device(runtime.device, group))
+    set_backends(device, deterministic=config.deterministic, tf32=config.tf32)
+    return _make_trainer(config, runtime, run, group, device, progress, stopping)
+
+
+def begin(config: TrainConfig, runtime: RuntimeConfig, trainer: Trainer) -> tuple[Start, list[str]]:
+    """Return what is displayed before the first step, and warnings about the crops."""
+    shown = trainer.group.main and not trainer.finished
+    sizes = sample_sizes(trainer.train_set) if shown else []
+    remark = find_remark(make_augmentation(config.recipe), sizes)
+    return make_start(config, runtime, trainer, sizes), [remark] if remark else []
+
+
+def _check_patience(config: TrainConfig, runtime: RuntimeConfig) -> None:
+    if config.patience and not (config.val_split and runtime.validate_every):
+        raise DsegError(
+            f"--patience {config.patience} counts validations, but there are none before the end.",
+            hint="leave out --patience, or validate regularly (--val-split, --validate-every).",
+        )
 
 
 def _make_trainer(
@@ -121,7 +151,7 @@ def _make_trainer(
     trainer = Trainer(
         model,
         recipe,
-        make_intervals(recipe, runtime, len(train_set)),
+        make_intervals(recipe, runtime, len(train_set), validated=val_set is not None),
         make_loss(recipe, weights, train_set.space.num_classes, device),
         train_set=train_set,
         val_set=val_set,
@@ -131,6 +161,7 @@ def _make_trainer(
         amp=amp,
         seed=config.seed,
         stopping=stopping,
+        patience=config.patience,
     )
     return trainer, [text for text in (train_set.note, remark) if text]
 
@@ -151,14 +182,14 @@ def _config_removed_without_steps(run_dir: RunDir, trainer: Trainer) -> Iterator
     """Remove the configuration of a run that fails before its first step."""
     try:
         yield
-    except DsegError:
+    except (DsegError, KeyboardInterrupt):
         if not trainer.step:
             run_dir.forget()
         raise
 
 
 @contextmanager
-def _memory_errors_reported(config: TrainConfig, runtime: RuntimeConfig) -> Iterator[None]:
+def memory_errors_reported(config: TrainConfig, runtime: RuntimeConfig) -> Iterator[None]:
     """Turn a shortage of memory into an error that names options which need less."""
     try:
         yield
@@ -184,80 +215,20 @@ def _memory_error(config: TrainConfig, runtime: RuntimeConfig) -> DsegError:
     )
 
 
-def make_model(
-    config: TrainConfig,
-    dataset: Dataset,
-    group: Group,
-    device: torch.device,
-    runtime: RuntimeConfig,
-) -> tuple[SegModel, str]:
-    """Build the network with its initial weights on its device; also return remarks on them."""
-    torch.manual_seed(config.seed)
-    outputs = dataset.space.num_classes
-    remarks: list[str] = []
-    if config.weights:
-        start = Path(config.weights)
-        if config.weights == BUNDLED and not start.exists():
-            start = find_bundled()
-        model = load_model(
-            config.model,
-            start,
-            num_classes=outputs,
-            reset_head=config.reset_head,
-            inplace_abn=config.inplace_abn,
-            raw_weights=config.raw_weights,
-            on_note=remarks.append,
-        )
-    else:
-        takes_aux = "aux" in signature(find_class(config.model)).parameters
-        options = {"aux": True} if takes_aux and config.recipe.aux_weight else {}
-        model = build_model(config.model, outputs, **options)
-    if config.weights and config.recipe.aux_weight and _lacks_aux(model, config.model):
-        remarks.append(
-            f"WARNING: {Path(config.weights).name} has no auxiliary heads, so the recipe's "
-            f"auxiliary loss (weight {config.recipe.aux_weight:g}) is left out."
-        )
-    if config.backbone_weights:
-        source = config.backbone_weights
-        file = group.from_main(lambda: find_backbone_weights(model, source))  # one download
-        remarks.append(f"backbone: {load_backbone(model, file)}")
-    card = model.card.at_own_size()
-    model.card = replace(card, label_space=dataset.space, outputs=(), scores={})
-    if runtime.checkpoint_activations and not checkpoint_activations(model):
-        raise DsegError(
-            f"{config.model} has no dense blocks whose activations could be recomputed.",
-            hint="leave out --checkpoint-activations, or use a smaller batch or crop.",
-        )
-    model = model.to(device).to(memory_format=torch.channels_last)
-    avoid_wrong_gradients(model, device, find_amp(config.amp, device))
-    if group.world_size > 1:
-        synchronised = synchronise_norms(model, device.type)
-        assert isinstance(synchronised, SegModel)
-        model = synchronised
-    if runtime.compile:
-        compile_model(model, device, config.recipe, group)
-    return model, " ".join(remarks)
-
-
-def _lacks_aux(model: SegModel, name: str) -> bool:
-    """Return True if a network was built without its optional auxiliary heads."""
-    if "aux" not in signature(find_class(name)).parameters:
-        return False
-    with torch.device("meta"):
-        whole = build_model(name, aux=True)
-    return len(whole.state_dict()) > len(model.state_dict())
-
-
-def make_intervals(recipe: Recipe, runtime: RuntimeConfig, samples: int) -> Intervals:
-    """Return the intervals of a run in steps."""
+def make_intervals(
+    recipe: Recipe, runtime: RuntimeConfig, samples: int, *, validated: bool = True
+) -> Intervals:
+    """Return the intervals of a run in steps; without validations, an epoch is summarised."""
     steps = recipe.steps or max(1, math.ceil(recipe.epochs * samples / recipe.batch))
     every = max(1, round(runtime.validate_every * samples / recipe.batch))
+    regular = validated and runtime.validate_every > 0
     return Intervals(
         steps=steps,
         validate_every=every if runtime.validate_every else 0,
         save_every=runtime.save_every,
         log_every=runtime.log_every,
         draw=runtime.draw,
+        summarise_every=0 if regular else max(1, round(samples / recipe.batch)),
     )
 
 

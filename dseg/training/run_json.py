@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from dseg import __version__
 from dseg.config import RuntimeConfig, TrainConfig
 from dseg.errors import DsegError
 from dseg.files import write_json
-from dseg.jsonio import is_count, read_object, show, take_fields
+from dseg.jsonio import is_count, read_object, show, strict, take_fields
 
 RUN_FILE = "run.json"
 
@@ -82,7 +78,30 @@ def _read_errors_reported(run: Path) -> Iterator[Path]:
         ) from fault
 
 
+def read_facts(run: Path, *names: str) -> dict[str, Any]:
+    """Read further facts of a run, those that it has and that can be read."""
+    found = {name: _read_value(run, name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def write_config(run: Path, config: TrainConfig, facts: dict[str, Any]) -> None:
     """Write the configuration and further facts of a run to its folder."""
-    versions = {"dseg": __version__, "torch": torch.__version__, "numpy": np.__version__}
-    write_json(run / RUN_FILE, {"settings": config.as_json(), **facts, "versions": versions})
+    write_json(run / RUN_FILE, strict({"settings": config.as_json(), **facts}))
+
+
+def find_score(rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the best and the last validation in rows of metrics; None without any.
+
+    Returns:
+        ``best`` and ``last``, each with ``step``, ``epoch``, ``miou``, ``pixel_accuracy`` and
+        ``loss``. Without a finite mean IoU, the first validation is the best.
+    """
+    validations = [row for row in rows if row.get("kind") == "val"]
+    if not validations:
+        return None
+    best = max(validations, key=lambda row: row.get("miou") or 0.0)
+    names = ("step", "epoch", "miou", "pixel_accuracy", "loss")
+    return {
+        kind: {name: row.get(name) for name in names}
+        for kind, row in {"best": best, "last": validations[-1]}.items()
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -18,13 +18,15 @@ class Stop:
 
     Attributes:
         signal: number of the signal; 0 for none.
+        asked: True once the training has asked for it, so that there is something to save.
     """
 
     def __init__(self) -> None:
-        self.signal = 0
+        self.signal, self.asked = 0, False
 
     def __call__(self) -> bool:
         """Return True if a signal was received."""
+        self.asked = True
         return self.signal != 0
 
     @property
@@ -34,16 +36,26 @@ class Stop:
 
 
 @contextmanager
-def stopping_on_signals() -> Iterator[Stop]:
-    """Record signals instead of ending at once; a second Ctrl-C interrupts immediately.
+def stopping_on_signals(
+    acknowledge: Callable[[str], None] = lambda text: None,
+) -> Iterator[Stop]:
+    """Record signals instead of ending at once, so that the training can save its state.
 
-    Outside the main thread, which alone can handle signals, nothing is changed.
+    A second Ctrl-C interrupts immediately, and so does one before the first step is done. Outside
+    the main thread, which alone can handle signals, nothing is changed.
+
+    Args:
+        acknowledge: called from the signal's handler, between two instructions of the main thread,
+            with what happens next; it must not take a lock.
     """
     stop = Stop()
 
     def remember(number: int, frame: FrameType | None) -> None:
-        if stop.signal and number == signal.SIGINT:
+        if number == signal.SIGINT and (stop.signal or not stop.asked):
             raise KeyboardInterrupt
+        if not stop.signal:
+            again = "; Ctrl-C again quits at once" if number == signal.SIGINT else ""
+            acknowledge(f"Stopping after this step{again}.")
         stop.signal = number
 
     if threading.current_thread() is not threading.main_thread():

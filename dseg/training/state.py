@@ -172,8 +172,9 @@ def check_state(state: Any, steps: int) -> dict[str, Any]:
     losses = found["losses"]
     if not isinstance(losses, list) or not all(map(is_number, losses)) or len(losses) > step:
         raise ValueError(f"its losses are {show(losses)}, not numbers of {step} steps")
-    if not is_count(found.get("skipped", 0)):
-        raise ValueError(f"its skipped steps are {show(found['skipped'])}")
+    for name, what in {"skipped": "skipped steps", "stale": "validations since the best"}.items():
+        if not is_count(found.get(name, 0)):
+            raise ValueError(f"its {what} are {show(found[name])}")
     _check_scaler(found["scaler"])
     for name in ("model", EMA_KEY):
         if found[name] is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,17 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dseg.datasets.base import Dataset, Pair
-from dseg.device import to_device
+from dseg.device import record_event, to_device, to_host
 from dseg.distributed import Group
 from dseg.errors import NotFiniteError
 from dseg.evaluation.confusion import class_iou, mean_of_present, pixel_accuracy
 from dseg.evaluation.values import Counts
 from dseg.labels import IGNORE
+from dseg.losses import ImageLoss, SegLoss
 from dseg.models import SegModel
-from dseg.parallel import map_in_order
+from dseg.parallel import Advance, map_in_order
 from dseg.predict import Pending, Predictor
 
 PRECISION = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+UNITS = 2.0**40  # losses are summed as integers, which do not round
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,8 @@ class Validation:
         pixel_accuracy: fraction of correct pixels, 0 to 1.
         drawn: the first images with truth and prediction, ``(name, pair, prediction)``.
         tiled: number of images predicted in tiles, as they are too large to be predicted whole.
+        loss: loss of the whole split, see ``ImageLoss``; None if it was not requested or has no
+            labelled pixel, NaN if the scores are not at the image's size.
     """
 
     matrix: Counts
@@ -45,6 +51,7 @@ class Validation:
     pixel_accuracy: float
     drawn: tuple[tuple[str, Pair, NDArray[np.uint8]], ...]
     tiled: int = 0
+    loss: float | None = None
 
 
 def validate(
@@ -56,6 +63,8 @@ def validate(
     amp: torch.dtype | None = None,
     read: Callable[[int], Pair] | None = None,
     draw: int = 0,
+    loss: SegLoss | None = None,
+    advance: Advance = lambda: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Validation | None:
     """Score a network on a split, its images sharded over the processes.
@@ -68,6 +77,8 @@ def validate(
         amp: precision within the network, None for float32.
         read: returns the pair of an index; by default it is read from its files.
         draw: number of images of this process to return in ``drawn``.
+        loss: loss of the training, to be computed on this split too.
+        advance: called after each image of this process.
         stopping: asked after each image whether to stop; if so, None is returned.
 
     Raises:
@@ -77,6 +88,7 @@ def validate(
     """
     predictor = Predictor(model, device=device, fall_back=False, precision=PRECISION[amp])
     counts = ConfusionCounts(dataset.space.num_classes, predictor.device)
+    losses = LossSum(loss, predictor)
     drawn: list[tuple[str, Pair, NDArray[np.uint8]]] = []
     indices = group.shard(range(len(dataset)))
     not_finite: NotFiniteError | None = None
@@ -84,12 +96,14 @@ def validate(
     pairs = map_in_order(read or dataset.read, indices, readers, ahead=readers, wait=True)
     with closing(pairs):
         try:
-            for index, (pair, pending) in enumerate(_predict_ahead(predictor, pairs)):
-                truth = to_device(torch.from_numpy(pair.train_ids), predictor.device)
-                counts.add(truth, pending.train_ids)
-                prediction = pending.result().train_ids
+            for index, started in enumerate(_predict_ahead(predictor, losses, pairs)):
+                counts.add(started.truth, started.pending.train_ids)
+                prediction = started.pending.result().train_ids
+                losses.add(started)
                 if index < draw:
-                    drawn.append((dataset.samples[indices[index]].name, pair, prediction))
+                    name = dataset.samples[indices[index]].name
+                    drawn.append((name, started.pair, prediction))
+                advance()
                 if stopping():
                     return None
         except NotFiniteError as fault:  # raised below in all processes, once all have finished
@@ -98,7 +112,8 @@ def validate(
     if faults:
         raise faults[0]
     found = score(group.sum_counts(counts.matrix()), dataset, tuple(drawn))
-    return replace(found, tiled=sum(group.gather(predictor.tiled)))
+    tiled = sum(group.gather(predictor.tiled))
+    return replace(found, tiled=tiled, loss=losses.mean(group))
 
 
 def _count_readers(group: Group, device: torch.device) -> int:
@@ -106,11 +121,27 @@ def _count_readers(group: Group, device: torch.device) -> int:
     return 1 if device.type == "cpu" else group.cores_per_process()
 
 
-def _predict_ahead(predictor: Predictor, pairs: Iterator[Pair]) -> Iterator[tuple[Pair, Pending]]:
+class _Started(NamedTuple):
+    """An image that is being predicted, its mask on the device, and its loss on the host.
+
+    The loss is complete after the event, if there is one.
+    """
+
+    pair: Pair
+    truth: Tensor
+    pending: Pending
+    loss: Tensor | None = None
+    done: torch.cuda.Event | None = None
+
+
+def _predict_ahead(
+    predictor: Predictor, losses: LossSum, pairs: Iterator[Pair]
+) -> Iterator[_Started]:
     """Yield each pair with its prediction; on a GPU only after the next one was started."""
-    before: tuple[Pair, Pending] | None = None
+    before: _Started | None = None
     for pair in pairs:
-        now = pair, predictor.begin(pair.image)
+        truth = to_device(torch.from_numpy(pair.train_ids), predictor.device)
+        now = losses.begin(pair, truth)
         if predictor.device.type == "cpu":
             yield now
             continue
@@ -119,6 +150,49 @@ def _predict_ahead(predictor: Predictor, pairs: Iterator[Pair]) -> Iterator[tupl
         before = now
     if before is not None:
         yield before
+
+
+class LossSum:
+    """Sums the loss of images exactly: the result does not depend on their order.
+
+    Args:
+        loss: loss of the training; None to compute no loss.
+        predictor: predicts the images.
+    """
+
+    def __init__(self, loss: SegLoss | None, predictor: Predictor):
+        self._loss, self._predictor = loss, predictor
+        self._sums = [0, 0]  # in units of 1 / UNITS
+        self._complete = True
+
+    def begin(self, pair: Pair, truth: Tensor) -> _Started:
+        """Begin to predict an image and to compute its loss."""
+        if self._loss is None:
+            return _Started(pair, truth, self._predictor.begin(pair.image))
+        fusion = self._predictor.protocol.fusion
+        own = ImageLoss(self._loss, truth, probabilities=fusion == "prob")
+        self._predictor.on_scores = own.add
+        pending = self._predictor.begin(pair.image)
+        return _Started(pair, truth, pending, to_host(own.total()), record_event(truth.device))
+
+    def add(self, image: _Started) -> None:
+        """Add the loss of an image; wait for the device if it is not complete."""
+        if image.done is not None:
+            image.done.synchronize()
+        for place, value in enumerate([] if image.loss is None else image.loss.tolist()):
+            if math.isfinite(value):
+                self._sums[place] += round(value * UNITS)
+            else:
+                self._complete = False
+
+    def mean(self, group: Group) -> float | None:
+        """Return the loss of the split; all processes have to call this."""
+        sums = group.gather((*self._sums, self._complete))
+        if self._loss is None or not any(weight for _, weight, _ in sums):
+            return None
+        if not all(complete for *_, complete in sums):
+            return math.nan
+        return sum(loss for loss, *_ in sums) / sum(weight for _, weight, _ in sums)
 
 
 def score(

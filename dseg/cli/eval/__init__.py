@@ -14,7 +14,7 @@ import click
 from dseg.cli.console import say
 from dseg.cli.eval.options import check_options, eval_options
 from dseg.cli.eval.output import show_scores, verify
-from dseg.cli.infer.run import AliasCommand
+from dseg.cli.infer.options import AliasCommand
 from dseg.cli.infer.summary import sharded_progress
 from dseg.cli.options.load_network import load_network
 from dseg.config import EvalConfig, NetworkConfig

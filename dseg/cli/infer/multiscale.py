@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from dseg.cli.infer.run import AliasCommand, predict_options, run
+from dseg.cli.infer.options import AliasCommand, predict_options
+from dseg.cli.infer.run import run
 from dseg.config import NetworkConfig
 
 

@@ -1,126 +1,30 @@
-"""Options and prediction of images, shared by infer and multiscale-infer."""
+"""Prediction of images and videos, shared by infer and multiscale-infer."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections import Counter
-from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from dseg.cli.console import say
-from dseg.cli.infer.summary import make_facts, say_summary, sharded_progress
-from dseg.cli.options.from_config import options_of
+from dseg.cli.console import hushed, progress, say
+from dseg.cli.infer.sources import find_sources, hide_temporary, split_kinds
+from dseg.cli.infer.summary import (
+    make_facts,
+    say_summary,
+    say_where_to_look,
+    sharded_progress,
+)
 from dseg.cli.options.load_network import load_network
-from dseg.cli.options.shared import json_option, quiet_option
-from dseg.cli.options.types import FILE, FOLDER, Command, Kinds, Option
 from dseg.cli.stdio import emit_json
 from dseg.config import NetworkConfig
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.parallel import Advance
 
 if TYPE_CHECKING:
-    from dseg.predict import ImageFile
-
-ONLY_MULTI_SCALE = ("scales", "flip", "fusion")
-INPUT_OPTIONS: tuple[Option, ...] = (
-    click.argument("sources", metavar="[SOURCE]...", nargs=-1),
-    click.option("--img-dir", type=FILE, metavar="DIR", help="Folder of images; same as a SOURCE."),
-)
-RESULT_OPTIONS: tuple[Option, ...] = (
-    click.option(
-        *("-o", "--out"),
-        type=FOLDER,
-        metavar="DIR",
-        default=Path("dseg-out"),
-        show_default=True,
-        help="Folder for the results, with a sub-folder for each kind.",
-    ),
-    click.option(
-        "--save",
-        "kinds",
-        type=Kinds(),
-        default="label_ids,color,overlay",
-        show_default=True,
-        help="Kinds of results: label_ids, train_ids, color, overlay, confidence.",
-    ),
-    click.option(
-        "--overlay-format",
-        type=click.Choice(["png", "jpg"]),
-        default="png",
-        show_default=True,
-        help="Format of overlays; jpg is faster and smaller.",
-    ),
-    click.option("--overwrite", is_flag=True, help="Replace existing results."),
-)
-SPEED_OPTIONS: tuple[Option, ...] = (
-    click.option(
-        "--batch-size",
-        type=click.IntRange(1, 256),
-        metavar="N",
-        help="Number of images of one size to predict at once, unless in tiles.  [default: 1 on "
-        "the CPU; on CUDA as many as have 4 megapixels, at most 16]",
-    ),
-    click.option(
-        "--compile",
-        "compiled",
-        is_flag=True,
-        help="Compile the network with torch.compile: takes minutes, pays off for many images of "
-        "one size.",
-    ),
-    click.option(
-        "--max-pixels",
-        type=click.IntRange(min=1),
-        metavar="N",
-        default=200_000_000,
-        show_default=True,
-        help="Refuse images with more pixels, before they are decoded.",
-    ),
-    json_option("a summary"),
-    quiet_option,
-)
-
-OPTION_ALIASES = {  # spellings of the authors and of other tools, so that their command lines work
-    "--img_dir": "--img-dir",
-    "--model_name": "--model",
-    "--model-name": "--model",
-    "--model_path": "--weights",
-    "--model-path": "--weights",
-    "--checkpoint": "--weights",
-    "--output": "--out",
-    "--output-dir": "--out",
-}
-
-
-class AliasCommand(click.Command):
-    """A command that accepts the spellings of other tools, without listing them."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        end = args.index("--") if "--" in args else len(args)
-        for index, word in enumerate(args[:end]):
-            name, equals, value = word.partition("=")
-            args[index] = OPTION_ALIASES.get(name, name) + equals + value
-        return super().parse_args(ctx, args)
-
-
-def predict_options(*, multi_scale: bool) -> Callable[[Command], Command]:
-    """Return a decorator that adds the options of infer, or those of multiscale-infer."""
-    words = {"scales": "0.5,0.75,1.0,1.25,1.5,1.8, or the authors'", "flip": "flip"}
-    network = options_of(NetworkConfig, words if multi_scale else {})
-    if not multi_scale:
-        network = {name: own for name, own in network.items() if name not in ONLY_MULTI_SCALE}
-    named = [network.pop(name) for name in ("model", "weights")]
-    options = [*INPUT_OPTIONS, *named, *RESULT_OPTIONS, *network.values(), *SPEED_OPTIONS]
-
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
+    pass
 
 
 def run(
@@ -129,9 +33,15 @@ def run(
     sources: tuple[str, ...],
     img_dir: Path | None,
     out: Path,
-    kinds: tuple[str, ...],
+    kinds: tuple[str, ...] | None,
     overlay_format: str,
+    opacity: float,
+    legend: str,
+    side_by_side: bool,
     overwrite: bool,
+    every: int,
+    fps: float | None,
+    seconds: float | None,
     max_pixels: int,
     json_file: Path | None,
     quiet: bool,
@@ -150,35 +60,64 @@ def run(
     from dseg.distributed import joined
     from dseg.predict import predict_images
     from dseg.predict.inputs import describe_unread
+    from dseg.predict.masks import make_mask_tables
+    from dseg.predict.videos import VideoOptions
+    from dseg.render import OverlayStyle
+    from dseg.sources import Workspace
+    from dseg.video import Sampling
 
-    with joined("cpu") as group:
+    with hushed(quiet), Workspace() as workspace, joined("cpu") as group:
         network.check()
         if compiled:
             network = _compiled_by_torch(network)
-        images, unread = group.from_main(lambda: _find(sources, img_dir, out))
+        images, videos, unread = group.from_main(
+            lambda: find_sources(sources, img_dir, out, workspace)
+        )
+        image_kinds, video_kinds = split_kinds(kinds, images)
+        used = (image_kinds if images else ()) + (video_kinds if videos else ())
         predictor, manifest = load_network(network, group, multi_scale=multi_scale, quiet=quiet)
-        if "confidence" in kinds:
+        make_mask_tables(used, predictor.label_space)  # refuses unknown classes
+        if "confidence" in used or "entropy" in used:
             predictor.refuse_labels_only()
+        if "overlay" in used or "video" in used:
+            style = OverlayStyle(opacity=opacity, legend=legend, side_by_side=side_by_side)
+            manifest = replace(manifest, overlay=style)
         if compiled:
             predictor.compile()
-        with sharded_progress("labelled", images, group, quiet=quiet) as advance:
+        with ExitStack() as bar:
+            advance = bar.enter_context(sharded_progress("labelled", images, group, quiet=quiet))
+
+            def show_video(name: str, count: int) -> AbstractContextManager[Advance]:
+                bar.close()  # the images are done
+                return progress(name, count, quiet=quiet or not group.main)
+
+            options = VideoOptions(
+                kinds=video_kinds,
+                sampling=Sampling(every=every, rate=fps, seconds=seconds),
+                progress=show_video,
+                on_stop=lambda: say("Stopping; Ctrl-C again to quit at once."),
+            )
             summary = predict_images(
                 predictor,
                 images,
                 out,
                 manifest,
-                kinds=kinds,
+                kinds=image_kinds,
                 overlay_format=overlay_format,
                 overwrite=overwrite,
                 max_pixels=max_pixels,
                 batch_size=batch_size,
                 advance=advance,
                 group=group,
+                videos=videos,
+                video_options=options,
             )
+        hide_temporary(summary, workspace)
         if group.main:
-            say_summary(summary, manifest, predictor, out, kinds, group, network.protocol_name)
+            say_summary(summary, manifest, predictor, out, group, network.protocol_name)
             if unread:
                 say(f"Files of unsupported formats: {describe_unread(unread)}.")
+            say_where_to_look(images, videos, summary, predictor, out, used, overlay_format)
             if json_file is not None:
                 emit_json(json_file, make_facts(summary, manifest, predictor, out, group, unread))
         group.barrier()  # torchrun ends all processes with the first that fails
@@ -194,53 +133,3 @@ def _compiled_by_torch(network: NetworkConfig) -> NetworkConfig:
             hint="use --runtime torch with --compile, or leave --compile out.",
         )
     return replace(network, runtime="torch")
-
-
-def _find(
-    sources: tuple[str, ...], img_dir: Path | None, out: Path
-) -> tuple[list[ImageFile], Counter[str]]:
-    """Find the images, and count files of unsupported formats."""
-    from dseg.predict import find_images
-
-    named = [*_from_stdin(sources), *([img_dir] if img_dir is not None else [])]
-    if not named:
-        raise DsegError("No images are named.", hint="name a folder: --img-dir DIR, or a SOURCE.")
-    _refuse_overwriting(named, out)
-    unread: Counter[str] = Counter()
-    return find_images(named, leave_out=out, unread=unread), unread
-
-
-def _from_stdin(sources: tuple[str, ...]) -> list[str | Path]:
-    """Replace ``-`` by the lines of standard input, or its NUL-separated names (find -print0)."""
-    named: list[str | Path] = []
-    for source in sources:
-        if source == "-":  # bytes: file names need not be valid text
-            listed = _without_bom(sys.stdin.buffer.read())
-            lines = listed.split(b"\0") if b"\0" in listed else listed.splitlines()
-            named += [os.fsdecode(line) for line in lines if line]
-        else:
-            named.append(source)
-    return named
-
-
-def _without_bom(listed: bytes) -> bytes:
-    """Return a list as UTF-8, without the byte order mark that Windows programs write."""
-    if listed.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return listed.decode("utf-16", "replace").encode()
-    return listed.removeprefix(b"\xef\xbb\xbf")
-
-
-def _refuse_overwriting(named: list[str | Path], out: Path) -> None:
-    """Refuse to write results over the images."""
-    from dseg.images import RESULT_KINDS
-
-    results = Path(os.path.realpath(out))
-    for source in named:
-        place = Path(os.path.realpath(source))
-        if place == results:
-            raise DsegError(f"{out} is the folder of the images.", hint="name another --out.")
-        if any(place.is_relative_to(results / kind) for kind in RESULT_KINDS):
-            raise DsegError(
-                f"{source} is in a folder to which results of {out} are written.",
-                hint="name another --out.",
-            )

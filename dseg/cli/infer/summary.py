@@ -8,12 +8,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dseg.cli.console import progress, say
+from dseg.cli.console import describe_rate, progress, say
 from dseg.parallel import Advance
 
 if TYPE_CHECKING:
     from dseg.distributed import Group
-    from dseg.predict import Manifest, Predictor, Summary
+    from dseg.predict import ImageFile, Manifest, Predictor, Summary
+    from dseg.predict.inputs import VideoFile
 
 
 def sharded_progress(
@@ -21,7 +22,8 @@ def sharded_progress(
 ) -> AbstractContextManager[Advance]:
     """Show progress as ``console.progress`` does; of several processes, that of the first."""
     label = what if group.world_size == 1 else f"{what} by process 1 of {group.world_size}"
-    return progress(label, len(group.shard(images)), quiet=quiet or not group.main)
+    count = len(group.shard(images))
+    return progress(label, count, quiet=quiet or not group.main or not count)
 
 
 def make_facts(
@@ -36,6 +38,8 @@ def make_facts(
     return {
         "out": str(out),
         "done": summary.done,
+        "videos": summary.videos,
+        "frames": summary.frames,
         "skipped": summary.skipped,
         "failed": [
             {"file": str(failure.path), "problem": failure.problem, "hint": failure.hint}
@@ -63,11 +67,10 @@ def say_summary(
     manifest: Manifest,
     predictor: Predictor,
     out: Path,
-    kinds: tuple[str, ...],
     group: Group,
     protocol_name: str,
 ) -> None:
-    """Report the results of all images, and the next command."""
+    """Report the results of all images."""
     from dseg.predict.runtimes import TITLES
 
     for note in summary.notes:
@@ -76,30 +79,79 @@ def say_summary(
         say(f"note: and {summary.noted - len(summary.notes)} more such images.")
     hints: set[str] = set()
     for path, problem, hint in summary.failed:
-        say(f"failed: {path}: {problem}" if str(path) not in problem else f"failed: {problem}")
+        at = "" if str(path) in problem else f"{path}: "
+        say(f"failed: {at}{problem}", always=True)
         if hint not in hints:  # once for each hint
-            say(f"Hint: {hint}")
+            say(f"Hint: {hint}", always=True)
             hints.add(hint)
-    speed = f", {summary.done / summary.seconds:.3g} images/s" if summary.done else ""
+    speed = describe_rate(summary.done + summary.frames, summary.seconds)
+    speed = f", {speed}" if speed else ""
+    labelled = str(summary.done)
+    if summary.videos:
+        frames = f"{summary.frames} frames of {_count(summary.videos, 'video')}"
+        labelled = f"{_count(summary.done, 'image')} and {frames}" if summary.done else frames
     several = f", {group.world_size} processes" if group.world_size > 1 else ""
     runtime = predictor.runtime.name
     by = f"{TITLES[runtime]}, " if predictor.device.type == "cpu" else ""
     where = f"{predictor.device} ({by}{predictor.precision}{several})"
     say(
-        f"{summary.done} labelled, {summary.skipped} already there, {len(summary.failed)} failed "
+        f"{labelled} labelled, {summary.skipped} already there, {len(summary.failed)} failed "
         f"in {summary.seconds:.1f} s{speed} on {where}. "
         f"Protocol: {protocol_name} ({manifest.protocol.describe()}). Results: {out}"
     )
-    if summary.done and predictor.device.type == "cpu":
+    if (summary.done or summary.frames) and predictor.device.type == "cpu":
         _say_what_is_faster(predictor)
     if summary.tiled:
         say(
             f"{summary.tiled} images were too large to be predicted whole, and were predicted in "
             "tiles."
         )
-    if "label_ids" in kinds and predictor.label_space.name == "cityscapes" and not summary.failed:
-        folder = shlex.quote(str(out / "label_ids"))
-        say(f"Next: dseg eval --pred-dir {folder} --gt-dir gtFine/val")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def say_where_to_look(
+    images: Sequence[ImageFile],
+    videos: Sequence[VideoFile],
+    summary: Summary,
+    predictor: Predictor,
+    out: Path,
+    kinds: tuple[str, ...],
+    overlay_format: str,
+) -> None:
+    """Name the file to look at first and, where there can be ground truth, how to score."""
+    first = next(
+        (
+            file
+            for image in images
+            if (file := out / "overlay" / f"{image.name}.{overlay_format}").exists()
+        ),
+        None,
+    )
+    if first is not None and "overlay" in kinds:
+        sheet = out / "overview.jpg"
+        say(f"Look first at: {sheet if len(images) > 1 and sheet.exists() else first}")
+    for video in videos:
+        file = out / "video" / f"{video.name}.mp4"
+        if "video" in kinds and file.exists():
+            say(f"Look {'also' if first else 'first'} at: {file}")
+            break
+    scores = "label_ids" in kinds and predictor.label_space.name == "cityscapes"
+    if images and scores and not summary.failed and (truth := _find_truth(images[0].path)):
+        folder, truth = shlex.quote(str(out / "label_ids")), shlex.quote(truth)
+        say(f"Next: dseg eval --pred-dir {folder} --gt-dir {truth}")
+
+
+def _find_truth(image: Path) -> str:
+    """Return the folder of the ground truth of an image in Cityscapes' layout, "" for others."""
+    parts = image.parts[:-1]
+    if "leftImg8bit" not in parts:
+        return ""
+    at = parts.index("leftImg8bit")
+    truth = Path(*parts[:at], "gtFine", *parts[at + 1 : at + 2])
+    return str(truth)
 
 
 def _say_what_is_faster(predictor: Predictor) -> None:

@@ -24,6 +24,10 @@ KIND_NAMES = {
     "overlay": "overlay",
     "confidence": "confidence",
     "conf": "confidence",
+    "entropy": "entropy",
+    "coco": "coco",
+    "areas": "areas",
+    "video": "video",
 }
 
 
@@ -51,7 +55,7 @@ class ModelName(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
 
 
 class Kinds(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
-    """Names of result folders, separated by commas."""
+    """Names of result folders, separated by commas; ``mask:`` is followed by class names."""
 
     name = "kinds"
 
@@ -60,11 +64,22 @@ class Kinds(click.ParamType):  # type: ignore[type-arg]  # not generic in older 
     ) -> tuple[str, ...]:
         if isinstance(value, tuple):
             return value
-        words = [word.strip().lower().replace("-", "_") for word in str(value).split(",")]
-        for word in words:
-            if word not in KIND_NAMES:
-                self.fail(f"{word!r} is not one of {', '.join(sorted(KIND_NAMES))}.", param, ctx)
-        return tuple(dict.fromkeys(KIND_NAMES[word] for word in words))
+        kinds: list[str] = []
+        in_masks = False  # class names follow until the name of a kind
+        for word in (word.strip() for word in str(value).split(",")):
+            name = word.lower().replace("-", "_")
+            if name.startswith("mask:") and len(name) > len("mask:"):
+                in_masks = True
+                kinds.append(f"mask:{word[len('mask:') :]}")
+            elif name in KIND_NAMES:
+                in_masks = False
+                kinds.append(KIND_NAMES[name])
+            elif in_masks and word:
+                kinds.append(f"mask:{word}")
+            else:
+                names = ", ".join([*sorted(KIND_NAMES), "mask:CLASS"])
+                self.fail(f"{word!r} is not one of {names}.", param, ctx)
+        return tuple(dict.fromkeys(kinds))
 
 
 class ImageSize(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks

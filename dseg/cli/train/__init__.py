@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import download_display, progress, say, training_display
+from dseg.cli.console import download_display, progress, say, say_at_once
 from dseg.cli.stdio import emit_json
+from dseg.cli.train.display import training_display
 from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
 from dseg.cli.train.options import TrainRequest, train_options
 from dseg.cli.train.plan import PLANNED_NETWORK, no_network, plan_config
@@ -32,7 +35,7 @@ def train_command(ctx: click.Context, /, **values: Any) -> None:
     crops that fit the images, counted class weights, and the bundled weights for DABNet.
 
     The folder RUN gets best.safetensors and last.safetensors, for dseg infer --weights;
-    metrics.jsonl, loss.png, miou.png, confusion.png and predictions/; run.json with the
+    metrics.jsonl, loss.png, miou.png, iou.png, confusion.png and predictions/; run.json with the
     configuration; and state.pt, from which --resume continues to the same bits. Ctrl-C and SIGTERM
     save the state first.
 
@@ -49,11 +52,17 @@ def train_command(ctx: click.Context, /, **values: Any) -> None:
     try:
         _train(request)
     except KeyboardInterrupt:
-        raise DsegError(
-            "Interrupted. All files that were written are complete.",
-            hint=f"continue from the last saved state: dseg train --resume --out {request.run}",
-            exit_code=EXIT_INTERRUPTED,
-        ) from None
+        raise _interrupted_error(request) from None
+
+
+def _interrupted_error(request: TrainRequest) -> DsegError:
+    from dseg.training.state import has_state
+
+    hint = "no step was saved; start again."
+    if not request.dry_run and has_state(request.run):
+        hint = f"continue from the last saved state: dseg train --resume --out {request.run}"
+    problem = "Interrupted. All files that were written are complete."
+    return DsegError(problem, hint=hint, exit_code=EXIT_INTERRUPTED)
 
 
 def _train(request: TrainRequest) -> None:
@@ -61,6 +70,11 @@ def _train(request: TrainRequest) -> None:
     from dseg.downloads import SILENT, showing
     from dseg.training import run_held, run_training, stopping_on_signals
 
+    if request.dry_run and request.resume:
+        raise DsegError(
+            "--dry-run tries out a new run, and --resume continues one.",
+            hint="leave out one of them.",
+        )
     if request.accept_data and not request.resume:
         raise DsegError("--accept-data requires --resume.", hint="leave out --accept-data.")
     runtime = _make_runtime(request)
@@ -68,12 +82,18 @@ def _train(request: TrainRequest) -> None:
     quiet = request.quiet
     with (
         joined(device) as group,
-        stopping_on_signals() as stop,
-        run_held(request.run, group, say),
+        ExitStack() as held,
         showing(download_display(quiet=quiet) if group.main else SILENT),
     ):
+        if not request.dry_run:
+            acknowledge = say_at_once if group.main else lambda text: None
+            stop = held.enter_context(stopping_on_signals(acknowledge))
+            held.enter_context(run_held(request.run, group, say))
         group.from_main(lambda: _refuse_other_run(request))
         config = group.from_main(lambda: _make_config(request, group))
+        if request.dry_run:
+            _try_out(request, config, runtime, group)
+            return
         outcome = run_training(
             config,
             runtime,
@@ -81,7 +101,8 @@ def _train(request: TrainRequest) -> None:
             group,
             resume=request.resume,
             accept_data=request.accept_data,
-            show=lambda steps, first: training_display(steps, first, quiet=quiet or not group.main),
+            command=shlex.join(["dseg", *sys.argv[1:]]),
+            show=lambda start: training_display(start, quiet=quiet or not group.main),
             progress=lambda what, total: progress(what, total, quiet=quiet or not group.main),
             stopping=stop,
         )
@@ -90,6 +111,26 @@ def _train(request: TrainRequest) -> None:
         group.barrier()  # torchrun would end this process with the first that fails
     if outcome.stopped:
         raise click.exceptions.Exit(stop.exit_code or EXIT_INTERRUPTED)
+
+
+def _try_out(
+    request: TrainRequest, config: TrainConfig, runtime: RuntimeConfig, group: Group
+) -> None:
+    """Do what ``--dry-run`` promises."""
+    from dseg.training.trial import try_run
+
+    quiet = request.quiet or not group.main
+    trial = try_run(
+        config,
+        runtime,
+        request.run,
+        group,
+        show=lambda start: training_display(start, quiet=quiet),
+        progress=lambda what, total: progress(what, total, quiet=quiet),
+    )
+    if group.main and request.json_file is not None:
+        emit_json(request.json_file, {"run": str(request.run), "dry_run": True, **trial.as_json()})
+    group.barrier()
 
 
 def _kind_of_device(name: str) -> str:
@@ -191,7 +232,7 @@ def _make_runtime(request: TrainRequest) -> RuntimeConfig:
 
 def _report(request: TrainRequest, outcome: Outcome) -> None:
     best = f"{100 * outcome.best:.2f} %" if outcome.best >= 0 else "not validated"
-    facts = {"run": str(request.run), "step": outcome.step, "stopped": outcome.stopped}
+    facts = {"run": str(request.run), **outcome.as_json()}
     if request.json_file is not None:
         score = outcome.best if outcome.best >= 0 else None
         emit_json(request.json_file, {**facts, "best_miou": score})
@@ -200,6 +241,8 @@ def _report(request: TrainRequest, outcome: Outcome) -> None:
         return
     if outcome.idle:
         say("Nothing left to do.")
+    elif outcome.early:
+        say("Ended early: the mIoU has not improved for as many validations as --patience allows.")
     say(f"Trained {outcome.step} steps; best validation mIoU: {best}. Results: {request.run}")
     if outcome.best >= 0:
         weights = request.run / "best.safetensors"

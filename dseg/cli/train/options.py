@@ -48,6 +48,11 @@ AFTER: dict[str, tuple[Option, ...]] = {
             help="Continue the run in --out where it stopped, or start it.",
         ),
         click.option(
+            "--dry-run",
+            is_flag=True,
+            help="Show what would be done, try one batch, estimate time and memory; write nothing.",
+        ),
+        click.option(
             "--accept-data",
             is_flag=True,
             help="With --resume: continue although the data have changed.",
@@ -90,6 +95,7 @@ class TrainRequest:
         run: folder of the run.
         overrides, epochs, batch_size: values to replace in the recipe.
         resume, accept_data: continue the run in ``run``.
+        dry_run: try the run out, without writing anything.
         json_file: file for the outcome.
         quiet: show no progress.
     """
@@ -105,6 +111,7 @@ class TrainRequest:
     batch_size: int | None
     resume: bool
     accept_data: bool
+    dry_run: bool
     json_file: Path | None
     quiet: bool
 

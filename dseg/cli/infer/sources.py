@@ -1,0 +1,105 @@
+"""The sources that a user names, and the kinds of results for what they are."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dseg.errors import DsegError
+
+if TYPE_CHECKING:
+    from dseg.predict import ImageFile, Summary
+    from dseg.predict.inputs import VideoFile
+    from dseg.sources import Workspace
+
+DEFAULT_KINDS = ("label_ids", "color", "overlay")
+
+
+def hide_temporary(summary: Summary, workspace: Workspace) -> None:
+    """Name sources in messages, instead of temporary files, and list those that failed."""
+    from dseg.predict.summary import Failure
+
+    shown = workspace.shown
+    summary.failed = [
+        Failure(shown(str(path)), shown(problem), hint) for path, problem, hint in summary.failed
+    ]
+    summary.failed += [Failure(*fault) for fault in workspace.faults]
+    summary.notes = [shown(note) for note in summary.notes]
+
+
+def split_kinds(
+    kinds: tuple[str, ...] | None, images: Sequence[ImageFile]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the kinds of results of images, and those of videos.
+
+    Raises:
+        DsegError: only ``video`` is named, but there are images.
+    """
+    if kinds is None:
+        return DEFAULT_KINDS, ("video",)
+    of_images = tuple(kind for kind in kinds if kind != "video")
+    if images and not of_images:
+        raise DsegError(
+            f"--save video is for videos, but {len(images)} images are named ({images[0].path}).",
+            hint="add a kind for images: --save overlay,video.",
+        )
+    return of_images, kinds
+
+
+def find_sources(
+    sources: tuple[str, ...], img_dir: Path | None, out: Path, workspace: Workspace
+) -> tuple[list[ImageFile], list[VideoFile], Counter[str]]:
+    """Find the images and videos, and count files of unsupported formats."""
+    from dseg.predict import find_images
+    from dseg.predict.inputs import split_live, split_videos
+    from dseg.video import has_library, library_error
+
+    named = [*_from_stdin(sources, workspace), *([img_dir] if img_dir is not None else [])]
+    if not named:
+        raise DsegError("No images are named.", hint="name a folder: --img-dir DIR, or a SOURCE.")
+    unread: Counter[str] = Counter()
+    live, named = split_live(named, out)
+    _refuse_overwriting(named, out)
+    found = []
+    if named and (named := workspace.gather(named)):
+        found = find_images(named, leave_out=out, unread=unread, videos=has_library())
+    images, videos = split_videos(found)
+    videos += live
+    if videos and not has_library():
+        raise library_error(str(videos[0].path))
+    return images, videos, unread
+
+
+def _from_stdin(sources: tuple[str, ...], workspace: Workspace) -> list[str | Path]:
+    """Replace ``-`` by the names on standard input, or by the image that comes there."""
+    from dseg.sources.stdin import find_suffix, read_names
+
+    named: list[str | Path] = []
+    for source in sources:
+        if source == "-":
+            data = sys.stdin.buffer.read()
+            suffix = find_suffix(data)
+            named += [workspace.add(f"stdin{suffix}", data)] if suffix else read_names(data)
+        else:
+            named.append(source)
+    return named
+
+
+def _refuse_overwriting(named: list[str | Path], out: Path) -> None:
+    """Refuse to write results over the images."""
+    from dseg.images import RESULT_KINDS
+
+    results = Path(os.path.realpath(out))
+    for source in named:
+        place = Path(os.path.realpath(source))
+        if place == results:
+            raise DsegError(f"{out} is the folder of the images.", hint="name another --out.")
+        if any(place.is_relative_to(results / kind) for kind in RESULT_KINDS):
+            raise DsegError(
+                f"{source} is in a folder to which results of {out} are written.",
+                hint="name another --out.",
+            )
