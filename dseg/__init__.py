@@ -22,6 +22,7 @@ __all__ = [
     "Protocol",
     "build_model",
     "evaluate",
+    "load",
     "load_dataset",
     "load_model",
     "read_image",
@@ -30,17 +31,18 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from dseg.api.evaluating import evaluate
+    from dseg.api.loading import load
+    from dseg.api.training import train
     from dseg.checkpoints import load_model, save_model
     from dseg.datasets import load_dataset
     from dseg.errors import DsegError
-    from dseg.evaluation import evaluate
     from dseg.images import read_image
     from dseg.labels import LABEL_SPACES
     from dseg.models import build_model
     from dseg.predict import Prediction, Predictor
     from dseg.protocol import Protocol
     from dseg.registry import MODELS
-    from dseg.training import train
 
 _MODULES = {
     "LABEL_SPACES": "dseg.labels",
@@ -50,12 +52,13 @@ _MODULES = {
     "Predictor": "dseg.predict",
     "Protocol": "dseg.protocol",
     "build_model": "dseg.models",
-    "evaluate": "dseg.evaluation",
+    "evaluate": "dseg.api.evaluating",
+    "load": "dseg.api.loading",
     "load_dataset": "dseg.datasets",
     "load_model": "dseg.checkpoints",
     "read_image": "dseg.images",
     "save_model": "dseg.checkpoints",
-    "train": "dseg.training",
+    "train": "dseg.api.training",
 }
 
 

@@ -19,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from dseg.models import SegModel
+from dseg.models import OwnNetwork, SegModel
 from dseg.nn.sync_norm import AllReduceBatchNorm1d, AllReduceBatchNorm2d
 
 Layer = nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d | nn.Linear
@@ -46,7 +46,8 @@ def prepare(model: SegModel, *, device: torch.device | str, channels_last: bool 
     """Return a copy of a network for inference: norms folded, no auxiliary heads, no gradients.
 
     It has the results of the network in evaluation mode, up to rounding. The network itself does
-    not change, nor does its mode; the two share no memory.
+    not change, nor does its mode; the two share no memory. A module of the user's is copied as it
+    is, since it may use its layers in ways that folding would break.
 
     Args:
         model: network to copy.
@@ -54,6 +55,8 @@ def prepare(model: SegModel, *, device: torch.device | str, channels_last: bool 
         channels_last: use the channels_last memory format for weights.
     """
     deployed = copy.deepcopy(model).eval().requires_grad_(False)
+    if isinstance(deployed, OwnNetwork):
+        return deployed.to(device)
     if "aux" in deployed._modules:
         deployed._modules["aux"] = None
     for layer, norm in find_foldable(deployed):

@@ -59,7 +59,7 @@ def measure(predictor: Predictor, folder: Path, rounds: int, overlay: str) -> di
     """
     images = find_images([folder / "images"])
     pixels = [read_image(image.path) for image in images]
-    ids = predictor(pixels[0])  # warms up
+    ids = predictor(pixels[0]).train_ids  # warms up
     space = predictor.label_space
     settings = Manifest.of(predictor, "random", "")
     write_overlay = write_png if overlay == "png" else write_jpeg

@@ -48,7 +48,7 @@ def make_contiguous(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tens
 
 def changed(predictor: Predictor, images: list[Pixels], expected: list[Pixels]) -> str:
     """Return the percentage of pixels that get another label than expected."""
-    different = [predictor(image) != e for image, e in zip(images, expected, strict=True)]
+    different = [predictor(image).train_ids != e for image, e in zip(images, expected, strict=True)]
     total = np.concatenate([mask.ravel() for mask in different]).mean()
     return f"{100 * total:.4f} (worst image {100 * max(mask.mean() for mask in different):.4f})"
 
@@ -62,7 +62,7 @@ def main(weights: tuple[Path, ...], img_dir: Path, limit: int | None, device: st
     files = [file.path for file in find_images([img_dir])]
     images = [read_image(path) for path in files[:: max(1, len(files) // (limit or len(files)))]]
     for file in weights or TRAINED:
-        labels = [load(file, device)(image) for image in images]
+        labels = [load(file, device)(image).train_ids for image in images]
         bf16 = changed(load(file, device, "bf16"), images, labels)
         layout = changed(load(file, device, contiguous=True), images, labels)
         print(f"{file.name}, {len(images)} images: bf16 {bf16} %, channels_last {layout} %")

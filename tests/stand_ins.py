@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from dseg.images import Pixels
 from dseg.labels import unnamed_label_space
 from dseg.models import ModelCard, SegModel
-from dseg.predict import Predictor, Protocol
+from dseg.predict import Prediction, Predictor, Protocol
 
 MEAN, STD = (0.290101, 0.328081, 0.286964), (0.182954, 0.186566, 0.184475)
 
@@ -88,9 +88,9 @@ def resize(scores: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(scores, (height, width), mode="bilinear", align_corners=True)
 
 
-def assert_same_labels(train_ids: Pixels, scores: Tensor) -> None:
+def assert_same_labels(train_ids: Pixels | Prediction, scores: Tensor) -> None:
     """Compare labels wherever the second best class is not within rounding of the best."""
     best = scores.topk(2, dim=0).values
     clear = (best[0] - best[1] > 1e-4).numpy()
     assert clear.mean() > 0.99
-    assert np.array_equal(train_ids[clear], scores.argmax(0).numpy()[clear])
+    assert np.array_equal(np.asarray(train_ids)[clear], scores.argmax(0).numpy()[clear])

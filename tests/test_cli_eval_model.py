@@ -292,7 +292,7 @@ def test_no_more_images_are_held_than_there_are_threads(
 
         def result(self) -> Prediction:
             count(-1)
-            return Prediction(np.zeros(self.size, np.uint8))
+            return Prediction(np.zeros(self.size, np.uint8), unnamed_label_space(3))
 
     def begin(predictor: object, image: Any) -> Labels:
         threads.add(threading.get_ident())

@@ -62,7 +62,7 @@ def test_a_single_scale_is_the_plain_formula(mobile: SegModel, size: tuple[int, 
     scores = resize(mobile.logits(normalise(image))[0], *size)[0]
     found = predictor(mobile).scores(image)
     torch.testing.assert_close(found, scores, rtol=1e-3, atol=1e-3 * scores.std().item())
-    train_ids = predictor(mobile)(image)
+    train_ids = predictor(mobile)(image).train_ids
     assert (train_ids.shape, train_ids.dtype) == (size, np.uint8)
     assert np.unique(train_ids).size > 2
     assert_same_labels(train_ids, scores)
@@ -168,7 +168,7 @@ def test_an_array_of_any_layout_and_the_callers_array_stays(view: Callable) -> N
 )
 def test_arrays_that_are_not_images_are_refused(array: Pixels) -> None:
     with pytest.raises(DsegError, match="is not an image") as caught:
-        predictor(StandIn())(array)
+        predictor(StandIn()).begin(array)
     assert "(H, W, 3) uint8" in caught.value.hint
 
 

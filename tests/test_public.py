@@ -64,7 +64,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_a_program_labels_an_image_in_three_lines(checkpoint: Path) -> None:
     model = dseg.load_model("mobilenetdenseaspp", weights=checkpoint)
-    train_ids = dseg.Predictor(model, device="cpu")(np.zeros((40, 50, 3), np.uint8))
+    train_ids = dseg.Predictor(model, device="cpu")(np.zeros((40, 50, 3), np.uint8)).train_ids
     assert (train_ids.shape, train_ids.dtype) == ((40, 50), np.uint8)
     assert not model.training
 

@@ -8,7 +8,6 @@ from dseg.checkpoints.locations import (
     find_bundled,
     find_file,
     find_weights,
-    locate_file,
     sha256,
 )
 from dseg.checkpoints.model_card import save_model
@@ -28,7 +27,6 @@ __all__ = [
     "load_backbone",
     "load_model",
     "load_weights",
-    "locate_file",
     "map_keys",
     "read_checkpoint",
     "save_model",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +14,6 @@ from dseg.downloads import (
     Display,
     NoNetworkError,
     advise,
-    current_display,
     download_file,
     file_of,
     find_hub_file,
@@ -28,7 +25,7 @@ from dseg.downloads import (
 from dseg.errors import CheckpointError
 from dseg.files import sha256
 
-__all__ = ["find_bundled", "find_file", "find_weights", "locate_file", "sha256", "weights_folders"]
+__all__ = ["find_bundled", "find_file", "find_weights", "sha256", "weights_folders"]
 
 BUNDLED = "dabnet.safetensors"  # used if no network is named
 
@@ -86,17 +83,6 @@ def find_file(weights: Path, display: Display = SILENT) -> Path:
         return find_hub_file(weights, display)
     candidates = (weights, *(folder / weights for folder in weights_folders()))
     return next((file for file in candidates if file.is_file()), weights)
-
-
-def locate_file(weights: Path | str, on_note: Callable[[str], None] = lambda note: None) -> Path:
-    """Return the path that a user named; a file of Hugging Face is downloaded if need be.
-
-    Raises:
-        DsegError: the download failed.
-    """
-    if is_hub_address(str(weights)):
-        return find_hub_file(weights, replace(current_display(), note=on_note))
-    return Path(weights)
 
 
 def find_weights(name: str, weights: Path | None = None, display: Display = SILENT) -> Path:

@@ -105,9 +105,9 @@ def read_card(path: Path, text: str) -> ModelCard:
             raise ValueError(f"format {show(number)} of network {show(network)}")
         if number > FORMAT_VERSION or plain_name(network) not in _known_networks():
             raise CheckpointError(
-                f"{path} was written for {show(network)} by a newer dseg "
+                f"{path} was written for {show(network)} by a newer dseg or with another package "
                 f"(format {number}, this one reads {FORMAT_VERSION}).",
-                hint="pip install -U dseg",
+                hint="pip install -U dseg, or install the package that adds this network.",
             )
         return _read_card(data)
     except CheckpointError:

@@ -34,6 +34,7 @@ from dseg.cli.transfer_labels import transfer_labels
 from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, EXIT_USAGE, DsegError, suggest
 from dseg.memory import is_out_of_memory
 from dseg.parallel import prepare_threads
+from dseg.plugins import PluginWarning
 
 ALIASES = {"transfer": "transfer-labels"}
 
@@ -125,7 +126,21 @@ def main() -> None:
             reconfigure(errors="backslashreplace")
     # Mostly about metadata of files; unreadable files are reported by our own messages.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    warnings.formatwarning = _format_warning
     prepare_threads()
+
+
+def _format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Return what a warning shows: of packages that add networks or data sets only its text."""
+    if issubclass(category, PluginWarning):
+        return f"WARNING: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 for _command in (

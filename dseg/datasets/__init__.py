@@ -1,6 +1,7 @@
 """Data sets: pairs of image and mask files, and the meaning of the mask values."""
 
 from dseg.datasets.base import Dataset, Encoding, Pair, Sample, join_datasets
+from dseg.datasets.listing import DatasetTree, Listing, pair_files, walk_images
 from dseg.datasets.load import (
     FoundSplit,
     find_dataset,
@@ -14,8 +15,10 @@ __all__ = [
     "DATASETS",
     "Dataset",
     "DatasetSpec",
+    "DatasetTree",
     "Encoding",
     "FoundSplit",
+    "Listing",
     "Pair",
     "Sample",
     "find_dataset",
@@ -23,4 +26,6 @@ __all__ = [
     "find_splits",
     "join_datasets",
     "load_dataset",
+    "pair_files",
+    "walk_images",
 ]

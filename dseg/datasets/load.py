@@ -19,11 +19,12 @@ from dseg.datasets.listing import (
     name_kinds,
 )
 from dseg.datasets.mapping import map_classes
-from dseg.datasets.table import DATASETS
+from dseg.datasets.table import DATASETS, plain_dataset_name
 from dseg.errors import DsegError, suggest
 from dseg.files import walk_files
 from dseg.labels import LabelSpace
 
+MAX_REASON = 200  # characters of an error of another package
 JOINED = "trainval"
 JOINED_OF = ("train", "val")
 
@@ -49,9 +50,13 @@ def find_dataset_name(name: str) -> str:
     Raises:
         DsegError: there is none; the hint lists them.
     """
-    plain = name.lower().replace("_", "-")
-    if plain in DATASETS:
+    plain = plain_dataset_name(name)
+    if plain in DATASETS.built_in:
         return plain
+    added = {plain_dataset_name(key): key for key in DATASETS}
+    if plain in added:
+        return added[plain]
+    DATASETS.refuse_broken(name)
     raise DsegError(
         f"No data set named {name!r}.",
         hint=f"{suggest(plain, DATASETS)}choose one of: {', '.join(DATASETS)}.",
@@ -153,6 +158,8 @@ def _open_tree(name: str, root: Path, class_file: Path | None) -> DatasetTree:
             f"The class file {class_file} cannot be used with {name}, whose classes are fixed.",
             hint="remove --classes, or use --dataset folder.",
         )
+    if name not in DATASETS.built_in:
+        return _open_added(name, spec.target, root)
     module, _, function = spec.target.partition(":")
     opened: Callable[..., DatasetTree] = getattr(import_module(module), function)
     if class_file is not None:
@@ -160,6 +167,32 @@ def _open_tree(name: str, root: Path, class_file: Path | None) -> DatasetTree:
         return opened(root, class_file)
     refuse_layout(name, root, spec.layout)
     return opened(root)
+
+
+def _open_added(name: str, target: str, root: Path) -> DatasetTree:
+    """Open a data set that another package adds.
+
+    Raises:
+        DsegError: the folder is missing, or the package's function cannot open it.
+    """
+    refuse_missing(name, root)
+    module, _, function = target.partition(":")
+    try:
+        tree = getattr(import_module(module), function)(root)
+    except DsegError:
+        raise
+    except Exception as fault:  # another package can raise anything
+        reason = " ".join(str(fault).split())[:MAX_REASON].rstrip(".")
+        raise DsegError(
+            f"{root} cannot be opened as {name} by {target}: {type(fault).__name__}: {reason}.",
+            hint="check the folder; or report it to the authors of that package.",
+        ) from fault
+    if not isinstance(tree, DatasetTree):
+        raise DsegError(
+            f"{target} returned {type(tree).__name__} for {name}, not DatasetTree.",
+            hint="report it to the authors of that package.",
+        )
+    return tree
 
 
 def _list_split(name: str, tree: DatasetTree, root: Path, split: str) -> Listing:

@@ -1,8 +1,10 @@
-"""Table of the supported data sets."""
+"""Table of the supported data sets; packages add theirs by entry points ``dseg.datasets``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from dseg.plugins import Table
 
 TRAIN_VAL_TEST = ("train", "val", "trainval", "test")
 
@@ -21,14 +23,19 @@ class DatasetSpec:
     """
 
     title: str
-    splits: tuple[str, ...]
-    label_space: str
-    layout: str
     target: str
-    terms: str
+    splits: tuple[str, ...] = TRAIN_VAL_TEST
+    label_space: str = "its own"
+    layout: str = "the layout that its package describes"
+    terms: str = "its own"
 
 
-DATASETS: dict[str, DatasetSpec] = {
+def plain_dataset_name(name: str) -> str:
+    """Return the name of a data set for comparison."""
+    return name.lower().replace("_", "-")
+
+
+BUILT_IN: dict[str, DatasetSpec] = {
     "cityscapes": DatasetSpec(
         title="Cityscapes (Cordts et al., CVPR 2016)",
         splits=(*TRAIN_VAL_TEST, "train_extra", "train_coarse", "val_coarse"),
@@ -83,3 +90,6 @@ DATASETS: dict[str, DatasetSpec] = {
         terms="Apache-2.0",
     ),
 }
+DATASETS: Table[DatasetSpec] = Table(
+    BUILT_IN, group="dseg.datasets", kind=DatasetSpec, what="data set", key=plain_dataset_name
+)

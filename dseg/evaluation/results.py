@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dseg.evaluation.values import Counts
@@ -60,7 +60,7 @@ class CityscapesScores:
     engine: str
     num_images: int
     instances: bool
-    confusion: Counts
+    confusion: Counts = field(repr=False)
     class_iou: Scores
     class_iiou: Scores
     category_iou: Scores
@@ -70,7 +70,7 @@ class CityscapesScores:
     mean_iiou: float
     mean_category_iou: float
     mean_category_iiou: float
-    images: tuple[ImageScores, ...] = ()
+    images: tuple[ImageScores, ...] = field(default=(), repr=False)
 
     def official_dict(self) -> dict[str, object]:
         """Return the scores under the keys of the official result file; NaN stays NaN.
@@ -119,13 +119,13 @@ class ClassScores:
         images: one entry for each image with ``per_image``, else empty.
     """
 
-    space: LabelSpace
+    space: LabelSpace = field(repr=False)
     num_images: int
-    confusion: Counts
+    confusion: Counts = field(repr=False)
     ignored_pixels: int
     class_iou: Scores
     class_accuracy: Scores
     mean_iou: float
     mean_accuracy: float
     pixel_accuracy: float
-    images: tuple[ImageScores, ...] = ()
+    images: tuple[ImageScores, ...] = field(default=(), repr=False)

@@ -71,7 +71,7 @@ class _Variant:
     def label(self, image: Pixels, truth: Pixels, expected: Pixels | None) -> Pixels:
         """Label an image, and count its pixels."""
         begun = time.perf_counter()
-        found = self.predictor(image)
+        found = self.predictor.begin(image).result().train_ids
         self.seconds.append(time.perf_counter() - begun)
         self.counts.add(torch.from_numpy(truth), torch.from_numpy(found))
         self.equal += int((found == (found if expected is None else expected)).sum())

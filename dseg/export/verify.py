@@ -79,7 +79,12 @@ def verify(model: SegModel, path: Path, config: ExportConfig) -> list[Check]:
             for image in images:
                 found = compute(as_view(model, image))
                 if compute.labels_only:
-                    pairs.append((0.0, _equal_labels(model.card, label(image), found)))
+                    pairs.append(
+                        (
+                            0.0,
+                            _equal_labels(model.card, label.begin(image).result().train_ids, found),
+                        )
+                    )
                 else:
                     view = as_view(model, image)
                     pairs.append(_compare(prepared, prepared.logits(view)[0], found, view))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dseg.images.channels import read_channel
+from dseg.images.convert import to_pixels
 from dseg.images.opening import FORMATS, IMAGE_SUFFIXES, MAX_PIXELS, UNREAD
 from dseg.images.png import Pixels
 from dseg.images.reading import (
@@ -41,6 +42,7 @@ __all__ = [
     "read_mask",
     "read_mask_file",
     "read_size",
+    "to_pixels",
     "write_jpeg",
     "write_png",
 ]

@@ -90,7 +90,7 @@ def read_image(
     if (plain := read_plain_png(path, max_pixels)) is not None:
         values, palette = plain
         if values.dtype == np.uint16:
-            values = _upper_bits(values, path, on_note)
+            values = upper_bits(values, path, on_note)
         return MaskFile(values, palette).colors().astype(np.uint8, copy=False)
     with opened(path, max_pixels) as image:
         pages = count_pages(image)
@@ -101,7 +101,7 @@ def read_image(
         image.load()
         upright = make_upright(image, find_orientation(image))
         if upright.mode in SIXTEEN_BITS:
-            grey = _upper_bits(np.asarray(upright), path, on_note)
+            grey = upper_bits(np.asarray(upright), path, on_note)
             return np.repeat(grey[..., None], 3, axis=2)
         if deep and (dark := _read_dark(path, image, on_note)) is not None:
             return np.asarray(make_upright(Image.fromarray(dark), find_orientation(image)))
@@ -259,8 +259,13 @@ def _to_rgb(image: Image.Image) -> Pixels:
     return result
 
 
-def _upper_bits(values: Ids, path: Path, on_note: Callable[[str], None] | None) -> Pixels:
-    """Return the upper 8 of the bits that 16-bit values use, uint8."""
+def upper_bits(values: Ids, path: Path | None, on_note: Callable[[str], None] | None) -> Pixels:
+    """Return the upper 8 of the bits that 16-bit values use, uint8.
+
+    Args:
+        values: uint16, of any shape.
+        path, on_note: as of ``read_image``, for a note on bits that are not used.
+    """
     most = int(values.max(initial=0))
     bits = next(bits for bits in BITS if most < 1 << bits)
     if most and bits < 16 and on_note is not None:
@@ -282,7 +287,7 @@ def _read_dark(
     if most >= 1 << 6:  # 15 bits or 16
         return None
     if image.format == "PNG" and (deep := read_deep_png(path)) is not None:
-        return _upper_bits(deep, path, on_note)
+        return upper_bits(deep, path, on_note)
     if most < 1 << 4:
         raise DsegError(
             f"{path} has 16 bits per channel, but uses at most 12: it would be read as black.",

@@ -9,16 +9,21 @@ from typing import Any
 from dseg.errors import DsegError
 from dseg.labels import LABEL_SPACES, LabelSpace, unnamed_label_space
 from dseg.models.base import ModelCard, Normaliser, SegModel, SegOutput
+from dseg.models.own import OwnNetwork, wrap_network
 from dseg.registry import MODELS, ModelSpec, find_model
+
+MAX_REASON = 200  # characters of an error of another package
 
 __all__ = [
     "ModelCard",
     "Normaliser",
+    "OwnNetwork",
     "SegModel",
     "SegOutput",
     "build_model",
     "find_class",
     "make_card",
+    "wrap_network",
 ]
 
 
@@ -84,15 +89,41 @@ def find_class(name: str) -> type[SegModel]:
     """Return the class of a registered network.
 
     Raises:
-        DsegError: unknown network.
+        DsegError: unknown network, or one of another package that cannot be imported.
     """
-    module, _, cls = MODELS[find_model(name)].target.partition(":")
+    key = find_model(name)
+    module, _, cls = MODELS[key].target.partition(":")
+    if key not in MODELS.built_in:
+        return _find_added(key, module, cls)
     found: type[SegModel] = getattr(import_module(f"dseg.models.{module}"), cls)
+    return found
+
+
+def _find_added(key: str, module: str, name: str) -> type[SegModel]:
+    """Return the class of a network that another package adds.
+
+    Raises:
+        DsegError: the package's module cannot be imported, or has no such class.
+    """
+    hint = f"update or uninstall the package of the module {module}."
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as fault:  # another package's module can raise anything
+        reason = " ".join(str(fault).split())[:MAX_REASON].rstrip(".")
+        problem = f"The network {key} cannot be imported from {module}:{name}: {reason}."
+        raise DsegError(problem, hint=hint) from fault
+    if not isinstance(found, type) or not issubclass(found, SegModel):
+        raise DsegError(
+            f"The network {key}, {module}:{name}, is not derived from dseg.models.SegModel.",
+            hint=hint,
+        )
     return found
 
 
 def _label_space(spec: ModelSpec, outputs: int) -> LabelSpace:
     """Return the published network's label space, or an unnamed one if the number differs."""
+    if not spec.label_space:
+        return unnamed_label_space(outputs)
     space = LABEL_SPACES[spec.label_space]
     fits = outputs in (spec.num_classes, space.num_classes)
     return space if fits else unnamed_label_space(outputs)

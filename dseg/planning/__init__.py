@@ -2,7 +2,7 @@
 
 from dseg.planning.choose import NETWORK, Plan, make_plan
 from dseg.planning.facts import DataFacts, Machine
-from dseg.planning.run import needs_plan, plan_training
+from dseg.planning.run import apply_plan, needs_plan, plan_training
 from dseg.planning.write import make_plan_text
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "DataFacts",
     "Machine",
     "Plan",
+    "apply_plan",
     "make_plan",
     "make_plan_text",
     "needs_plan",

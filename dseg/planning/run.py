@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -15,6 +16,7 @@ from dseg.recipes import find_recipe
 from dseg.registry import MODELS
 from dseg.training.data import load_splits
 
+RECIPE_NAME = "planned"  # in run.json
 FEW = 1000  # training images; of fewer, the default is a plan
 
 
@@ -76,4 +78,26 @@ def plan_training(
         times=times,
         minutes=minutes,
         network_reason=reason,
+    )
+
+
+def apply_plan(config: TrainConfig, plan: Plan, overrides: Iterable[str]) -> TrainConfig:
+    """Return a configuration with the network, recipe and initial weights of its plan.
+
+    Args:
+        config: whose data were planned for; initial weights that it names stay.
+        plan: the plan.
+        overrides: values to replace in the planned recipe, as ``field=value``.
+
+    Raises:
+        DsegError: unknown field, or invalid value.
+    """
+    given = bool(config.weights or config.backbone_weights)
+    return replace(
+        config,
+        model=plan.model,
+        recipe_name=RECIPE_NAME,
+        recipe=plan.recipe.override(overrides),
+        weights=config.weights if given else plan.weights,
+        reset_head=config.reset_head if given else plan.reset_head,
     )

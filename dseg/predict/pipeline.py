@@ -15,7 +15,7 @@ from dseg.images import Pixels
 from dseg.memory import is_out_of_memory, memory_error
 from dseg.parallel import Threads
 from dseg.predict.inputs import ImageFile
-from dseg.predict.prediction import MEASURES, CompileError, Pending, Prediction
+from dseg.predict.prediction import MEASURES, CompileError, Pending
 from dseg.predict.predictor import Predictor
 from dseg.predict.readahead import (
     DecodedImage,
@@ -26,6 +26,7 @@ from dseg.predict.readahead import (
     find_threads,
     use_threads,
 )
+from dseg.predict.result import Prediction
 from dseg.predict.results import Results
 from dseg.predict.summary import Failure, Summary
 from dseg.protocol import Size

@@ -1,11 +1,10 @@
-"""Prediction, Pending: the labels of an image, and those that a device still computes."""
+"""Labels, Pending: the labels of an image while a device computes them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,35 +13,14 @@ from torch import Tensor
 from dseg.device import record_event, to_host
 from dseg.errors import DsegError, NotFiniteError
 from dseg.images import Pixels
-from dseg.labels import IGNORE
+from dseg.labels import IGNORE, LabelSpace
 from dseg.memory import is_out_of_memory
+from dseg.predict.result import Prediction
 from dseg.protocol import Size
 
 MAX_REASON = 200  # characters of a compiler's message
 MEASURES = ("confidence", "entropy")  # maps that are computed on request
 Measure = Callable[[Tensor, Tensor], Tensor]
-
-
-class Prediction(NamedTuple):
-    """The result of ``Predictor.predict``: the labels of an image.
-
-    Example:
-        >>> prediction = predictor.predict(dseg.read_image("street.jpg"), confidence=True)
-        >>> prediction.train_ids.shape, prediction.confidence.max()
-
-    Attributes:
-        train_ids: (H, W) uint8, at the image's size; 255 for outputs that are not a class.
-        confidence: (H, W) uint8, the probability of each pixel's class, 255 for 1.0; None unless
-            requested.
-        tile: (height, width) of the tiles that were used, None for the whole image.
-        entropy: (H, W) uint8, the entropy of each pixel's probabilities, 0 for certainty, 255 for
-            all classes being equally probable; None unless requested.
-    """
-
-    train_ids: Pixels
-    confidence: Pixels | None = None
-    tile: Size | None = None
-    entropy: Pixels | None = None
 
 
 class Labels:
@@ -89,6 +67,7 @@ class Pending:
     Args:
         labels: the labels on the device, with train ids and at the image's size.
         tile: (height, width) of the tiles that are used, None for the whole image.
+        space: the classes.
         refuse: returns the error for scores that are NaN or infinite.
         again: labels the image with less memory, if there is too little for this way.
 
@@ -102,11 +81,12 @@ class Pending:
         self,
         labels: Labels,
         tile: Size | None,
+        space: LabelSpace,
         *,
         refuse: Callable[[], NotFiniteError],
         again: Callable[[], Pending],
     ):
-        self.train_ids, self.tile = labels.train_ids, tile
+        self.train_ids, self.tile, self.space = labels.train_ids, tile, space
         self._refuse, self._again = refuse, again
         self._train_ids, self._finite = to_host(labels.train_ids), to_host(labels.finite)
         self._maps = {name: to_host(values) for name, values in labels.maps.items()}
@@ -129,7 +109,13 @@ class Pending:
         if not self._finite:
             raise self._refuse()
         maps = {name: self._unpinned(values) for name, values in self._maps.items()}
-        return Prediction(self._unpinned(self._train_ids), tile=self.tile, **maps)
+        return Prediction(
+            self._unpinned(self._train_ids),
+            self.space,
+            maps.get("confidence"),
+            self.tile,
+            entropy=maps.get("entropy"),
+        )
 
     def _unpinned(self, values: Tensor) -> Pixels:
         """Return an array outside pinned memory, which cannot be swapped out."""
@@ -149,6 +135,28 @@ def find_certainty(fusion: str, scores: Tensor, best: Tensor) -> Tensor:
     elif fusion in ("exp", "product"):
         best = best / scores.sum(0)
     return (best * 255).round().to(torch.uint8)
+
+
+def to_probabilities(fusion: str, scores: Tensor, outputs: tuple[int, ...], classes: int) -> Tensor:
+    """Return the probabilities (K, rows, W) of classes, from fused scores (outputs, rows, W).
+
+    Args:
+        fusion: how the scores were fused, as in ``Protocol``.
+        scores: float32.
+        outputs: train id of each output, 255 for none; empty if outputs are train ids.
+        classes: number of classes, K.
+    """
+    if fusion == "logprob":
+        scores = scores.softmax(0)
+    elif fusion in ("exp", "product"):
+        scores = scores / scores.sum(0)
+    if not outputs:
+        return scores
+    found = scores.new_zeros(classes, *scores.shape[1:])
+    for output, train_id in zip(scores, outputs, strict=True):
+        if train_id < classes:
+            found[train_id] += output
+    return found
 
 
 def find_entropy(fusion: str, scores: Tensor, best: Tensor) -> Tensor:

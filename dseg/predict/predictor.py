@@ -1,83 +1,77 @@
-"""Predictor: one image to train ids, whole or in tiles, at one scale or several."""
+"""Predictor: images in any form, one or many, to predictions."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
-import torch
-from torch import Tensor
+from torch import nn
 
-from dseg.checkpoints import LoadReport, load_model, locate_file
-from dseg.device import describe_precision, find_device
+from dseg.checkpoints import LoadReport
 from dseg.errors import DsegError
-from dseg.graphs.facts import GRAPH_SUFFIXES
-from dseg.images import Pixels
-from dseg.memory import is_out_of_memory
-from dseg.models import SegModel
-from dseg.predict.attempts import AUTO_TILES, batch_size_at, free_memory, tiles_to_try
-from dseg.predict.fusion import WHOLE_PIXELS, Bands, Scorer, size_of
-from dseg.predict.prediction import (
-    Labels,
-    Pending,
-    Prediction,
-    check_image,
-    find_measures,
-    find_output_ids,
-    labels_only_error,
-    name_maps,
-    no_memory_error,
-    no_tile_error,
-    not_finite_error,
-)
-from dseg.predict.resizing import repeat_labels
-from dseg.predict.runtimes import (
-    TITLES,
-    Runtime,
-    TorchRuntime,
-    make_runtime,
-    open_exported,
-    protocol_of,
-)
-from dseg.predict.tuning import Tuning
-from dseg.protocol import Protocol, Size
+from dseg.images import Pixels, to_pixels
+from dseg.labels import LabelSpace
+from dseg.models import SegModel, wrap_network
+from dseg.predict.engine import Engine
+from dseg.predict.fusion import size_of
+from dseg.predict.loading import Loaded, load_network
+from dseg.predict.result import Prediction
+from dseg.predict.runtimes import Runtime
+from dseg.protocol import Protocol
+
+if TYPE_CHECKING:
+    from dseg.predict.summary import Summary
 
 
-class Predictor:
+class Predictor(Engine):
     """A network that labels images of any size.
 
     By default it applies the network's plain protocol: for most networks, normalise, resize the
-    logits bilinearly to the image's size, argmax. Tiles are cut from the resized image, which is
-    never built as a whole. Scores are resized to the image's size a few rows at a time, so their
-    memory depends on the input size, not on the image size.
+    logits bilinearly to the image's size, argmax.
 
     Example:
         >>> predictor = dseg.Predictor.load("pspnet_r50", "weights/pspnet_r50.pth", device="cpu")
-        >>> train_ids = predictor(dseg.read_image("street.jpg"))  # (H, W) uint8
+        >>> prediction = predictor("street.jpg")  # or a PIL image, array, tensor, list of them
+        >>> prediction.train_ids  # (H, W) uint8
+        >>> predictor.predict_folder("photos", "results")
+        >>> own = dseg.Predictor(my_module, classes=["road", "car"])  # any torch module
 
     Args:
-        model: network from ``load_model`` or ``build_model``; set to evaluation mode and copied.
+        model: network from ``load_model`` or ``build_model``; or any module that maps normalised
+            images (N, 3, H, W) to logits (N, K, h, w), returned as a tensor, first in a tuple, or
+            under ``out`` or ``logits``. It is set to evaluation mode and copied.
+        classes: of such a module: class names in the order of the outputs, a label space or its
+            name.
+        mean, std: of such a module: normalisation of the image in 0..1, as red, green, blue; by
+            default ImageNet's.
+        order: of such a module: channel order of its input, ``RGB`` or ``BGR``.
         protocol: inference protocol; by default the plain one of the model card.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         precision: ``fp32``, ``bf16``, ``fp16``; or ``auto``: bf16 on a GPU that has it.
-        runtime: ``torch``, ``openvino``, ``onnx``, or ``auto``, the fastest one installed.
+        runtime: ``torch``, ``openvino``, ``onnx``, or ``auto``, the fastest one installed; a
+            module of your own is computed by ``torch``.
         on_note: called with each sentence on how the runtime was chosen.
         fall_back: predict in tiles, or in smaller ones, if there is too little memory.
 
     Attributes:
         tiled: number of images predicted in tiles although the protocol has none.
-        on_scores: called in ``begin`` with first row and scores (K, rows, W) of each band of rows.
 
     Raises:
-        DsegError: the device or the runtime does not exist, or not in that precision.
+        DsegError: the device or the runtime does not exist, or not in that precision; a module of
+            your own comes without classes.
     """
 
     def __init__(
         self,
-        model: SegModel,
+        model: nn.Module,
         *,
+        classes: Sequence[str] | LabelSpace | str | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        order: str = "RGB",
         protocol: Protocol | None = None,
         device: str = "auto",
         precision: str = "fp32",
@@ -85,23 +79,30 @@ class Predictor:
         on_note: Callable[[str], None] = lambda note: None,
         fall_back: bool = True,
     ):
-        self.fall_back, self.tiled = fall_back, 0
-        self.on_scores: Callable[[int, Tensor], None] = lambda top, scores: None
-        self.protocol = protocol or model.card.protocol
-        self.device = find_device(device)
-        if isinstance(runtime, str):
-            self.model, self.runtime = make_runtime(
-                model.eval(), runtime, precision, device=self.device, on_note=on_note
-            )
+        if isinstance(model, SegModel) and hasattr(model, "card"):
+            if classes is not None or mean is not None or std is not None:
+                raise DsegError(
+                    f"{model.card.network} has its own classes and normalisation.",
+                    hint="leave out classes, mean and std.",
+                )
+        elif isinstance(model, nn.Module):
+            runtime = _only_torch(runtime)
+            model = wrap_network(model, classes, mean=mean, std=std, order=order, protocol=protocol)
         else:
-            self.model, self.runtime = model.eval(), runtime
-        self.label_space = model.card.label_space
-        self._scorer = Scorer(self.model, self.protocol, self.runtime, self.device)
-        self._bands = Bands(self._scorer)
-        self._tuning = Tuning(self.device)
-        self._output_ids = find_output_ids(model.card.outputs, self.device)
-        self._tiles: tuple[Size, ...] = AUTO_TILES
-        self._failed_batch = math.inf  # values of a batch for which there was too little memory
+            raise DsegError(
+                f"{type(model).__name__} is not a network.",
+                hint="give a module of torch, or load a network by its name: dseg.load(name).",
+            )
+        super().__init__(
+            model,
+            protocol=protocol,
+            device=device,
+            precision=precision,
+            runtime=runtime,
+            on_note=on_note,
+            fall_back=fall_back,
+        )
+        self.loaded: Loaded | None = None
 
     @classmethod
     def load(
@@ -121,181 +122,158 @@ class Predictor:
     ) -> Predictor:
         """Load a network by name and checkpoint or exported file; see ``load_model``.
 
+        Args:
+            name: network listed by ``dseg models``, whose weights are downloaded if need be; by
+                default identified by the file, and without a file the bundled one.
+            weights: checkpoint, exported file, or ``hf://owner/name/file``.
+            protocol, device, precision, runtime: as of ``Predictor``.
+            partial, inplace_abn, raw_weights, on_report, on_note: as of ``load_model``.
+
         Raises:
             CheckpointError: the file is missing, not a checkpoint, or not one of this network.
             DsegError: the network or the device does not exist.
         """
-        file = None if weights is None else locate_file(weights, on_note)
-        if file is not None and file.suffix in GRAPH_SUFFIXES:
-            place = find_device("cpu" if device == "auto" else device)
-            chosen = "auto" if runtime == "torch" else runtime  # PyTorch does not read it
-            model, opened, facts = open_exported(file, chosen, precision, device=place, name=name)
-            protocol = protocol_of(protocol or model.card.protocol, facts)
-            return cls(model, protocol=protocol, device=str(place), runtime=opened)
-        find_device(device)  # refuse it before a large file is read
-        model = load_model(
+        loaded = load_network(
             name,
-            file,
+            weights,
+            device=device,
+            precision=precision,
+            runtime=runtime,
+            protocol=protocol,
             partial=partial,
             inplace_abn=inplace_abn,
             raw_weights=raw_weights,
             on_report=on_report,
             on_note=on_note,
         )
-        return cls(
-            model,
-            protocol=protocol,
-            device=device,
+        found = cls(
+            loaded.model,
+            protocol=loaded.protocol,
+            device=loaded.device,
             precision=precision,
-            runtime=runtime,
+            runtime=loaded.runtime,
             on_note=on_note,
         )
+        found.loaded = loaded
+        return found
 
-    @property
-    def precision(self) -> str:
-        """The precision of the network in words, such as ``bf16``."""
-        return describe_precision(self.runtime.precision, self.device)
+    @overload
+    def __call__(self, image: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
 
-    def compile(self) -> None:
-        """Compile the network with ``torch.compile``, once for each input size on first use.
+    @overload
+    def __call__(self, image: Iterator[Any]) -> Iterator[Prediction]: ...
 
-        If that fails, ``predict`` raises a ``CompileError``.
+    @overload
+    def __call__(self, image: Any) -> Prediction: ...
+
+    def __call__(self, image: Any) -> Prediction | list[Prediction] | Iterator[Prediction]:
+        """Label an image, a list of images, or one after another of an iterator.
+
+        Args:
+            image: an image as of ``predict``; a list, tuple or batch (N, H, W, C) or (N, C, H, W)
+                of them; or an iterator, for more images than fit into memory.
+
+        Returns:
+            The prediction; a list of them for a list, tuple or batch; for an iterator another
+            iterator, see ``stream``.
 
         Raises:
-            DsegError: another runtime computes the network.
+            DsegError: as ``predict``, for the first image that cannot be labelled.
         """
-        if not isinstance(self.runtime, TorchRuntime):
-            raise DsegError(
-                f"{TITLES[self.runtime.name]} has compiled the network already.",
-                hint="use --runtime torch with --compile, or leave --compile out.",
-            )
-        self.runtime.compile()
+        if isinstance(image, list | tuple):
+            return list(self.stream(image))
+        if isinstance(image, Iterator) and not hasattr(image, "read"):
+            return self.stream(image)
+        if getattr(image, "ndim", 0) == 4:
+            return list(self.stream(image))
+        return self.predict(image)
 
-    def refuse_labels_only(self) -> None:
-        """Raise a DsegError if the network gives labels without scores."""
-        if self.runtime.labels_only:
-            raise labels_only_error()
-
-    def __call__(self, image: Pixels) -> Pixels:
-        """Return the train ids, (H, W) uint8, of an (H, W, 3) uint8 RGB image."""
-        return self.predict(image).train_ids
-
-    def predict(
-        self, image: Pixels, *, confidence: bool = False, entropy: bool = False
-    ) -> Prediction:
+    def predict(self, image: Any, *, confidence: bool = False, entropy: bool = False) -> Prediction:
         """Label an image, in tiles if the protocol has tiles or the image does not fit.
 
         Args:
-            image: (H, W, 3) uint8, RGB.
+            image: a path, a PIL image, or an array or tensor, as of ``dseg.images.to_pixels``.
             confidence: also return the probability of each pixel's class.
             entropy: also return the entropy of each pixel's probabilities.
 
         Raises:
             NotFiniteError: the network's scores are NaN or infinite.
-            DsegError: too little memory (see ``fall_back``), or the array is not an image.
+            DsegError: too little memory (see ``fall_back``), or the object is not an image or
+                cannot be read.
         """
-        return self.begin(image, confidence=confidence, entropy=entropy).result()
+        pixels = to_pixels(image)
+        return self._finished(
+            self.begin(pixels, confidence=confidence, entropy=entropy).result(), pixels
+        )
 
-    def begin(self, image: Pixels, *, confidence: bool = False, entropy: bool = False) -> Pending:
-        """Begin to label an image as ``predict`` does; on CUDA without waiting for the device.
+    def stream(self, images: Iterable[Any], *, confidence: bool = False) -> Iterator[Prediction]:
+        """Label images one after another, on a GPU in batches of one size; memory is bounded.
 
-        The image must not change before the result is fetched.
+        Images are taken from ``images`` as predictions are taken from the result, at most a batch
+        ahead.
+
+        Args:
+            images: images as of ``predict``.
+            confidence: also return the probability of each pixel's class.
 
         Raises:
-            DsegError: as ``predict``; scores that are NaN or infinite are reported by ``result``.
+            DsegError: as ``predict``.
         """
-        check_image(image)
-        return self._begin(image, name_maps(confidence, entropy), self._attempts(image))
+        batch: list[Pixels] = []
+        for image in images:
+            pixels = to_pixels(image)
+            if batch and size_of(pixels) != size_of(batch[0]):
+                yield from self._label(batch, confidence)
+                batch = []
+            batch.append(pixels)
+            if len(batch) >= self.batch_at(size_of(pixels)):
+                yield from self._label(batch, confidence)
+                batch = []
+        yield from self._label(batch, confidence)
 
-    def begin_batch(
-        self, images: Sequence[Pixels], *, confidence: bool = False, entropy: bool = False
-    ) -> list[Pending] | None:
-        """Begin to label images of one size; None if they have to be labelled one by one."""
-        attempts, work = [self._attempts(one) for one in images], sum(one.size for one in images)
-        small = math.prod(size_of(images[0])) <= WHOLE_PIXELS
-        whole = small and all(tried[:1] == [None] for tried in attempts)
-        if work >= self._failed_batch or not whole or len({image.shape for image in images}) > 1:
-            return None
-        maps = name_maps(confidence, entropy)
-        again = [
-            partial(self._begin, image, maps, tried[1:])
-            for image, tried in zip(images, attempts, strict=True)
-        ]
-        try:
-            return self._labels(images, None, maps, again)
-        except (RuntimeError, MemoryError) as fault:
-            if not is_out_of_memory(fault):
-                raise
-        self._failed_batch = work
-        free_memory(self.device)
-        return None
+    def predict_folder(
+        self, source: Path | str | Sequence[Path | str], out: Path | str, **options: Any
+    ) -> Summary:
+        """Label all images of a folder and write what ``dseg infer`` writes.
 
-    def batch_at(self, size: Size, wanted: int | None = None) -> int:
-        """Return how many images of a size can be labelled at once; see ``batch_size_at``."""
-        return batch_size_at(self.protocol, size, self.device, wanted)
-
-    def _begin(
-        self, image: Pixels, maps: tuple[str, ...], attempts: Sequence[Size | None]
-    ) -> Pending:
-        """Begin to label an image with the first of these tiles that fit into memory."""
-        for index, tile in enumerate(attempts):
-            left = attempts[index + 1 :] if self.fall_back else ()
-            again = partial(self._begin, image, maps, left)
-            try:
-                [found] = self._labels([image], tile, maps, [again])
-                self.tiled += tile is not None and self.protocol.tile is None
-                return found
-            except (RuntimeError, MemoryError) as fault:
-                if not is_out_of_memory(fault):
-                    raise
-                if not self.fall_back:
-                    raise no_memory_error(size_of(image), tile) from fault
-            free_memory(self.device)
-        raise no_tile_error(size_of(image), self.protocol.input_of(size_of(image)))
-
-    def _attempts(self, image: Pixels) -> list[Size | None]:
-        return list(tiles_to_try(self.protocol, size_of(image), self._tiles))
-
-    @torch.inference_mode()
-    def _labels(
-        self,
-        images: Sequence[Pixels],
-        tile: Size | None,
-        maps: tuple[str, ...],
-        again: Sequence[Callable[[], Pending]],
-    ) -> list[Pending]:
-        """Label images of one size; only one if it is in tiles."""
-        if maps:
-            self.refuse_labels_only()
-        size, scored = size_of(images[0]), self._bands.scored_size(size_of(images[0]))
-        measures = find_measures(self.protocol.fusion, maps)
-        found = [Labels(scored, self.device, measures) for _ in images]
-        with self._tuning.of((len(images), size, tile)):
-            for top, scores in self._bands.of(images, tile):
-                for labels, own in zip(found, scores, strict=True):
-                    labels.add(top, own)
-                    self.on_scores(top, own)
-        for labels in found:
-            if self._output_ids is not None:
-                labels.train_ids = self._output_ids[labels.train_ids.int()]
-            if size != scored:
-                labels.train_ids = repeat_labels(labels.train_ids, size)
-                labels.maps = {name: repeat_labels(m, size) for name, m in labels.maps.items()}
-        refuse = partial(not_finite_error, self.model.card.network, self.runtime.precision)
-        return [
-            Pending(labels, tile, refuse=refuse, again=other)
-            for labels, other in zip(found, again, strict=True)
-        ]
-
-    @torch.inference_mode()
-    def scores(self, image: Pixels) -> Tensor:
-        """Return the fused scores of all views of an image, without tiles, on the device.
-
-        With ``logprob`` they are mean logits. These differ from the mean of log-softmax by one
-        constant for each pixel, so argmax and softmax are the same, without a softmax per view.
+        Args:
+            source: folder, file or pattern, or several of them.
+            out: folder for the results.
+            options: arguments of ``dseg.predict.predict_folder``: ``kinds``, ``overwrite``,
+                ``overlay_format``, ``style``, ``batch_size``, ``max_pixels``.
 
         Returns:
-            (K, H, W) float32: mean logits, or with ``prob`` mean probabilities. H and W are those
-            of the input where the protocol restores labels by ``nearest``.
+            What was done; an image that cannot be read is listed in ``failed``, with a warning.
+
+        Raises:
+            DsegError: there is no image, or the folder holds results of another run.
         """
-        return self._bands.whole([image])[0]
+        from dseg.predict.folder import predict_folder
+
+        return predict_folder(self, source, out, **options)
+
+    def _label(self, batch: list[Pixels], confidence: bool) -> Iterator[Prediction]:
+        """Yield the predictions of images of one size."""
+        begun = self.begin_batch(batch, confidence=confidence) if len(batch) > 1 else None
+        for index, pixels in enumerate(batch):
+            pending = begun[index] if begun else self.begin(pixels, confidence=confidence)
+            yield self._finished(pending.result(), pixels)
+
+    def _finished(self, prediction: Prediction, pixels: Pixels) -> Prediction:
+        """Return a prediction with its image."""
+        image = pixels.copy() if pixels.flags.writeable else pixels  # a caller may reuse it
+        probabilities = partial(self.probabilities, image, prediction.tile)
+        return replace(prediction, image=image, find_probabilities=probabilities)
+
+
+def _only_torch(runtime: str | Runtime) -> str:
+    """Return the runtime of a module of the user's.
+
+    Raises:
+        DsegError: another than PyTorch is named.
+    """
+    if runtime in ("torch", "auto"):
+        return "torch"
+    raise DsegError(
+        "A module of your own is computed by PyTorch only.", hint='use runtime="torch".'
+    )

@@ -17,7 +17,7 @@ from dseg.labels import LabelSpace, make_lookup
 from dseg.predict.coco import describe_image, join, read_part
 from dseg.predict.inputs import ImageFile
 from dseg.predict.masks import folder_of, make_mask_tables
-from dseg.predict.prediction import Prediction
+from dseg.predict.result import Prediction
 from dseg.render import (
     OverlayStyle,
     choose_evenly,

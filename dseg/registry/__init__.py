@@ -1,8 +1,12 @@
-"""The registry of networks: data only, one ModelSpec per network; all lists derive from it."""
+"""The registry of networks: data only, one ModelSpec per network; all lists derive from it.
+
+Packages add their own by the entry points of the group ``dseg.models``.
+"""
 
 from __future__ import annotations
 
 from dseg.errors import DsegError, suggest
+from dseg.plugins import Table
 from dseg.registry.attention import ATTENTION
 from dseg.registry.bisenet import BISENETS
 from dseg.registry.denseaspp import DENSEASPP
@@ -15,31 +19,42 @@ from dseg.registry.spec import ModelSpec
 
 __all__ = ["MODELS", "ModelSpec", "find_model", "plain_name"]
 
-MODELS: dict[str, ModelSpec] = {
-    **DENSEASPP,
-    **REALTIME,
-    **BISENETS,
-    **ESPNETS,
-    **GALD_NETS,
-    **ATTENTION,
-    **SEMSEG_NETS,
-    **PYRAMIDS,
-}
-
 
 def plain_name(name: str) -> str:
     """Return a name for comparison: in lower case, without ``-``, ``_`` and spaces."""
     return "".join(c for c in name.lower() if c not in "-_ ")
 
 
+MODELS: Table[ModelSpec] = Table(
+    {
+        **DENSEASPP,
+        **REALTIME,
+        **BISENETS,
+        **ESPNETS,
+        **GALD_NETS,
+        **ATTENTION,
+        **SEMSEG_NETS,
+        **PYRAMIDS,
+    },
+    group="dseg.models",
+    kind=ModelSpec,
+    what="network",
+    key=plain_name,
+    check=ModelSpec.check,
+)
+
+
 def find_model(name: str) -> str:
     """Return the key of ``MODELS`` for a name; case, ``-``, ``_`` and spaces do not matter.
 
     Raises:
-        DsegError: unknown network; the hint names the nearest ones.
+        DsegError: unknown network, or one of a package that cannot be loaded.
     """
-    keys = {plain_name(key): key for key in MODELS}
-    if plain_name(name) in keys:
-        return keys[plain_name(name)]
+    wanted = plain_name(name)
+    for known in (MODELS.built_in, MODELS):  # entry points are read only if need be
+        keys = {plain_name(key): key for key in known}
+        if wanted in keys:
+            return keys[wanted]
+    MODELS.refuse_broken(name)
     guess = suggest(name, MODELS, most=3, cutoff=0.5, key=plain_name)
     raise DsegError(f"Unknown network {name!r}.", hint=f"{guess}List all: dseg models")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dseg.errors import DsegError
+from dseg.labels import LABEL_SPACES
 from dseg.protocol import MULTI_SCALES, PLAIN, Protocol
 
 ChannelOrder = Literal["RGB", "BGR"]
@@ -16,14 +18,16 @@ class ModelSpec:
 
     Attributes:
         title: name in the paper's spelling.
+        target: ``module:Class``; the module is below ``dseg.models``, or in another package that
+            adds the network by an entry point.
         paper: authors, venue and year.
-        target: ``module:Class`` below ``dseg.models``.
         kwargs: constructor arguments besides ``num_classes``.
         num_classes: number of outputs of the published network.
-        label_space: classes of the outputs, a key of ``dseg.labels.LABEL_SPACES``.
+        label_space: classes of the outputs, a key of ``dseg.labels.LABEL_SPACES``; empty if they
+            have no names.
         outputs: train id of each output, 255 for a background or void output; empty if outputs
             are train ids.
-        params: number of parameters with ``num_classes``, without auxiliary heads.
+        params: number of parameters with ``num_classes``, without auxiliary heads; 0 if unknown.
         macs: multiply-accumulates at 1024x2048, as ``dseg.bench.count_cost`` counts them.
         mean, std: normalisation of the image in 0..1, as red, green, blue for either ``order``.
         order: channel order of the network's input.
@@ -48,13 +52,13 @@ class ModelSpec:
     """
 
     title: str
-    paper: str
     target: str
+    paper: str = ""
     kwargs: dict[str, Any] = field(default_factory=dict)
     num_classes: int = 19
     label_space: str = "cityscapes"
-    params: int
-    macs: int
+    params: int = 0
+    macs: int = 0
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     order: ChannelOrder = "RGB"
@@ -74,6 +78,33 @@ class ModelSpec:
     measured: str = ""
     one_size: str = ""
     recipe: str = "denseaspp_cityscapes"
+
+    def check(self) -> None:
+        """Check the entry of another package.
+
+        Raises:
+            DsegError: target or label space are of no use, or not of the number of outputs.
+        """
+        module, _, cls = self.target.partition(":")
+        if not module or not cls:
+            raise DsegError(
+                f"The target {self.target!r} of a network names no class.",
+                hint="write module:Class.",
+            )
+        if self.label_space and self.label_space not in LABEL_SPACES:
+            raise DsegError(
+                f"The label space {self.label_space!r} of a network is unknown.",
+                hint=f"use one of {', '.join(LABEL_SPACES)}, or an empty one for unnamed classes.",
+            )
+        if not self.outputs and self.label_space and self.num_classes != self._classes():
+            raise DsegError(
+                f"A network has {self.num_classes} outputs, its label space {self.label_space} "
+                f"{self._classes()} classes.",
+                hint="give the train id of each output, or an empty label space.",
+            )
+
+    def _classes(self) -> int:
+        return LABEL_SPACES[self.label_space].num_classes
 
 
 def from_255(red: float, green: float, blue: float) -> tuple[float, float, float]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from dseg.cli.console import progress, say
 from dseg.cli.train.options import TrainRequest
 from dseg.config import TrainConfig
 from dseg.errors import DsegError
 
 PLANNED_NETWORK = "dabnet"
-RECIPE_NAME = "planned"
 
 
 def no_network() -> DsegError:
@@ -31,7 +28,7 @@ def plan_config(request: TrainRequest, config: TrainConfig, *, named: bool) -> T
         DsegError: no network is named and the data need no plan; or the data are unusable.
     """
     from dseg.device import find_device
-    from dseg.planning import needs_plan, plan_training
+    from dseg.planning import apply_plan, needs_plan, plan_training
 
     if not needs_plan(config):
         if not named:
@@ -44,20 +41,12 @@ def plan_config(request: TrainRequest, config: TrainConfig, *, named: bool) -> T
         lambda what, total: progress(what, total, quiet=quiet),
         named=named,
     )
-    recipe = plan.recipe.override(request.recipe_overrides())
+    planned = apply_plan(config, plan, request.recipe_overrides())
     if not quiet:
-        height, width = recipe.crop
+        height, width = planned.recipe.crop
         weights = ", from the bundled weights" if plan.weights else ""
         say(
             f"Planned for {plan.data}: {plan.model}{weights}, crops of {height}x{width}, "
-            f"{recipe.epochs:g} epochs (dseg plan explains it; --recipe NAME replaces it)."
+            f"{planned.recipe.epochs:g} epochs (dseg plan explains it; --recipe NAME replaces it)."
         )
-    given = bool(config.weights or config.backbone_weights)
-    return replace(
-        config,
-        model=plan.model,
-        recipe_name=RECIPE_NAME,
-        recipe=recipe,
-        weights=config.weights if given else plan.weights,
-        reset_head=config.reset_head if given else plan.reset_head,
-    )
+    return planned

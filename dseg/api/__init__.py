@@ -1,0 +1,1 @@
+"""The functions load, train and evaluate of ``import dseg``, as of the command line."""
