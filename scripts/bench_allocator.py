@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 import dseg
 from dseg.allocator import keep_freed_memory
-from dseg.cli.console import show_table
+from dseg.cli.tables import show_table
 from dseg.predict import Predictor
 
 SIZE = (512, 1024)

@@ -34,7 +34,7 @@ import dseg
 from dseg import build_model
 from dseg.allocator import keep_freed_memory
 from dseg.checkpoints import find_bundled
-from dseg.cli.console import show_table
+from dseg.cli.tables import show_table
 from dseg.images import Pixels, read_image, read_size, write_jpeg, write_png
 from dseg.predict import Manifest, Predictor, find_images, predict_images
 from dseg.render import render_overlay

@@ -140,7 +140,7 @@ def test_names_of_files_are_escaped_in_errors(here: Path, checkpoint: Path) -> N
 
 
 def test_names_of_classes_are_escaped_in_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    from dseg.cli.console import show_table
+    from dseg.cli.tables import show_table
 
     show_table(EVIL, ("class", EVIL), [(EVIL, "1")])
     shown = capsys.readouterr().out
