@@ -18,7 +18,18 @@ from dseg.registry import MODELS, ModelSpec
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 WEIGHTS = ROOT / "weights" / "README.md"
-OWN_DATA = ROOT / "docs" / "own-data.md"
+DOCS = ROOT / "docs"
+OWN_DATA = DOCS / "own-data.md"
+RECOMMENDED = {
+    "dabnet": "to begin with: its weights come by themselves",
+    "espnet": "small, for weak machines; its weights come by themselves",
+    "bisenetv2": "fast",
+    "swiftnet_r18": "fast",
+    "icnet": "large images",
+    "pspnet_r50": "the usual baseline",
+    "denseaspp161": "accurate",
+    "gald_r101": "the most accurate of these",
+}
 SPEEDS = ROOT / "weights" / "zoo-cpu.md"
 
 
@@ -33,6 +44,19 @@ def networks() -> str:
         f"| {spec.num_classes} ({spec.label_space}) | {spec.published} | {spec.measured} |"
         for name, spec in MODELS.items()
     ]
+    return "\n".join(lines)
+
+
+def recommended() -> str:
+    """Return the table of networks to start with: score, and speed from the zoo's file."""
+    found = json.loads(SPEEDS.with_suffix(".json").read_text(encoding="utf-8"))["networks"]
+    lines = ["| `--model` | for | Cityscapes mIoU (%) | parameters (M) | ms |"]
+    lines.append("| --- | --- | --: | --: | --: |")
+    for name, purpose in RECOMMENDED.items():
+        times = [e["labels"]["median_ms"] for e in found if e["name"] == name and e["labels"]]
+        spec = MODELS[name]
+        cells = f"{spec.score} | {spec.params / 1e6:.1f} | {min(times):.0f}"
+        lines.append(f"| `{name}` | {purpose} | {cells} |")
     return "\n".join(lines)
 
 
@@ -101,7 +125,9 @@ def known() -> str:
 
 
 PARTS: dict[Path, dict[str, Callable[[], str]]] = {
-    README: {"networks": networks, "commands": commands},
+    README: {"recommended": recommended},
+    DOCS / "networks.md": {"networks": networks},
+    DOCS / "commands.md": {"commands": commands},
     WEIGHTS: {"files": files},
     OWN_DATA: {"known": known},
     SPEEDS: {"speeds": speeds},

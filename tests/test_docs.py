@@ -17,6 +17,10 @@ from dseg.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+LAYOUT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Project layout")[1]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "weights").glob("*.md")]
+)
 
 
 def test_generated_parts_of_the_readme_are_current() -> None:
@@ -39,28 +43,40 @@ def test_every_visible_option_has_help(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_network_is_in_the_readme(name: str) -> None:
-    assert f"| `{name}` |" in README
+def test_every_network_is_in_the_documentation(name: str) -> None:
+    assert f"| `{name}` |" in (ROOT / "docs/networks.md").read_text(encoding="utf-8")
 
 
 def test_the_project_layout_names_every_folder() -> None:
     folders = {
         path.name for path in (ROOT / "dseg").iterdir() if path.is_dir() and path.name[0] != "_"
     }
-    layout = README.split("## Project layout")[1].split("## Licences")[0]
-    assert [name for name in sorted(folders) if f"{name}/" not in layout] == []
+    assert [name for name in sorted(folders) if f"{name}/" not in LAYOUT] == []
 
 
 def test_the_project_layout_is_in_the_order_of_imports() -> None:
-    layout = README.split("## Project layout")[1].split("## Licences")[0]
-    lines = re.findall(r"^  ((?:[a-z]+(?:/|\.py) )+)", layout, re.MULTILINE)
+    lines = re.findall(r"^  ((?:[a-z]+(?:/|\.py) )+)", LAYOUT, re.MULTILINE)
     names = [name.rstrip("/").removesuffix(".py") for line in lines for name in line.split()]
     levels = [LEVELS[name] for name in names if name in LEVELS]
     assert levels == sorted(levels)
     assert set(names) == LEVELS.keys() | {"samples", "weights"}
 
 
-def test_files_that_the_readme_shows_exist() -> None:
-    shown = [part.split(")")[0] for part in README.split("](")[1:]]
-    assert shown
-    assert [name for name in shown if not (ROOT / name).is_file()] == []
+def test_the_readme_is_one_page() -> None:
+    assert len(README.splitlines()) <= 200
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_page_links_to_exists(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    lost = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        file, _, anchor = link.partition("#")
+        if "://" in file:
+            continue
+        target = page.parent / file if file else page
+        heads = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.M) if anchor else []
+        names = [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
+        if not target.exists() or (anchor and anchor not in names):
+            lost.append(link)
+    assert lost == []
