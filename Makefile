@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/made-from.txt
 MADE_FROM = { echo "$(CURDIR)"; $(PYTHON) --version; cat setup.cfg pyproject.toml; }
-DEMO := dseg-out
+DEMO := dseg-demo
 JOBS := dseg-jobs
 
 .PHONY: help install demo test test-all fuzz jobs check docs bench clean
@@ -27,7 +27,7 @@ install:
 	  && $(MADE_FROM) > $(STAMP); }
 
 demo: install
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/demo.py --out $(DEMO)
+	$(BIN)/python -m dseg demo --out $(DEMO)
 
 # FUZZ_EXAMPLES of each kind, other ones each time.
 fuzz: install

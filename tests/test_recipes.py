@@ -142,6 +142,6 @@ def test_the_command_lists_recipes_and_shows_values_as_they_are_set() -> None:
 
 
 def test_an_unknown_recipe_of_the_command_is_two_lines() -> None:
-    result = run("recipes", "dabnet")
+    result = run("recipes", "dabnet_camvit")
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 2

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_runs import run
 from PIL import Image
 
 import dseg
@@ -86,3 +87,19 @@ def test_the_labels_survive_conversion_to_colours_and_back(frame: str) -> None:
     assert (back[scored] == label_ids[scored]).all()
     assert not back[~scored].any()
     assert scored.mean() > 0.8
+
+
+@pytest.mark.slow
+def test_the_demo_labels_and_scores_them(tmp_path: Path) -> None:
+    result = run("demo", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert [Path(line).name for line in result.stdout.splitlines()] == [
+        f"{frame}_leftImg8bit.png" for frame in FRAMES
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "guess"), [("predict", "infer"), ("validate", "eval"), ("trian", "train")]
+)
+def test_a_command_of_another_toolkit_names_ours(name: str, guess: str) -> None:
+    assert f"Did you mean {guess}?" in run(name).stderr

@@ -17,6 +17,7 @@ from dseg.cli.bench import bench
 from dseg.cli.cache import cache
 from dseg.cli.check_data import check_data
 from dseg.cli.console import say
+from dseg.cli.demo import demo
 from dseg.cli.download import download
 from dseg.cli.eval import eval_command
 from dseg.cli.export import export_command
@@ -37,6 +38,15 @@ from dseg.parallel import prepare_threads
 from dseg.plugins import PluginWarning
 
 ALIASES = {"transfer": "transfer-labels"}
+OTHER_NAMES = {  # of commands in other toolkits
+    **dict.fromkeys(("predict", "segment", "detect", "video", "run", "label"), "infer"),
+    **dict.fromkeys(("test", "val", "validate", "evaluate", "score"), "eval"),
+    **dict.fromkeys(("fit", "finetune", "fine-tune"), "train"),
+    **dict.fromkeys(("benchmark", "profile"), "bench"),
+    **dict.fromkeys(("list", "zoo", "networks"), "models"),
+    **dict.fromkeys(("convert",), "transfer-labels or export"),
+    **dict.fromkeys(("new", "create", "setup"), "init"),
+}
 
 
 class DsegGroup(click.Group):
@@ -50,7 +60,9 @@ class DsegGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            guess = suggest(name, [*self.commands, *ALIASES])
+            other = OTHER_NAMES.get(name.lower())
+            guess = f"did you mean {other}? " if other else ""
+            guess = guess or suggest(name, [*self.commands, *ALIASES])
             ctx.fail(f"No command named {name!r}. {guess.capitalize()}List all: dseg --help")
         return super().resolve_command(ctx, args)
 
@@ -106,7 +118,7 @@ def _report_memory(fault: Exception) -> None:
 
 
 @click.group(cls=DsegGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="dseg")
+@click.version_option(__version__, "-V", "--version", prog_name="dseg")
 def main() -> None:
     """Segment street images and score the result.
 
@@ -160,5 +172,6 @@ for _command in (
     download,
     recipes,
     inspect,
+    demo,
 ):
     main.add_command(_command)

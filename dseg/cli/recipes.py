@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from dseg.recipes import RECIPES, find_recipe
+from dseg.registry import MODELS, find_model, plain_name
 
 
 @click.command(short_help="List the training recipes.")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def recipes(name: str | None, as_json: bool) -> None:
-    """List the training recipes, or all values of recipe NAME.
+    """List the training recipes, or all values of recipe NAME, or of the recipe of network NAME.
 
     Any value can be replaced by dseg train --set KEY=VALUE.
 
@@ -25,6 +26,8 @@ def recipes(name: str | None, as_json: bool) -> None:
     from dseg.cli.stdio import emit_json
     from dseg.cli.tables import show_table
 
+    if name and plain_name(name) in map(plain_name, MODELS):
+        name = MODELS[find_model(name)].recipe
     chosen = {name: find_recipe(name)} if name else RECIPES
     if as_json:
         emit_json(Path("-"), {key: asdict(recipe) for key, recipe in chosen.items()})
