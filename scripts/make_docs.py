@@ -13,6 +13,7 @@ import click
 from dseg.bench.text import name_variant
 from dseg.cli import main as dseg_command
 from dseg.datasets.known import KNOWN
+from dseg.downloads import file_of
 from dseg.registry import MODELS, ModelSpec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,12 +51,14 @@ def networks() -> str:
 def recommended() -> str:
     """Return the table of networks to start with: score, and speed from the zoo's file."""
     found = json.loads(SPEEDS.with_suffix(".json").read_text(encoding="utf-8"))["networks"]
-    lines = ["| `--model` | for | Cityscapes mIoU (%) | parameters (M) | ms |"]
-    lines.append("| --- | --- | --: | --: | --: |")
+    lines = ["| `--model` | for | Cityscapes mIoU (%) | parameters (M) | ms | weights |"]
+    lines.append("| --- | --- | --: | --: | --: | --- |")
     for name, purpose in RECOMMENDED.items():
         times = [e["labels"]["median_ms"] for e in found if e["name"] == name and e["labels"]]
         spec = MODELS[name]
-        cells = f"{spec.score} | {spec.params / 1e6:.1f} | {min(times):.0f}"
+        file = file_of(name)
+        weights = "none published" if file is None else "download" if file.url else "by hand"
+        cells = f"{spec.score} | {spec.params / 1e6:.1f} | {min(times):.0f} | {weights}"
         lines.append(f"| `{name}` | {purpose} | {cells} |")
     return "\n".join(lines)
 

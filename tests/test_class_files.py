@@ -162,6 +162,8 @@ def test_short_forms_name_the_classes(tmp_path) -> None:
     [
         ("a.csv", "name,id\nroad,0\nroad,4\ncar,1\nsky,2\n"),
         ("a.tsv", "id\tname\tcolour\n0 4\troad\t#804080\n1\tcar\t\n2\tsky\t\n"),
+        ("a.txt", "0 road\n4 road\n1 car\n2 sky\n"),
+        ("a.csv", "# made by hand\nname|id\nroad|0\n# none|9\nroad|4\ncar|1\nsky|2\n"),
         ("a.csv", "\ufeffclass_name;class_id\nroad;0\nroad;4\ncar;1\nsky;2\n"),
     ],
 )
@@ -175,6 +177,7 @@ def test_a_table_names_the_classes_by_ids(name, text, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("two.csv", "name,r,g,b\nroad,255,0,0\nroad,9,9,9\nsky,0,255,0\nvoid,0,0,0\n"),
         ("class_dict.csv", "name,r,g,b\nroad,255,0,0\nsky,0,255,0\nvoid,0,0,0\n"),
         (
             "labelmap.txt",
@@ -246,6 +249,17 @@ def test_several_images_can_share_a_mask(tmp_path) -> None:
     for name in "ab":
         save_mask(tmp_path / f"masks/train/{name}.png", 1)
     assert names_of(tmp_path, "train") == ["a_1", "a_2", "b_1"]
+
+
+def test_images_of_one_mask_are_not_divided(tmp_path) -> None:
+    where = {"images": "images", "masks": "masks", "image_suffix": ["_1", "_2"]}
+    write(tmp_path / "classes.json", json.dumps({**CLASSES, **where}))
+    for number in range(10):
+        save_image(tmp_path / f"images/{number}_1.png")
+        save_image(tmp_path / f"images/{number}_2.png")
+        save_mask(tmp_path / f"masks/{number}.png", 1)
+    assert names_of(tmp_path, "val") == ["8_1", "8_2", "9_1", "9_2"]
+    assert len(names_of(tmp_path, "train")) == 16
 
 
 def test_images_and_masks_can_differ_by_their_types_only(tmp_path) -> None:

@@ -71,8 +71,7 @@ def change_prediction(tree, values, frame=FRAMES[1]):
 def test_the_table_is_on_stdout_and_the_rest_on_stderr(tree, engine):
     result = run_tree(tree, *engine)
     assert result.exit_code == 0, result.output
-    lines = [line.split() for line in result.stdout.splitlines()]
-    rows = {line[1]: line[3::2] for line in lines if len(line) > 3 and line[0] == "\u2502"}
+    rows = {line[0]: line[1:] for line in map(str.split, result.stdout.splitlines()) if line}
     assert rows["road"][:2] == ["50.00", "-"]
     assert rows["sidewalk"][0] == "50.00"
     assert rows["car"][:2] == ["100.00", "100.00"]

@@ -169,7 +169,7 @@ def test_what_cannot_be_described_is_refused_in_two_lines() -> None:
     refused(run("init", "data"), 2, "holds 6 images, but no masks", "dseg infer")
     for name in NAMES:
         save_image(Path(f"data/masks/{name}.jpg"), 64, 64)
-    refused(run("init", "data"), 2, "because JPEG changes values", "export them as PNG")
+    refused(run("init", "data"), 2, "JPEG changes values", "export them as PNG")
 
 
 def test_wrong_names_are_refused_and_nothing_is_written() -> None:
@@ -270,3 +270,80 @@ def test_masks_below_the_images_are_no_images() -> None:
     make_pairs("data/*.jpg", "data/masks/*.png", 0, 1)
     assert init("--names", "a,b")["splits"] == {"all": 6}
     assert len(load_dataset("folder", "data", "all")) == 6
+
+
+def test_at_a_terminal_the_values_are_drawn_before_they_are_named(monkeypatch) -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1, 2)
+    monkeypatch.setattr(sys.modules["dseg.cli.init"], "at_terminal", lambda: True)
+    drawn = []
+    monkeypatch.setattr(
+        "click.prompt", lambda text, **_: drawn.append(Path("data-overview.png").exists()) or "x"
+    )
+    result = run("init", "data")
+    assert result.exit_code == 0, result.output
+    assert drawn == [True] * 3
+    assert load_dataset("folder", "data", "all").space.names == ("x",)
+
+
+def test_a_folder_with_a_class_file_needs_no_dataset() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1)
+    init("--names", "a,b")
+    words = ("--data-dir", "data", "--out", "run", "--dry-run", "--device", "cpu", "-j", 0)
+    assert run("train", *words).exit_code == 0
+    make_pairs("other/images/*.jpg", "other/masks/*.png", 0, 1)
+    assert run("train", "--data-dir", "other", "--out", "run").exit_code == 2
+
+
+def test_folders_for_each_site_are_all_used() -> None:
+    make_pairs("data/siteA/*.jpg", "data/siteA/*.png", 0, 1, names="ab")
+    make_pairs("data/siteB/*.jpg", "data/siteB/*.png", 0, 1, names="ab")
+    assert init("--names", "a,b")["splits"] == {"all": 4}
+    assert len(load_dataset("folder", "data", "all")) == 4
+
+
+def test_folders_of_images_and_masks_for_each_site_are_all_used() -> None:
+    make_pairs("data/siteX/images/*.jpg", "data/siteX/masks/*.png", 0, 1, names="ab")
+    make_pairs("data/siteY/images/*.jpg", "data/siteY/masks/*.png", 0, 1, names="abc")
+    assert init("--names", "a,b")["splits"] == {"all": 5}
+    assert [sample.name for sample in load_dataset("folder", "data", "all").samples] == [
+        *("siteX/a", "siteX/b", "siteY/a", "siteY/b", "siteY/c")
+    ]
+
+
+def test_results_of_dseg_are_not_masks_and_unused_files_are_listed() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1)
+    make_pairs("data/images/*.jpg", "data/dseg-out/label_ids/*.png", 7, 11)
+    make_pairs("data/images/*.jpg", "data/depth/*_d.png", 3, names="a")
+    Path("data/dseg-out/dseg-run.json").write_text("{}")
+    result = run("init", "data", "--names", "a,b")
+    assert result.exit_code == 0, result.output
+    assert row_of() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert "depth (*.png): 1" in result.stdout
+
+
+@pytest.mark.parametrize("count", [2, 5, 10, 12, 20])
+def test_masks_beside_images_are_found_whatever_their_number(count) -> None:
+    make_pairs("data/*.png", "data/*_mask.png", 0, 1, names="abcdefghijklmnopqrst"[:count])
+    assert init("--names", "a,b")["splits"] == {"all": count}
+
+
+@pytest.mark.parametrize("names", ["a", "abc"])
+def test_photos_with_a_common_ending_only_have_no_masks(names) -> None:
+    for name in names:
+        save_image(Path(f"data/{name}_leftImg8bit.png"), 64, 64)
+    refused(run("init", "data"), 2, "but no masks that correspond", "dseg infer")
+    for name in names:
+        Path(f"data/{name}_leftImg8bit.png").unlink()
+        save_mask(Path(f"data/{name}_mask.png"), 0, 1)
+    refused(run("init", "data"), 2, "but no masks that correspond", "dseg infer")
+
+
+def test_a_class_file_that_could_not_be_read_replaces_none() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1)
+    init("--names", "a,b")
+    before = Path("data/classes.toml").read_text()
+    assert "the same name" in run("init", "data", "--names", "a,A", "--overwrite").stderr
+    assert Path("data/classes.toml").read_text() == before
+    refused(
+        run("init", "data", "--out", "x.json"), 2, "x.json is not named .toml", "--out FILE.toml"
+    )

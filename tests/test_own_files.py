@@ -79,7 +79,7 @@ def test_an_auxiliary_head_comes_back_from_a_file(tmp_path: Path) -> None:
     ("change", "problem"),
     [
         ({"network": "denseaspp999"}, "'denseaspp999' by a newer dseg"),
-        ({"format": 3}, "by a newer dseg (format 3, this one reads 2)"),
+        ({"format": 3}, "or with another package (format 3, this one reads 2)"),
         ({"network": 5}, "damaged metadata"),
         ({"mean": [0.5]}, "damaged metadata"),
         ({"colors": [[1, 2, 3]]}, "damaged metadata"),

@@ -389,10 +389,10 @@ def test_a_predictor_of_the_library_takes_a_runtime() -> None:
     for name in OTHERS:
         found = Predictor(model, device="cpu", runtime=name)
         assert found.precision == "float32"
-        assert (found(image) == expected).mean() > 0.999
+        assert (found(image).train_ids == expected.train_ids).mean() > 0.999
     half = Predictor(model, device="cpu", runtime="openvino", precision="bf16")
     assert half.precision == "bf16"
-    assert (half(image) == expected).mean() > 0.9
+    assert (half(image).train_ids == expected.train_ids).mean() > 0.9
 
 
 def test_the_metadata_of_a_cached_graph_names_its_network(folder) -> None:

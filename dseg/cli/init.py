@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from dseg.cli.console import plain, progress, say
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
-from dseg.cli.tables import show_table
+from dseg.cli.survey_text import at_terminal, show_survey
 from dseg.errors import DsegError
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from dseg.survey import Survey
 
 CLASS_FILE = "classes.toml"
-SIZES_AT_MOST = 3
 
 
 @click.command("init", short_help="Describe own images and masks for training.")
@@ -72,6 +70,11 @@ def init(**given: Any) -> None:
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DsegError(f"{folder} {what}.", hint="name the folder of images and masks.")
     target: Path = given["out"] or folder / CLASS_FILE
+    if target.suffix.lower() != ".toml":
+        raise DsegError(f"{target} is not named .toml.", hint="write a TOML file: --out FILE.toml")
+    other = folder / "classes.json"
+    if given["out"] is None and other.exists() and not given["overwrite"]:
+        target = other
     if target.exists() and not given["overwrite"]:
         raise DsegError(
             f"{target} already exists.",
@@ -100,7 +103,7 @@ def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
         survey = replace(survey, label_file=given["labels"])
     to_stdout = str(given["json_file"]) == "-"
     if not quiet and not to_stdout:
-        _show(survey)
+        show_survey(survey)
     names = check_names(given["names"]) if given["names"] else None
     text = None
     if names is None and survey.label_file is not None:
@@ -196,50 +199,17 @@ def _read(path: Path) -> str:
         raise DsegError(f"{path} cannot be read as text.", hint="check --labels.") from None
 
 
-def _show(survey: Survey) -> None:
-    """Print what was found."""
-    from dseg.survey.groups import split_pattern
-    from dseg.survey.naming import list_values
-
-    pairing = survey.pairing
-    sizes = [f"{w}x{h}" for (h, w), _ in survey.sizes.most_common(SIZES_AT_MOST)]
-    more = f" and {len(survey.sizes) - SIZES_AT_MOST} more" * (len(survey.sizes) > SIZES_AT_MOST)
-    kinds = {"ids": "one value per class", "colours": "one colour per class"}
-    endings = (
-        f"*{pairing.image_suffix}{pairing.images.suffix}",
-        f"*{pairing.mask_suffix}{pairing.masks.suffix}",
-    )
-    facts = {
-        "images": f"{_describe_place(split_pattern(pairing.images, survey.root))} ({endings[0]})",
-        "masks": f"{_describe_place(split_pattern(pairing.masks, survey.root))} ({endings[1]})",
-        "pairs": ", ".join(f"{split} {count}" for split, count in survey.splits.items()),
-        "images without mask": str(survey.unpaired_images or ""),
-        "masks without image": str(survey.unpaired_masks or ""),
-        "sizes": ", ".join(sizes) + more,
-        "masks hold": kinds[survey.values.kind],
-    }
-    show_table("", ("found", ""), [(what, value) for what, value in facts.items() if value])
-    kind = survey.values.kind
-    rows = [
-        (value.text(kind), f"{value.fraction:.2%}", f"{value.masks} of {survey.masks_read}")
-        for value in list_values(survey)
-    ]
-    show_table("", ("value" if kind == "ids" else "colour", "pixels", "masks"), rows)
-
-
-def _describe_place(place: str | dict[str, str]) -> str:
-    return place if isinstance(place, str) else ", ".join(place.values())
-
-
 def _ask(survey: Survey) -> list[str]:
     """Ask for the name of each value at a terminal; return the default names otherwise."""
     from dseg.survey.naming import default_names, list_values
 
     names = default_names(list_values(survey))
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not at_terminal():
         say(f"No --names are given: the classes are called {', '.join(names[:4])}"
             f"{', ...' if len(names) > 4 else ''}.")  # fmt: skip
         return names
+    sheet = _preview(survey, names)
+    say(f"Look at {sheet}: the values are drawn in the colours of its legend.")
     say("Name each value (Enter takes the name in brackets, - ignores the value):")
     kind = survey.values.kind
     asked = [value for value in list_values(survey) if not value.ignored]
@@ -249,12 +219,36 @@ def _ask(survey: Survey) -> list[str]:
     ]
 
 
+def _preview(survey: Survey, names: list[str]) -> Path:
+    """Draw the contact sheet with preliminary names, which say the values; return its path."""
+    from tempfile import TemporaryDirectory
+
+    from dseg.survey.naming import list_values, make_fields
+
+    kind = survey.values.kind
+    asked = [value for value in list_values(survey) if not value.ignored]
+    titles = [f"{name}: {value.text(kind)}" for name, value in zip(names, asked, strict=True)]
+    with TemporaryDirectory(prefix="dseg-") as folder:
+        target = Path(folder) / CLASS_FILE
+        _write(target, make_fields(survey, titles))
+        _finish(survey.root, target, quiet=True)
+    return _sheet_of(survey.root)
+
+
+def _sheet_of(folder: Path) -> Path:
+    """Return the path of the contact sheet."""
+    return Path(f"{folder.resolve().name or 'data'}-overview.png")
+
+
 def _write(target: Path, fields: dict[str, Any], remarks: list[str] | None = None) -> None:
+    from dseg.datasets.classfile import check_class_text
     from dseg.files import written_whole
     from dseg.survey import make_class_text
 
+    text = make_class_text(fields, remarks or ())
+    check_class_text(target, text)  # an existing file is not replaced by one that cannot be read
     with written_whole(target) as part:
-        part.write_text(make_class_text(fields, remarks or ()), encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
 
 
 def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
@@ -269,7 +263,7 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
         except DsegError:
             if not datasets:  # a single image leaves none for val
                 raise
-    sheet = Path(f"{folder.resolve().name or 'data'}-overview.png")
+    sheet = _sheet_of(folder)
     drawn = make_sheet(datasets, sheet)
     if not quiet:
         say(f"Written: {target}, {len(datasets[0].space.names)} classes.")

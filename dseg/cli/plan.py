@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,9 @@ def plan(**given: Any) -> None:
       dseg plan --data-dir roads --latency 30
       dseg train --recipe plan.toml --dataset folder --data-dir roads --out run
     """
+    for name in ("minutes", "latency"):
+        if not math.isfinite(given[name] or 0):
+            raise DsegError(f"--{name} is {given[name]}.", hint="give a number above 0.")
     if given["model"] and given["latency"]:
         raise DsegError("--model and --latency both choose the network.", hint="give one of them.")
     out: Path = given["out"]
@@ -103,4 +107,7 @@ def _plan(out: Path, given: dict[str, Any]) -> None:
         click.echo(text.rstrip())
     if not quiet:
         data = f"--dataset {given['dataset']} --data-dir {shlex.quote(str(given['data_dir']))}"
+        for name, default in (("split", "train"), ("val_split", "val")):
+            if given[name] != default:
+                data += f" --{name.replace('_', '-')} {given[name]}"
         say(f"Written: {out}. Next: dseg train --recipe {shlex.quote(str(out))} {data} --out run")

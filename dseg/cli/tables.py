@@ -32,7 +32,7 @@ def show_table(
     if shown < len(titles):
         left_out = f"No room for: {', '.join(titles[shown:])} (a wider terminal, or --json)."
         footer = f"{footer} {left_out}".strip()
-    table = Table(title=plain(title) or None, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
     table.padding, table.pad_edge, table.show_edge = (0, GAP - 1, 0, 0), False, False
     widths = share_width(titles[:shown], cells, room)
     for index, (column, width) in enumerate(zip(titles, widths, strict=False)):
@@ -40,6 +40,8 @@ def show_table(
     for row in cells:
         table.add_row(*row[:shown])
     console = Console(width=room, markup=False, highlight=False)
+    if title:
+        console.print(plain(title), soft_wrap=True)
     console.print(table)
     if footer:
         console.print(plain(footer), style="italic", soft_wrap=room == UNLIMITED)

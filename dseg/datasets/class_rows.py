@@ -64,14 +64,19 @@ def expand_classes(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def read_label_table(path: Path, text: str) -> dict[str, Any]:
+def read_label_table(path: Path, text: str, *, by_color: bool = False) -> dict[str, Any]:
     """Return the fields of a class file that a table of labels describes.
 
     The table has a header line with a column of names and one of ids or of colours: ``name,id``,
-    ``name,r,g,b``, ``name,color`` (``#804080`` or ``128 64 128``), separated by commas, semicolons
-    or tabs. Rows named void, unlabeled or ignore are ignored. Also read is CVAT's ``labelmap.txt``
-    (``road:128,64,128::``), CamVid's ``label_colors.txt`` (``128 64 128 road``), and a file with
-    one name per line, whose ids are 0, 1, 2.
+    ``name,r,g,b``, ``name,color`` (``#804080`` or ``128 64 128``), separated by commas, semicolons,
+    tabs or ``|``. Rows named void, unlabeled or ignore are ignored. Also read are CVAT's
+    ``labelmap.txt`` (``road:128,64,128::``), CamVid's ``label_colors.txt`` (``128 64 128 road``),
+    lines such as ``0 road``, and a file with one name per line, whose ids are 0, 1, 2.
+
+    Args:
+        path: the file, for messages.
+        text: its contents.
+        by_color: take colours, if there are ids as well.
 
     Raises:
         DsegError: the columns are not found, or a value is not a number.
@@ -90,10 +95,17 @@ def read_label_table(path: Path, text: str) -> dict[str, Any]:
             if found
         ]
         return _colored(rows)
-    if not re.search(r"[,;\t]", plain[0]):
+    numbered = [re.fullmatch(r"\s*(\d+)\s+([^,;|\t]*\S)\s*", line) for line in plain]
+    if all(numbered):  # "0 road"
+        ids: dict[str, list[int]] = {}
+        for found in numbered:
+            if found:
+                ids.setdefault(found[2], []).append(int(found[1]))
+        return {"class": [{"name": name, "ids": own} for name, own in ids.items()]}
+    if not re.search(r"[,;\t|]", plain[0]):
         plain = plain[plain[0].strip().lower() in NAME_COLUMNS :]
         return {"class": [{"name": line.strip(), "id": at} for at, line in enumerate(plain)]}
-    return _from_columns(path, lines)
+    return _from_columns(path, _without_comments(lines), by_color=by_color)
 
 
 def _from_labelmap(path: Path, lines: list[str]) -> dict[str, Any]:
@@ -113,8 +125,16 @@ def _colored(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"mask_colors": True, "class": rows, "ignore_colors": ignored}
 
 
-def _from_columns(path: Path, lines: list[str]) -> dict[str, Any]:
-    separator = max(",;\t", key=lines[0].count)
+def _without_comments(lines: list[str]) -> list[str]:
+    """Return lines without those that begin with ``#``, except a header in the first one."""
+    words = set(re.split(r"[,;\t| ]+", lines[0].lstrip("# ").lower()))
+    header = lines[:1] if words & set(NAME_COLUMNS) else []
+    rest = lines[len(header) :]
+    return header + [line for line in rest if not line.lstrip().startswith("#")]
+
+
+def _from_columns(path: Path, lines: list[str], *, by_color: bool) -> dict[str, Any]:
+    separator = max(",;\t|", key=lines[0].count)
     reader = csv.reader(io.StringIO("\n".join(lines)), delimiter=separator, skipinitialspace=True)
     header = [title.strip().lstrip("#").strip().lower() for title in next(reader)]
     named = _find(header, NAME_COLUMNS)
@@ -125,6 +145,8 @@ def _from_columns(path: Path, lines: list[str]) -> dict[str, Any]:
             f"{path} has the columns {', '.join(header)}.",
             hint="name the columns in the first line: name,id or name,r,g,b or name,color.",
         )
+    if by_color and (color is not None or rgb is not None):
+        ids = None
     rows: dict[str, dict[str, Any]] = {}
     ignored: list[Any] = []
     for cells in reader:
@@ -141,6 +163,8 @@ def _from_columns(path: Path, lines: list[str]) -> dict[str, Any]:
         row = rows.setdefault(name, {"name": name} | ({"color": found} if found else {}))
         if ids is not None:
             row.setdefault("ids", []).extend(numbers)
+        elif found != row.get("color"):
+            row.setdefault("colors", []).append(found)
     if ids is None:
         return {"mask_colors": True, "class": list(rows.values()), "ignore_colors": ignored}
     return {"class": list(rows.values()), "ignore": sorted({*ignored, 255} - _taken(rows))}

@@ -70,6 +70,11 @@ def read_class_file(path: Path) -> ClassFile:
     return _Reader(path, _parse(path)).read()
 
 
+def check_class_text(path: Path, text: str) -> None:
+    """Raise a DsegError if a class file in TOML with this text could not be read."""
+    _Reader(path, parse_toml(text)).read()
+
+
 def _parse(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -58,7 +58,8 @@ def open_folder(root: Path, class_file: Path | None = None) -> DatasetTree:
 
 def _open_undivided(spec: ClassFile, images: list[Place], masks: list[Place]) -> DatasetTree:
     def listing(split: str) -> Listing:
-        return divide(_list_split(spec, split, images, masks), split)
+        endings = spec.image_suffix if len(spec.image_suffix) > 1 else ()
+        return divide(_list_split(spec, split, images, masks), split, endings)
 
     return DatasetTree(
         space=spec.space,
@@ -70,20 +71,24 @@ def _open_undivided(spec: ClassFile, images: list[Place], masks: list[Place]) ->
     )
 
 
-def divide(listing: Listing, split: str) -> Listing:
+def divide(listing: Listing, split: str, endings: tuple[str, ...] = ()) -> Listing:
     """Return the pairs of ``train`` or ``val`` of a folder without splits, or ``all``.
 
     The fifth of the images (at least one of two) with the smallest hashes of their names is
     ``val``: the same images on every machine. Neighbouring frames of a video are much alike, and
-    fall into both splits; put such images into folders for each split instead.
+    fall into both splits; put such images into folders for each split instead. Images that share
+    a mask, whose names differ by one of ``endings``, stay together.
     """
     if split == WHOLE:
         return listing
-    pairs = len(listing.samples)
-    count = max(round(VAL_FRACTION * pairs), int(pairs > 1))
-    ranked = sorted(sample.name for sample in listing.samples)
-    held = set(sorted(ranked, key=_hash_name)[:count])
-    chosen = (sample for sample in listing.samples if (sample.name in held) == (split == "val"))
+
+    def key(name: str) -> str:
+        return next((name.removesuffix(end) for end in endings if name.endswith(end)), name)
+
+    keys = sorted({key(sample.name) for sample in listing.samples})
+    count = max(round(VAL_FRACTION * len(keys)), int(len(keys) > 1))
+    held = set(sorted(keys, key=_hash_name)[:count])
+    chosen = (one for one in listing.samples if (key(one.name) in held) == (split == "val"))
     leftovers = split == "train"  # reported once, not for each split
     return replace(
         listing,

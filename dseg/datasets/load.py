@@ -22,7 +22,7 @@ from dseg.datasets.mapping import map_classes
 from dseg.datasets.table import DATASETS, plain_dataset_name
 from dseg.errors import DsegError, suggest
 from dseg.files import walk_files
-from dseg.labels import LabelSpace
+from dseg.labels import IGNORE, LabelSpace
 
 MAX_REASON = 200  # characters of an error of another package
 JOINED = "trainval"
@@ -122,17 +122,20 @@ def find_dataset(
             f"The split {split} of {name} in {root} has no {what}; found: {name_kinds(root)}.",
             hint=_other_masks(name, root),
         )
-    samples = listing.samples
+    samples, note = listing.samples, tree.note if split != WHOLE else ""
     if space is not None:
         table = map_classes(tree.space, space, by_name=tree.by_name)
         samples = _map_samples(samples, table)
+        lost = [name for name, onto in zip(tree.space.names, table, strict=True) if onto == IGNORE]
+        if lost:
+            note = f"{note} Not classes of {space.name}, so ignored: {', '.join(lost)}.".strip()
     dataset = Dataset(
         name=name,
         split=split,
         space=space or tree.space,
         samples=samples,
         classes=frozenset[int]().union(*(e.classes() for e in _encodings(samples))),
-        note=tree.note if split != WHOLE else "",
+        note=note,
     )
     return FoundSplit(dataset=dataset, unlabelled=listing.unlabelled, orphans=listing.orphans)
 

@@ -117,7 +117,7 @@ def make_plan(
         weights=start,
         reset_head=bool(start) and not data.cityscapes,
         base=base,
-        recipe=_with_source(recipe, f"planned for {words}, on {machine.name}"),
+        recipe=_with_source(recipe, f"planned for {words}"),
         reasons=planner.reasons,
         data=words,
         machine=machine.name,

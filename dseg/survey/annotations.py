@@ -5,6 +5,7 @@ LabelMe's files are read here; the others by Datumaro (Apache-2.0), an optional 
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -95,6 +96,11 @@ def write_masks(root: Path, kind: str, progress: Progress) -> int:
             f"{target} exists, but its masks do not correspond to the images.",
             hint="move it away, to have masks made from the annotations.",
         )
+    if (root / TABLE).exists():
+        raise DsegError(
+            f"{root / TABLE} already exists.",
+            hint="move it away: the table of the annotations' labels gets this name.",
+        )
     found = list(read_labelme(root) if kind == "labelme" else read_by_datumaro(root))
     labels = sorted({shape.label for one in found for shape in one.shapes} - {BACKGROUND})
     if not labels:
@@ -109,9 +115,10 @@ def write_masks(root: Path, kind: str, progress: Progress) -> int:
             place.parent.mkdir(parents=True, exist_ok=True)
             write_png(place, draw_mask(one, ids))
             advance()
-    rows = "".join(f'"{label}",{at}\n' for label, at in ids.items())
-    with written_whole(root / TABLE) as part:
-        part.write_text(f"name,id\n{rows}", encoding="utf-8")
+    with written_whole(root / TABLE) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        file.write("name,id\n")
+        writer.writerows(ids.items())
     return len(found)
 
 

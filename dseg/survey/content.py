@@ -13,6 +13,7 @@ from dseg.images import has_equal_channels, read_mask_file
 from dseg.labels import Color
 
 FEW = 64  # values or colours that a mask of classes holds at most
+FRACTION = 0.3  # of masks in a group that can be masks: images and masks may be in one folder
 LOSSY = (".jpg", ".jpeg")
 
 
@@ -69,7 +70,7 @@ def count_values(path: Path) -> Values:
 
 
 def looks_like_masks(paths: list[Path]) -> bool:
-    """Return True if most of some files hold few different values without lossy compression."""
+    """Return True if a third of some files hold few different values without lossy compression."""
     few = 0
     for path in paths:
         if path.suffix.lower() in LOSSY:
@@ -78,4 +79,4 @@ def looks_like_masks(paths: list[Path]) -> bool:
             few += len(count_values(path).pixels) <= FEW
         except DsegError:
             continue
-    return 2 * few > len(paths)
+    return few >= max(1, FRACTION * len(paths))

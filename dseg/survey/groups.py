@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from random import Random
 
-from dseg.datasets.listing import WHOLE
+from dseg.datasets.listing import WHOLE, normal_name
 from dseg.files import walk_files
 from dseg.images import IMAGE_SUFFIXES
 
 LOOKED_AT_MOST = 500_000  # files
+MANIFEST = "dseg-run.json"  # in folders of results
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -55,33 +57,45 @@ class Group:
         return {(split, name) for split, named in self.files.items() for name in named}
 
     def sample(self, most: int) -> list[Path]:
-        """Return up to ``most`` files, evenly spread."""
+        """Return up to ``most`` files, the same ones each time."""
         paths = [path for named in self.files.values() for path in named.values()]
-        step = max(1, len(paths) // most)
-        return paths[step // 2 :: step][:most]
+        return Random(0).sample(sorted(paths), min(most, len(paths)))
 
 
-def find_groups(root: Path) -> list[Group]:
-    """Return the groups of image files below a folder, those with the most files first."""
+def find_groups(root: Path, *, apart: bool = False) -> list[Group]:
+    """Return the groups of image files below a folder, those with the most files first.
+
+    Results of dseg are left out.
+
+    Args:
+        root: the folder.
+        apart: whether folders whose names say nothing are groups of their own; otherwise they are
+            parts of the names of files.
+    """
     groups: dict[tuple[str, str], Group] = {}
-    for path in islice(walk_files(root), LOOKED_AT_MOST):
+    paths = list(islice(walk_files(root), LOOKED_AT_MOST))
+    runs = {path.parent for path in paths if path.name == MANIFEST}
+    for path in paths:
         suffix = path.suffix.lower()
-        if suffix not in IMAGE_SUFFIXES:
+        if suffix not in IMAGE_SUFFIXES or not runs.isdisjoint(path.parents):
             continue
         below = path.relative_to(root)
-        pattern, split, depth = _find_pattern(below.parent.parts)
+        pattern, split, depth = _find_pattern(below.parent.parts, apart=apart)
         group = groups.setdefault((pattern, suffix), Group(pattern, suffix))
         group.folders.setdefault(split, "/".join(below.parts[:depth]) or ".")
-        name = "/".join((*below.parts[depth:-1], path.stem))
+        stars = [
+            part for part, of in zip(below.parts, pattern.split("/"), strict=False) if of == "*"
+        ]
+        name = normal_name("/".join((*stars, *below.parts[depth:-1], path.stem)))
         group.files.setdefault(split, {})[name] = path
     return sorted(groups.values(), key=lambda group: (-group.count, group.pattern, group.suffix))
 
 
-def _find_pattern(parts: tuple[str, ...]) -> tuple[str, str, int]:
+def _find_pattern(parts: tuple[str, ...], *, apart: bool) -> tuple[str, str, int]:
     """Return the pattern of a folder, its split, and how many parts the pattern has.
 
     The pattern ends at the last part that names a split or a kind of files; folders below it,
-    such as those of cities, belong to the names of the files.
+    such as those of cities, belong to the names of the files. Other folders before it are ``*``.
     """
     named = list(parts)
     split, depth = WHOLE, 0
@@ -89,10 +103,11 @@ def _find_pattern(parts: tuple[str, ...]) -> tuple[str, str, int]:
         found = _split_of(part) if split == WHOLE else None
         if found:
             split, named[at] = found
-            depth = at + 1
-        elif kind_of_name(part):
-            depth = at + 1
-    if not depth:
+        elif not kind_of_name(part):
+            named[at] = part if apart else "*"
+            continue
+        depth = at + 1
+    if not depth and apart:
         depth = min(1, len(parts))
     return "/".join(named[:depth]) or ".", split, depth
 
@@ -124,7 +139,7 @@ def split_pattern(group: Group, root: Path) -> str | dict[str, str]:
     A pattern is no use if it also matches folders of other files, as ``{split}`` in a folder with
     ``train`` and ``trainannot``.
     """
-    if set(group.folders) == {WHOLE}:
+    if set(group.folders) == {WHOLE} or "*" in group.pattern:
         return group.pattern
     usual = {split: group.pattern.replace("{split}", split) for split in group.folders}
     before, _, after = group.pattern.partition("{split}")

@@ -16,7 +16,7 @@ from dseg.errors import DsegError
 from dseg.images import read_size
 from dseg.parallel import Advance, count_cores, map_in_order
 from dseg.survey.content import FEW, Values, count_values, looks_like_masks
-from dseg.survey.groups import find_groups, name_splits
+from dseg.survey.groups import Group, find_groups, name_splits
 from dseg.survey.pairs import SAMPLED, Pairing, find_pairing
 
 READ_AT_MOST = 1000  # masks; of more, evenly spread ones
@@ -37,6 +37,7 @@ class Survey:
         root: the folder.
         pairing: the images and masks, and how their names correspond.
         splits: number of pairs of each split; ``all`` if there are none.
+        unused: number of image files in each folder that are neither images nor masks here.
         unpaired_images, unpaired_masks: number of files without a partner.
         sizes: number of images of each (height, width), of up to 200 images.
         values: what the masks hold.
@@ -47,6 +48,7 @@ class Survey:
     root: Path
     pairing: Pairing
     splits: dict[str, int]
+    unused: dict[str, int]
     unpaired_images: int
     unpaired_masks: int
     sizes: Counter[tuple[int, int]]
@@ -65,14 +67,16 @@ def look_at(root: Path, progress: Progress) -> Survey:
     Raises:
         DsegError: there are no images, no masks, no pairs, or the masks hold too many values.
     """
-    groups = find_groups(root)
+    groups, pairing, is_mask = find_groups(root), None, {}
+    for apart in (False, True):
+        groups = find_groups(root, apart=apart)
+        is_mask = {id(group): looks_like_masks(group.sample(SAMPLED)) for group in groups}
+        pairing = pairing or find_pairing(groups, is_mask)
     if not groups:
         raise DsegError(
             f"{root} holds no images; found: {name_kinds(root)}.",
             hint="name the folder that holds images and masks, at any depth.",
         )
-    is_mask = {id(group): looks_like_masks(group.sample(SAMPLED)) for group in groups}
-    pairing = find_pairing(groups, is_mask)
     if pairing is None:
         named = find_pairing(groups, dict.fromkeys(is_mask, True))
         _refuse(root, named, sum(group.count for group in groups))
@@ -91,6 +95,7 @@ def look_at(root: Path, progress: Progress) -> Survey:
         root=root,
         pairing=pairing,
         splits={split: splits[split] for split in name_splits([pairing.images]) if splits[split]},
+        unused=_count_unused(find_groups(root, apart=True), pairing),
         unpaired_images=_count_unpaired(pairing, 0),
         unpaired_masks=_count_unpaired(pairing, 1),
         sizes=Counter(read_size(path) for path in spread),
@@ -149,6 +154,23 @@ def _count(masks: list[Path], advance: Advance) -> Values:
     return colours
 
 
+def _count_unused(groups: list[Group], pairing: Pairing) -> dict[str, int]:
+    """Return how many files of each folder belong to neither of the two groups."""
+    used = {
+        path
+        for group in (pairing.images, pairing.masks)
+        for named in group.files.values()
+        for path in named.values()
+    }
+    counts = {
+        f"{group.pattern} (*{group.suffix})": sum(
+            path not in used for named in group.files.values() for path in named.values()
+        )
+        for group in groups
+    }
+    return {place: count for place, count in counts.items() if count}
+
+
 def _count_unpaired(pairing: Pairing, of: int) -> int:
     """Return how many files of the images (0) or masks (1) have no partner."""
     group = (pairing.images, pairing.masks)[of]
@@ -173,9 +195,11 @@ def _refuse(root: Path, named: Pairing | None, count: int) -> None:
 
 def _refuse_many(mask: Path, values: Values) -> None:
     what = "values" if values.kind == "ids" else "colours"
-    lossy = " because JPEG changes values" if mask.suffix.lower() in (".jpg", ".jpeg") else ""
+    problem = f"The masks hold {len(values.pixels):,} different {what}, for example {mask}."
+    if mask.suffix.lower() in (".jpg", ".jpeg"):
+        problem = f"The masks are JPEG files, for example {mask}: JPEG changes values."
     raise DsegError(
-        f"The masks hold {len(values.pixels):,} different {what}{lossy}, for example {mask}.",
+        problem,
         hint="a mask has one value for each class: export them as PNG, without smoothed edges, "
         "and resize by nearest neighbour.",
     )

@@ -200,7 +200,8 @@ def _from_space(values: list[Value], space: LabelSpace) -> dict[str, Any]:
 def _from_table(survey: Survey, values: list[Value], text: str) -> dict[str, Any]:
     """Return the classes of a table of labels, after a check against the masks."""
     assert survey.label_file is not None
-    fields = read_label_table(survey.label_file, text)
+    colours = survey.values.kind == "colours"
+    fields = read_label_table(survey.label_file, text, by_color=colours)
     by_color = bool(fields.get("mask_colors"))
     if by_color != (survey.values.kind == "colours"):
         listed = "colours" if by_color else "ids"
@@ -209,7 +210,9 @@ def _from_table(survey: Survey, values: list[Value], text: str) -> dict[str, Any
             hint="name the classes by --names, or give another --labels.",
         )
     if by_color:
-        known = {tuple(row["color"]) for row in fields["class"]}
+        known = {
+            tuple(c) for row in fields["class"] for c in (row["color"], *row.get("colors", []))
+        }
         known |= {tuple(color) for color in fields.get("ignore_colors", [])}
         lacking = [value for value in values if value.color not in known]
     else:

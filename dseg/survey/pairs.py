@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dseg.survey.groups import Group, kind_of_name
 
-SAMPLED = 5  # files of a group whose content is looked at
+SAMPLED = 9  # files of a group whose content is looked at
 PREFERRED = ("labelids", "labeltrainids", "mask", "label", "gt", "seg", "l")
 Key = tuple[str, str]  # split, name
 
@@ -98,6 +98,8 @@ def pair(images: Group, masks: Group) -> Pairing | None:
             key = (split, name.removesuffix(image_suffix))
             if key in files and files[key] != path:
                 pairs[key] = path, files[key]
+    if not pairs:  # each file of a group corresponds to itself
+        return None
     return Pairing(images, masks, image_suffix, mask_suffix, pairs)
 
 

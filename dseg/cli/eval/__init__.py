@@ -135,16 +135,13 @@ def _load_split(config: EvalConfig) -> Dataset:
     from dseg.labels import find_label_space
 
     assert config.dataset is not None and config.data_dir is not None  # checked before
-    dataset = load_dataset(
+    return load_dataset(
         config.dataset,
         config.data_dir,
         config.split,
         space=find_label_space(config.label_space) if config.label_space else None,
         class_file=config.class_file,
     )
-    if dataset.note and not config.quiet:
-        say(dataset.note)
-    return dataset
 
 
 def _truth_folder(config: EvalConfig) -> Path:

@@ -47,6 +47,8 @@ def show_scores(
     if "-" not in (str(config.json_file), str(config.csv_file)):
         for table in make_tables(scores):
             show_table(_name(dataset) + table.title, table.columns, table.rows)
+    if dataset is not None and dataset.note and not config.quiet:
+        say(dataset.note)
     left_out = _left_out(dataset)
     if left_out and not config.quiet:
         say(f"Left out of the mean, as masks cannot contain them: {', '.join(left_out)}.")

@@ -15,7 +15,7 @@ from dseg.cli.stdio import emit_json
 from dseg.cli.train.display import training_display
 from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
 from dseg.cli.train.options import TrainRequest, train_options
-from dseg.cli.train.plan import PLANNED_NETWORK, no_network, plan_config
+from dseg.cli.train.plan import PLANNED_NETWORK, has_class_file, no_network, plan_config
 from dseg.config import RuntimeConfig, TrainConfig, make_config
 from dseg.errors import EXIT_INTERRUPTED, DsegError
 from dseg.recipes.file import is_recipe_file, read_recipe_file
@@ -166,6 +166,8 @@ def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
     if not model and recipe:
         raise no_network()
     names, folders = request.dataset_names, request.data_dirs
+    if not names and folders and all(map(has_class_file, folders)):
+        names = ("folder",) * len(folders)
     if not names or len(names) != len(folders):
         raise DsegError(
             f"{len(names)} data sets are named, and {len(folders)} folders.",

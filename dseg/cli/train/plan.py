@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from dseg.cli.console import progress, say
 from dseg.cli.train.options import TrainRequest
 from dseg.config import TrainConfig
 from dseg.errors import DsegError
 
 PLANNED_NETWORK = "dabnet"
+
+
+def has_class_file(folder: Path) -> bool:
+    """Return True if a folder describes itself, as dseg init makes it do."""
+    return any((folder / name).is_file() for name in ("classes.toml", "classes.json"))
 
 
 def no_network() -> DsegError:

@@ -1,0 +1,54 @@
+"""What ``dseg init`` found, as tables."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from dseg.cli.tables import show_table
+
+if TYPE_CHECKING:
+    from dseg.survey import Survey
+
+SIZES_AT_MOST = 3
+
+
+def show_survey(survey: Survey) -> None:
+    """Print what was found."""
+    from dseg.survey.groups import split_pattern
+    from dseg.survey.naming import list_values
+
+    pairing = survey.pairing
+    sizes = [f"{w}x{h}" for (h, w), _ in survey.sizes.most_common(SIZES_AT_MOST)]
+    more = f" and {len(survey.sizes) - SIZES_AT_MOST} more" * (len(survey.sizes) > SIZES_AT_MOST)
+    kinds = {"ids": "one value per class", "colours": "one colour per class"}
+    endings = (
+        f"*{pairing.image_suffix}{pairing.images.suffix}",
+        f"*{pairing.mask_suffix}{pairing.masks.suffix}",
+    )
+    facts = {
+        "images": f"{_describe_place(split_pattern(pairing.images, survey.root))} ({endings[0]})",
+        "masks": f"{_describe_place(split_pattern(pairing.masks, survey.root))} ({endings[1]})",
+        "pairs": ", ".join(f"{split} {count}" for split, count in survey.splits.items()),
+        "images without mask": str(survey.unpaired_images or ""),
+        "masks without image": str(survey.unpaired_masks or ""),
+        "not used": ", ".join(f"{place}: {count}" for place, count in survey.unused.items()),
+        "sizes": ", ".join(sizes) + more,
+        "masks hold": kinds[survey.values.kind],
+    }
+    show_table("", ("found", ""), [(what, value) for what, value in facts.items() if value])
+    kind = survey.values.kind
+    rows = [
+        (value.text(kind), f"{value.fraction:.2%}", f"{value.masks} of {survey.masks_read}")
+        for value in list_values(survey)
+    ]
+    show_table("", ("value" if kind == "ids" else "colour", "pixels", "masks"), rows)
+
+
+def _describe_place(place: str | dict[str, str]) -> str:
+    return place if isinstance(place, str) else ", ".join(place.values())
+
+
+def at_terminal() -> bool:
+    """Return True if questions can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
