@@ -159,3 +159,9 @@ def test_evaluation_refuses_what_makes_no_sense(
 ) -> None:
     with pytest.raises(DsegError, match=problem):
         dseg.evaluate(**values)
+
+
+@pytest.mark.parametrize("name", [5, ["dabnet"]])
+def test_what_is_no_name_is_not_loaded(name: Any) -> None:
+    with pytest.raises(dseg.DsegError, match="is not the name of a network"):
+        dseg.load(name)

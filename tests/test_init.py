@@ -180,6 +180,8 @@ def test_wrong_names_are_refused_and_nothing_is_written() -> None:
     assert "All values are ignored." in run("init", "data", "--names", "-,-,-").stderr
     assert not Path("data/classes.toml").exists()
     misused(run("init"), "FOLDER")
+    both = run("init", "data", "--names", "a,b,c", "--table", "idd")
+    refused(both, 2, "--names and --table both name the classes.", "give one of them")
 
 
 def test_an_existing_class_file_is_not_lost() -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from dseg.errors import DsegError
 from dseg.predict import Predictor, Protocol
 
 
@@ -55,6 +56,11 @@ def load(
         if not quiet:
             sys.stderr.write(f"{line}\n")
 
+    if name is not None and not isinstance(name, (str, os.PathLike)):
+        raise DsegError(
+            f"{name!r} is not the name of a network or a file.",
+            hint="name one as in dseg models; for a module of your own, use dseg.Predictor.",
+        )
     if weights is None and name is not None and _is_file(name):
         name, weights = None, name
     if name is None and weights is None:

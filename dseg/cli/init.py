@@ -65,6 +65,9 @@ def init(**given: Any) -> None:
     if given["table"] == "list":
         _list_tables()
         return
+    named = [f"--{key}" for key in ("names", "labels", "table") if given[key]]
+    if len(named) > 1:
+        raise DsegError(f"{' and '.join(named)} both name the classes.", hint="give one of them.")
     folder: Path = given["folder"]
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"

@@ -20,6 +20,7 @@ from dseg.survey.groups import Group, find_groups, name_splits
 from dseg.survey.pairs import SAMPLED, Pairing, find_pairing
 
 READ_AT_MOST = 1000  # masks; of more, evenly spread ones
+UNUSED_SHOWN = 5  # folders
 SIZES_READ = 200  # images whose sizes are read
 LABEL_FILES = ("class_dict", "labelmap", "label_colors", "labels", "classes", "class", "colors")
 DISTINCT = (  # data sets that can be told by their folders and names of files
@@ -67,27 +68,14 @@ def look_at(root: Path, progress: Progress) -> Survey:
     Raises:
         DsegError: there are no images, no masks, no pairs, or the masks hold too many values.
     """
-    groups, pairing, is_mask = find_groups(root), None, {}
-    for apart in (False, True):
-        groups = find_groups(root, apart=apart)
-        is_mask = {id(group): looks_like_masks(group.sample(SAMPLED)) for group in groups}
-        pairing = pairing or find_pairing(groups, is_mask)
-    if not groups:
-        raise DsegError(
-            f"{root} holds no images; found: {name_kinds(root)}.",
-            hint="name the folder that holds images and masks, at any depth.",
-        )
-    if pairing is None:
-        named = find_pairing(groups, dict.fromkeys(is_mask, True))
-        _refuse(root, named, sum(group.count for group in groups))
-    assert pairing is not None
+    groups, pairing = _find_pairs(root)
     masks = [mask for _, mask in pairing.pairs.values()]
     step = -(-len(masks) // READ_AT_MOST)
     with progress("masks read", len(masks[::step])) as advance:
         values = _count(masks[::step], advance)
     limit = max(FEW, 255 if values.kind == "ids" else FEW)
     if len(values.pixels) > limit:
-        _refuse_many(masks[0], values)
+        raise _many_error(masks[0], values)
     images = [image for image, _ in pairing.pairs.values()]
     spread = images[:: -(-len(images) // SIZES_READ)]
     splits = Counter(split for split, _ in pairing.pairs)
@@ -95,7 +83,7 @@ def look_at(root: Path, progress: Progress) -> Survey:
         root=root,
         pairing=pairing,
         splits={split: splits[split] for split in name_splits([pairing.images]) if splits[split]},
-        unused=_count_unused(find_groups(root, apart=True), pairing),
+        unused=_count_unused(root, groups, pairing),
         unpaired_images=_count_unpaired(pairing, 0),
         unpaired_masks=_count_unpaired(pairing, 1),
         sizes=Counter(read_size(path) for path in spread),
@@ -103,6 +91,22 @@ def look_at(root: Path, progress: Progress) -> Survey:
         masks_read=len(masks[::step]),
         label_file=find_label_file(root),
     )
+
+
+def _find_pairs(root: Path) -> tuple[list[Group], Pairing]:
+    """Return all groups of image files, and the two that are images and masks."""
+    for apart in (False, True):
+        groups = find_groups(root, apart=apart)
+        if not groups:
+            raise DsegError(
+                f"{root} holds no images; found: {name_kinds(root)}.",
+                hint="name the folder that holds images and masks, at any depth.",
+            )
+        is_mask = {id(group): looks_like_masks(group.sample(SAMPLED)) for group in groups}
+        if (pairing := find_pairing(groups, is_mask)) is not None:
+            return groups, pairing
+    named = find_pairing(groups, dict.fromkeys(is_mask, True))
+    raise _no_masks_error(root, named, sum(group.count for group in groups))
 
 
 def find_known(root: Path) -> str:
@@ -154,21 +158,16 @@ def _count(masks: list[Path], advance: Advance) -> Values:
     return colours
 
 
-def _count_unused(groups: list[Group], pairing: Pairing) -> dict[str, int]:
+def _count_unused(root: Path, groups: list[Group], pairing: Pairing) -> dict[str, int]:
     """Return how many files of each folder belong to neither of the two groups."""
-    used = {
-        path
-        for group in (pairing.images, pairing.masks)
+    counts = Counter(
+        f"{path.relative_to(root).parts[0]} (*{group.suffix})"
+        for group in groups
+        if group is not pairing.images and group is not pairing.masks
         for named in group.files.values()
         for path in named.values()
-    }
-    counts = {
-        f"{group.pattern} (*{group.suffix})": sum(
-            path not in used for named in group.files.values() for path in named.values()
-        )
-        for group in groups
-    }
-    return {place: count for place, count in counts.items() if count}
+    )
+    return dict(counts.most_common(UNUSED_SHOWN))
 
 
 def _count_unpaired(pairing: Pairing, of: int) -> int:
@@ -181,24 +180,25 @@ def _count_unpaired(pairing: Pairing, of: int) -> int:
     return candidates - len({pair[of] for pair in pairing.pairs.values()})
 
 
-def _refuse(root: Path, named: Pairing | None, count: int) -> None:
-    """Raise the error for a folder in which no masks were found."""
+def _no_masks_error(root: Path, named: Pairing | None, count: int) -> DsegError:
+    """Return the error for a folder in which no masks were found."""
     if named is not None:
         mask = next(iter(named.pairs.values()))[1]
-        _refuse_many(mask, count_values(mask))
-    raise DsegError(
+        return _many_error(mask, count_values(mask))
+    return DsegError(
         f"{root} holds {count} images, but no masks that correspond to them by their names.",
         hint="put images into images/ and masks into masks/, with equal names (a.jpg and a.png); "
         "for predictions only, no masks are needed: dseg infer.",
     )
 
 
-def _refuse_many(mask: Path, values: Values) -> None:
+def _many_error(mask: Path, values: Values) -> DsegError:
+    """Return the error for masks that hold more values than classes can be."""
     what = "values" if values.kind == "ids" else "colours"
     problem = f"The masks hold {len(values.pixels):,} different {what}, for example {mask}."
     if mask.suffix.lower() in (".jpg", ".jpeg"):
         problem = f"The masks are JPEG files, for example {mask}: JPEG changes values."
-    raise DsegError(
+    return DsegError(
         problem,
         hint="a mask has one value for each class: export them as PNG, without smoothed edges, "
         "and resize by nearest neighbour.",

@@ -15,7 +15,7 @@ from dseg.cli.stdio import emit_json
 from dseg.cli.train.display import training_display
 from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
 from dseg.cli.train.options import TrainRequest, train_options
-from dseg.cli.train.plan import PLANNED_NETWORK, has_class_file, no_network, plan_config
+from dseg.cli.train.plan import has_class_file, no_network, plan_config
 from dseg.config import RuntimeConfig, TrainConfig, make_config
 from dseg.errors import EXIT_INTERRUPTED, DsegError
 from dseg.recipes.file import is_recipe_file, read_recipe_file
@@ -159,6 +159,8 @@ def _make_config(request: TrainRequest, group: Group) -> TrainConfig:
 
 def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
     """Return the configuration that the command line describes by itself."""
+    from dseg.planning import NETWORK
+
     values = dict(request.config)
     model, recipe = values.pop("model"), values.pop("recipe_name")
     if model is None and is_recipe_file(recipe):
@@ -179,7 +181,7 @@ def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
         values["val_split"] = ""
     values["label_space"] = values["label_space"].lower()
     config = make_config(
-        model or PLANNED_NETWORK,
+        model or NETWORK,
         [(name, str(folder)) for name, folder in zip(names, folders, strict=True)],
         recipe=recipe,
         overrides=request.recipe_overrides(),

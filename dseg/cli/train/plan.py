@@ -9,12 +9,12 @@ from dseg.cli.train.options import TrainRequest
 from dseg.config import TrainConfig
 from dseg.errors import DsegError
 
-PLANNED_NETWORK = "dabnet"
-
 
 def has_class_file(folder: Path) -> bool:
     """Return True if a folder describes itself, as dseg init makes it do."""
-    return any((folder / name).is_file() for name in ("classes.toml", "classes.json"))
+    from dseg.datasets.layouts import CLASS_FILES
+
+    return any((folder / name).is_file() for name in CLASS_FILES)
 
 
 def no_network() -> DsegError:
