@@ -1,0 +1,79 @@
+"""Build the documentation site from docs/, the commands' help and the docstrings."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+from site_api import add_reference
+from site_commands import command_page
+from site_pages import ROOT, Stage
+
+from dseg.cli import main as dseg_command
+
+NAVIGATION = {
+    "Start": ("infer", "own-data", "training", "python", "notebook"),
+    "Reference": ("commands", "api", "recipes"),
+    "Networks": ("networks", "weights", "checkpoints", "protocols", "speed", "zoo-cpu", "runtimes"),
+    "More": ("coming-from", "contributing", "gpu-jobs", "changes", "licences"),
+}
+
+
+def stage(folder: Path) -> None:
+    """Write everything that Sphinx reads into a folder."""
+    pages = Stage(folder)
+    pages.add_all()
+    pages.check()
+    trees = [tree(names, caption) for caption, names in NAVIGATION.items()]
+    pages.write("index.md", "\n".join([pages.read("index.md"), *trees]))
+    add_commands(pages)
+    add_reference(pages)
+    for notebook in (ROOT / "docs").glob("*.ipynb"):
+        (folder / "extra" / "_downloads").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(notebook, folder / "extra" / "_downloads" / notebook.name)
+
+
+def add_commands(pages: Stage) -> None:
+    """Add a page for each command, and link the table of commands to them."""
+    table = pages.read("commands.md")
+    for name, command in dseg_command.commands.items():
+        pages.write(f"commands/{name}.md", command_page(name, command))
+        table = table.replace(f"| `dseg {name}` |", f"| [`dseg {name}`](commands/{name}.md) |")
+    names = [f"commands/{name}" for name in sorted(dseg_command.commands)]
+    pages.write("commands.md", f"{table}\n{tree(names)}")
+
+
+def tree(names: list[str] | tuple[str, ...], caption: str = "") -> str:
+    """Return a hidden table of contents, which makes the navigation."""
+    option = f":caption: {caption}\n" if caption else ""
+    return f"```{{toctree}}\n:hidden:\n{option}\n" + "\n".join(names) + "\n```\n"
+
+
+@click.command(help=__doc__)
+@click.option("--out", default=ROOT / "dseg-site", type=click.Path(path_type=Path))
+def main(out: Path) -> None:
+    from sphinx.cmd.build import build_main
+
+    with tempfile.TemporaryDirectory(prefix="dseg-site-") as temporary:
+        source, built = Path(temporary) / "pages", Path(temporary) / "html"
+        stage(source)
+        options = ["-b", "html", "-W", "--keep-going", "-q", "-E", "-j", "auto"]
+        settings = [
+            "-c",
+            str(ROOT / "scripts" / "website"),
+            "-D",
+            f"html_extra_path={source / 'extra'}",
+        ]
+        if build_main([*options, *settings, str(source), str(built)]):
+            sys.exit("the site was not built: see the warnings above")
+        shutil.rmtree(built / ".doctrees", ignore_errors=True)
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.move(built, out)
+    click.echo(f"{out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()
