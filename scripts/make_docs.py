@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any
@@ -39,18 +40,29 @@ RECOMMENDED = {
 SPEEDS = ROOT / "weights" / "zoo-cpu.md"
 
 
-def networks() -> str:
-    """Return the table of networks, from the registry."""
-    lines = [
-        "| `--model` | paper | parameters | GMACs | classes | authors' mIoU (%) | ours (%) |",
-        "| --- | --- | --: | --: | --- | --- | --- |",
-    ]
-    lines += [
-        f"| `{name}` | {spec.title}, {spec.paper} | {spec.params:,} | {spec.macs / 1e9:.1f} "
-        f"| {spec.num_classes} ({spec.label_space}) | {spec.published} | {spec.measured} |"
+def networks(*, cityscapes: bool) -> str:
+    """Return the table of networks for Cityscapes' classes, or of all others, from the registry."""
+    chosen = {
+        name: spec
         for name, spec in MODELS.items()
+        if (spec.label_space == "cityscapes") == cityscapes
+    }
+    classes = ("", "") if cityscapes else (" classes |", " --- |")
+    lines = [
+        f"| `--model` |{classes[0]} authors' mIoU (%) | parameters (M) | GMACs | paper |",
+        f"| --- |{classes[1]} --- | --: | --: | --- |",
     ]
+    for name, spec in chosen.items():
+        kind = "" if cityscapes else f" {spec.num_classes} ({spec.label_space}) |"
+        score = spec.published.removeprefix("Cityscapes ") if cityscapes else spec.published
+        cost = f"{spec.params / 1e6:.2f} | {spec.macs / 1e9:.1f}"
+        lines.append(f"| `{name}` |{kind} {score} | {cost} | {spec.title}, {spec.paper} |")
     return "\n".join(lines)
+
+
+def our_scores() -> str:
+    """Return the list of scores that we measured, from the registry."""
+    return "\n".join(f"- `{name}`: {spec.measured}" for name, spec in MODELS.items() if spec.measured)
 
 
 def recommended() -> str:
@@ -191,8 +203,12 @@ def from_docs(text: str) -> str:
 
 PARTS: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"recommended": recommended},
-    DOCS / "networks.md": {"networks": networks},
-    DOCS / "index.md": {"opening": opening, "first commands": first_commands},
+    DOCS / "networks.md": {
+        "networks": partial(networks, cityscapes=True),
+        "other networks": partial(networks, cityscapes=False),
+        "our scores": our_scores,
+    },
+    DOCS / "index.md": {"opening": opening, "first commands": first_commands, "recommended": recommended},
     DOCS / "recipes.md": {"recipes": recipes, "fields": fields},
     DOCS / "api.md": {"names": names},
     DOCS / "commands.md": {"commands": commands},

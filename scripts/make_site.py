@@ -14,11 +14,32 @@ from site_pages import ROOT, Stage
 
 from dseg.cli import main as dseg_command
 
-NAVIGATION = {
-    "Start": ("infer", "own-data", "training", "python", "notebook"),
-    "Reference": ("commands", "api", "recipes"),
-    "Networks": ("networks", "weights", "checkpoints", "protocols", "speed", "zoo-cpu", "runtimes"),
-    "More": ("coming-from", "contributing", "gpu-jobs", "changes", "licences"),
+NAVIGATION = {  # captions, and pages with their short titles
+    "Start": {
+        "install": "Installation",
+        "infer": "Images and videos",
+        "own-data": "Own data",
+        "training": "Training",
+        "python": "Python",
+        "notebook": "Notebook",
+    },
+    "Reference": {"commands": "Commands", "api": "Python API", "recipes": "Recipes"},
+    "Networks": {
+        "networks": "Networks",
+        "weights": "Weights",
+        "checkpoints": "Authors' files",
+        "protocols": "Protocols and scores",
+        "speed": "Speed",
+        "zoo-cpu": "Speed of all networks",
+        "runtimes": "Runtimes and export",
+    },
+    "More": {
+        "coming-from": "Coming from other toolkits",
+        "contributing": "Contributing",
+        "gpu-jobs": "Jobs for a GPU",
+        "changes": "Changes",
+        "licences": "Licences",
+    },
 }
 
 
@@ -27,7 +48,7 @@ def stage(folder: Path) -> None:
     pages = Stage(folder)
     pages.add_all()
     pages.check()
-    trees = [tree(names, caption) for caption, names in NAVIGATION.items()]
+    trees = [tree(titles, caption) for caption, titles in NAVIGATION.items()]
     pages.write("index.md", "\n".join([pages.read("index.md"), *trees]))
     add_commands(pages)
     add_reference(pages)
@@ -42,14 +63,15 @@ def add_commands(pages: Stage) -> None:
     for name, command in dseg_command.commands.items():
         pages.write(f"commands/{name}.md", command_page(name, command))
         table = table.replace(f"| `dseg {name}` |", f"| [`dseg {name}`](commands/{name}.md) |")
-    names = [f"commands/{name}" for name in sorted(dseg_command.commands)]
+    names = {f"commands/{name}": f"dseg {name}" for name in sorted(dseg_command.commands)}
     pages.write("commands.md", f"{table}\n{tree(names)}")
 
 
-def tree(names: list[str] | tuple[str, ...], caption: str = "") -> str:
+def tree(titles: dict[str, str], caption: str = "") -> str:
     """Return a hidden table of contents, which makes the navigation."""
+    lines = "\n".join(f"{title} <{page}>" for page, title in titles.items())
     option = f":caption: {caption}\n" if caption else ""
-    return f"```{{toctree}}\n:hidden:\n{option}\n" + "\n".join(names) + "\n```\n"
+    return f"```{{toctree}}\n:hidden:\n{option}\n" + f"{lines}\n```\n"
 
 
 @click.command(help=__doc__)
