@@ -62,7 +62,9 @@ def networks(*, cityscapes: bool) -> str:
 
 def our_scores() -> str:
     """Return the list of scores that we measured, from the registry."""
-    return "\n".join(f"- `{name}`: {spec.measured}" for name, spec in MODELS.items() if spec.measured)
+    return "\n".join(
+        f"- `{name}`: {spec.measured}" for name, spec in MODELS.items() if spec.measured
+    )
 
 
 def recommended() -> str:
@@ -208,7 +210,11 @@ PARTS: dict[Path, dict[str, Callable[[], str]]] = {
         "other networks": partial(networks, cityscapes=False),
         "our scores": our_scores,
     },
-    DOCS / "index.md": {"opening": opening, "first commands": first_commands, "recommended": recommended},
+    DOCS / "index.md": {
+        "opening": opening,
+        "first commands": first_commands,
+        "recommended": recommended,
+    },
     DOCS / "recipes.md": {"recipes": recipes, "fields": fields},
     DOCS / "api.md": {"names": names},
     DOCS / "commands.md": {"commands": commands},

@@ -74,27 +74,32 @@ def tree(titles: dict[str, str], caption: str = "") -> str:
     return f"```{{toctree}}\n:hidden:\n{option}\n" + f"{lines}\n```\n"
 
 
-@click.command(help=__doc__)
-@click.option("--out", default=ROOT / "dseg-site", type=click.Path(path_type=Path))
-def main(out: Path) -> None:
+def build(out: Path | None) -> None:
+    """Build the site, with warnings as errors, and put it into a folder, if one is given."""
     from sphinx.cmd.build import build_main
 
     with tempfile.TemporaryDirectory(prefix="dseg-site-") as temporary:
         source, built = Path(temporary) / "pages", Path(temporary) / "html"
         stage(source)
         options = ["-b", "html", "-W", "--keep-going", "-q", "-E", "-j", "auto"]
-        settings = [
-            "-c",
-            str(ROOT / "scripts" / "website"),
-            "-D",
-            f"html_extra_path={source / 'extra'}",
-        ]
-        if build_main([*options, *settings, str(source), str(built)]):
-            sys.exit("the site was not built: see the warnings above")
-        shutil.rmtree(built / ".doctrees", ignore_errors=True)
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.move(built, out)
-    click.echo(f"{out / 'index.html'}")
+        folders = ["-c", str(ROOT / "scripts" / "website"), "-d", f"{temporary}/doctrees"]
+        settings = ["-D", f"html_extra_path={source / 'extra'}"]
+        if build_main([*options, *folders, *settings, str(source), str(built)]):
+            sys.exit("The site was not built, because of the warnings above.")
+        if out is not None:
+            shutil.rmtree(out, ignore_errors=True)
+            shutil.move(built, out)
+
+
+@click.command(help=__doc__)
+@click.option("--out", default=ROOT / "dseg-site", type=click.Path(path_type=Path))
+@click.option(
+    "--check", is_flag=True, help="Keep nothing; exit 1 if a link or reference is broken."
+)
+def main(out: Path, check: bool) -> None:
+    build(None if check else out)
+    if not check:
+        click.echo(f"Look at {out / 'index.html'}")
 
 
 if __name__ == "__main__":

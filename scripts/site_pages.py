@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import click
@@ -76,10 +77,10 @@ class Stage:
             elif mark and line.strip() == fence:
                 fence = ""
             elif not fence:
-                lines[index] = LINK.sub(lambda m, at=index + 1: self._link(source, at, m), line)
+                lines[index] = LINK.sub(partial(self._link, f"{source}:{index + 1}", source), line)
         return "\n".join(lines)
 
-    def _link(self, source: str, line: int, found: re.Match[str]) -> str:
+    def _link(self, place: str, source: str, found: re.Match[str]) -> str:
         before, link, after = (part for part in found.groups() if part is not None)
         file, mark, anchor = link.partition("#")
         if not file or "://" in file or file.startswith("mailto:"):
@@ -90,7 +91,7 @@ class Stage:
         elif (ROOT / target).is_file():
             name = self._copied(target)
         else:
-            self.lost.append(f"{source}:{line}: {link}")
+            self.lost.append(f"{place}: {link}")
             return found[0]
         return f"{before}{name}{mark}{anchor}{after}"
 
