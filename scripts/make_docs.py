@@ -202,6 +202,14 @@ def first_commands() -> str:
     return found[0]
 
 
+def comparison() -> str:
+    """Return the README's table of toolkits with what stands below it."""
+    _, heading, text = README.read_text(encoding="utf-8").partition("\n## What it has")
+    if not heading:
+        raise click.ClickException("README.md has no section that compares toolkits.")
+    return from_docs(text.partition("\n")[2].partition("\n## ")[0].strip())
+
+
 def from_docs(text: str) -> str:
     """Return text of the README with its links as they are in docs/."""
     link = re.compile(r"(\]\(|src=\")(?!\w+://|#)([^)\s\"]+)")
@@ -223,6 +231,7 @@ PARTS: dict[Path, dict[str, Callable[[], str]]] = {
         "first commands": first_commands,
         "recommended": recommended,
     },
+    DOCS / "coming-from.md": {"comparison": comparison},
     DOCS / "recipes.md": {"recipes": recipes, "sources": recipe_sources, "fields": fields},
     DOCS / "api.md": {"names": names},
     DOCS / "commands.md": {"commands": commands},
