@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import dseg
 
@@ -34,7 +35,6 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-add_module_names = False
 python_maximum_signature_line_length = 80
 
 copybutton_prompt_text = r"\$ |>>> "
@@ -50,3 +50,14 @@ html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
+
+
+def is_left_out(
+    app: Any, what: str, name: str, found: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out fields of named tuples, which the text of the class describes."""
+    return True if str(found.__doc__).startswith("Alias for field number") else None
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-skip-member", is_left_out)
