@@ -18,7 +18,7 @@ from dseg.config.fields import (
 from dseg.errors import DsegError
 from dseg.jsonio import is_count, show, take_fields
 from dseg.recipes import LOADED_AS, STORED_AS, Recipe, find_recipe
-from dseg.recipes.file import is_recipe_file, read_recipe_file
+from dseg.recipes.file import NO_WEIGHTS, is_recipe_file, read_recipe_file
 from dseg.registry import MODELS, find_model
 
 BAD_DATA_CHOICES = ("stop", "skip")
@@ -46,7 +46,8 @@ class TrainConfig:
         class_file: class file of a ``folder`` data set; "" for the one in its folder.
         recipe_name: name of the recipe before overrides.
         recipe: the recipe, with all overrides.
-        weights: checkpoint to start from; "bundled" for the bundled one, "" for random weights.
+        weights: checkpoint to start from; "bundled" for the bundled one, "none" or "" for
+            random weights, where "" leaves the choice to a plan.
         reset_head: leave out the classifier of ``weights``.
         backbone_weights: ``imagenet``, a file, or "" for none.
         seed: seed of weights, order and augmentation, 0 to 2**63 - 1.
@@ -98,7 +99,8 @@ class TrainConfig:
         default="",
         kind="file",
         metavar="FILE",
-        help="Checkpoint to start from; 'bundled' for the bundled DABNet.",
+        help="Checkpoint to start from; 'bundled' for the bundled DABNet, 'none' for random "
+        "weights.",
     )
     reset_head: bool = option(
         "--reset-head",
@@ -160,6 +162,11 @@ class TrainConfig:
                     f"{name} cannot be {show(getattr(self, name))}.",
                     hint="dseg train --help lists the accepted values.",
                 )
+
+    @property
+    def starts_from_file(self) -> bool:
+        """True if the network starts from the weights of a file or from the bundled ones."""
+        return self.weights not in ("", NO_WEIGHTS)
 
     def as_json(self) -> dict[str, Any]:
         """Return the configuration as plain JSON values, with the stored names of recipe fields."""

@@ -12,7 +12,7 @@ from math import sqrt
 from dseg.planning.facts import DataFacts, Machine
 from dseg.planning.timing import StepTimes
 from dseg.recipes import RECIPES, Recipe
-from dseg.recipes.file import BUNDLED
+from dseg.recipes.file import BUNDLED, NO_WEIGHTS
 from dseg.registry import MODELS
 
 NETWORK = "dabnet"  # the one whose weights are bundled
@@ -43,7 +43,7 @@ class Plan:
 
     Attributes:
         model: name of the network.
-        weights: checkpoint to start from: a path, "bundled" or "".
+        weights: checkpoint to start from: "bundled", "none", or "" for those that the user names.
         reset_head: leave out the classifier of ``weights``.
         base: recipe whose other values hold.
         recipe: the whole recipe.
@@ -81,7 +81,7 @@ def make_plan(
     machine: Machine,
     *,
     model: str = "",
-    weights: bool = False,
+    weights: str = "",
     times: StepTimes | None = None,
     minutes: float = 0.0,
     network_reason: str = "",
@@ -92,7 +92,7 @@ def make_plan(
         data: facts of the data.
         machine: facts of the machine.
         model: the network; "" for the one with bundled weights.
-        weights: the user names the weights to start from.
+        weights: what the user names to start from; "none" for random weights.
         times: measured training steps of the network on crops of ``choose_crop``, which
             ``minutes`` requires.
         minutes: time that the training can take; 0 for enough for the data.
@@ -100,12 +100,12 @@ def make_plan(
     """
     planner = _Planner(data, machine, model or NETWORK)
     base = BASE.get(planner.model, MODELS[planner.model].recipe)
-    start = "" if weights or planner.model != NETWORK else BUNDLED
-    _explain_network(planner, network_reason or planner.model * bool(model), start, given=weights)
+    start = _choose_weights(planner, weights)
+    _explain_network(planner, network_reason or planner.model * bool(model))
     height, width = choose_crop(data, machine)
     planner.choose("crop", f"{height}x{width}", _explain_crop(data, height, width))
     crops = _choose_batch(planner, height * width, times)
-    tuned = bool(start) or weights
+    tuned = start == BUNDLED or weights not in ("", NO_WEIGHTS)
     _choose_loss(planner)
     _choose_augmentation(planner)
     steps = _choose_length(planner, crops, tuned, times, minutes)
@@ -115,7 +115,7 @@ def make_plan(
     return Plan(
         model=planner.model,
         weights=start,
-        reset_head=bool(start) and not data.cityscapes,
+        reset_head=start == BUNDLED and not data.cityscapes,
         base=base,
         recipe=_with_source(recipe, f"planned for {words}"),
         reasons=planner.reasons,
@@ -145,18 +145,28 @@ def _describe(data: DataFacts) -> str:
     )
 
 
-def _explain_network(planner: _Planner, named: str, start: str, *, given: bool) -> None:
+def _choose_weights(planner: _Planner, named: str) -> str:
+    """Return "bundled", "none", or "" if the user names a file or none are bundled."""
+    if named == NO_WEIGHTS:
+        planner.reasons["weights"] = "random, as you asked"
+        return NO_WEIGHTS
+    if named:
+        return ""
+    if planner.model != NETWORK:
+        planner.reasons["weights"] = "none are bundled for this network: name some by --weights"
+        return ""
+    kept = "classifier too" if planner.data.cityscapes else "with a new classifier"
+    planner.reasons["weights"] = f"trained on streets, {kept}: fewer steps needed"
+    return BUNDLED
+
+
+def _explain_network(planner: _Planner, named: str) -> None:
     if named == planner.model:
         planner.reasons["model"] = "as you named it"
     elif named:
         planner.reasons["model"] = named
     else:
         planner.reasons["model"] = "fast to train, and its weights are bundled"
-    if start:
-        kept = "classifier too" if planner.data.cityscapes else "with a new classifier"
-        planner.reasons["weights"] = f"trained on streets, {kept}: fewer steps needed"
-    elif not given:
-        planner.reasons["weights"] = "none are bundled for this network: name some by --weights"
 
 
 def choose_crop(data: DataFacts, machine: Machine) -> tuple[int, int]:

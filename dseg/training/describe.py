@@ -62,7 +62,7 @@ def describe_network(config: TrainConfig, model: SegModel) -> str:
     """Describe a network, its size and its initial weights."""
     count = sum(parameter.numel() for parameter in model.parameters())
     start = "random weights"
-    if config.weights:
+    if config.starts_from_file:
         head = ", new classifier" if config.reset_head else ""
         bundled = config.weights == BUNDLED
         named = "bundled weights" if bundled else f"weights of {Path(config.weights).name}"

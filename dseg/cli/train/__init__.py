@@ -18,7 +18,7 @@ from dseg.cli.train.options import TrainRequest, train_options
 from dseg.cli.train.plan import has_class_file, no_network, plan_config
 from dseg.config import RuntimeConfig, TrainConfig, make_config
 from dseg.errors import EXIT_INTERRUPTED, DsegError
-from dseg.recipes.file import is_recipe_file, read_recipe_file
+from dseg.recipes.file import NO_WEIGHTS, is_recipe_file, read_recipe_file
 
 if TYPE_CHECKING:
     from dseg.distributed import Group
@@ -195,7 +195,8 @@ def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
 
 def _check_weights(values: dict[str, Any]) -> None:
     """Refuse options on initial weights that contradict each other."""
-    if values["weights"] and values["backbone_weights"]:
+    named = values["weights"] not in ("", NO_WEIGHTS)
+    if named and values["backbone_weights"]:
         raise DsegError(
             "--weights and --backbone-weights both name the initial weights of the backbone.",
             hint="give one of them.",
@@ -205,7 +206,7 @@ def _check_weights(values: dict[str, Any]) -> None:
         "--inplace-abn": values["inplace_abn"] is not None,
         "--raw-weights": values["raw_weights"],
     }.items():
-        if used and not values["weights"]:
+        if used and not named:
             raise DsegError(
                 f"{option} requires --weights.",
                 hint=f"name a checkpoint by --weights, or leave out {option}.",

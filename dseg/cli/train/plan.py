@@ -36,6 +36,7 @@ def plan_config(request: TrainRequest, config: TrainConfig, *, named: bool) -> T
     """
     from dseg.device import find_device
     from dseg.planning import apply_plan, needs_plan, plan_training
+    from dseg.recipes.file import BUNDLED
 
     if not needs_plan(config):
         if not named:
@@ -51,7 +52,7 @@ def plan_config(request: TrainRequest, config: TrainConfig, *, named: bool) -> T
     planned = apply_plan(config, plan, request.recipe_overrides())
     if not quiet:
         height, width = planned.recipe.crop
-        weights = ", from the bundled weights" if plan.weights else ""
+        weights = ", from the bundled weights" if plan.weights == BUNDLED else ""
         say(
             f"Planned for {plan.data}: {plan.model}{weights}, crops of {height}x{width}, "
             f"{planned.recipe.epochs:g} epochs (dseg plan explains it; --recipe NAME replaces it)."
