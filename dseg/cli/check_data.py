@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.console import plain, progress, say
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option, quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
@@ -21,34 +22,52 @@ if TYPE_CHECKING:
 SIZES_AT_MOST = 3
 
 
-@click.command("check-data", short_help="Find faults in a data set before training.")
-@click.option(
-    "--dataset",
-    required=True,
-    metavar="NAME",
-    help="cityscapes, camvid, voc, mapillary, folder or scenes.",
+@click.command(
+    "check-data", cls=DsegCommand, short_help="Find faults in a data set before training."
 )
-@click.option("--data-dir", type=FOLDER, required=True, help="Folder of the data set.")
-@click.option(
-    "--split",
-    "splits",
-    multiple=True,
-    metavar="SPLIT",
-    help="Split; may be repeated (default: all).",
+@group(
+    "Data",
+    click.option(
+        "--dataset",
+        required=True,
+        metavar="NAME",
+        help="cityscapes, camvid, voc, mapillary, folder or scenes.",
+    ),
+    click.option(
+        "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
+    ),
+    click.option(
+        "--split",
+        "splits",
+        multiple=True,
+        metavar="SPLIT",
+        help="Split; may be repeated (default: all).",
+    ),
+    click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set."),
+    click.option("--label-space", metavar="NAME", help="Map the masks onto other classes."),
 )
-@click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set.")
-@click.option("--label-space", metavar="NAME", help="Map the masks onto other classes.")
-@click.option(
-    "--weights", type=click.Choice(["median", "log"]), help="Also compute class weights for a loss."
+@group(
+    "Results",
+    click.option(
+        "--weights",
+        type=click.Choice(["median", "log"]),
+        help="Also compute class weights for a loss.",
+    ),
+    json_option("the report"),
 )
-@click.option(
-    "--decode-images",
-    is_flag=True,
-    help="Decode images instead of reading only their headers: finds truncated files.",
+@group(
+    "Speed",
+    click.option(
+        "--decode-images",
+        is_flag=True,
+        help="Decode images instead of reading only their headers: finds truncated files.",
+    ),
+    workers_option("Number of threads (default: one per core); the result does not depend on it."),
 )
-@json_option("the report")
-@workers_option("Number of threads (default: one per core); the result does not depend on it.")
-@quiet_option
+@group(
+    "General",
+    quiet_option,
+)
 @click.pass_context
 def check_data(ctx: click.Context, /, **given: Any) -> None:
     """Read all masks of a data set; report classes, sizes, values and faults.
@@ -62,7 +81,6 @@ def check_data(ctx: click.Context, /, **given: Any) -> None:
       dseg check-data --dataset camvid --data-dir camvid
       dseg check-data --dataset folder --data-dir roads --weights median
 
-    \b
     Exit codes: 0 no faults (warnings are possible); 1 faults; 2 the folder has
     another layout, or the class file is wrong.
     """

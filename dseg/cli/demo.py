@@ -9,17 +9,21 @@ from pathlib import Path
 import click
 
 from dseg.cli.console import say
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.types import FOLDER
 
 
-@click.command(short_help="Segment and score two bundled street scenes.")
-@click.option(
-    *("-o", "--out"),
-    type=FOLDER,
-    default=Path("dseg-demo"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the results.",
+@click.command(cls=DsegCommand, short_help="Segment and score two bundled street scenes.")
+@group(
+    "Results",
+    click.option(
+        *("-o", "--out"),
+        type=FOLDER,
+        default=Path("dseg-demo"),
+        show_default=True,
+        metavar="DIR",
+        help="Folder for the results.",
+    ),
 )
 def demo(out: Path) -> None:
     """Segment two bundled scenes, convert the masks, and print the official score.

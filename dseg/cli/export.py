@@ -11,6 +11,7 @@ import click
 
 from dseg.cli.console import download_display, progress, say
 from dseg.cli.options.from_config import options_of
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option
 from dseg.cli.options.types import FILE, Command
 from dseg.cli.stdio import emit_json
@@ -39,10 +40,12 @@ def _export_options(command: Command) -> Command:
     return command
 
 
-@click.command("export", short_help="Write a network as ONNX, OpenVINO or torch.export.")
+@click.command(
+    "export", cls=DsegCommand, short_help="Write a network as ONNX, OpenVINO or torch.export."
+)
 @click.argument("weights", type=FILE)
 @_export_options
-@json_option("the facts of the file, and the comparisons")
+@group("Results", json_option("the facts of the file, and the comparisons"))
 def export_command(weights: Path, json_file: Path | None, **given: Any) -> None:
     """Export the network of the checkpoint WEIGHTS to one file, and verify it.
 

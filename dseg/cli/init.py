@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.console import plain, progress, say
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
@@ -22,31 +23,40 @@ if TYPE_CHECKING:
 CLASS_FILE = "classes.toml"
 
 
-@click.command("init", short_help="Describe own images and masks for training.")
+@click.command("init", cls=DsegCommand, short_help="Describe own images and masks for training.")
 @click.argument("folder", type=FOLDER)
-@click.option(
-    "--names",
-    metavar="A,B,...",
-    help="Names of the classes, in the order of the values that are listed; equal names join "
-    "values, - ignores one. Or the name of a label space, such as cityscapes.",
+@group(
+    "Data",
+    click.option(
+        "--names",
+        metavar="A,B,...",
+        help="Names of the classes, in the order of the values that are listed; equal names join "
+        "values, - ignores one. Or the name of a label space, such as cityscapes.",
+    ),
+    click.option(
+        "--labels",
+        type=FILE,
+        metavar="FILE",
+        help="Table of labels (CSV, TSV, labelmap.txt) with names and ids or colours.",
+    ),
+    click.option(
+        "--table",
+        metavar="NAME",
+        help="Ready-made class file of a public data set, such as idd; --table list shows them.",
+    ),
 )
-@click.option(
-    "--labels",
-    type=FILE,
-    metavar="FILE",
-    help="Table of labels (CSV, TSV, labelmap.txt) with names and ids or colours.",
+@group(
+    "Results",
+    click.option(
+        "-o", "--out", type=FILE, metavar="FILE", help="Class file to write (default: in FOLDER)."
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace an existing class file."),
+    json_option("what was found"),
 )
-@click.option(
-    "--table",
-    metavar="NAME",
-    help="Ready-made class file of a public data set, such as idd; --table list shows them.",
+@group(
+    "General",
+    quiet_option,
 )
-@click.option(
-    "-o", "--out", type=FILE, metavar="FILE", help="Class file to write (default: in FOLDER)."
-)
-@click.option("--overwrite", is_flag=True, help="Replace an existing class file.")
-@json_option("what was found")
-@quiet_option
 def init(**given: Any) -> None:
     """Find the images and masks in FOLDER and write classes.toml, for training.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.console import download_display, plain
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option
 from dseg.cli.options.types import FILE
 from dseg.cli.stdio import emit_json
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     from dseg.models import ModelCard
 
 
-@click.command(short_help="Describe a checkpoint file.")
+@click.command(cls=DsegCommand, short_help="Describe a checkpoint file.")
 @click.argument("file", type=FILE)
-@click.option("--keys", is_flag=True, help="List all keys with their shapes.")
-@json_option("all facts")
+@group(
+    "Results",
+    click.option("--keys", is_flag=True, help="List all keys with their shapes."),
+    json_option("all facts"),
+)
 def inspect(file: Path, keys: bool, json_file: Path | None) -> None:
     """Describe a checkpoint or exported FILE: format, tensors, network, classes, scores.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.errors import DsegError
 from dseg.registry import MODELS, plain_name
 
@@ -31,10 +32,13 @@ FACTS = {
 }
 
 
-@click.command(short_help="List the networks.")
+@click.command(cls=DsegCommand, short_help="List the networks.")
 @click.argument("words", nargs=-1, metavar="[NAME|WORD]...")
-@click.option("--sort", type=click.Choice(ORDERS), help="Order; the best score comes first.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@group(
+    "Results",
+    click.option("--sort", type=click.Choice(ORDERS), help="Order; the best score comes first."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
+)
 def models(words: tuple[str, ...], sort: str | None, as_json: bool) -> None:
     """List the networks with their published score, parameters and operations at 1024x2048.
 

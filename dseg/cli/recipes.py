@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import click
 
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.recipes import RECIPES, find_recipe
 from dseg.registry import MODELS, find_model, plain_name
 
 
-@click.command(short_help="List the training recipes.")
+@click.command(cls=DsegCommand, short_help="List the training recipes.")
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@group(
+    "Results",
+    click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
+)
 def recipes(name: str | None, as_json: bool) -> None:
     """List the training recipes, or all values of recipe NAME, or of the recipe of network NAME.
 

@@ -34,8 +34,7 @@ def need(*packages: str) -> Any:
         extra = EXTRAS.get(packages[0], "onnx")
         raise ImportFailedError(
             f"{packages[0]} cannot be imported: {fault}.",
-            hint=f"install it: pip install 'dseg[{extra}]', or in dseg's clone: pip install "
-            f"'.[{extra}]'.",
+            hint=f"pip install 'dseg[{extra}]'.",
         ) from fault
 
 

@@ -50,8 +50,18 @@ class Task(NamedTuple):
 @click.command("eval", cls=AliasCommand, short_help="Score predictions against ground truth.")
 @eval_options
 def eval_command(**given: Any) -> None:
-    """Compute the official Cityscapes scores: IoU and iIoU of classes and categories.
+    """Score a network, or masks: plain IoU, or the official Cityscapes scores.
 
+    \b
+    Examples:
+      dseg eval -w run/best.safetensors --dataset folder --data-dir roads --split val
+      dseg eval --pred-dir out --gt-dir masks --num-classes 5 --ignore 0
+      dseg eval --pred-dir results/label_ids --gt-dir gtFine/val
+      dseg eval --pred-dir results --data-dir cityscapes --json scores.json
+      dseg eval --pred-dir results --dataset camvid --data-dir CamVid --split test
+      dseg eval --model DABNet --dataset cityscapes --data-dir cityscapes --input-scale 0.5
+
+    The official scores are IoU and iIoU of classes and categories.
     Ground truth is <frame>_gtFine_labelIds.png, with the instance file beside
     it; a prediction is the one <frame>*.png, in label ids. The scores are those
     of cityscapesscripts, bit for bit. Classes that occur nowhere are left
@@ -63,14 +73,6 @@ def eval_command(**given: Any) -> None:
     With --model or --weights in place of --pred-dir, the network predicts what
     is scored, and no masks are written. The scores are those of dseg infer
     followed by dseg eval.
-
-    \b
-    Example:
-      dseg eval --pred-dir results/label_ids --gt-dir gtFine/val
-      dseg eval --pred-dir results --data-dir cityscapes --json scores.json
-      dseg eval --pred-dir out --gt-dir masks --num-classes 5 --ignore 0
-      dseg eval --pred-dir results --dataset camvid --data-dir CamVid --split test
-      dseg eval --model DABNet --dataset cityscapes --data-dir cityscapes --input-scale 0.5
     """
     from dseg.distributed import joined
 

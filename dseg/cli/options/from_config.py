@@ -8,6 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 import click
 
+from dseg.cli.options.groups import group
 from dseg.cli.options.types import (
     DatasetName,
     Fraction,
@@ -27,7 +28,7 @@ def options_of(
 ) -> dict[str, Option]:
     """Return the click options of a configuration dataclass by field name, in its order.
 
-    Each option sets the parameter of its field's name.
+    Each option sets the parameter of its field's name, and is in the group of its field.
 
     Args:
         config: dataclass whose fields were made by ``dseg.config.fields.option``.
@@ -60,7 +61,8 @@ def _make_option(field: Field[Any], spec: OptionSpec, hint: Any, shown_default: 
         attributes["help"] = f"{spec.help}  [default: {shown_default}]"
     elif default not in (None, "", ()) and default is not False:
         attributes["show_default"] = True
-    return click.option(*spec.flags, field.name, **{"help": spec.help, **attributes})
+    made = click.option(*spec.flags, field.name, **{"help": spec.help, **attributes})
+    return group(spec.group, made)
 
 
 def _none_as_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.console import download_display, progress, say, say_at_once
+from dseg.cli.options.groups import DsegCommand
 from dseg.cli.stdio import emit_json
 from dseg.cli.train.display import training_display
 from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
@@ -25,11 +26,18 @@ if TYPE_CHECKING:
     from dseg.training import Outcome
 
 
-@click.command("train", short_help="Train a network.")
+@click.command("train", cls=DsegCommand, short_help="Train a network.")
 @train_options
 @click.pass_context
 def train_command(ctx: click.Context, /, **values: Any) -> None:
     """Train a network on a data set, by default with its published recipe.
+
+    \b
+    Examples:
+      dseg train --dataset folder --data-dir roads --out run
+      dseg train --out run --resume
+      dseg train --model DABNet --dataset cityscapes --data-dir cityscapes --out run
+      torchrun --nproc-per-node 4 -m dseg train --out run --resume
 
     Own data (folder) and fewer than 1000 images get a plan instead, which dseg plan explains:
     crops that fit the images, counted class weights, and the bundled weights for DABNet.
@@ -38,13 +46,6 @@ def train_command(ctx: click.Context, /, **values: Any) -> None:
     metrics.jsonl, loss.png, miou.png, iou.png, confusion.png and predictions/; run.json with the
     configuration; and state.pt, from which --resume continues to the same bits. Ctrl-C and SIGTERM
     save the state first.
-
-    \b
-    Examples:
-      dseg train --model DABNet --dataset scenes --data-dir scenes --out run --epochs 20
-      dseg train --out run --resume
-      torchrun --nproc-per-node 4 -m dseg train --model DABNet --dataset cityscapes \\
-        --data-dir cityscapes --out run --resume
     """
     default = click.core.ParameterSource.DEFAULT
     given = frozenset(name for name in values if ctx.get_parameter_source(name) != default)
