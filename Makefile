@@ -5,6 +5,7 @@ STAMP := .venv/made-from.txt
 MADE_FROM = { echo "$(CURDIR)"; $(PYTHON) --version; cat setup.cfg pyproject.toml; }
 DEMO := dseg-demo
 JOBS := dseg-jobs
+SITE := dseg-site
 
 .PHONY: help install demo test test-all fuzz jobs check docs bench clean
 
@@ -14,8 +15,8 @@ help:
 	@echo "make test      the tests (make test-all: the slow ones too)"
 	@echo "make fuzz      read thousands of damaged files, other ones each time"
 	@echo "make jobs      try the GPU jobs on the CPU, at a small size"
-	@echo "make check     lint, types, and whether the generated docs are up to date"
-	@echo "make docs      write the generated docs"
+	@echo "make check     lint, types, and whether the docs are up to date and without broken links"
+	@echo "make docs      write the generated tables, and the documentation site to $(SITE)"
 	@echo "make bench     the speed comparisons under scripts/"
 
 # A .venv made with another setup.cfg, Python or folder is made again.
@@ -51,9 +52,11 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python scripts/make_docs.py --check
+	$(BIN)/python scripts/make_site.py --check
 
 docs: install
 	$(BIN)/python scripts/make_docs.py
+	$(BIN)/python scripts/make_site.py --out $(SITE)
 
 bench: install
 	$(BIN)/python scripts/bench_eval.py
@@ -63,5 +66,5 @@ bench: install
 	$(BIN)/python scripts/bench_allocator.py
 
 clean:
-	rm -rf .venv build dist *.egg-info $(DEMO) $(JOBS) .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf .venv build dist *.egg-info $(DEMO) $(JOBS) $(SITE) .pytest_cache .mypy_cache .ruff_cache .coverage
 	find dseg scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import sys
 from collections.abc import Callable
+from functools import partial
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
 import click
+from site_api import names
 
 from dseg.bench.text import name_variant
 from dseg.cli import main as dseg_command
 from dseg.datasets.known import KNOWN
 from dseg.downloads import file_of
+from dseg.recipes import RECIPES, Recipe
 from dseg.registry import MODELS, ModelSpec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,18 +40,31 @@ RECOMMENDED = {
 SPEEDS = ROOT / "weights" / "zoo-cpu.md"
 
 
-def networks() -> str:
-    """Return the table of networks, from the registry."""
-    lines = [
-        "| `--model` | paper | parameters | GMACs | classes | authors' mIoU (%) | ours (%) |",
-        "| --- | --- | --: | --: | --- | --- | --- |",
-    ]
-    lines += [
-        f"| `{name}` | {spec.title}, {spec.paper} | {spec.params:,} | {spec.macs / 1e9:.1f} "
-        f"| {spec.num_classes} ({spec.label_space}) | {spec.published} | {spec.measured} |"
+def networks(*, cityscapes: bool) -> str:
+    """Return the table of networks for Cityscapes' classes, or of all others, from the registry."""
+    chosen = {
+        name: spec
         for name, spec in MODELS.items()
+        if (spec.label_space == "cityscapes") == cityscapes
+    }
+    classes = ("", "") if cityscapes else (" classes |", " --- |")
+    lines = [
+        f"| `--model` |{classes[0]} authors' mIoU (%) | parameters (M) | GMACs | paper |",
+        f"| --- |{classes[1]} --- | --: | --: | --- |",
     ]
+    for name, spec in chosen.items():
+        kind = "" if cityscapes else f" {spec.num_classes} ({spec.label_space}) |"
+        score = spec.published.removeprefix("Cityscapes ") if cityscapes else spec.published
+        cost = f"{spec.params / 1e6:.2f} | {spec.macs / 1e9:.1f}"
+        lines.append(f"| `{name}` |{kind} {score} | {cost} | {spec.title}, {spec.paper} |")
     return "\n".join(lines)
+
+
+def our_scores() -> str:
+    """Return the list of scores that we measured, from the registry."""
+    return "\n".join(
+        f"- `{name}`: {spec.measured}" for name, spec in MODELS.items() if spec.measured
+    )
 
 
 def recommended() -> str:
@@ -127,9 +146,77 @@ def known() -> str:
     return "\n".join(lines)
 
 
+def recipes() -> str:
+    """Return the table of recipes."""
+    lines = ["| `--recipe` | epochs | batch | crop | optimizer | learning rate | loss | source |"]
+    lines.append("| --- | --: | --: | --- | --- | --: | --- | --- |")
+    for name, recipe in RECIPES.items():
+        crop = "x".join(str(side) for side in recipe.crop)
+        lines.append(
+            f"| `{name}` | {recipe.epochs:g} | {recipe.batch} | {crop} | {recipe.optimizer} "
+            f"| {recipe.lr:g} | {recipe.loss} | {recipe.source} |"
+        )
+    return "\n".join(lines)
+
+
+def fields() -> str:
+    """Return the table of a recipe's fields, from the docstring and the defaults."""
+    described = cleandoc(Recipe.__doc__ or "").split("Attributes:\n")[1]
+    meanings = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", described, re.MULTILINE)
+    lines = ["| field | default | meaning |", "| --- | --- | --- |"]
+    for field in dataclasses.fields(Recipe):
+        if field.name != "source":
+            text = " ".join(dict(meanings)[field.name].replace("``", "`").split())
+            lines.append(f"| `{field.name}` | {shown(field.default)} | {text} |")
+    return "\n".join(lines)
+
+
+def shown(value: Any) -> str:
+    """Return a default as ``--set`` takes it; empty for none."""
+    if isinstance(value, bool):
+        return "`true`" if value else "`false`"
+    if isinstance(value, tuple):
+        return f"`{','.join(f'{item:g}' for item in value)}`" if value else ""
+    return f"`{value:g}`" if isinstance(value, (int, float)) else f"`{value}`"
+
+
+def opening() -> str:
+    """Return what stands above the first section of the README: the claim and the picture."""
+    text = README.read_text(encoding="utf-8").partition("\n## ")[0]
+    return from_docs(text.partition("\n")[2].strip())
+
+
+def first_commands() -> str:
+    """Return the first block of commands of the README."""
+    found = re.search(r"^```sh\n.*?^```", README.read_text(encoding="utf-8"), re.M | re.S)
+    if found is None:
+        raise click.ClickException("README.md has no block of commands.")
+    return found[0]
+
+
+def from_docs(text: str) -> str:
+    """Return text of the README with its links as they are in docs/."""
+    link = re.compile(r"(\]\(|src=\")(?!\w+://|#)([^)\s\"]+)")
+    return link.sub(
+        lambda m: m[1] + (m[2].removeprefix("docs/") if m[2].startswith("docs/") else f"../{m[2]}"),
+        text,
+    )
+
+
 PARTS: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"recommended": recommended},
-    DOCS / "networks.md": {"networks": networks},
+    DOCS / "networks.md": {
+        "networks": partial(networks, cityscapes=True),
+        "other networks": partial(networks, cityscapes=False),
+        "our scores": our_scores,
+    },
+    DOCS / "index.md": {
+        "opening": opening,
+        "first commands": first_commands,
+        "recommended": recommended,
+    },
+    DOCS / "recipes.md": {"recipes": recipes, "fields": fields},
+    DOCS / "api.md": {"names": names},
     DOCS / "commands.md": {"commands": commands},
     WEIGHTS: {"files": files},
     OWN_DATA: {"known": known},
