@@ -18,7 +18,7 @@ from dseg.config.fields import (
 from dseg.errors import DsegError
 from dseg.jsonio import is_count, show, take_fields
 from dseg.recipes import LOADED_AS, STORED_AS, Recipe, find_recipe
-from dseg.recipes.file import NO_WEIGHTS, is_recipe_file, read_recipe_file
+from dseg.recipes.file import is_recipe_file, read_recipe_file
 from dseg.registry import MODELS, find_model
 
 BAD_DATA_CHOICES = ("stop", "skip")
@@ -181,11 +181,6 @@ class TrainConfig:
                     f"{name} cannot be {show(getattr(self, name))}.",
                     hint="dseg train --help lists the accepted values.",
                 )
-
-    @property
-    def starts_from_file(self) -> bool:
-        """True if the network starts from the weights of a file or from the bundled ones."""
-        return self.weights not in ("", NO_WEIGHTS)
 
     def as_json(self) -> dict[str, Any]:
         """Return the configuration as plain JSON values, with the stored names of recipe fields."""

@@ -12,7 +12,7 @@ from math import sqrt
 from dseg.planning.facts import DataFacts, Machine
 from dseg.planning.timing import StepTimes
 from dseg.recipes import RECIPES, Recipe
-from dseg.recipes.file import BUNDLED, NO_WEIGHTS
+from dseg.recipes.file import BUNDLED, NO_WEIGHTS, names_weights
 from dseg.registry import MODELS
 
 NETWORK = "dabnet"  # the one whose weights are bundled
@@ -105,7 +105,7 @@ def make_plan(
     height, width = choose_crop(data, machine)
     planner.choose("crop", f"{height}x{width}", _explain_crop(data, height, width))
     crops = _choose_batch(planner, height * width, times)
-    tuned = start == BUNDLED or weights not in ("", NO_WEIGHTS)
+    tuned = start == BUNDLED or names_weights(weights)
     _choose_loss(planner)
     _choose_augmentation(planner)
     steps = _choose_length(planner, crops, tuned, times, minutes)

@@ -45,6 +45,11 @@ class RecipeFile:
         return replace(base.override(self.overrides), source=self.source or base.source)
 
 
+def names_weights(weights: str) -> bool:
+    """Return True if ``--weights`` names a file or the bundled one, not random weights."""
+    return weights not in ("", NO_WEIGHTS)
+
+
 def is_recipe_file(name: str) -> bool:
     """Return True if ``--recipe`` names a file, not a recipe of ``RECIPES``."""
     return name.lower().endswith(".toml")

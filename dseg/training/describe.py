@@ -11,7 +11,7 @@ from dseg.config import RuntimeConfig, TrainConfig
 from dseg.device import describe_precision
 from dseg.models import SegModel
 from dseg.recipes import Recipe
-from dseg.recipes.file import BUNDLED
+from dseg.recipes.file import BUNDLED, names_weights
 from dseg.training.callbacks import Intervals, Start
 from dseg.training.loop import Trainer
 from dseg.training.padding import Size, describe_sizes
@@ -62,7 +62,7 @@ def describe_network(config: TrainConfig, model: SegModel) -> str:
     """Describe a network, its size and its initial weights."""
     count = sum(parameter.numel() for parameter in model.parameters())
     start = "random weights"
-    if config.starts_from_file:
+    if names_weights(config.weights):
         head = ", new classifier" if config.reset_head else ""
         bundled = config.weights == BUNDLED
         named = "bundled weights" if bundled else f"weights of {Path(config.weights).name}"

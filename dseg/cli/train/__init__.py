@@ -19,7 +19,7 @@ from dseg.cli.train.options import TrainRequest, train_options
 from dseg.cli.train.plan import has_class_file, no_network, plan_config
 from dseg.config import RuntimeConfig, TrainConfig, make_config
 from dseg.errors import EXIT_INTERRUPTED, DsegError
-from dseg.recipes.file import NO_WEIGHTS, is_recipe_file, read_recipe_file
+from dseg.recipes.file import is_recipe_file, names_weights, read_recipe_file
 
 if TYPE_CHECKING:
     from dseg.distributed import Group
@@ -196,7 +196,7 @@ def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
 
 def _check_weights(values: dict[str, Any]) -> None:
     """Refuse options on initial weights that contradict each other."""
-    named = values["weights"] not in ("", NO_WEIGHTS)
+    named = names_weights(values["weights"])
     if named and values["backbone_weights"]:
         raise DsegError(
             "--weights and --backbone-weights both name the initial weights of the backbone.",
