@@ -39,6 +39,21 @@ def row_of(split: str = "all") -> list[int]:
     return load_dataset("folder", "data", split).read(0).train_ids[0].tolist()
 
 
+def test_a_class_file_stands_in_for_dataset_in_every_command() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1, 255)
+    words = ("--data-dir", "data")
+    problem = "What data set data holds is not named"
+    refused(run("check-data", *words), 2, problem, "for own images and masks: dseg init")
+    init("--names", "road,car")
+    checked = run("check-data", *words, "--split", "all")
+    assert (checked.exit_code, "6 masks read: no faults." in checked.stderr) == (0, True)
+    cached = run("cache", *words, "--split", "all", "--out", "caches")
+    assert cached.exit_code == 0, cached.output
+    scored = run("eval", *words, "--pred-dir", "data/masks", "--split", "all", "--json", "-")
+    assert scored.exit_code == 0, scored.output
+    assert json.loads(scored.stdout)["dataset"] == "folder"
+
+
 def test_ids_in_flat_folders(tmp_path) -> None:
     make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1, 2, 255)
     found = init("--names", "road,car,sky")
@@ -126,7 +141,7 @@ def test_without_names_the_classes_are_numbered() -> None:
     result = run("init", "data")
     assert result.exit_code == 0, result.output
     assert "the classes are called class 0, class 1, class 2" in result.stderr
-    assert "Next: dseg train --dataset folder --data-dir data --out run" in result.stderr
+    assert "Next: dseg train --data-dir data --out run" in result.stderr
     assert load_dataset("folder", "data", "all").space.label_ids == (3, 5, 9)
     assert load_dataset("folder", "data", "all").read(0).train_ids[0].tolist() == [
         *(0, 0, 0, 1, 1, 1, 2, 2)

@@ -130,8 +130,8 @@ def main() -> None:
     Your photos, or your own images and masks:
       dseg infer --model dabnet photos
       dseg init roads
-      dseg train --dataset folder --data-dir roads --out run
-      dseg eval -w run/best.safetensors --dataset folder --data-dir roads
+      dseg train --data-dir roads --out run
+      dseg eval -w run/best.safetensors --data-dir roads
 
     \b
     Cityscapes: images in, masks of label ids out, the official score:

@@ -9,6 +9,7 @@ import click
 
 from dseg.cli.console import progress, say
 from dseg.cli.options.groups import DsegCommand, group
+from dseg.cli.options.own_data import name_dataset
 from dseg.cli.options.shared import quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.errors import EXIT_FAILED_INPUTS
@@ -21,9 +22,9 @@ from dseg.errors import EXIT_FAILED_INPUTS
     "Data",
     click.option(
         "--dataset",
-        required=True,
         metavar="NAME",
-        help="cityscapes, camvid, voc, mapillary, folder or scenes.",
+        help="cityscapes, camvid, voc, mapillary, folder or scenes (default: folder, if the "
+        "folder has a class file).",
     ),
     click.option(
         "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
@@ -56,7 +57,7 @@ from dseg.errors import EXIT_FAILED_INPUTS
 def cache(
     ctx: click.Context,
     /,
-    dataset: str,
+    dataset: str | None,
     data_dir: Path,
     split: str,
     out: Path,
@@ -85,6 +86,7 @@ def cache(
     from dseg.parallel import count_cores
 
     space = find_label_space(label_space) if label_space else None
+    dataset = name_dataset(dataset, data_dir, classes)
     found = load_dataset(dataset, data_dir, split, space=space, class_file=classes)
     builder = Builder(
         found,

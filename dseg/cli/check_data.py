@@ -10,6 +10,7 @@ import click
 
 from dseg.cli.console import plain, progress, say
 from dseg.cli.options.groups import DsegCommand, group
+from dseg.cli.options.own_data import name_dataset
 from dseg.cli.options.shared import json_option, quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
@@ -29,9 +30,9 @@ SIZES_AT_MOST = 3
     "Data",
     click.option(
         "--dataset",
-        required=True,
         metavar="NAME",
-        help="cityscapes, camvid, voc, mapillary, folder or scenes.",
+        help="cityscapes, camvid, voc, mapillary, folder or scenes (default: folder, if the "
+        "folder has a class file).",
     ),
     click.option(
         "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
@@ -79,11 +80,12 @@ def check_data(ctx: click.Context, /, **given: Any) -> None:
     \b
     Example:
       dseg check-data --dataset camvid --data-dir camvid
-      dseg check-data --dataset folder --data-dir roads --weights median
+      dseg check-data --data-dir roads --weights median
 
     Exit codes: 0 no faults (warnings are possible); 1 faults; 2 the folder has
     another layout, or the class file is wrong.
     """
+    given["dataset"] = name_dataset(given["dataset"], given["data_dir"], given["classes"])
     to_stdout = str(given["json_file"]) == "-"
     reports = []
     for report in _check(**given):

@@ -70,7 +70,7 @@ def init(**given: Any) -> None:
       dseg init roads
       dseg init roads --names background,crack
       dseg init idd --table idd
-      dseg train --dataset folder --data-dir roads --out run
+      dseg train --data-dir roads --out run
     """
     if given["table"] == "list":
         _list_tables()
@@ -285,8 +285,5 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
         if drawn:
             say(f"Look at {sheet}: {drawn} images beside their masks.")
         classes = "" if target.parent == folder else f" --classes {shlex.quote(str(target))}"
-        say(
-            f"Next: dseg train --dataset folder --data-dir {shlex.quote(str(folder))}{classes} "
-            "--out run"
-        )
+        say(f"Next: dseg train --data-dir {shlex.quote(str(folder))}{classes} --out run")
     return str(plain(sheet)) if drawn else None

@@ -100,7 +100,7 @@ def plan(**given: Any) -> None:
       dseg plan --data-dir roads
       dseg plan --data-dir roads --minutes 20 -o quick.toml
       dseg plan --data-dir roads --latency 30
-      dseg train --recipe plan.toml --dataset folder --data-dir roads --out run
+      dseg train --recipe plan.toml --data-dir roads --out run
     """
     for name in ("minutes", "latency"):
         if not math.isfinite(given[name] or 0):

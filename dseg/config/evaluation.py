@@ -65,7 +65,8 @@ class EvalConfig:
         default=None,
         kind="folder",
         metavar="DIR",
-        help="Folder of the data set; without --dataset, of Cityscapes: scores gtFine/<split>.",
+        help="Folder of the data set; without --dataset, one with a class file, or Cityscapes: "
+        "scores gtFine/<split>.",
     )
     split: str = option(
         "--split", group="Data", default="val", metavar="NAME", help="Split of --data-dir."

@@ -8,7 +8,7 @@ from typing import Any
 
 HEAD = """\
 # Classes of the masks in this folder. Rename, join or reorder them as you like: the position
-# of a class is its train id. Check the result: dseg check-data --dataset folder --data-dir DIR
+# of a class is its train id. Check the result: dseg check-data --data-dir DIR
 """
 COMMENTS = {
     "images": "folder of the images; {split} stands for any split",

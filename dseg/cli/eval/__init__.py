@@ -17,6 +17,7 @@ from dseg.cli.eval.output import show_scores, verify
 from dseg.cli.infer.options import AliasCommand
 from dseg.cli.infer.summary import sharded_progress
 from dseg.cli.options.load_network import load_network
+from dseg.cli.options.own_data import has_class_file
 from dseg.config import EvalConfig, NetworkConfig
 from dseg.config.evaluation import CITYSCAPES_NAME
 from dseg.errors import DsegError
@@ -54,7 +55,7 @@ def eval_command(**given: Any) -> None:
 
     \b
     Examples:
-      dseg eval -w run/best.safetensors --dataset folder --data-dir roads --split val
+      dseg eval -w run/best.safetensors --data-dir roads --split val
       dseg eval --pred-dir out --gt-dir masks --num-classes 5 --ignore 0
       dseg eval --pred-dir results/label_ids --gt-dir gtFine/val
       dseg eval --pred-dir results --data-dir cityscapes --json scores.json
@@ -77,6 +78,10 @@ def eval_command(**given: Any) -> None:
     from dseg.distributed import joined
 
     network = NetworkConfig.take(given)
+    folder = given["data_dir"]
+    described = given["class_file"] is not None or (folder is not None and has_class_file(folder))
+    if given["dataset"] is None and folder is not None and described:
+        given["dataset"] = "folder"
     with joined("cpu") as group:
         _evaluate(EvalConfig(network=network, **given), group)
 

@@ -71,7 +71,7 @@ def _check_truth(config: EvalConfig) -> None:
     if config.dataset is not None:
         _check_dataset(config, config.dataset)
     elif config.class_file is not None:
-        raise DsegError("--classes requires --dataset folder.", hint="give both, or neither.")
+        raise DsegError("--classes requires --data-dir.", hint="give both, or neither.")
     if (config.gt_dir is None) == (config.data_dir is None):
         what = "No ground truth is" if config.gt_dir is None else "Two ground truths are"
         raise DsegError(

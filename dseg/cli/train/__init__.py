@@ -12,11 +12,12 @@ import click
 
 from dseg.cli.console import download_display, progress, say, say_at_once
 from dseg.cli.options.groups import DsegCommand
+from dseg.cli.options.own_data import name_dataset
 from dseg.cli.stdio import emit_json
 from dseg.cli.train.display import training_display
 from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
 from dseg.cli.train.options import TrainRequest, train_options
-from dseg.cli.train.plan import has_class_file, no_network, plan_config
+from dseg.cli.train.plan import no_network, plan_config
 from dseg.config import RuntimeConfig, TrainConfig, make_config
 from dseg.errors import EXIT_INTERRUPTED, DsegError
 from dseg.recipes.file import is_recipe_file, names_weights, read_recipe_file
@@ -34,7 +35,7 @@ def train_command(ctx: click.Context, /, **values: Any) -> None:
 
     \b
     Examples:
-      dseg train --dataset folder --data-dir roads --out run
+      dseg train --data-dir roads --out run
       dseg train --out run --resume
       dseg train --model DABNet --dataset cityscapes --data-dir cityscapes --out run
       torchrun --nproc-per-node 4 -m dseg train --out run --resume
@@ -169,8 +170,8 @@ def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
     if not model and recipe:
         raise no_network()
     names, folders = request.dataset_names, request.data_dirs
-    if not names and folders and all(map(has_class_file, folders)):
-        names = ("folder",) * len(folders)
+    if not names:
+        names = tuple(name_dataset(None, folder, values["class_file"]) for folder in folders)
     if not names or len(names) != len(folders):
         raise DsegError(
             f"{len(names)} data sets are named, and {len(folders)} folders.",

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dseg.cli.console import progress, say
 from dseg.cli.train.options import TrainRequest
 from dseg.config import TrainConfig
 from dseg.errors import DsegError
-
-
-def has_class_file(folder: Path) -> bool:
-    """Return True if a folder describes itself, as dseg init makes it do."""
-    from dseg.datasets.layouts import CLASS_FILES
-
-    return any((folder / name).is_file() for name in CLASS_FILES)
 
 
 def no_network() -> DsegError:
