@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dseg.cli.console import progress, say
+from dseg.cli.console import progress, say, show
 from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER, ModelName
@@ -147,7 +147,9 @@ def _plan(out: Path, given: dict[str, Any]) -> None:
     if given["json_file"] is not None:
         emit_json(given["json_file"], asdict(found))
     elif not quiet:
-        click.echo(text.rstrip())
+        for line in text.rstrip().splitlines():
+            comment = max(line.find("# "), 0)
+            show(line, indent=" " * comment + "# ")
     if not quiet:
         data = f"--dataset {given['dataset']} --data-dir {shlex.quote(str(given['data_dir']))}"
         for name, default in (("split", "train"), ("val_split", "val")):
