@@ -34,6 +34,18 @@ def suggest(
     return f"did you mean {' or '.join(near)}? " if near else ""
 
 
+def counted(number: float, what: str, many: str = "") -> str:
+    """Return a number with its noun: "1 image", "2,000 images".
+
+    Args:
+        number: integers get thousands separators.
+        what: the noun in the singular.
+        many: its plural, if that is not ``what`` with an s.
+    """
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {what if number == 1 else many or what + 's'}"
+
+
 class DsegError(Exception):
     """An error that the user can correct; the command line prints it without a stack trace.
 

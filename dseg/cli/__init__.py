@@ -17,7 +17,7 @@ from dseg import __version__
 from dseg.cli.bench import bench
 from dseg.cli.cache import cache
 from dseg.cli.check_data import check_data
-from dseg.cli.console import say
+from dseg.cli.console import fit, say
 from dseg.cli.demo import demo
 from dseg.cli.download import download
 from dseg.cli.eval import eval_command
@@ -87,13 +87,14 @@ class DsegGroup(cloup.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except click.UsageError:
-            if (
-                os.environ.get("RANK", "0") != "0"
-            ):  # the first process reports it; torchrun ends all
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as fault:
+            if os.environ.get("RANK", "0") != "0":  # the first reports it; torchrun ends all
                 time.sleep(10)
                 ctx.exit(EXIT_USAGE)
-            raise
+            text = fit(f"Error: {fault.format_message()}", err=True).removeprefix("Error: ")
+            raise click.UsageError(text, fault.ctx) from fault
         except DsegError as fault:
             say(f"Error: {fault.problem}")
             say(f"Hint: {fault.hint}")

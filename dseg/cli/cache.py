@@ -12,7 +12,7 @@ from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.own_data import name_dataset
 from dseg.cli.options.shared import quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
-from dseg.errors import EXIT_FAILED_INPUTS
+from dseg.errors import EXIT_FAILED_INPUTS, counted
 
 
 @click.command(
@@ -96,12 +96,13 @@ def cache(
     path = builder.find_or_write(out)
     faults = CacheFile(path, builder.key).faults
     if not quiet:
+        images = counted(len(found) - len(faults), "image")
         say(
-            f"{len(found) - len(faults)} images in {path}, {path.stat().st_size:,} bytes. "
+            f"{images} in {path}, {path.stat().st_size:,} bytes. "
             f"Next: dseg train --cache disk --cache-dir {shlex.quote(str(out))}"
         )
     if faults:
         first = next(iter(faults.values()))
-        say(f"Error: {len(faults)} images cannot be read, the first: {first.problem}")
+        say(f"Error: {counted(len(faults), 'image')} cannot be read, the first: {first.problem}")
         say(f"Hint: {first.hint}")
         ctx.exit(EXIT_FAILED_INPUTS)

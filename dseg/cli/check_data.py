@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import plain, progress, say
+from dseg.cli.console import progress, say, show
 from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.own_data import name_dataset
 from dseg.cli.options.shared import json_option, quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
 from dseg.cli.tables import show_table
-from dseg.errors import EXIT_FAILED_INPUTS
+from dseg.errors import EXIT_FAILED_INPUTS, counted
 
 if TYPE_CHECKING:
     from dseg.datasets.checks import DataReport, Fault
@@ -98,7 +98,7 @@ def check_data(ctx: click.Context, /, **given: Any) -> None:
     if not given["quiet"]:
         masks = sum(report.pairs for report in reports)
         result = "faults found" if faulty else "no faults"
-        say(f"{masks} masks read: {result}.")
+        say(f"{counted(masks, 'mask')} read: {result}.")
     if faulty:
         ctx.exit(EXIT_FAILED_INPUTS)
 
@@ -127,7 +127,7 @@ def _check(
         if found.dataset.note and split == wanted[0] and not quiet:
             say(found.dataset.note)
         with progress(f"{split}: masks read", len(found.dataset), quiet=quiet) as advance:
-            yield check_dataset(
+            report = check_dataset(
                 found.dataset,
                 unlabelled=found.unlabelled,
                 orphans=found.orphans,
@@ -135,6 +135,7 @@ def _check(
                 workers=workers,
                 advance=advance,
             )
+        yield report
 
 
 def _show(report: DataReport, weights: str | None) -> None:
@@ -150,7 +151,7 @@ def _show(report: DataReport, weights: str | None) -> None:
         show_table("", columns, _make_rows(report, weights))
     for fault in report.faults:
         for line in _describe_fault(fault):
-            click.echo(plain(line))
+            show(line)
 
 
 def _make_facts(report: DataReport) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from dseg.cli.options.types import FILE, Command
 from dseg.cli.stdio import emit_json
 from dseg.cli.tables import show_table
 from dseg.config.export import ExportConfig
-from dseg.errors import EXIT_VERIFICATION
+from dseg.errors import EXIT_VERIFICATION, counted
 
 if TYPE_CHECKING:
     from dseg.export import Check
@@ -139,7 +139,8 @@ def _compare(
         }
         emit_json(json_file, {**facts, "rows": [asdict(row) for row in rows]})
     if str(json_file) != "-":
-        title = f"{model.card.network} on {config.dataset} {config.split}, {len(dataset)} images"
+        title = f"{model.card.network} on {config.dataset} {config.split}, "
+        title += counted(len(dataset), "image")
         show_table(title, COMPARED, map(_compared, rows))
 
 

@@ -14,7 +14,7 @@ from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
 from dseg.cli.survey_text import at_terminal, show_survey
-from dseg.errors import DsegError
+from dseg.errors import DsegError, counted
 
 if TYPE_CHECKING:
     from dseg.datasets import Dataset
@@ -152,7 +152,8 @@ def _draw_annotations(folder: Path, *, quiet: bool) -> None:
     kind = "" if (folder / MASKS).exists() else find_annotations(folder)
     if kind:
         count = write_masks(folder, kind, lambda what, total: progress(what, total, quiet=quiet))
-        say(f"Drawn from the annotations: {count} masks in {folder / MASKS}, {folder / TABLE}.")
+        masks = counted(count, "mask")
+        say(f"Drawn from the annotations: {masks} in {folder / MASKS}, {folder / TABLE}.")
 
 
 def _init_known(folder: Path, target: Path, table: str, *, quiet: bool) -> dict[str, Any]:
@@ -279,11 +280,11 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
     sheet = _sheet_of(folder)
     drawn = make_sheet(datasets, sheet)
     if not quiet:
-        say(f"Written: {target}, {len(datasets[0].space.names)} classes.")
+        say(f"Written: {target}, {counted(len(datasets[0].space.names), 'class', 'classes')}.")
         if datasets[0].note:
             say(datasets[0].note)
         if drawn:
-            say(f"Look at {sheet}: {drawn} images beside their masks.")
+            say(f"Look at {sheet}: {counted(drawn, 'image')} beside the masks.")
         classes = "" if target.parent == folder else f" --classes {shlex.quote(str(target))}"
         say(f"Next: dseg train --data-dir {shlex.quote(str(folder))}{classes} --out run")
     return str(plain(sheet)) if drawn else None

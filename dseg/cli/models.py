@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dseg.cli.console import show
 from dseg.cli.options.groups import DsegCommand, group
 from dseg.errors import DsegError
 from dseg.registry import MODELS, plain_name
@@ -70,7 +71,8 @@ def models(words: tuple[str, ...], sort: str | None, as_json: bool) -> None:
         _show_facts(_row(exact[0]))
     else:
         if not words:
-            click.echo(f"Start with: dseg infer --model {START_WITH} PHOTO\n")
+            show(f"Start with: dseg infer --model {START_WITH} PHOTO")
+            click.echo()
         show_table("", COLUMNS, map(_cells, rows), footer="Details: dseg models NAME.")
 
 
@@ -101,8 +103,9 @@ def _show_facts(row: dict[str, Any]) -> None:
     for name, value in facts.items():
         text = f"{value:,}" if isinstance(value, int) else value
         text = f"{value:.1f}" if isinstance(value, float) else text
-        click.echo(f"{name:<{wide}}  {text}")
-    click.echo(f"\nUse it: dseg infer --model {row['name']} PHOTO")
+        show(f"{name:<{wide}}  {text}", indent=" " * (wide + 2))
+    click.echo()
+    show(f"Use it: dseg infer --model {row['name']} PHOTO")
 
 
 def _matches(name: str, word: str) -> bool:

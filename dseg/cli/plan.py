@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dseg.cli.console import progress, say
+from dseg.cli.console import progress, say, show
 from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option, quiet_option
-from dseg.cli.options.types import FILE, FOLDER, ModelName
+from dseg.cli.options.types import FILE, FOLDER, ModelName, Number
 from dseg.cli.stdio import emit_json
 from dseg.errors import DsegError
 
@@ -54,13 +53,13 @@ PLAN_FILE = Path("plan.toml")
     click.option("--model", type=ModelName(), metavar="NAME", help="Network (default: chosen)."),
     click.option(
         "--latency",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, min_open=True),
         metavar="MS",
         help="Choose the most accurate network that labels one of these images within MS here.",
     ),
     click.option(
         "--minutes",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, min_open=True),
         metavar="M",
         help="Time for the training; steps are measured.",
     ),
@@ -102,9 +101,6 @@ def plan(**given: Any) -> None:
       dseg plan --data-dir roads --latency 30
       dseg train --recipe plan.toml --data-dir roads --out run
     """
-    for name in ("minutes", "latency"):
-        if not math.isfinite(given[name] or 0):
-            raise DsegError(f"--{name} is {given[name]}.", hint="give a number above 0.")
     if given["model"] and given["latency"]:
         raise DsegError("--model and --latency both choose the network.", hint="give one of them.")
     out: Path = given["out"]
@@ -147,7 +143,9 @@ def _plan(out: Path, given: dict[str, Any]) -> None:
     if given["json_file"] is not None:
         emit_json(given["json_file"], asdict(found))
     elif not quiet:
-        click.echo(text.rstrip())
+        for line in text.rstrip().splitlines():
+            comment = max(line.find("# "), 0)
+            show(line, indent=" " * comment + "# ")
     if not quiet:
         data = f"--dataset {given['dataset']} --data-dir {shlex.quote(str(given['data_dir']))}"
         for name, default in (("split", "train"), ("val_split", "val")):

@@ -14,7 +14,7 @@ from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import accept_lossy_option, json_option, quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
-from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError, counted
 from dseg.labels import LABEL_SPACES, find_label_space
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _finish(
         say(f"Files of one channel were read as {done.ids_read_as}.")
     if written:
         folder = _common_folder(written)
-        masks = f"{len(written)} mask{'s' if len(written) > 1 else ''} of {target} in {folder}."
+        masks = f"{counted(len(written), 'mask')} of {target} in {folder}."
         if (space_name, target) == ("cityscapes", "label-ids"):
             _report_odd_names(written)
             if not faults:

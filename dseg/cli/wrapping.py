@@ -7,6 +7,7 @@ import re
 from rich.cells import cell_len
 
 INDENT = "  "  # of the second line and those after it
+LEAST_COLUMNS = 20  # below which nothing is wrapped
 # A command at the end of a text, which is broken so that a shell still reads it as one.
 _COMMAND = re.compile(r"(?:^ *|: |\$ )(?P<command>(?:dseg|torchrun) [a-z-]+ .*)$")
 _PROSE = re.compile(r"[.,;:)] |[.,;)]$")
@@ -17,15 +18,15 @@ _ARGUMENT = re.compile(r"(?:-[\w-]* (?!-))?(?:'[^']*'|[^\s'])+|'")  # an option 
 def wrap(text: str, width: int, *, indent: str = INDENT) -> list[str]:
     """Return a line of text as lines of at most ``width`` columns.
 
-    Lines are broken at spaces only; a word that is wider has a line of its own. Within a command
-    at the end, broken lines end with a backslash.
+    Lines are broken at spaces only; a word that is wider, such as a long path, stays where it is,
+    and the terminal breaks it. Within a command at the end, broken lines end with a backslash.
 
     Args:
         text: one line; spaces at its start and between words are kept where no line ends.
         width: columns of the terminal.
         indent: spaces before all lines but the first, after those of the text itself.
     """
-    if cell_len(text) <= width:
+    if cell_len(text) <= width or width < LEAST_COLUMNS:
         return [text]
     start = re.match(r" *", text).group()  # type: ignore[union-attr]  # matches always
     command = _COMMAND.search(text)
@@ -36,7 +37,8 @@ def wrap(text: str, width: int, *, indent: str = INDENT) -> list[str]:
         in_command = at is not None and place > at
         longer = line + text[end:place] + word
         room = width - 2 * (at is not None and place >= at)
-        if line.strip() and cell_len(longer) > room:
+        fits_below = cell_len(start + indent + word) <= room
+        if line.strip() and cell_len(longer) > room and fits_below:
             lines.append(line + " \\" * in_command)
             line = start + indent + word
         else:

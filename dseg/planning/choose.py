@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import sqrt
 
+from dseg.errors import counted
 from dseg.planning.facts import DataFacts, Machine
 from dseg.planning.timing import StepTimes
 from dseg.recipes import RECIPES, Recipe
@@ -140,8 +141,8 @@ def _describe(data: DataFacts) -> str:
     about = "" if data.sizes == 1 else "about "
     val = f" and {data.val} to validate" if data.val else ""
     return (
-        f"{data.train} images{val}, {about}{data.width}x{data.height} pixels, "
-        f"{len(data.names)} classes"
+        f"{counted(data.train, 'image')}{val}, {about}{data.width}x{data.height} pixels, "
+        f"{counted(len(data.names), 'class', 'classes')}"
     )
 
 
@@ -248,7 +249,7 @@ def _choose_length(
     epochs = max(1, round(steps / a_pass))
     steps = max(1, round(epochs * a_pass))
     planner.choose("steps", 0, "counted in epochs")
-    planner.choose("epochs", epochs, f"{steps} steps: {reason}")
+    planner.choose("epochs", epochs, f"{counted(steps, 'step')}: {reason}")
     return steps
 
 

@@ -12,7 +12,7 @@ from dseg.datasets.class_rows import TABLE_SUFFIXES, read_label_table
 from dseg.datasets.layouts import SIGNS
 from dseg.datasets.listing import name_kinds
 from dseg.datasets.load import find_dataset, find_splits
-from dseg.errors import DsegError
+from dseg.errors import DsegError, counted
 from dseg.images import read_size
 from dseg.parallel import Advance, count_cores, map_in_order
 from dseg.survey.content import FEW, Values, count_values, looks_like_masks
@@ -186,7 +186,8 @@ def _no_masks_error(root: Path, named: Pairing | None, count: int) -> DsegError:
         mask = next(iter(named.pairs.values()))[1]
         return _many_error(mask, count_values(mask))
     return DsegError(
-        f"{root} holds {count} images, but no masks that correspond to them by their names.",
+        f"{root} holds {counted(count, 'image')}, but no masks that correspond to them by their "
+        "names.",
         hint="put images into images/ and masks into masks/, with equal names (a.jpg and a.png); "
         "for predictions only, no masks are needed: dseg infer.",
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.bench.options import ALL, MEASURED, bench_options
-from dseg.cli.console import say
+from dseg.cli.console import say, show
 from dseg.cli.options.groups import DsegCommand
 from dseg.cli.stdio import emit_json
 from dseg.cli.tables import show_table
@@ -152,5 +152,5 @@ def _show(reports: Sequence[Report], configs: Sequence[BenchConfig]) -> None:
     from dseg.bench import COLUMNS, describe_conditions, make_rows
 
     for line in describe_conditions(reports, configs):
-        click.echo(line)
+        show(line)
     show_table("", COLUMNS, (row for report in reports for row in make_rows(report)))

@@ -7,7 +7,7 @@ import click
 from dseg.cli.options.from_config import options_of
 from dseg.cli.options.groups import group
 from dseg.cli.options.shared import json_option, quiet_option
-from dseg.cli.options.types import FILE, Command, ImageSize, ModelName, Option
+from dseg.cli.options.types import FILE, Command, ImageSize, ModelName, Number, Option
 from dseg.config import NetworkConfig
 from dseg.config.fields import RUNTIME_CHOICES
 
@@ -79,7 +79,7 @@ OPTIONS: tuple[Option, ...] = (
         ),
         click.option(
             "--seconds",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Number(min=0, min_open=True),
             default=10.0,
             show_default=True,
             metavar="S",

@@ -20,7 +20,7 @@ from dseg.cli.options.load_network import load_network
 from dseg.cli.options.own_data import has_class_file
 from dseg.config import EvalConfig, NetworkConfig
 from dseg.config.evaluation import CITYSCAPES_NAME
-from dseg.errors import DsegError
+from dseg.errors import DsegError, counted
 
 if TYPE_CHECKING:
     from dseg.datasets import Dataset
@@ -267,7 +267,8 @@ def _score_officially(
         group.from_main(lambda: refuse_lossy([*files[0], *files[1]]))
     if group.main and not config.quiet:
         alone = " in one process" if group.world_size > 1 else ""
-        say(f"The official engine scores {len(files[0])} images{alone}, which takes a while.")
+        images = counted(len(files[0]), "image")
+        say(f"The official engine scores {images}{alone}, which takes a while.")
     return group.from_main(
         lambda: evaluate_official(*files, instances=config.instances, per_image=config.wants_images)
     )

@@ -10,7 +10,7 @@ import click
 from dseg.cli.options.from_config import options_of
 from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option
-from dseg.cli.options.types import FILE, FOLDER, Command, Kinds, Option
+from dseg.cli.options.types import FILE, FOLDER, Command, Kinds, Number, Option
 from dseg.config import NetworkConfig
 
 ONLY_MULTI_SCALE = ("scales", "flip", "fusion")
@@ -52,7 +52,7 @@ RESULT_OPTIONS = group(
     ),
     click.option(
         "--opacity",
-        type=click.FloatRange(0, 1),
+        type=Number(0, 1),
         metavar="0..1",
         default=0.5,
         show_default=True,
@@ -83,13 +83,13 @@ VIDEO_OPTIONS = group(
     ),
     click.option(
         "--fps",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, min_open=True),
         metavar="F",
         help="Label at most F frames per second of videos.",
     ),
     click.option(
         "--seconds",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, min_open=True),
         metavar="S",
         help="Label the first S seconds of videos, webcams and streams.",
     ),

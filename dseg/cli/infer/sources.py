@@ -44,7 +44,7 @@ def split_kinds(
     of_images = tuple(kind for kind in kinds if kind != "video")
     if images and not of_images:
         raise DsegError(
-            f"--save video is for videos, but {len(images)} images are named ({images[0].path}).",
+            f"--save video is for videos, but images are named (the first: {images[0].path}).",
             hint="add a kind for images: --save overlay,video.",
         )
     return of_images, kinds

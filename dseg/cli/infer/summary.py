@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dseg.cli.console import describe_rate, progress, say
+from dseg.errors import counted
 from dseg.parallel import Advance
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ def say_summary(
     speed = f", {speed}" if speed else ""
     labelled = str(summary.done)
     if summary.videos:
-        frames = f"{summary.frames} frames of {_count(summary.videos, 'video')}"
-        labelled = f"{_count(summary.done, 'image')} and {frames}" if summary.done else frames
+        frames = f"{counted(summary.frames, 'frame')} of {counted(summary.videos, 'video')}"
+        labelled = f"{counted(summary.done, 'image')} and {frames}" if summary.done else frames
     several = f", {group.world_size} processes" if group.world_size > 1 else ""
     runtime = predictor.runtime.name
     by = f"{TITLES[runtime]}, " if predictor.device.type == "cpu" else ""
@@ -103,13 +104,9 @@ def say_summary(
         _say_what_is_faster(predictor)
     if summary.tiled:
         say(
-            f"{summary.tiled} images were too large to be predicted whole, and were predicted in "
-            "tiles."
+            f"Too large to be predicted whole, and predicted in tiles: "
+            f"{counted(summary.tiled, 'image')}."
         )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def say_where_to_look(

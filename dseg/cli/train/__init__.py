@@ -19,7 +19,7 @@ from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
 from dseg.cli.train.options import TrainRequest, train_options
 from dseg.cli.train.plan import no_network, plan_config
 from dseg.config import RuntimeConfig, TrainConfig, make_config
-from dseg.errors import EXIT_INTERRUPTED, DsegError
+from dseg.errors import EXIT_INTERRUPTED, DsegError, counted
 from dseg.recipes.file import is_recipe_file, names_weights, read_recipe_file
 
 if TYPE_CHECKING:
@@ -174,7 +174,9 @@ def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
         names = tuple(name_dataset(None, folder, values["class_file"]) for folder in folders)
     if not names or len(names) != len(folders):
         raise DsegError(
-            f"{len(names)} data sets are named, and {len(folders)} folders.",
+            f"{counted(len(names), 'data set')} and {counted(len(folders), 'folder')} are named."
+            if names or folders
+            else "No data set is named.",
             hint="give each --dataset its --data-dir, for example: --dataset camvid --data-dir "
             "CamVid",
         )
@@ -250,7 +252,8 @@ def _report(request: TrainRequest, outcome: Outcome) -> None:
         say("Nothing left to do.")
     elif outcome.early:
         say("Ended early: the mIoU has not improved for as many validations as --patience allows.")
-    say(f"Trained {outcome.step} steps; best validation mIoU: {best}. Results: {request.run}")
+    steps = counted(outcome.step, "step")
+    say(f"Trained {steps}; best validation mIoU: {best}. Results: {request.run}")
     if outcome.best >= 0:
         weights = request.run / "best.safetensors"
         say(f"Next: dseg infer --weights {shlex.quote(str(weights))} --img-dir DIR")

@@ -12,7 +12,7 @@ import click
 from dseg.cli.options.from_config import options_of
 from dseg.cli.options.groups import group
 from dseg.cli.options.shared import json_option, quiet_option
-from dseg.cli.options.types import FOLDER, Command, Option
+from dseg.cli.options.types import FOLDER, Command, Number, Option
 from dseg.config import RuntimeConfig, TrainConfig
 
 # Options of the command itself, before and after those of the configuration.
@@ -41,7 +41,7 @@ FIRST: tuple[Option, ...] = (
         "Recipe",
         click.option(
             "--epochs",
-            type=float,
+            type=Number(),
             metavar="N",
             help="Short for --set epochs=N; with --resume, the total.",
         ),

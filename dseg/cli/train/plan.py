@@ -5,7 +5,7 @@ from __future__ import annotations
 from dseg.cli.console import progress, say
 from dseg.cli.train.options import TrainRequest
 from dseg.config import TrainConfig
-from dseg.errors import DsegError
+from dseg.errors import DsegError, counted
 
 
 def no_network() -> DsegError:
@@ -46,6 +46,7 @@ def plan_config(request: TrainRequest, config: TrainConfig, *, named: bool) -> T
         weights = ", from the bundled weights" if plan.weights == BUNDLED else ""
         say(
             f"Planned for {plan.data}: {plan.model}{weights}, crops of {height}x{width}, "
-            f"{planned.recipe.epochs:g} epochs (dseg plan explains it; --recipe NAME replaces it)."
+            f"{counted(planned.recipe.epochs, 'epoch')} (dseg plan explains it; --recipe NAME "
+            "replaces it)."
         )
     return planned
