@@ -97,12 +97,17 @@ def files() -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
-        f"| `{name}` | {f'`{spec.weights}`' if spec.weights else 'name not known'} | {spec.link} "
+        f"| `{name}` | {f'`{spec.weights}`' if spec.weights else 'not known'} | {linked(spec)} "
         f"| {spec.licence or 'none stated'} | {spec.published} | {tested_by(spec)} |"
         for name, spec in MODELS.items()
         if spec.weights or spec.link
     ]
     return "\n".join(lines)
+
+
+def linked(spec: ModelSpec) -> str:
+    """Return the address of a network's checkpoint as a link of the server's name."""
+    return f"[{spec.link.partition('/')[0]}](https://{spec.link})" if spec.link else ""
 
 
 def tested_by(spec: ModelSpec) -> str:
@@ -148,15 +153,18 @@ def known() -> str:
 
 def recipes() -> str:
     """Return the table of recipes."""
-    lines = ["| `--recipe` | epochs | batch | crop | optimizer | learning rate | loss | source |"]
-    lines.append("| --- | --: | --: | --- | --- | --: | --- | --- |")
+    lines = ["| `--recipe` | epochs | batch | crop | optimizer | learning rate | loss |"]
+    lines.append("| --- | --: | --: | --- | --- | --: | --- |")
     for name, recipe in RECIPES.items():
         crop = "x".join(str(side) for side in recipe.crop)
-        lines.append(
-            f"| `{name}` | {recipe.epochs:g} | {recipe.batch} | {crop} | {recipe.optimizer} "
-            f"| {recipe.lr:g} | {recipe.loss} | {recipe.source} |"
-        )
+        cost = f"{recipe.epochs:g} | {recipe.batch} | {crop}"
+        lines.append(f"| `{name}` | {cost} | {recipe.optimizer} | {recipe.lr:g} | {recipe.loss} |")
     return "\n".join(lines)
+
+
+def recipe_sources() -> str:
+    """Return the list of publications and releases that the recipes follow."""
+    return "\n".join(f"- `{name}`: {recipe.source}" for name, recipe in RECIPES.items())
 
 
 def fields() -> str:
@@ -194,6 +202,14 @@ def first_commands() -> str:
     return found[0]
 
 
+def comparison() -> str:
+    """Return the README's table of toolkits with what stands below it."""
+    _, heading, text = README.read_text(encoding="utf-8").partition("\n## What it has")
+    if not heading:
+        raise click.ClickException("README.md has no section that compares toolkits.")
+    return from_docs(text.partition("\n")[2].partition("\n## ")[0].strip())
+
+
 def from_docs(text: str) -> str:
     """Return text of the README with its links as they are in docs/."""
     link = re.compile(r"(\]\(|src=\")(?!\w+://|#)([^)\s\"]+)")
@@ -215,7 +231,8 @@ PARTS: dict[Path, dict[str, Callable[[], str]]] = {
         "first commands": first_commands,
         "recommended": recommended,
     },
-    DOCS / "recipes.md": {"recipes": recipes, "fields": fields},
+    DOCS / "coming-from.md": {"comparison": comparison},
+    DOCS / "recipes.md": {"recipes": recipes, "sources": recipe_sources, "fields": fields},
     DOCS / "api.md": {"names": names},
     DOCS / "commands.md": {"commands": commands},
     WEIGHTS: {"files": files},

@@ -60,8 +60,8 @@ def stage(folder: Path) -> None:
 def add_commands(pages: Stage) -> None:
     """Add a page for each command, and link the table of commands to them."""
     table = pages.read("commands.md")
-    for name, command in dseg_command.commands.items():
-        pages.write(f"commands/{name}.md", command_page(name, command))
+    for name in dseg_command.commands:
+        pages.write(f"commands/{name}.md", command_page(dseg_command, name))
         table = table.replace(f"| `dseg {name}` |", f"| [`dseg {name}`](commands/{name}.md) |")
     names = {f"commands/{name}": f"dseg {name}" for name in sorted(dseg_command.commands)}
     pages.write("commands.md", f"{table}\n{tree(names)}")

@@ -11,15 +11,18 @@ import click
 UNGROUPED = "Options"
 
 
-def command_page(name: str, command: click.Command) -> str:
+def command_page(group: click.Group, name: str) -> str:
     """Return the page of a command: usage, help, examples and options in their groups."""
-    context = click.Context(command, info_name=f"dseg {name}")
-    usage = " ".join([f"dseg {name}", *command.collect_usage_pieces(context)])
-    parts = [f"# dseg {name}", f"```text\n{usage}\n```", help_text(command)]
-    for title, options in option_groups(command, context):
-        parts.append(f"## {title}")
-        parts += [option_text(option, context) for option in options]
-    return "\n\n".join([*parts[:2], f"```{{program}} dseg {name}\n```", *parts[2:], ""])
+    command = group.commands[name]
+    parent = click.Context(group, info_name="dseg", **group.context_settings)
+    context = click.Context(command, parent, info_name=name)
+    title = context.command_path
+    usage = " ".join([title, *command.collect_usage_pieces(context)])
+    parts = [f"# {title}", f"```text\n{usage}\n```", f"```{{program}} {title}\n```"]
+    parts.append(help_text(command))
+    for heading, options in option_groups(command, context):
+        parts += [f"## {heading}", *(option_text(option, context) for option in options)]
+    return "\n\n".join([*parts, ""])
 
 
 def help_text(command: click.Command) -> str:

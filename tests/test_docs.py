@@ -16,11 +16,14 @@ from dseg import MODELS
 from dseg.cli import main
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from make_site import NAVIGATION  # noqa: E402
+from site_commands import command_page  # noqa: E402
+from site_pages import Stage, find_pages  # noqa: E402
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LAYOUT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Project layout")[1]
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "weights").glob("*.md")]
-)
 
 
 def test_generated_parts_of_the_readme_are_current() -> None:
@@ -66,17 +69,96 @@ def test_the_readme_is_one_page() -> None:
     assert len(README.splitlines()) <= 200
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_a_page_links_to_exists(page: Path) -> None:
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    lost = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
-        file, _, anchor = link.partition("#")
-        if "://" in file:
-            continue
-        target = page.parent / file if file else page
-        heads = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.M) if anchor else []
-        names = [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
-        if not target.exists() or (anchor and anchor not in names):
-            lost.append(link)
-    assert lost == []
+def test_what_the_readme_links_to_exists() -> None:
+    """All other pages are on the site, whose build refuses broken links."""
+    text = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert len(links) > 10
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_a_link_to_a_missing_file_is_refused(tmp_path: Path) -> None:
+    stage = Stage(tmp_path / "site")
+    text = "[a](infer.md#videos)\n\n```sh\n[b](no.md)\n```\n[c](no.md) [d](../LICENSE)\n"
+    assert stage.relinked("docs/page.md", text) == text.replace("../LICENSE", "files/LICENSE")
+    assert stage.lost == ["docs/page.md:6: no.md"]
+    assert (tmp_path / "site/files/LICENSE").is_file()
+
+
+def test_links_lead_to_the_places_of_pages_on_the_site(tmp_path: Path) -> None:
+    stage = Stage(tmp_path / "site")
+    text = '[w](README.md) [i](../docs/infer.md#videos) <img src="../README.md">'
+    expected = '[w](checkpoints.md) [i](infer.md#videos) <img src="index.md">'
+    assert stage.relinked("weights/README.md", text) == expected
+    assert stage.lost == []
+
+
+def test_the_page_of_a_command_has_its_help() -> None:
+    @click.command()
+    @click.option("-k", "--kind", type=click.Choice(["a", "b"]), default="a", show_default=True)
+    @click.option("--fast/--slow", help="With *stars*.")
+    @click.option("--secret", hidden=True)
+    def example(**_: str) -> None:
+        """Do it <now>.
+
+        \b
+        Examples:
+          dseg example -k a
+        """
+
+    group = click.Group(
+        commands=[example], context_settings={"help_option_names": ["-h", "--help"]}
+    )
+    assert command_page(group, "example") == EXAMPLE.lstrip()
+
+
+EXAMPLE = r"""
+# dseg example
+
+```text
+dseg example [OPTIONS]
+```
+
+```{program} dseg example
+```
+
+Do it \<now\>.
+
+## Examples
+
+```sh
+dseg example -k a
+```
+
+## Options
+
+````{option} -k [a|b], --kind [a|b]
+\[default: a\]
+````
+
+````{option} --fast, --slow
+With \*stars\*.
+````
+
+````{option} -h, --help
+Show this message and exit.
+````
+
+"""
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_the_page_of_a_command_has_every_option_once(name: str) -> None:
+    page = command_page(main, name)
+    options = [
+        p for p in main.commands[name].params if isinstance(p, click.Option) and not p.hidden
+    ]
+    assert page.count("{option}") == len(options) + 1  # --help
+    for option in options:
+        assert len(re.findall(rf"^````{{option}}.*{option.opts[-1]}\b", page, re.MULTILINE)) >= 1
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    pages = {name.removesuffix(".md") for name in find_pages().values()}
+    listed = [page for titles in NAVIGATION.values() for page in titles]
+    assert sorted(listed) == sorted(pages - {"index"})

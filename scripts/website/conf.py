@@ -10,6 +10,8 @@ project = "dseg"
 author = "The dseg developers"
 version = release = dseg.__version__
 language = "en"
+highlight_language = "none"
+smartquotes = False  # quotes in commands stay as they are typed
 nitpicky = True
 nitpick_ignore_regex = [  # other packages' pages are not at hand without the network
     ("py:.*", r"(?!dseg\b).*"),
