@@ -163,7 +163,11 @@ class Results:
                 if thumb is not None:
                     shown.append((str(image.name), thumb))
             if shown:
-                write_jpeg(self.out / OVERVIEW, draw_sheet(shown, self.space), SHEET_QUALITY)
+                write_jpeg(
+                    self.out / OVERVIEW,
+                    draw_sheet(shown, self.space, self.style.opacity),
+                    SHEET_QUALITY,
+                )
         for folder, name in JOINED.items():
             if folder in self.folders and (changed or not (self.out / name).exists()):
                 parts = [self.target(folder, image) for image in self._images]
