@@ -80,7 +80,7 @@ def shades_of(tint: Tint, index: int, count: int) -> Pixels:
     """Return how a class looks on grey surfaces from dark to bright, (count, 3) uint8."""
     greys = np.linspace(*SHADES, count).round()[:, None]
     shades = (greys * (tint.own + tint.grey) + ONE // 2) // ONE + tint.offset[:, index]
-    return np.clip(shades, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(shades, 0, 255), np.uint8)
 
 
 def apply_tint(image: Pixels, train_ids: Pixels, tint: Tint, out: Pixels) -> None:

@@ -28,7 +28,8 @@ def hide_temporary(summary: Summary, workspace: Workspace) -> None:
         Failure(shown(str(path)), shown(problem), hint) for path, problem, hint in summary.failed
     ]
     summary.failed += [Failure(*fault) for fault in workspace.faults]
-    summary.notes = [shown(note) for note in summary.notes]
+    summary.notes = [shown(note) for note in (*workspace.notes, *summary.notes)]
+    summary.noted += len(workspace.notes)
 
 
 def split_kinds(
