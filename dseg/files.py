@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
@@ -47,6 +48,24 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # nothing was created below a file or on a read-only disk
             part.unlink(missing_ok=True)
+
+
+def free_path(path: Path, is_own: Callable[[Path], bool]) -> Path:
+    """Return a path that can be written without a loss: a file of the user is not replaced.
+
+    Args:
+        path: is returned if there is no such file, or it is our own.
+        is_own: whether a file was written by dseg.
+
+    Returns:
+        The path, or else one beside it: ``name-dseg.jpg``, ``name-dseg-2.jpg`` and so on.
+    """
+    for number in count():
+        ending = "" if not number else "-dseg" if number == 1 else f"-dseg-{number}"
+        free = path.with_name(f"{path.stem}{ending}{path.suffix}")
+        if not os.path.lexists(free) or is_own(free):
+            return free
+    raise AssertionError
 
 
 def check_writable(path: Path) -> None:

@@ -302,6 +302,17 @@ def test_at_a_terminal_the_values_are_drawn_before_they_are_named(monkeypatch) -
     assert load_dataset("folder", "data", "all").space.names == ("x",)
 
 
+def test_a_picture_of_the_user_is_not_replaced_by_the_contact_sheet() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1)
+    save_image(Path("data-overview.png"), 30, 40)
+    mine = Path("data-overview.png").read_bytes()
+    for _ in range(2):  # our own is replaced
+        assert init("--names", "a,b", "--overwrite")["contact_sheet"] == "data-overview-dseg.png"
+    assert Path("data-overview.png").read_bytes() == mine
+    found = {path.name for path in Path().glob("*.png")}
+    assert found == {"data-overview.png", "data-overview-dseg.png"}
+
+
 def test_a_folder_with_a_class_file_needs_no_dataset() -> None:
     make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1)
     init("--names", "a,b")

@@ -250,8 +250,10 @@ def _preview(survey: Survey, names: list[str]) -> Path:
 
 
 def _sheet_of(folder: Path) -> Path:
-    """Return the path of the contact sheet."""
-    return Path(f"{folder.resolve().name or 'data'}-overview.png")
+    """Return the path of the contact sheet; a file of the user is kept."""
+    from dseg.images import sheet_path
+
+    return sheet_path(Path(f"{folder.resolve().name or 'data'}-overview.png"))
 
 
 def _write(target: Path, fields: dict[str, Any], remarks: list[str] | None = None) -> None:
@@ -277,8 +279,7 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
         except DsegError:
             if not datasets:  # a single image leaves none for val
                 raise
-    sheet = _sheet_of(folder)
-    drawn = make_sheet(datasets, sheet)
+    drawn, sheet = make_sheet(datasets, _sheet_of(folder))
     if not quiet:
         say(f"Written: {target}, {counted(len(datasets[0].space.names), 'class', 'classes')}.")
         if datasets[0].note:

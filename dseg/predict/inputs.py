@@ -14,11 +14,10 @@ from typing import NamedTuple
 
 from dseg.errors import DsegError
 from dseg.files import walk_folders
-from dseg.images import IMAGE_SUFFIXES, RESULT_FILES, RESULT_KINDS, UNREAD
+from dseg.images import IMAGE_SUFFIXES, MANIFEST, RESULT_KINDS, UNREAD, is_own_sheet
 from dseg.video import VIDEO_SUFFIXES, is_live, without_password
 
 Suffixes = tuple[str, ...]
-MANIFEST = "dseg-run.json"  # in the folder of results: see Manifest
 
 
 class ImageFile(NamedTuple):
@@ -71,7 +70,7 @@ def find_images(
     """
     sources, unread = list(sources), Counter() if unread is None else unread
     skip = (
-        {os.path.realpath(leave_out / name) for name in (*RESULT_KINDS, *RESULT_FILES)}
+        {os.path.realpath(leave_out / name) for name in RESULT_KINDS}
         if leave_out is not None
         else set()
     )
@@ -188,9 +187,7 @@ def _before_magic(parts: tuple[str, ...]) -> list[str]:
 
 def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
     """Return True if a file that a pattern matched below ``base`` was written by a run."""
-    if path.name in RESULT_FILES and (
-        (path.parent / MANIFEST).exists() or os.path.realpath(path) in skip
-    ):
+    if _is_overview(path):
         return True
     for folder in path.parents:
         if folder == base:
@@ -199,6 +196,11 @@ def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
         if has_manifest or os.path.realpath(folder) in skip:
             return True
     return False
+
+
+def _is_overview(path: Path) -> bool:
+    """Return True for the contact sheet of a run; a photo of that name is none."""
+    return path.name.startswith("overview") and path.suffix == ".jpg" and is_own_sheet(path)
 
 
 def _walk(top: Path, skip: set[str], unread: Counter[str], suffixes: Suffixes) -> Iterator[Path]:
@@ -210,12 +212,9 @@ def _walk(top: Path, skip: set[str], unread: Counter[str], suffixes: Suffixes) -
     for folder, subfolders, files in walk_folders(top, skip=skip, on_error=blocked.append):
         if MANIFEST in files:
             subfolders[:] = (name for name in subfolders if name not in RESULT_KINDS)
-        for name in RESULT_FILES:
-            if name in files and (MANIFEST in files or os.path.realpath(folder / name) in skip):
-                files.remove(name)
         for name in files:
             suffix = Path(name).suffix.lower()
-            if suffix in suffixes:
+            if suffix in suffixes and not _is_overview(folder / name):
                 yield folder / name
             elif suffix in UNREAD:
                 unread[suffix] += 1

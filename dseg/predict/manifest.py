@@ -12,10 +12,10 @@ from typing import Any
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.files import write_json
-from dseg.images import RESULT_KINDS
+from dseg.images import MANIFEST, RESULT_KINDS
 from dseg.jsonio import SHOWN, read_object, show, strict
 from dseg.locks import LockedError, locked
-from dseg.predict.inputs import MANIFEST, ImageFile, VideoFile
+from dseg.predict.inputs import ImageFile, VideoFile
 from dseg.predict.predictor import Predictor
 from dseg.protocol import PLAIN, Protocol
 from dseg.render import OverlayStyle

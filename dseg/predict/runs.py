@@ -37,8 +37,9 @@ def predict_images(
 ) -> Summary:
     """Label images and write ``<out>/<kind>/<name>.png`` for each kind (overlays also as jpg).
 
-    Then write the files of the whole run: the contact sheet ``overview.jpg`` of overlays, and
-    those that join what was written of each image (``coco.json``, ``areas.csv``).
+    Then write the files of all results of the folder, also of earlier runs: the contact sheet
+    ``overview.jpg`` of overlays, and those that join what was written of each image
+    (``coco.json``, ``areas.csv``).
 
     An image whose results of all kinds exist is skipped, so that a run continues where it was
     stopped. An image that cannot be read or labelled is listed and does not stop the run.
@@ -91,5 +92,7 @@ def predict_images(
         thumbs = group.gather(results.thumbs)
         if group.main:
             joined = {name: thumb for own in thumbs for name, thumb in own.items()}
-            results.finish(joined, changed=summary.done > 0)
+            notes = results.finish(joined, changed=summary.done + summary.frames > 0)
+            for note in notes:
+                summary.note(note)
         return summary

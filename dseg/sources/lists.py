@@ -32,7 +32,7 @@ def read_list(source: str | Path) -> list[str | Path]:
     with ``#`` and the header of a table are left out.
 
     Raises:
-        DsegError: the list cannot be read, or names a file that does not exist.
+        DsegError: the list cannot be read, names a file that does not exist, or names none.
     """
     file = Path(str(source).removeprefix("@"))
     try:
@@ -62,6 +62,8 @@ def read_list(source: str | Path) -> list[str | Path]:
                 f"{file}, line {number}: {_fields(line, is_table=is_table)[0]} does not exist.",
                 hint="paths are relative to the folder of the list, or to the working directory.",
             )
+    if not found:
+        raise DsegError(f"{file} names no image.", hint="write one path or address on each line.")
     return found
 
 

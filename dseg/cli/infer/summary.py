@@ -119,6 +119,8 @@ def say_where_to_look(
     overlay_format: str,
 ) -> None:
     """Name the file to look at first and, where there can be ground truth, how to score."""
+    from dseg.predict.run_files import find_overview
+
     first = next(
         (
             file
@@ -128,8 +130,8 @@ def say_where_to_look(
         None,
     )
     if first is not None and "overlay" in kinds:
-        sheet = out / "overview.jpg"
-        say(f"Look first at: {sheet if len(images) > 1 and sheet.exists() else first}")
+        sheet = find_overview(out) if len(images) > 1 else None
+        say(f"Look first at: {sheet or first}")
     for video in videos:
         file = out / "video" / f"{video.name}.mp4"
         if "video" in kinds and file.exists():
