@@ -198,8 +198,15 @@ def _list_tables() -> None:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DsegError(f"{path} does not exist.", hint="check the path of --labels.") from None
+    except IsADirectoryError:
+        raise DsegError(f"{path} is a folder.", hint="name the file of --labels.") from None
     except (OSError, UnicodeDecodeError):
-        raise DsegError(f"{path} cannot be read as text.", hint="check --labels.") from None
+        raise DsegError(
+            f"{path} cannot be read as text.",
+            hint="save the table of --labels as CSV in UTF-8 (not as a spreadsheet).",
+        ) from None
 
 
 def _ask(survey: Survey) -> list[str]:
@@ -236,6 +243,16 @@ def _preview(survey: Survey, names: list[str]) -> Path:
         _write(target, make_fields(survey, titles))
         _finish(survey.root, target, quiet=True)
     return _sheet_of(survey.root)
+
+
+def _say_validation(datasets: list[Dataset]) -> str:
+    """Return the options that a training without a split ``val`` needs."""
+    counts = {dataset.split: len(dataset) for dataset in datasets}
+    if "val" in counts or "train" not in counts:
+        return ""
+    if counts["train"] == 1:
+        return "--split all --val-split none "
+    return f"--val-split {0.2 if counts['train'] > 2 else 0.5} "
 
 
 def _sheet_of(folder: Path) -> Path:
@@ -277,6 +294,6 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
         classes = "" if target.parent == folder else f" --classes {shlex.quote(str(target))}"
         say(
             f"Next: dseg train --dataset folder --data-dir {shlex.quote(str(folder))}{classes} "
-            "--out run"
+            f"{_say_validation(datasets)}--out run"
         )
     return str(plain(sheet)) if drawn else None

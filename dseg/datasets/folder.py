@@ -48,27 +48,33 @@ def open_folder(root: Path, class_file: Path | None = None) -> DatasetTree:
     if set(images) == {WHOLE}:
         return _open_undivided(spec, images[WHOLE], masks[WHOLE])
     splits = sorted(images, key=lambda s: (ORDER.index(s) if s in ORDER else len(ORDER), s))
+    advice = "To hold back a fifth of the training images: --val-split 0.2"
     return DatasetTree(
         space=spec.space,
         splits=tuple(splits),
         listing=lambda split: _list_split(spec, split, images[split], masks[split]),
         by_name=True,
+        advice=f"{advice}; to train without validation: --val-split none." * ("val" not in splits),
     )
 
 
 def _open_undivided(spec: ClassFile, images: list[Place], masks: list[Place]) -> DatasetTree:
-    def listing(split: str) -> Listing:
-        endings = spec.image_suffix if len(spec.image_suffix) > 1 else ()
-        return divide(_list_split(spec, split, images, masks), split, endings)
-
-    return DatasetTree(
+    endings = spec.image_suffix if len(spec.image_suffix) > 1 else ()
+    whole = _list_split(spec, WHOLE, images, masks)
+    tree = DatasetTree(
         space=spec.space,
         splits=("train", "val", WHOLE),
-        listing=listing,
+        listing=lambda split: divide(whole, split, endings),
         by_name=True,
         note=f"The images are not divided into splits: {VAL_FRACTION:.0%} of them, chosen by a "
         "hash of their names, are val, the others train.",
     )
+    if whole.samples and not divide(whole, "val", endings).samples:
+        only = "one image" if len(whole.samples) == 1 else "one mask"
+        note = f"There is only {only}, so none is held back to validate on."
+        advice = f"There is only {only}: train without validation (--split all --val-split none)."
+        return replace(tree, splits=("train", WHOLE), note=note, advice=advice)
+    return tree
 
 
 def divide(listing: Listing, split: str, endings: tuple[str, ...] = ()) -> Listing:

@@ -44,6 +44,7 @@ class DatasetTree:
         listing: Function that returns the files of a split.
         by_name: Whether its classes can be mapped onto another label space by their names.
         note: What the user should know of the splits, empty for nothing.
+        advice: Hint for a split that does not exist, empty for the usual one.
     """
 
     space: LabelSpace
@@ -51,6 +52,7 @@ class DatasetTree:
     listing: Callable[[str], Listing]
     by_name: bool = False
     note: str = ""
+    advice: str = ""
 
 
 def walk_images(folder: Path, ending: str = "", suffixes: tuple[str, ...] = ()) -> dict[str, Path]:

@@ -214,7 +214,7 @@ def _no_split(name: str, root: Path, split: str, tree: DatasetTree) -> DsegError
         problem = f"{root} has no split of {name}; found: {name_kinds(root)}."
         return DsegError(problem, hint=_other_masks(name, root))
     there = ", ".join(tree.splits)
-    hint = f"there are: {there}. Expected: {layout}."
+    hint = f"there are: {there}. {tree.advice or f'Expected: {layout}.'}"
     if split == "trainaug":
         hint = (
             "put its list into ImageSets/Segmentation/trainaug.txt (an id, or an image and its "
