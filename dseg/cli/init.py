@@ -12,7 +12,7 @@ from dseg.cli.console import plain, progress, say
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
-from dseg.cli.survey_text import at_terminal, show_survey
+from dseg.cli.survey_text import at_terminal, show_survey, validation_options
 from dseg.errors import DsegError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
     """Write the class file of a folder of unknown layout; return what was found."""
     from dataclasses import replace
 
-    from dseg.survey import look_at
+    from dseg.survey import look_at, make_remarks
     from dseg.survey.naming import check_names, list_values, make_fields
 
     quiet = given["quiet"]
@@ -107,6 +107,8 @@ def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
     to_stdout = str(given["json_file"]) == "-"
     if not quiet and not to_stdout:
         show_survey(survey)
+    for remark in make_remarks(survey):
+        say(remark)
     names = check_names(given["names"]) if given["names"] else None
     text = None
     if names is None and survey.label_file is not None:
@@ -245,16 +247,6 @@ def _preview(survey: Survey, names: list[str]) -> Path:
     return _sheet_of(survey.root)
 
 
-def _say_validation(datasets: list[Dataset]) -> str:
-    """Return the options that a training without a split ``val`` needs."""
-    counts = {dataset.split: len(dataset) for dataset in datasets}
-    if "val" in counts or "train" not in counts:
-        return ""
-    if counts["train"] == 1:
-        return "--split all --val-split none "
-    return f"--val-split {0.2 if counts['train'] > 2 else 0.5} "
-
-
 def _sheet_of(folder: Path) -> Path:
     """Return the path of the contact sheet."""
     return Path(f"{folder.resolve().name or 'data'}-overview.png")
@@ -294,6 +286,6 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
         classes = "" if target.parent == folder else f" --classes {shlex.quote(str(target))}"
         say(
             f"Next: dseg train --dataset folder --data-dir {shlex.quote(str(folder))}{classes} "
-            f"{_say_validation(datasets)}--out run"
+            f"{validation_options(datasets)}--out run"
         )
     return str(plain(sheet)) if drawn else None

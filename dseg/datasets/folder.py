@@ -204,14 +204,15 @@ def _list_split(spec: ClassFile, split: str, images: list[Place], masks: list[Pl
     """Pair the images of a split with their masks; with several suffixes these end the names."""
     labels: dict[str, Path] = {}
     for place in masks:
-        found = walk_images(place.folder, spec.mask_suffix, spec.mask_types)
+        found = walk_images(place.folder, spec.mask_suffix, spec.mask_types, spec.mask_prefix)
         labels.update({place.prefix + name: path for name, path in found.items()})
     photos: dict[str, Path] = {}
     wanted: dict[str, Path] = {}
     several, files = len(spec.image_suffix) > 1, set(labels.values())
     for place in images:
         for suffix in spec.image_suffix:
-            for below, path in walk_images(place.folder, suffix, spec.image_types).items():
+            found = walk_images(place.folder, suffix, spec.image_types, spec.image_prefix)
+            for below, path in found.items():
                 key = place.prefix + below
                 if path in files:  # a mask in or below the folder of the images
                     continue
