@@ -31,6 +31,7 @@ def show_survey(survey: Survey) -> None:
         "images": f"{_describe_place(split_pattern(pairing.images, survey.root))} ({endings[0]})",
         "masks": f"{_describe_place(split_pattern(pairing.masks, survey.root))} ({endings[1]})",
         "pairs": ", ".join(f"{split} {count}" for split, count in survey.splits.items()),
+        "lists": ", ".join(place for place, _ in survey.lists.values()),
         "images without mask": str(survey.unpaired_images or ""),
         "masks without image": str(survey.unpaired_masks or ""),
         "not used": ", ".join(f"{place}: {count}" for place, count in survey.unused.items()),

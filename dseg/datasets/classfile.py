@@ -41,8 +41,8 @@ class ClassFile:
         mask_suffix: Such an ending of masks.
         image_prefix, mask_prefix: Beginnings of file names, which are removed, too.
         image_types, mask_types: Extensions in lower case; empty for all that are read.
-        lists: Text files that list the names of each split, relative to the data set's folder, with
-            ``{split}``; "" for none.
+        lists: Text file that lists the images of a split, relative to the data set's folder, with
+            ``{split}``; or such a file for each split; or None.
         space: Label space of the classes.
         encoding: Meaning of the values of all masks.
     """
@@ -56,7 +56,7 @@ class ClassFile:
     mask_prefix: str
     image_types: tuple[str, ...]
     mask_types: tuple[str, ...]
-    lists: str
+    lists: Places
     space: LabelSpace
     encoding: Encoding
 
@@ -249,10 +249,10 @@ class _Reader(FieldReader):
             self.fail(f"unlisted is {word!r}", 'write unlisted = "ignore", or "refuse".')
         return IGNORE if word == "ignore" else UNKNOWN
 
-    def read_lists(self) -> str:
-        """Return the pattern of the files that list the names of each split."""
-        pattern = self.text(self.fields, "lists", "")
-        if pattern and pattern.count("{split}") != 1:
+    def read_lists(self) -> Places:
+        """Return the files that list the images of each split."""
+        pattern = self.places("lists")
+        if isinstance(pattern, str) and "{split}" not in pattern.rpartition("/")[2]:
             self.fail(
                 f"lists is {pattern!r}",
                 'write {split} in place of the split: lists = "ImageSets/{split}.txt".',

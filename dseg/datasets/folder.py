@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,6 +13,7 @@ from dseg.datasets.classfile import ClassFile, Places, read_class_file
 from dseg.datasets.layouts import CLASS_FILES
 from dseg.datasets.listing import WHOLE, DatasetTree, Listing, pair_files, walk_images
 from dseg.datasets.lists import folder_below
+from dseg.datasets.name_lists import choose_listed, find_list_files
 from dseg.errors import DsegError
 
 SPLIT = "{split}"
@@ -46,8 +48,13 @@ def open_folder(root: Path, class_file: Path | None = None) -> DatasetTree:
     images = _find_images(root, spec)
     masks = _find_masks(root, spec, images)
     if set(images) == {WHOLE}:
-        return _open_undivided(spec, images[WHOLE], masks[WHOLE])
-    splits = sorted(images, key=lambda s: (ORDER.index(s) if s in ORDER else len(ORDER), s))
+        return _open_undivided(root, spec, images[WHOLE], masks[WHOLE])
+    if spec.lists is not None:
+        raise DsegError(
+            f"{spec.path}: both lists and the folders of images name splits.",
+            hint="leave out lists, or {split} in images and masks.",
+        )
+    splits = sort_splits(images)
     advice = "To hold back a fifth of the training images: --val-split 0.2"
     return DatasetTree(
         space=spec.space,
@@ -58,8 +65,32 @@ def open_folder(root: Path, class_file: Path | None = None) -> DatasetTree:
     )
 
 
-def _open_undivided(spec: ClassFile, images: list[Place], masks: list[Place]) -> DatasetTree:
+def _open_listed(
+    root: Path, spec: ClassFile, images: list[Place], masks: list[Place]
+) -> DatasetTree:
+    """Describe a folder whose splits are listed in text files."""
+    files = find_list_files(root, spec.lists or "", spec.path)
+
+    def listing(split: str) -> Listing:
+        whole = _list_split(spec, split, images, masks)
+        return whole if split == WHOLE else choose_listed(whole, files[split])
+
+    return DatasetTree(
+        space=spec.space, splits=(*sort_splits(files), WHOLE), listing=listing, by_name=True
+    )
+
+
+def sort_splits(splits: Iterable[str]) -> list[str]:
+    """Return splits in the usual order."""
+    return sorted(splits, key=lambda s: (ORDER.index(s) if s in ORDER else len(ORDER), s))
+
+
+def _open_undivided(
+    root: Path, spec: ClassFile, images: list[Place], masks: list[Place]
+) -> DatasetTree:
     endings = spec.image_suffix if len(spec.image_suffix) > 1 else ()
+    if spec.lists is not None:
+        return _open_listed(root, spec, images, masks)
     whole = _list_split(spec, WHOLE, images, masks)
     tree = DatasetTree(
         space=spec.space,

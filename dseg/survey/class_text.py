@@ -20,6 +20,7 @@ COMMENTS = {
     "image_types": "extensions of the images",
     "mask_types": "extensions of the masks",
     "unlisted": "values and colours that are not listed here",
+    "lists": "text files that list the images of each split",
     "ignore": "mask values that are neither trained nor scored",
     "ignore_colors": "colours that are neither trained nor scored",
     "mask_colors": "masks are colour images",
@@ -51,7 +52,7 @@ def make_class_text(fields: Mapping[str, Any], remarks: Sequence[str] = ()) -> s
             if key in row:
                 lines.append(f"{key} = {_format(row[key])}{note}")
                 note = ""
-    for name in ("images", "masks"):
+    for name in ("images", "masks", "lists"):
         if isinstance(fields.get(name), Mapping):
             lines += ["", f"[{name}]", *(f"{k} = {_format(v)}" for k, v in fields[name].items())]
     return "\n".join(lines) + "\n"

@@ -6,28 +6,37 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from dseg.datasets.class_rows import TABLE_SUFFIXES, read_label_table
-from dseg.datasets.layouts import SIGNS
+from dseg.datasets.layouts import CAMVID_SPLITS, SIGNS, find_camvid_list, find_voc_home
 from dseg.datasets.listing import name_kinds
+from dseg.datasets.lists import read_lines
 from dseg.datasets.load import find_dataset, find_splits
 from dseg.errors import DsegError
+from dseg.files import walk_files
 from dseg.images import read_size
+from dseg.labels import voc_color
 from dseg.parallel import Advance, count_cores, map_in_order
 from dseg.survey.content import FEW, Values, count_values, looks_like_masks, settle
 from dseg.survey.further import find_folders_of_masks, find_further, refuse_several
 from dseg.survey.groups import Group, find_groups, name_splits
+from dseg.survey.lists import find_lists
 from dseg.survey.pairs import SAMPLED, Pairing, find_pairing
 
 READ_AT_MOST = 1000  # masks; of more, evenly spread ones
 UNUSED_SHOWN = 5  # folders
 SIZES_READ = 200  # images whose sizes are read
-LABEL_FILES = ("class_dict", "labelmap", "label_colors", "labels", "classes", "class", "colors")
+LABEL_FILES = (
+    *("class_dict", "labelmap", "label_colors", "labels", "classes", "class", "colors"),
+    *("class_names", "label_names", "names", "label_map"),
+)
 DISTINCT = (  # data sets that can be told by their folders and names of files
     *("idd", "idd-level3", "idd-trainids", "acdc", "dark-zurich", "foggy-cityscapes", "bdd100k"),
     *("kitti", "synthia", "mapillary2", "camvid32"),
 )
+MAPILLARY_SPLITS = ("training", "validation")
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
 
@@ -39,6 +48,7 @@ class Survey:
         root: the folder.
         pairing: the images and masks, and how their names correspond.
         splits: number of pairs of each split; ``all`` if there are none.
+        lists: text file that lists the images of each split, and their number, if there are any.
         unused: number of image files of each kind that are neither images nor masks here.
         unpaired_images, unpaired_masks: number of files without a partner.
         sizes: number of images of each (height, width), of up to 200 images.
@@ -50,6 +60,7 @@ class Survey:
     root: Path
     pairing: Pairing
     splits: dict[str, int]
+    lists: dict[str, tuple[str, int]]
     unused: dict[str, int]
     unpaired_images: int
     unpaired_masks: int
@@ -82,10 +93,13 @@ def look_at(root: Path, progress: Progress) -> Survey:
     images = [image for image, _ in pairing.pairs.values()]
     spread = images[:: -(-len(images) // SIZES_READ)]
     splits = Counter(split for split, _ in pairing.pairs)
+    lists = find_lists(root, pairing)
     return Survey(
         root=root,
         pairing=pairing,
-        splits={split: splits[split] for split in name_splits([pairing.images]) if splits[split]},
+        splits={split: count for split, (_, count) in lists.items()}
+        or {split: splits[split] for split in name_splits([pairing.images]) if splits[split]},
+        lists=lists,
         unused=_count_unused(root, groups, pairing, further),
         unpaired_images=_count_unpaired(pairing, 0, further),
         unpaired_masks=_count_unpaired(pairing, 1, further),
@@ -126,7 +140,49 @@ def find_known(root: Path) -> str:
                     return name
         except DsegError:
             continue
-    return next((name for name, is_kind in SIGNS.items() if name != "folder" and is_kind(root)), "")
+    kinds = (name for name, is_kind in SIGNS.items() if name != "folder" and is_kind(root))
+    found = next(kinds, "")
+    is_own = {"voc": _is_voc, "camvid": _is_camvid, "mapillary": _is_mapillary}.get(found)
+    return found if is_own is None or is_own(root) else ""
+
+
+def _is_camvid(root: Path) -> bool:
+    """Return True unless lists of names, not of images and masks, look like CamVid's layout."""
+    if any((root / f"{split}annot").is_dir() for split in CAMVID_SPLITS):
+        return True
+    lists = filter(None, (find_camvid_list(root, split) for split in CAMVID_SPLITS))
+    try:
+        return any(len(words) == 2 for path in lists for _, words in islice(read_lines(path), 1))
+    except DsegError:
+        return False
+
+
+def _is_mapillary(root: Path) -> bool:
+    """Return True if masks lie where Mapillary Vistas has them."""
+    places = ("labels", "v1.2")
+    return any((root / split / name).is_dir() for split in MAPILLARY_SPLITS for name in places)
+
+
+def _is_voc(root: Path) -> bool:
+    """Return True unless a folder in VOC's layout has other classes: it has no lists of images, it
+    has a table of labels, or masks whose values or palettes are not VOC's."""
+    home = find_voc_home(root)
+    if home is None or not any((home / "ImageSets/Segmentation").glob("*.txt")):
+        return False
+    if find_label_file(root) or find_label_file(home):
+        return False
+    for path in islice(walk_files(home / "SegmentationClass"), SAMPLED):
+        try:
+            values = count_values(path)
+        except DsegError:
+            continue
+        others = set(values.pixels) - {*range(21), 255}
+        palette = {value: color for value, color in values.palette.items() if 0 < value < 255}
+        if values.kind != "ids" or others:
+            return False
+        if any(color != voc_color(value) for value, color in palette.items()):
+            return False
+    return True
 
 
 def find_label_file(root: Path) -> Path | None:

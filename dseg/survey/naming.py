@@ -11,6 +11,7 @@ from dseg.errors import DsegError, suggest
 from dseg.labels import IGNORE, LABEL_SPACES, Color, LabelSpace, voc_color
 from dseg.survey.content import unpack
 from dseg.survey.groups import split_pattern
+from dseg.survey.lists import list_pattern
 from dseg.survey.look import Survey
 
 UNNAMED = ("-", "")  # names that ignore a value, beside IGNORED_NAMES
@@ -128,6 +129,8 @@ def _places(survey: Survey) -> dict[str, Any]:
     if isinstance(fields["masks"], dict) and isinstance(fields["images"], dict):
         shared = [split for split in fields["images"] if split in fields["masks"]]
         fields = {key: {split: of[split] for split in shared} for key, of in fields.items()}
+    if survey.lists:
+        fields["lists"] = list_pattern(survey.lists)
     for kind, ends in (("image", pairing.image_ends), ("mask", pairing.mask_ends)):
         if ends.prefix:
             fields[f"{kind}_prefix"] = ends.prefix
