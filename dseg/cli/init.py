@@ -178,7 +178,7 @@ def _recognise(folder: Path) -> str:
         DsegError: it is a data set that needs no class file.
     """
     from dseg.datasets import DATASETS
-    from dseg.survey.look import find_known
+    from dseg.survey.known import find_known
 
     known = find_known(folder)
     if known not in DATASETS:

@@ -14,7 +14,7 @@ from dseg.labels import Color
 TOP = (
     *("name", "images", "masks", "image_prefix", "mask_prefix", "image_suffix", "mask_suffix"),
     *("image_types", "mask_types", "lists", "ignore", "ignore_colors", "unlisted", "mask_colors"),
-    *("mask_channel", "map", "class"),
+    *("mask_channel", "without_mask", "map", "class"),
 )
 OF_CLASS = ("name", "id", "ids", "color", "colors")
 
@@ -31,6 +31,13 @@ class FieldReader:
         if not isinstance(value, str):
             self.fail(f"{where + ': ' if where else ''}{key} is {value!r}", "write a string.")
         return value
+
+    def choice(self, key: str, default: str, other: str) -> str:
+        """Return a field that is one of two words."""
+        word = self.text(self.fields, key, default)
+        if word not in (default, other):
+            self.fail(f"{key} is {word!r}", f'write {key} = "{other}", or "{default}".')
+        return word
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return the strings of a field that is one string or a list of them."""

@@ -43,6 +43,7 @@ class ClassFile:
         image_types, mask_types: Extensions in lower case; empty for all that are read.
         lists: Text file that lists the images of a split, relative to the data set's folder, with
             ``{split}``; or such a file for each split; or None.
+        skip_bare: Whether images without a mask are left out instead of refused.
         space: Label space of the classes.
         encoding: Meaning of the values of all masks.
     """
@@ -57,6 +58,7 @@ class ClassFile:
     image_types: tuple[str, ...]
     mask_types: tuple[str, ...]
     lists: Places
+    skip_bare: bool
     space: LabelSpace
     encoding: Encoding
 
@@ -124,6 +126,7 @@ class _Reader(FieldReader):
             image_types=self.types("image_types"),
             mask_types=self.types("mask_types"),
             lists=self.read_lists(),
+            skip_bare=self.choice("without_mask", "refuse", "skip") == "skip",
             space=space,
             encoding=self.encoding,
         )
@@ -244,10 +247,7 @@ class _Reader(FieldReader):
 
     def read_unlisted(self) -> int:
         """Return what values and colours mean that are not listed."""
-        word = self.text(self.fields, "unlisted", "refuse")
-        if word not in ("refuse", "ignore"):
-            self.fail(f"unlisted is {word!r}", 'write unlisted = "ignore", or "refuse".')
-        return IGNORE if word == "ignore" else UNKNOWN
+        return IGNORE if self.choice("unlisted", "refuse", "ignore") == "ignore" else UNKNOWN
 
     def read_lists(self) -> Places:
         """Return the files that list the images of each split."""

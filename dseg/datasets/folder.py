@@ -253,4 +253,5 @@ def _list_split(spec: ClassFile, split: str, images: list[Place], masks: list[Pl
                     wanted[name] = labels[key]
     used = set(wanted.values())
     wanted.update({name: path for name, path in labels.items() if path not in used})
-    return pair_files(photos, wanted, spec.encoding, masks_optional=split == "test")
+    listing = pair_files(photos, wanted, spec.encoding, masks_optional=split == "test")
+    return replace(listing, unlabelled=()) if spec.skip_bare else listing

@@ -25,6 +25,10 @@ from dseg.files import walk_files
 from dseg.labels import IGNORE, LabelSpace
 
 MAX_REASON = 200  # characters of an error of another package
+LEAVE_OUT = (
+    'add the masks, or have these images left out: without_mask = "skip" in the class file, above '
+    "the classes."
+)
 JOINED = "trainval"
 JOINED_OF = ("train", "val")
 
@@ -251,7 +255,9 @@ def _unlabelled(found: FoundSplit, root: Path) -> DsegError:
     return DsegError(
         f"{count} of {count + len(found.dataset)} images of the split {found.dataset.split} in "
         f"{root} have no mask, the first: {found.unlabelled[0]}{orphans}.",
-        hint="add the masks, or remove these images. Expected: "
+        hint=LEAVE_OUT
+        if found.dataset.name == "folder"
+        else "add the masks, or remove these images. Expected: "
         f"{DATASETS[found.dataset.name].layout}.",
     )
 

@@ -21,6 +21,7 @@ COMMENTS = {
     "mask_types": "extensions of the masks",
     "unlisted": "values and colours that are not listed here",
     "lists": "text files that list the images of each split",
+    "without_mask": "images without a mask",
     "ignore": "mask values that are neither trained nor scored",
     "ignore_colors": "colours that are neither trained nor scored",
     "mask_colors": "masks are colour images",

@@ -33,6 +33,7 @@ class Values:
         colored: of ids, number of pixels of each colour of the palettes, or grey; and
         colored_masks: number of masks that hold it.
         clashing: files whose palette gives an id another colour than a file before.
+        first: first mask that holds each id or colour.
         joined: values that mean the same as one of ``pixels``, by it.
         left_out: number of rare colours that are not in ``pixels``, and their pixels.
         size: (height, width).
@@ -45,6 +46,7 @@ class Values:
     colored: Counter[int] = field(default_factory=Counter)
     colored_masks: Counter[int] = field(default_factory=Counter)
     clashing: list[Path] = field(default_factory=list)
+    first: dict[int, Path] = field(default_factory=dict)
     joined: dict[int, range] = field(default_factory=dict)
     left_out: tuple[int, int] = (0, 0)
     size: tuple[int, int] = (0, 0)
@@ -58,6 +60,8 @@ class Values:
         if any(self.palette.get(value, color) != color for value, color in other.palette.items()):
             self.clashing.append(path)
         self.palette = other.palette | self.palette
+        for value in other.pixels:
+            self.first.setdefault(value, path)
 
 
 def unpack(packed: int) -> Color:

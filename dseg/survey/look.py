@@ -6,37 +6,22 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
-from dseg.datasets.class_rows import TABLE_SUFFIXES, read_label_table
-from dseg.datasets.layouts import CAMVID_SPLITS, SIGNS, find_camvid_list, find_voc_home
 from dseg.datasets.listing import name_kinds
-from dseg.datasets.lists import read_lines
-from dseg.datasets.load import find_dataset, find_splits
 from dseg.errors import DsegError
-from dseg.files import walk_files
 from dseg.images import read_size
-from dseg.labels import voc_color
 from dseg.parallel import Advance, count_cores, map_in_order
 from dseg.survey.content import FEW, Values, count_values, looks_like_masks, settle
 from dseg.survey.further import find_folders_of_masks, find_further, refuse_several
 from dseg.survey.groups import Group, find_groups, name_splits
+from dseg.survey.known import find_label_file
 from dseg.survey.lists import find_lists
 from dseg.survey.pairs import SAMPLED, Pairing, find_pairing
 
 READ_AT_MOST = 1000  # masks; of more, evenly spread ones
 UNUSED_SHOWN = 5  # folders
 SIZES_READ = 200  # images whose sizes are read
-LABEL_FILES = (
-    *("class_dict", "labelmap", "label_colors", "labels", "classes", "class", "colors"),
-    *("class_names", "label_names", "names", "label_map"),
-)
-DISTINCT = (  # data sets that can be told by their folders and names of files
-    *("idd", "idd-level3", "idd-trainids", "acdc", "dark-zurich", "foggy-cityscapes", "bdd100k"),
-    *("kitti", "synthia", "mapillary2", "camvid32"),
-)
-MAPILLARY_SPLITS = ("training", "validation")
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
 
@@ -52,6 +37,8 @@ class Survey:
         unused: number of image files of each kind that are neither images nor masks here.
         unpaired_images, unpaired_masks: number of files without a partner.
         sizes: number of images of each (height, width), of up to 200 images.
+        left_out: images to train or validate on have no mask.
+        unequal: number of masks whose size is not that of their images, and the first.
         values: what the masks hold.
         masks_read: number of masks that were read.
         label_file: table of labels in the folder, or None.
@@ -65,6 +52,8 @@ class Survey:
     unpaired_images: int
     unpaired_masks: int
     sizes: Counter[tuple[int, int]]
+    left_out: bool
+    unequal: tuple[int, Path | None]
     values: Values
     masks_read: int
     label_file: Path | None
@@ -92,6 +81,7 @@ def look_at(root: Path, progress: Progress) -> Survey:
         raise _many_error(masks[0], values)
     images = [image for image, _ in pairing.pairs.values()]
     spread = images[:: -(-len(images) // SIZES_READ)]
+    unequal = _find_unequal(list(pairing.pairs.values())[:: -(-len(images) // SIZES_READ)])
     splits = Counter(split for split, _ in pairing.pairs)
     lists = find_lists(root, pairing)
     return Survey(
@@ -104,6 +94,8 @@ def look_at(root: Path, progress: Progress) -> Survey:
         unpaired_images=_count_unpaired(pairing, 0, further),
         unpaired_masks=_count_unpaired(pairing, 1, further),
         sizes=Counter(read_size(path) for path in spread),
+        left_out=_is_left_out(pairing, further),
+        unequal=(len(unequal), min(unequal, default=None)),
         values=values,
         masks_read=len(masks[::step]),
         label_file=find_label_file(root),
@@ -128,76 +120,6 @@ def _find_pairs(root: Path) -> tuple[list[Group], Pairing]:
     raise _no_masks_error(root, named, sum(group.count for group in groups))
 
 
-def find_known(root: Path) -> str:
-    """Return the data set whose layout a folder has, or "".
-
-    It is a name for ``--dataset``, or of a ready-made class file whose files are found there.
-    """
-    for name in DISTINCT:
-        try:
-            for split in find_splits("folder", root, class_file=Path(name)):
-                if len(find_dataset("folder", root, split, class_file=Path(name)).dataset):
-                    return name
-        except DsegError:
-            continue
-    kinds = (name for name, is_kind in SIGNS.items() if name != "folder" and is_kind(root))
-    found = next(kinds, "")
-    is_own = {"voc": _is_voc, "camvid": _is_camvid, "mapillary": _is_mapillary}.get(found)
-    return found if is_own is None or is_own(root) else ""
-
-
-def _is_camvid(root: Path) -> bool:
-    """Return True unless lists of names, not of images and masks, look like CamVid's layout."""
-    if any((root / f"{split}annot").is_dir() for split in CAMVID_SPLITS):
-        return True
-    lists = filter(None, (find_camvid_list(root, split) for split in CAMVID_SPLITS))
-    try:
-        return any(len(words) == 2 for path in lists for _, words in islice(read_lines(path), 1))
-    except DsegError:
-        return False
-
-
-def _is_mapillary(root: Path) -> bool:
-    """Return True if masks lie where Mapillary Vistas has them."""
-    places = ("labels", "v1.2")
-    return any((root / split / name).is_dir() for split in MAPILLARY_SPLITS for name in places)
-
-
-def _is_voc(root: Path) -> bool:
-    """Return True unless a folder in VOC's layout has other classes: it has no lists of images, it
-    has a table of labels, or masks whose values or palettes are not VOC's."""
-    home = find_voc_home(root)
-    if home is None or not any((home / "ImageSets/Segmentation").glob("*.txt")):
-        return False
-    if find_label_file(root) or find_label_file(home):
-        return False
-    for path in islice(walk_files(home / "SegmentationClass"), SAMPLED):
-        try:
-            values = count_values(path)
-        except DsegError:
-            continue
-        others = set(values.pixels) - {*range(21), 255}
-        palette = {value: color for value, color in values.palette.items() if 0 < value < 255}
-        if values.kind != "ids" or others:
-            return False
-        if any(color != voc_color(value) for value, color in palette.items()):
-            return False
-    return True
-
-
-def find_label_file(root: Path) -> Path | None:
-    """Return the table of labels in a folder, or None."""
-    there = sorted(path for path in root.iterdir() if path.suffix.lower() in TABLE_SUFFIXES)
-    for path in there:
-        if path.stem.lower() in LABEL_FILES:
-            try:
-                read_label_table(path, path.read_text(encoding="utf-8-sig"))
-            except (DsegError, OSError, UnicodeDecodeError):
-                continue
-            return path
-    return None
-
-
 def _count(masks: list[Path], advance: Advance) -> Values:
     """Add up the values of masks; greys among colours count as colours."""
     found: dict[str, Values] = {}
@@ -218,6 +140,32 @@ def _count(masks: list[Path], advance: Advance) -> Values:
         colours.pixels.update(ids.colored)
         colours.masks.update(ids.colored_masks)
     return colours
+
+
+def _is_left_out(pairing: Pairing, further: dict[str, list[Path]]) -> bool:
+    """Return True if images have no mask that are not those of a test split."""
+    if pairing.images is pairing.masks:
+        return _count_unpaired(pairing, 0, further) > 0
+    known = {image for image, _ in pairing.pairs.values()}
+    known |= {path for paths in further.values() for path in paths}
+    return any(
+        pairing.image_ends.strip(name) is not None and path not in known
+        for split, named in pairing.images.files.items()
+        if split != "test"
+        for name, path in named.items()
+    )
+
+
+def _find_unequal(pairs: list[tuple[Path, Path]]) -> list[Path]:
+    """Return the masks whose size is not that of their images."""
+    unequal = []
+    for image, mask in pairs:
+        try:
+            if read_size(image) != read_size(mask):
+                unequal.append(mask)
+        except DsegError:  # reported by check-data and before training
+            continue
+    return unequal
 
 
 def _count_unused(
@@ -278,4 +226,4 @@ def _many_error(mask: Path, values: Values) -> DsegError:
     )
 
 
-__all__ = ["Survey", "find_known", "find_label_file", "look_at"]
+__all__ = ["Survey", "look_at"]

@@ -129,6 +129,8 @@ def _places(survey: Survey) -> dict[str, Any]:
     if isinstance(fields["masks"], dict) and isinstance(fields["images"], dict):
         shared = [split for split in fields["images"] if split in fields["masks"]]
         fields = {key: {split: of[split] for split in shared} for key, of in fields.items()}
+    if survey.left_out:
+        fields["without_mask"] = "skip"
     if survey.lists:
         fields["lists"] = list_pattern(survey.lists)
     for kind, ends in (("image", pairing.image_ends), ("mask", pairing.mask_ends)):

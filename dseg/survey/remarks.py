@@ -5,6 +5,8 @@ from __future__ import annotations
 from dseg.survey.look import Survey
 
 SHOWN = 3
+MANY = 10  # masks
+ODD = 1e-4  # fraction of the pixels
 
 
 def make_remarks(survey: Survey) -> list[str]:
@@ -26,7 +28,38 @@ def make_remarks(survey: Survey) -> list[str]:
             "they look like smoothed edges or lossy compression, and are ignored (unlisted in the "
             "class file). If one of them is a class, add it to the class file."
         )
+    if survey.left_out:
+        remarks.append(
+            f"Images without a mask ({survey.unpaired_images:,}) are left out (without_mask in the "
+            "class file)."
+        )
+    remarks += _describe_odd(survey)
+    count, first = survey.unequal
+    if count and first is not None:
+        remarks.append(
+            f"WARNING: {count} masks have another size than their images, the first: {first}. "
+            "Training refuses them: resize them by nearest neighbour, or remove them."
+        )
     return remarks
+
+
+def _describe_odd(survey: Survey) -> list[str]:
+    """Return a warning of ids with few pixels in one mask of many, as mistakes are."""
+    values, total = survey.values, sum(survey.values.pixels.values())
+    if values.kind != "ids" or survey.masks_read < MANY:
+        return []
+    odd = [
+        f"{value} ({pixels:,} pixels in {values.first[value]})"
+        for value, pixels in sorted(values.pixels.items())
+        if values.masks[value] == 1 and pixels < ODD * total and value in values.first
+    ]
+    if not odd:
+        return []
+    more = f" and {len(odd) - SHOWN} more" * (len(odd) > SHOWN)
+    return [
+        f"WARNING: Only one mask holds the value {', '.join(odd[:SHOWN])}{more}: a mistake? "
+        "The name - ignores a value."
+    ]
 
 
 def _describe_palettes(survey: Survey) -> str:
