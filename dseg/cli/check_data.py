@@ -155,6 +155,8 @@ def _show(report: DataReport, weights: str | None) -> None:
 
 
 def _make_facts(report: DataReport) -> list[tuple[str, str]]:
+    from dseg.datasets.class_fields import format_ranges
+
     sizes = [
         f"{width}x{height} ({count})" if height else f"others ({count})"
         for (height, width), count in report.sizes.most_common(SIZES_AT_MOST)
@@ -168,22 +170,11 @@ def _make_facts(report: DataReport) -> list[tuple[str, str]]:
         "masks without image": f"{report.orphans:,}",
         "sizes (width x height)": ", ".join(sizes),
         "masks stored as": ", ".join(f"{kind} ({n})" for kind, n in report.kinds.most_common()),
-        "values of masks": _format_ranges([v for v, pixels in enumerate(report.values) if pixels]),
+        "values of masks": format_ranges([v for v, pixels in enumerate(report.values) if pixels]),
         "ignored pixels": f"{ignored / report.pixels:.2%}" if report.pixels else "",
         "wrong pixels": f"{report.wrong / report.pixels:.2%}" if report.wrong else "",
     }
     return [(what, value) for what, value in facts.items() if value]
-
-
-def _format_ranges(values: list[int]) -> str:
-    """Return ``0-11, 255``."""
-    spans: list[list[int]] = []
-    for value in values:
-        if spans and spans[-1][-1] == value - 1:
-            spans[-1] = [spans[-1][0], value]
-        else:
-            spans.append([value])
-    return ", ".join("-".join(map(str, span)) for span in spans)
 
 
 def _make_rows(report: DataReport, weights: str | None) -> list[tuple[str, ...]]:

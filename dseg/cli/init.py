@@ -13,7 +13,7 @@ from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
-from dseg.cli.survey_text import at_terminal, show_survey
+from dseg.cli.survey_text import at_terminal, show_survey, validation_options
 from dseg.errors import DsegError, counted
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
     """Write the class file of a folder of unknown layout; return what was found."""
     from dataclasses import replace
 
-    from dseg.survey import look_at
+    from dseg.survey import look_at, make_remarks
     from dseg.survey.naming import check_names, list_values, make_fields
 
     quiet = given["quiet"]
@@ -117,6 +117,8 @@ def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
     to_stdout = str(given["json_file"]) == "-"
     if not quiet and not to_stdout:
         show_survey(survey)
+    for remark in make_remarks(survey):
+        say(remark)
     names = check_names(given["names"]) if given["names"] else None
     text = None
     if names is None and survey.label_file is not None:
@@ -187,7 +189,7 @@ def _recognise(folder: Path) -> str:
         DsegError: it is a data set that needs no class file.
     """
     from dseg.datasets import DATASETS
-    from dseg.survey.look import find_known
+    from dseg.survey.known import find_known
 
     known = find_known(folder)
     if known not in DATASETS:
@@ -209,8 +211,15 @@ def _list_tables() -> None:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DsegError(f"{path} does not exist.", hint="check the path of --labels.") from None
+    except IsADirectoryError:
+        raise DsegError(f"{path} is a folder.", hint="name the file of --labels.") from None
     except (OSError, UnicodeDecodeError):
-        raise DsegError(f"{path} cannot be read as text.", hint="check --labels.") from None
+        raise DsegError(
+            f"{path} cannot be read as text.",
+            hint="save the table of --labels as CSV in UTF-8 (not as a spreadsheet).",
+        ) from None
 
 
 def _ask(survey: Survey) -> list[str]:
@@ -287,5 +296,8 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
         if drawn:
             say(f"Look at {sheet}: {counted(drawn, 'image')} beside the masks.")
         classes = "" if target.parent == folder else f" --classes {shlex.quote(str(target))}"
-        say(f"Next: dseg train --data-dir {shlex.quote(str(folder))}{classes} --out run")
+        say(
+            f"Next: dseg train --data-dir {shlex.quote(str(folder))}{classes} "
+            f"{validation_options(datasets)}--out run"
+        )
     return str(plain(sheet)) if drawn else None

@@ -7,7 +7,7 @@ al., Nature Methods 2021); the rules and their numbers are ours, for street scen
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import sqrt
+from math import prod, sqrt
 
 from dseg.errors import counted
 from dseg.planning.facts import DataFacts, Machine
@@ -138,10 +138,13 @@ def _describe_time(seconds: float) -> str:
 
 
 def _describe(data: DataFacts) -> str:
-    about = "" if data.sizes == 1 else "about "
+    pixels = f"{'' if data.sizes == 1 else 'about '}{data.width}x{data.height} pixels"
+    if data.differ:
+        ends = (f"{width}x{height}" for height, width in (data.smallest, data.largest))
+        pixels = f"{' to '.join(ends)} pixels"
     val = f" and {data.val} to validate" if data.val else ""
     return (
-        f"{counted(data.train, 'image')}{val}, {about}{data.width}x{data.height} pixels, "
+        f"{counted(data.train, 'image')}{val}, {pixels}, "
         f"{counted(len(data.names), 'class', 'classes')}"
     )
 
@@ -182,6 +185,9 @@ def choose_crop(data: DataFacts, machine: Machine) -> tuple[int, int]:
 
 def _explain_crop(data: DataFacts, height: int, width: int) -> str:
     part = height * width / data.area
+    if data.differ:
+        part = height * width / prod(data.largest)
+        return f"fits into most images; {part:.0%} of the largest (height x width)"
     if part > 0.9:
         return "whole images (height x width)"
     return f"windows of {part:.0%} of an image, so that a step stays short (height x width)"
@@ -221,7 +227,8 @@ def _choose_augmentation(planner: _Planner) -> None:
     whole = planner.data.area <= (CPU_AREA if planner.machine.device == "cpu" else GPU_AREA)
     few = planner.data.train < SMALL
     if whole:
-        planner.choose("scales", "0.9,1.75", "mostly enlarged, as crops are whole images")
+        inside = "are nearly as large as many images" if planner.data.differ else "are whole images"
+        planner.choose("scales", "0.9,1.75", f"mostly enlarged, as crops {inside}")
     else:
         planner.choose("scales", "0.5,1.5", "smaller and larger than the images")
     planner.choose("continuous", "true", "any scale between these two")

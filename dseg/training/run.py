@@ -28,6 +28,7 @@ from dseg.training.fingerprint import take_fingerprint
 from dseg.training.loggers import PACKAGES, check_loggers
 from dseg.training.loop import Trainer
 from dseg.training.network import make_model
+from dseg.training.overlap import describe_overlap
 from dseg.training.padding import find_remark, sample_sizes
 from dseg.training.resume import resume_run
 from dseg.training.run_dir import RunCallbacks, RunDir
@@ -163,7 +164,8 @@ def _make_trainer(
         stopping=stopping,
         patience=config.patience,
     )
-    return trainer, [text for text in (train_set.note, remark) if text]
+    shared = group.from_main(lambda: describe_overlap(train_set, val_set))
+    return trainer, [text for text in (train_set.note, shared, remark) if text]
 
 
 def report_faults(batches: Iterator[Batch], display: Display) -> Iterator[Batch]:
