@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
@@ -32,6 +34,18 @@ def suggest(
     names = {key(other): other for other in known}
     near = [names[other] for other in get_close_matches(key(name), names, n=most, cutoff=cutoff)]
     return f"did you mean {' or '.join(near)}? " if near else ""
+
+
+def quote(path: object) -> str:
+    """Return a path as a word of a command line in a hint: of cmd.exe on Windows, else of a shell.
+
+    PowerShell reads both.
+    """
+    if os.name == "nt":
+        from subprocess import list2cmdline
+
+        return list2cmdline([str(path)])
+    return shlex.quote(str(path))
 
 
 class DsegError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import click
 from dseg.cli.console import progress, say
 from dseg.cli.options.shared import quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
-from dseg.errors import EXIT_FAILED_INPUTS
+from dseg.errors import EXIT_FAILED_INPUTS, quote
 
 
 @click.command("cache", short_help="Decode a data set once, for dseg train --cache disk.")
@@ -78,7 +77,7 @@ def cache(
     if not quiet:
         say(
             f"{len(found) - len(faults)} images in {path}, {path.stat().st_size:,} bytes. "
-            f"Next: dseg train --cache disk --cache-dir {shlex.quote(str(out))}"
+            f"Next: dseg train --cache disk --cache-dir {quote(out)}"
         )
     if faults:
         first = next(iter(faults.values()))

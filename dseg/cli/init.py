@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
 from dseg.cli.survey_text import at_terminal, show_survey
-from dseg.errors import DsegError
+from dseg.errors import DsegError, quote
 
 if TYPE_CHECKING:
     from dseg.datasets import Dataset
@@ -183,7 +182,7 @@ def _recognise(folder: Path) -> str:
         return known
     raise DsegError(
         f"{folder} has the layout of the data set {known}, which needs no class file.",
-        hint=f"train with --dataset {known} --data-dir {shlex.quote(str(folder))}; to describe "
+        hint=f"train with --dataset {known} --data-dir {quote(folder)}; to describe "
         "other masks in it, name their classes by --names.",
     )
 
@@ -274,9 +273,6 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
             say(datasets[0].note)
         if drawn:
             say(f"Look at {sheet}: {drawn} images beside their masks.")
-        classes = "" if target.parent == folder else f" --classes {shlex.quote(str(target))}"
-        say(
-            f"Next: dseg train --dataset folder --data-dir {shlex.quote(str(folder))}{classes} "
-            "--out run"
-        )
+        classes = "" if target.parent == folder else f" --classes {quote(target)}"
+        say(f"Next: dseg train --dataset folder --data-dir {quote(folder)}{classes} --out run")
     return str(plain(sheet)) if drawn else None

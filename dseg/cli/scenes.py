@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ import click
 from dseg.cli.console import progress, say
 from dseg.cli.options.shared import quiet_option, workers_option
 from dseg.cli.options.types import FOLDER, ImageSize
+from dseg.errors import quote
 
 FIRST_VAL = 500_000  # number of the first validation scene
 
@@ -69,7 +69,7 @@ def scenes(
                 )  # fmt: skip
     there = count + val - drawn
     before = f" ({there} of them already existed)" if there else ""
-    folder = shlex.quote(str(out))
+    folder = quote(out)
     say(
         f"{count} training scenes and {val} validation scenes in {out}{before}. "
         f"Next: dseg train --dataset scenes --data-dir {folder} --model DABNet"
