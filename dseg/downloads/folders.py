@@ -28,9 +28,9 @@ def cache_folder() -> Path:
         DsegError: this user has no home, as in some containers.
     """
     if named := os.environ.get("DSEG_CACHE"):
-        return _expand("DSEG_CACHE", named)
+        return _expand("$DSEG_CACHE", named)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else _expand("HOME", "~") / ".cache") / "dseg"
+    return (Path(base) if base else _expand("the cache", "~") / ".cache") / "dseg"
 
 
 def own_folders() -> list[Path]:
@@ -40,18 +40,18 @@ def own_folders() -> list[Path]:
         DsegError: the user that ``$DSEG_WEIGHTS`` names with ``~`` has no home.
     """
     named = os.environ.get("DSEG_WEIGHTS")
-    folders = [Path("weights"), *([_expand("DSEG_WEIGHTS", named)] if named else [])]
+    folders = [Path("weights"), *([_expand("$DSEG_WEIGHTS", named)] if named else [])]
     with suppress(DsegError):  # without a home there is no cache to search
         folders.append(cache_folder())
     return folders
 
 
-def _expand(variable: str, text: str) -> Path:
+def _expand(what: str, text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:
         raise DsegError(
-            f"There is no home folder for {text}, which {variable} names.",
+            f"There is no home folder {text} for {what}.",
             hint="name a folder for downloads by the environment variable DSEG_CACHE.",
         ) from None
 
