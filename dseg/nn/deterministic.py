@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from dseg.nn.precision import full_precision
 
+EVEN_CELLS = ("mps",)  # devices that pool adaptively to cells of equal size only
+
 
 def adaptive_avg_pool2d(x: Tensor, size: int | tuple[int, int]) -> Tensor:
     """Average over a grid of cells, as ``F.adaptive_avg_pool2d``.
@@ -22,8 +24,8 @@ def adaptive_avg_pool2d(x: Tensor, size: int | tuple[int, int]) -> Tensor:
         size: rows and columns of the grid.
     """
     rows, columns = (size, size) if isinstance(size, int) else size
-    mps_lacks_it = x.device.type == "mps" and bool(x.shape[2] % rows or x.shape[3] % columns)
-    if _needs_substitute(x) or torch.compiler.is_exporting() or mps_lacks_it:
+    uneven = x.device.type in EVEN_CELLS and bool(x.shape[2] % rows or x.shape[3] % columns)
+    if _needs_substitute(x) or torch.compiler.is_exporting() or uneven:
         return pool_by_matrices(x, (rows, columns))
     return F.adaptive_avg_pool2d(x, size)
 

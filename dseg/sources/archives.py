@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -43,25 +44,26 @@ def unpack(archive: Path, folder: Path) -> str:
         DsegError: it is no archive, has nothing to read, or is too large.
     """
     left = MOST_TOTAL
-    count = 0
+    found = 0
+    written: set[str] = set()
     fault = ""
     try:
         with _members(archive) as members:
             for name, size, file in members:
-                target = _target_of(name, folder)
+                target = _target_of(name, folder, written)
                 if target is None:
                     continue
-                count += 1
-                if size > min(MOST_BYTES, left) or count > MOST_FILES:
+                found += 1
+                if size > min(MOST_BYTES, left) or found > MOST_FILES:
                     raise _too_large(archive)
                 left -= _copy(file, target, min(MOST_BYTES, left), archive)
     except BROKEN as error:
         fault = f"{archive} is damaged: {str(error).rstrip('.') or 'it ends too early'}."
     except OSError as error:
         fault = f"{archive} cannot be unpacked: {error.strerror or error}."
-    if fault and not count:
+    if fault and not found:
         raise DsegError(fault, hint="download or pack it again.")
-    if not count:
+    if not found:
         raise DsegError(
             f"No image in {archive}.",
             hint=f"searched for {' '.join('*' + suffix for suffix in IMAGE_SUFFIXES)}.",
@@ -100,8 +102,12 @@ def _is_wanted(name: str) -> bool:
     return name.lower().endswith((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
 
 
-def _target_of(name: str, folder: Path) -> Path | None:
-    """Return where a member is written; None if its name leads elsewhere or is hidden."""
+def _target_of(name: str, folder: Path, written: set[str]) -> Path | None:
+    """Return where a member is written; None if its name leads elsewhere or is hidden.
+
+    Args:
+        written: names so far; a member that has one of them replaces it, as another version.
+    """
     parts = PurePosixPath(name.replace("\\", "/")).parts
     parts = tuple(part for part in parts if part != ".")
     if not parts or any(
@@ -109,7 +115,17 @@ def _target_of(name: str, folder: Path) -> Path | None:
         for part in parts
     ):
         return None
-    return folder.joinpath(*parts)
+    target = folder.joinpath(*parts)
+    if str(target) not in written and target.exists():  # a.png after A.png, where case is ignored
+        target = _unused(target)
+    written.add(str(target))
+    return target
+
+
+def _unused(target: Path) -> Path:
+    """Return a name beside a file that no other file has."""
+    names = (target.with_name(f"{target.stem}-{number}{target.suffix}") for number in count(2))
+    return next(name for name in names if not name.exists())
 
 
 def _copy(file: IO[bytes], target: Path, most: int, archive: Path) -> int:
