@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
@@ -44,6 +46,18 @@ def counted(number: float, what: str, many: str = "") -> str:
     """
     shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
     return f"{shown} {what if number == 1 else many or what + 's'}"
+
+
+def quote(path: object) -> str:
+    """Return a path as a word of a command line in a hint: of cmd.exe on Windows, else of a shell.
+
+    PowerShell reads both.
+    """
+    if os.name == "nt":
+        from subprocess import list2cmdline
+
+        return list2cmdline([str(path)])
+    return shlex.quote(str(path))
 
 
 class DsegError(Exception):

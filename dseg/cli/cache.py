@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
@@ -12,7 +11,7 @@ from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.own_data import name_dataset
 from dseg.cli.options.shared import quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
-from dseg.errors import EXIT_FAILED_INPUTS, counted
+from dseg.errors import EXIT_FAILED_INPUTS, counted, quote
 
 
 @click.command(
@@ -99,7 +98,7 @@ def cache(
         images = counted(len(found) - len(faults), "image")
         say(
             f"{images} in {path}, {path.stat().st_size:,} bytes. "
-            f"Next: dseg train --cache disk --cache-dir {shlex.quote(str(out))}"
+            f"Next: dseg train --cache disk --cache-dir {quote(out)}"
         )
     if faults:
         first = next(iter(faults.values()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from dseg.cli.options.types import FILE, Command
 from dseg.cli.stdio import emit_json
 from dseg.cli.tables import show_table
 from dseg.config.export import ExportConfig
-from dseg.errors import EXIT_VERIFICATION, counted
+from dseg.errors import EXIT_VERIFICATION, counted, quote
 
 if TYPE_CHECKING:
     from dseg.export import Check
@@ -109,7 +108,7 @@ def _export(
         say("Hint: the file was kept; do not use it before you know why.")
         raise click.exceptions.Exit(EXIT_VERIFICATION)
     if target.suffix in (".onnx", ".xml"):
-        say(f"Next: dseg infer --weights {shlex.quote(str(target))} --img-dir DIR")
+        say(f"Next: dseg infer --weights {quote(target)} --img-dir DIR")
 
 
 def _compare(

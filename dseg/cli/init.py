@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
 from dseg.cli.survey_text import at_terminal, show_survey, validation_options
-from dseg.errors import DsegError, counted
+from dseg.errors import DsegError, counted, quote
 
 if TYPE_CHECKING:
     from dseg.datasets import Dataset
@@ -196,7 +195,7 @@ def _recognise(folder: Path) -> str:
         return known
     raise DsegError(
         f"{folder} has the layout of the data set {known}, which needs no class file.",
-        hint=f"train with --dataset {known} --data-dir {shlex.quote(str(folder))}; to describe "
+        hint=f"train with --dataset {known} --data-dir {quote(folder)}; to describe "
         "other masks in it, name their classes by --names.",
     )
 
@@ -295,9 +294,9 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
             say(datasets[0].note)
         if drawn:
             say(f"Look at {sheet}: {counted(drawn, 'image')} beside the masks.")
-        classes = "" if target.parent == folder else f" --classes {shlex.quote(str(target))}"
+        classes = "" if target.parent == folder else f" --classes {quote(target)}"
         say(
-            f"Next: dseg train --data-dir {shlex.quote(str(folder))}{classes} "
+            f"Next: dseg train --data-dir {quote(folder)}{classes} "
             f"{validation_options(datasets)}--out run"
         )
     return str(plain(sheet)) if drawn else None

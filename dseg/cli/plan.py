@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER, ModelName, Number
 from dseg.cli.stdio import emit_json
-from dseg.errors import DsegError
+from dseg.errors import DsegError, quote
 
 PLAN_FILE = Path("plan.toml")
 
@@ -147,8 +146,8 @@ def _plan(out: Path, given: dict[str, Any]) -> None:
             comment = max(line.find("# "), 0)
             show(line, indent=" " * comment + "# ")
     if not quiet:
-        data = f"--dataset {given['dataset']} --data-dir {shlex.quote(str(given['data_dir']))}"
+        data = f"--dataset {given['dataset']} --data-dir {quote(given['data_dir'])}"
         for name, default in (("split", "train"), ("val_split", "val")):
             if given[name] != default:
                 data += f" --{name.replace('_', '-')} {given[name]}"
-        say(f"Written: {out}. Next: dseg train --recipe {shlex.quote(str(out))} {data} --out run")
+        say(f"Written: {out}. Next: dseg train --recipe {quote(out)} {data} --out run")

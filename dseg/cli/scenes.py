@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ from dseg.cli.console import progress, say
 from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import quiet_option, workers_option
 from dseg.cli.options.types import FOLDER, ImageSize
+from dseg.errors import quote
 
 FIRST_VAL = 500_000  # number of the first validation scene
 
@@ -97,7 +97,7 @@ def scenes(
                 )  # fmt: skip
     there = count + val - drawn
     before = f" ({there} of them already existed)" if there else ""
-    folder = shlex.quote(str(out))
+    folder = quote(out)
     say(
         f"{count} training scenes and {val} validation scenes in {out}{before}. "
         f"Next: dseg train --dataset scenes --data-dir {folder} --model DABNet"

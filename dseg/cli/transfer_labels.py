@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import accept_lossy_option, json_option, quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
-from dseg.errors import EXIT_FAILED_INPUTS, DsegError, counted
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError, counted, quote
 from dseg.labels import LABEL_SPACES, find_label_space
 
 if TYPE_CHECKING:
@@ -164,11 +164,12 @@ def _finish(
         say(f"Files of one channel were read as {done.ids_read_as}.")
     if written:
         folder = _common_folder(written)
-        masks = f"{counted(len(written), 'mask')} of {target} in {folder}."
+        place = folder or "folders on several drives"
+        masks = f"{counted(len(written), 'mask')} of {target} in {place}."
         if (space_name, target) == ("cityscapes", "label-ids"):
             _report_odd_names(written)
-            if not faults:
-                quoted = shlex.quote(str(folder))
+            if folder and not faults:
+                quoted = quote(folder)
                 masks += f" Next: dseg eval --pred-dir {quoted} --gt-dir gtFine/val"
         say(masks)
     if len(faults) == 1 == len(jobs):
@@ -200,9 +201,11 @@ def _report_odd_names(outputs: Sequence[Path]) -> None:
 
 
 def _common_folder(outputs: Sequence[Path]) -> str:
-    """Return the common folder of all outputs, relative if they all are."""
+    """Return the common folder of all outputs, relative if they all are; "" without one."""
     folders = {path.parent for path in outputs}
     try:
         return os.path.commonpath(folders) or "."
     except ValueError:  # some are absolute
-        return os.path.commonpath([folder.absolute() for folder in folders])
+        with suppress(ValueError):
+            return os.path.commonpath([folder.absolute() for folder in folders])
+    return ""  # on several drives of Windows

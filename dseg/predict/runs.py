@@ -10,7 +10,7 @@ from pathlib import Path
 from dseg.distributed import Group
 from dseg.images import MAX_PIXELS
 from dseg.predict.inputs import ImageFile, VideoFile
-from dseg.predict.manifest import Manifest, claimed_folder
+from dseg.predict.manifest import Manifest, claimed_folder, refuse_twins
 from dseg.predict.pipeline import Run
 from dseg.predict.predictor import Predictor
 from dseg.predict.results import Results
@@ -70,6 +70,7 @@ def predict_images(
     with ExitStack() as claim:
         claimed = claimed_folder(out, manifest, images, videos, overwrite=overwrite)
         group.from_main(lambda: claim.enter_context(claimed))
+        group.from_main(lambda: refuse_twins(out, images))
         threads = group.cores_per_process()
         run = Run(predictor, results, threads, batch_size)
         start = time.perf_counter()

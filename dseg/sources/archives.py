@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -82,6 +83,7 @@ def unpack(archive: Path, folder: Path) -> Unpacked:
     """
     left = MOST_TOTAL
     found = Unpacked()
+    written: dict[str, Path] = {}  # by the names in the archive
     try:
         with _members(archive) as members:
             for name, size, file in members:
@@ -91,10 +93,12 @@ def unpack(archive: Path, folder: Path) -> Unpacked:
                 if target is None or file is None:
                     found.leave_out(name)
                     continue
-                if target.exists():
+                if str(target) in written:
                     found.replace(name)
                 else:
                     found.count += 1
+                    written[str(target)] = _unused(target)
+                target = written[str(target)]
                 if size > min(MOST_BYTES, left) or found.count > MOST_FILES:
                     raise _too_large(archive)
                 left -= _copy(file, target, min(MOST_BYTES, left), archive)
@@ -175,6 +179,14 @@ def _target_of(name: str, folder: Path) -> Path | None:
     if any(part == ".." or part[1:2] == ":" or set(part) & FORBIDDEN for part in parts):
         return None
     return folder.joinpath(*parts)
+
+
+def _unused(target: Path) -> Path:
+    """Return a path where there is no file: a.png after A.png has one, where case is ignored."""
+    if not target.exists():
+        return target
+    names = (target.with_name(f"{target.stem}-{number}{target.suffix}") for number in count(2))
+    return next(name for name in names if not name.exists())
 
 
 def _copy(file: IO[bytes], target: Path, most: int, archive: Path) -> int:

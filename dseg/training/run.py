@@ -13,7 +13,7 @@ import torch
 from dseg.config import RuntimeConfig, TrainConfig
 from dseg.data.sampler import StepSampler
 from dseg.data.stream import Batch
-from dseg.device import find_amp, find_device
+from dseg.device import find_amp, find_device, lacks_reported
 from dseg.distributed import Group, local_device
 from dseg.errors import DsegError
 from dseg.losses import AffinityFields, SegLoss, make_class_weights
@@ -92,7 +92,10 @@ def run_training(
                 says.append(display)
                 for remark in (*remarks, *more) if group.main else ():
                     display.say(remark)
-                with deterministic_or_refused(config.model, trainer.device):
+                with (
+                    lacks_reported(config.model, trainer.device),
+                    deterministic_or_refused(config.model, trainer.device),
+                ):
                     outcome = trainer.train(
                         report_faults(batches, display), RunCallbacks(run_dir, display)
                     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dseg.cli.console import describe_rate, progress, say
-from dseg.errors import counted
+from dseg.errors import counted, quote
 from dseg.parallel import Advance
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ def say_where_to_look(
             break
     scores = "label_ids" in kinds and predictor.label_space.name == "cityscapes"
     if images and scores and not summary.failed and (truth := _find_truth(images[0].path)):
-        folder, truth = shlex.quote(str(out / "label_ids")), shlex.quote(truth)
+        folder, truth = quote(out / "label_ids"), quote(truth)
         say(f"Next: dseg eval --pred-dir {folder} --gt-dir {truth}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,7 @@ from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
 from dseg.cli.train.options import TrainRequest, train_options
 from dseg.cli.train.plan import no_network, plan_config
 from dseg.config import RuntimeConfig, TrainConfig, make_config
-from dseg.errors import EXIT_INTERRUPTED, DsegError, counted
+from dseg.errors import EXIT_INTERRUPTED, DsegError, counted, quote
 from dseg.recipes.file import is_recipe_file, names_weights, read_recipe_file
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def _train(request: TrainRequest) -> None:
             group,
             resume=request.resume,
             accept_data=request.accept_data,
-            command=shlex.join(["dseg", *sys.argv[1:]]),
+            command=" ".join(map(quote, ["dseg", *sys.argv[1:]])),
             show=lambda start: training_display(start, quiet=quiet or not group.main),
             progress=lambda what, total: progress(what, total, quiet=quiet or not group.main),
             stopping=stop,
@@ -256,4 +255,4 @@ def _report(request: TrainRequest, outcome: Outcome) -> None:
     say(f"Trained {steps}; best validation mIoU: {best}. Results: {request.run}")
     if outcome.best >= 0:
         weights = request.run / "best.safetensors"
-        say(f"Next: dseg infer --weights {shlex.quote(str(weights))} --img-dir DIR")
+        say(f"Next: dseg infer --weights {quote(weights)} --img-dir DIR")
