@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 # ONNX Runtime reports its use to its maker otherwise, and writes an id of the machine into the
 # cache folder; it reads this variable when it is first imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# Operations that PyTorch lacks on MPS are computed on the CPU; read when torch is first imported.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 __version__ = "0.1.0"
 __all__ = [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dseg.errors import DsegError
+from dseg.memory import is_out_of_memory
 
 AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISIONS = ("fp32", "auto", "bf16", "fp16", "int8")
@@ -58,6 +60,29 @@ def find_amp(name: str, device: torch.device) -> torch.dtype | None:
             hint="choose fp32, auto, bf16, or fp16 on a GPU.",
         )
     return AMP[name]
+
+
+@contextmanager
+def lacks_reported(network: str, device: torch.device) -> Iterator[None]:
+    """Turn PyTorch's error about an operation or type that MPS lacks into one for the user.
+
+    Args:
+        network: name of the network that the body computes.
+        device: its device; errors on other devices stay as they are.
+
+    Raises:
+        DsegError: MPS cannot compute the network.
+    """
+    try:
+        yield
+    except (RuntimeError, TypeError) as fault:
+        if device.type != "mps" or is_out_of_memory(fault):
+            raise
+        reason = (str(fault).strip() or type(fault).__name__).splitlines()[0].rstrip(".")
+        raise DsegError(
+            f"PyTorch cannot compute {network} on {device.type}: {reason}.",
+            hint="use --device cpu.",
+        ) from fault
 
 
 def has_bf16(device: torch.device) -> bool:

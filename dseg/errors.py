@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
@@ -32,6 +34,30 @@ def suggest(
     names = {key(other): other for other in known}
     near = [names[other] for other in get_close_matches(key(name), names, n=most, cutoff=cutoff)]
     return f"did you mean {' or '.join(near)}? " if near else ""
+
+
+def counted(number: float, what: str, many: str = "") -> str:
+    """Return a number with its noun: "1 image", "2,000 images".
+
+    Args:
+        number: integers get thousands separators.
+        what: the noun in the singular.
+        many: its plural, if that is not ``what`` with an s.
+    """
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{shown} {what if number == 1 else many or what + 's'}"
+
+
+def quote(path: object) -> str:
+    """Return a path as a word of a command line in a hint: of cmd.exe on Windows, else of a shell.
+
+    PowerShell reads both.
+    """
+    if os.name == "nt":
+        from subprocess import list2cmdline
+
+        return list2cmdline([str(path)])
+    return shlex.quote(str(path))
 
 
 class DsegError(Exception):

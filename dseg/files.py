@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
@@ -19,7 +20,9 @@ from dseg.jsonio import dumps
 
 SUFFIX = ".dseg-part"  # temporary files are named .<host>-<process>-<name>-<random><suffix>
 STALE_S = 86_400.0  # age from which a temporary file of another machine is stale
+PATIENCE_S = 2.0 if os.name == "nt" else 0.0  # for programs that have a file open; see rename_over
 
+TRY_AGAIN_S = 0.05
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # missing on Windows
 _cleaned: set[Path] = set()  # folders from which this process has removed stale files
 
@@ -41,12 +44,62 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         _create(part)
         yield part
-        part.replace(path)
+        rename_over(part, path)
     except OSError as fault:
         raise unwritable_error(path, fault) from fault
     finally:
         with suppress(OSError):  # nothing was created below a file or on a read-only disk
             part.unlink(missing_ok=True)
+
+
+def free_path(path: Path, is_own: Callable[[Path], bool]) -> Path:
+    """Return a path that can be written without a loss: a file of the user is not replaced.
+
+    Args:
+        path: is returned if there is no such file, or it is our own.
+        is_own: whether a file was written by dseg.
+
+    Returns:
+        The path, or else one beside it: ``name-dseg.jpg``, ``name-dseg-2.jpg`` and so on.
+    """
+    for number in count():
+        ending = "" if not number else "-dseg" if number == 1 else f"-dseg-{number}"
+        free = path.with_name(f"{path.stem}{ending}{path.suffix}")
+        if not os.path.lexists(free) or is_own(free):
+            return free
+    raise AssertionError
+
+
+def rename_over(part: Path, path: Path) -> None:
+    """Rename a file, and replace the one that has the name.
+
+    Windows refuses it as long as any program has one of them open, such as a virus scanner or
+    another process of dseg; so it is tried again for ``PATIENCE_S``.
+
+    Raises:
+        OSError: the file cannot be renamed.
+    """
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            part.replace(path)
+            return
+        except PermissionError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(TRY_AGAIN_S)
+
+
+def ignores_case(folder: Path) -> bool:
+    """Return True if names in a folder, or the nearest one that exists, differ by case only.
+
+    So it is on most disks of Windows and macOS. It is found by the names of the folders.
+    """
+    for place in (folder.absolute(), *folder.absolute().parents):
+        other = place.with_name(place.name.swapcase()) if place.name else place
+        if other.name != place.name and place.exists():
+            return other.exists() and other.samefile(place)
+    return False
 
 
 def check_writable(path: Path) -> None:

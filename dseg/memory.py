@@ -8,7 +8,7 @@ from pathlib import Path
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.parallel import CGROUPS, MEMBERSHIP, find_cgroups, read_text
 
-# in the messages of torch, CUDA, Metal, cuDNN, cuBLAS, oneDNN, safetensors, C++ and the data loader
+# in messages of torch, CUDA, Metal, cuDNN, cuBLAS, oneDNN, safetensors, C++, workers and Windows
 SIGNS = (
     "not enough memory",
     "can't allocate memory",
@@ -24,6 +24,7 @@ SIGNS = (
     "could not create a memory",
     "can't start new thread",
     "failed to map segment",
+    "paging file is too small",
 )
 CLASSES = ("MemoryError", "OutOfMemoryError")
 MEMINFO = Path("/proc/meminfo")

@@ -63,7 +63,7 @@ def run_job(job: str, network: str, *, keep: bool) -> dict[str, float]:
 
 def run_apart(**job: Any) -> dict[str, float]:
     command = [sys.executable, __file__, "--one", json.dumps(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 

@@ -211,7 +211,7 @@ def main(
             table,
         )
         if json_file is not None:
-            json_file.write_text(json.dumps(table, indent=2))
+            json_file.write_text(json.dumps(table, indent=2), encoding="utf-8")
         return
     torch.manual_seed(0)
     predictor = Predictor(build_model(model), device=device)
@@ -237,7 +237,9 @@ def main(
     )
     if json_file is not None:
         facts = {"model": model, "size": size, "where": where, "machine": platform.machine()}
-        json_file.write_text(json.dumps(facts | {"seconds": stages, "peak_mib": peak}, indent=2))
+        json_file.write_text(
+            json.dumps(facts | {"seconds": stages, "peak_mib": peak}, indent=2), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

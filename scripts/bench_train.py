@@ -278,7 +278,7 @@ def report_memory() -> None:
         done = subprocess.run(
             [sys.executable, __file__, "--one", json.dumps(facts)],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
         )
         found = json.loads(done.stdout)

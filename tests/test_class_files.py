@@ -134,7 +134,9 @@ def test_one_of_two_images_is_held_back_but_not_the_only_one(tmp_path) -> None:
     save_image(tmp_path / "images" / "a.png")
     save_mask(tmp_path / "masks" / "a.png", 1)
     assert names_of(tmp_path, "train") == ["a"]
-    assert "the split val of folder" in fault_of(tmp_path, "val").problem.lower()
+    fault = fault_of(tmp_path, "val")
+    assert "has no split 'val'" in fault.problem
+    assert "There is only one image: train without validation" in fault.hint
     save_image(tmp_path / "images" / "b.png")
     save_mask(tmp_path / "masks" / "b.png", 1)
     assert len(names_of(tmp_path, "train")) == len(names_of(tmp_path, "val")) == 1

@@ -76,7 +76,10 @@ def test_names_that_lead_out_of_an_archive_and_links_are_left_out(infer, tmp_pat
     data = Path("img/a.png").read_bytes()
     names = ("../out.png", "/tmp/dseg-out.png", "x/../../y.png", "..\\w.png", "c:/v.png", "ok.png")
     pack_zip("evil.zip", dict.fromkeys(names, data))
-    assert infer("evil.zip", *IDS).exit_code == 0
+    result = infer("evil.zip", *IDS)
+    assert result.exit_code == 1
+    problem = "5 files are links or have names that would lead out of it (first: ../out.png)."
+    assert f"failed: evil.zip: not unpacked: {problem}\nHint: unpack it with a" in result.stderr
     assert written("dseg-out/label_ids") == ["ok.png"]
     with tarfile.open("evil.tar", "w") as packed:
         link = tarfile.TarInfo("link.png")
@@ -85,8 +88,22 @@ def test_names_that_lead_out_of_an_archive_and_links_are_left_out(infer, tmp_pat
         member = tarfile.TarInfo("../../out.png")
         member.size = len(data)
         packed.addfile(member, io.BytesIO(data))
-    refused(infer("evil.tar", *IDS), 2, "No image in evil.tar.", "searched for *.png")
+    problem = "No image in evil.tar can be unpacked: 2 files are links or have names that would"
+    refused(infer("evil.tar", *IDS), 2, problem, "name the folder")
     assert not list(tmp_path.parent.glob("*.png")) and not list(tmp_path.glob("*.png"))
+
+
+def test_a_name_that_an_archive_has_twice_is_noted(infer, images):
+    with tarfile.open("twice.tar", "w") as packed:
+        for data in (b"old", Path("img/a.png").read_bytes()):
+            member = tarfile.TarInfo("a.png")
+            member.size = len(data)
+            packed.addfile(member, io.BytesIO(data))
+    result = infer("twice.tar", *IDS)
+    assert result.exit_code == 0
+    note = "note: twice.tar: 1 name occurs twice (first: a.png); the last file is labelled.\n"
+    assert note in result.stderr
+    assert contents("dseg-out/label_ids") == {"a.png": images["a.png"]}
 
 
 def test_what_can_be_read_of_a_damaged_archive_is_labelled(infer, images, temporary):
@@ -241,6 +258,14 @@ def test_a_list_of_names_with_spaces_and_addresses(infer, server):
     Path("list.txt").write_text(f"img/with space.png\n{server}/img/a.png\n")
     assert infer("list.txt", *IDS).exit_code == 0
     assert written("dseg-out/label_ids") == ["a.png", "with space.png"]
+
+
+def test_a_list_without_an_entry_is_refused(infer):
+    for name, text in (("empty.lst", ""), ("comments.txt", "# photos\n\n"), ("a.csv", "file\n")):
+        Path(name).write_text(text)
+        refused(infer(name), 2, f"{name} names no image.", "one path or address on each line")
+        refused(infer(name, "img"), 2, f"{name} names no image.")
+    assert not Path("dseg-out").exists()
 
 
 def test_a_list_that_is_wrong_is_refused_with_its_line(infer):

@@ -39,6 +39,21 @@ def row_of(split: str = "all") -> list[int]:
     return load_dataset("folder", "data", split).read(0).train_ids[0].tolist()
 
 
+def test_a_class_file_stands_in_for_dataset_in_every_command() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1, 255)
+    words = ("--data-dir", "data")
+    problem = "What data set data holds is not named"
+    refused(run("check-data", *words), 2, problem, "for own images and masks: dseg init")
+    init("--names", "road,car")
+    checked = run("check-data", *words, "--split", "all")
+    assert (checked.exit_code, "6 masks read: no faults." in checked.stderr) == (0, True)
+    cached = run("cache", *words, "--split", "all", "--out", "caches")
+    assert cached.exit_code == 0, cached.output
+    scored = run("eval", *words, "--pred-dir", "data/masks", "--split", "all", "--json", "-")
+    assert scored.exit_code == 0, scored.output
+    assert json.loads(scored.stdout)["dataset"] == "folder"
+
+
 def test_ids_in_flat_folders(tmp_path) -> None:
     make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1, 2, 255)
     found = init("--names", "road,car,sky")
@@ -126,7 +141,7 @@ def test_without_names_the_classes_are_numbered() -> None:
     result = run("init", "data")
     assert result.exit_code == 0, result.output
     assert "the classes are called class 0, class 1, class 2" in result.stderr
-    assert "Next: dseg train --dataset folder --data-dir data --out run" in result.stderr
+    assert "Next: dseg train --data-dir data --out run" in result.stderr
     assert load_dataset("folder", "data", "all").space.label_ids == (3, 5, 9)
     assert load_dataset("folder", "data", "all").read(0).train_ids[0].tolist() == [
         *(0, 0, 0, 1, 1, 1, 2, 2)
@@ -285,6 +300,17 @@ def test_at_a_terminal_the_values_are_drawn_before_they_are_named(monkeypatch) -
     assert result.exit_code == 0, result.output
     assert drawn == [True] * 3
     assert load_dataset("folder", "data", "all").space.names == ("x",)
+
+
+def test_a_picture_of_the_user_is_not_replaced_by_the_contact_sheet() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1)
+    save_image(Path("data-overview.png"), 30, 40)
+    mine = Path("data-overview.png").read_bytes()
+    for _ in range(2):  # our own is replaced
+        assert init("--names", "a,b", "--overwrite")["contact_sheet"] == "data-overview-dseg.png"
+    assert Path("data-overview.png").read_bytes() == mine
+    found = {path.name for path in Path().glob("*.png")}
+    assert found == {"data-overview.png", "data-overview-dseg.png"}
 
 
 def test_a_folder_with_a_class_file_needs_no_dataset() -> None:

@@ -98,6 +98,19 @@ def test_a_named_network_keeps_its_own_optimizer_at_the_rate_of_its_batch() -> N
     assert "--weights" in plan.reasons["weights"]
 
 
+def test_random_weights_need_more_passes() -> None:
+    plan = make_plan(SMALL, CPU, weights="none")
+    assert (plan.weights, plan.reset_head, plan.recipe.epochs) == ("none", False, 120)
+    assert plan.reasons["weights"] == "random, as you asked"
+
+
+def test_training_starts_from_random_weights_on_request(camvid) -> None:
+    words = ("--dataset", "camvid", "--data-dir", "data", "--out", "run", "--dry-run")
+    result = run("train", *words, "--weights", "none")
+    assert result.exit_code == 0, result.output
+    assert "parameters, random weights\n" in result.output
+
+
 @pytest.fixture
 def camvid(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)

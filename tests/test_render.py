@@ -176,14 +176,27 @@ def test_the_strip_is_below_the_image(size: tuple[int, int]) -> None:
     assert (strip > 200).any()  # text
 
 
-def test_the_strip_has_the_colours_of_the_image_and_outlines_of_dark_ones() -> None:
+def test_a_swatch_has_the_tints_of_the_image_and_the_colour_of_its_contour() -> None:
+    greys = np.arange(30, 191, dtype=np.uint8)  # from dark to bright
+    image = np.repeat(np.tile(greys, 3)[None, :, None], 3, axis=2).repeat(200, axis=0)
+    for train_id, outline in ((0, [165, 119, 165]), (14, [73, 73, 123]), (13, [73, 73, 175])):
+        mask = np.full(image.shape[:2], train_id, np.uint8)
+        overlay = render_overlay(image, mask, SPACE)
+        row = overlay[200 + 5 + 7, 4:18].tolist()  # the middle of the only swatch
+        assert row[0] == row[-1] == outline
+        assert row[1] == overlay[0, 0].tolist() and row[-2] == overlay[0, 160].tolist()
+        shown = {tuple(color) for color in overlay[:200].reshape(-1, 3).tolist()}
+        assert {tuple(color) for color in row[1:-1]} <= shown
+
+
+def test_a_swatch_at_opacity_1_is_the_flat_colour_with_an_outline_if_that_is_dark() -> None:
     image, mask = np.zeros((200, 400, 3), np.uint8), np.zeros((200, 400), np.uint8)
     mask[100:] = 14
-    strip = render_overlay(image, mask, SPACE)[200:]
+    strip = render_overlay(image, mask, SPACE, opacity=1)[200:]
     road = (strip == SPACE.colors[0]).all(axis=2)
     truck = (strip == SPACE.colors[14]).all(axis=2)
-    assert road.sum() == 100  # 10 by 10 pixels
-    assert truck.sum() == 64
+    assert road.sum() == 14 * 10  # pixels
+    assert truck.sum() == 12 * 8
     row, column = (int(values[0]) for values in np.nonzero(truck))
     assert strip[row - 1, column].tolist() == [255, 255, 255]
     assert not (strip == SPACE.colors[10]).all(axis=2).any()
@@ -213,12 +226,12 @@ def test_side_by_side_has_the_image_to_the_left() -> None:
 
 def test_the_legend_of_a_video_has_one_size_whatever_a_frame_shows() -> None:
     image, mask = street(240, 320)
-    full = render_overlay(image, mask, SPACE, fixed=True)
+    full = render_overlay(image, mask, SPACE, fixed=True, opacity=1)
     mask[:] = 255
-    empty = render_overlay(image, mask, SPACE, fixed=True)
+    empty = render_overlay(image, mask, SPACE, fixed=True, opacity=1)
     assert full.shape == empty.shape
     at = (full[240:] == SPACE.colors[10]).all(axis=2)
-    assert at.sum() == 100 and (empty[240:][at] == SPACE.colors[10]).all()
+    assert at.sum() == 140 and (empty[240:][at] == SPACE.colors[10]).all()
 
 
 # The contact sheet

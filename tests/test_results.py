@@ -120,6 +120,45 @@ def test_coco_is_one_file_of_all_images_of_all_runs(infer):
             assert one["area"] == mask.sum()
 
 
+def test_several_runs_over_other_images_give_the_files_of_one_run(infer):
+    save_noise("img/sub/c.png", 40, 50)
+    save = ("--save", "overlay,coco,areas")
+    for images in ("img/sub", "img/a.png"):
+        assert infer(images, *save, "-o", "parts").exit_code == 0
+    Path("flat").mkdir()
+    for name in ("a.png", "sub/b.jpg", "sub/c.png"):
+        (Path("flat") / Path(name).name).write_bytes((Path("img") / name).read_bytes())
+    assert infer("flat", *save, "-o", "whole").exit_code == 0
+    assert contents("parts") == contents("whole")
+    with Path("parts/areas.csv").open(newline="") as file:
+        assert [row[0] for row in csv.reader(file)] == ["file", "a.png", "b.jpg", "c.png"]
+    assert pixels("parts/overview.jpg").shape[1] == 2 * 328 + 8
+
+
+def test_files_of_the_user_stay_where_results_have_their_names(infer):
+    save_noise("x/overview.jpg", 40, 50)
+    Path("x/coco.json").write_text('{"images": []}')
+    Path("x/areas.csv").write_text("file;size")
+    mine = contents("x")
+    save = ("--save", "overlay,coco,areas", "-o", "x")
+    result = infer("img", *save)
+    assert result.exit_code == 0
+    for name, used in (("coco.json", "coco-dseg.json"), ("areas.csv", "areas-dseg.csv"),
+                       ("overview.jpg", "overview-dseg.jpg")):  # fmt: skip
+        note = f"note: x/{name} is not of dseg and stays as it is; {used} is written instead.\n"
+        assert note in result.stderr
+    assert result.stderr.endswith("Look first at: x/overview-dseg.jpg\n")
+    written_first = contents("x")
+    assert {name: data for name, data in written_first.items() if name in mine} == mine
+    assert infer("img", "x/overview.jpg", *save).exit_code == 0  # more is written over our own
+    assert {name: contents("x")[name] for name in mine} == mine
+    assert set(contents("x")) - set(written_first) == {
+        "overlay/overview.png",
+        "coco/overview.json",
+        "areas/overview.json",
+    }
+
+
 def test_a_damaged_part_of_a_joined_file_is_named(infer):
     infer("img", "--save", "coco")
     Path("dseg-out/coco/a.json").write_text("{")

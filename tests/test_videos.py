@@ -13,6 +13,7 @@ import pytest
 from cli_runs import pixels, refused, save_noise, written
 from PIL import Image
 
+import dseg
 from dseg.errors import DsegError
 from dseg.predict.live import newest, stopped_by_interrupt
 from dseg.video import Frame, Sampling, describe_time, is_live, open_video, written_video
@@ -97,6 +98,26 @@ def test_results_of_frames_are_named_by_time_and_those_of_the_frame_as_an_image(
     assert read("dseg-out/video/street.mp4")[0] == pytest.approx([0, 0.3, 0.6], abs=2e-3)
     again = infer("in", "--save", save, "--every", 2, "--side-by-side")
     assert "4 frames of 1 video labelled" in again.stderr
+    rows = Path("dseg-out/areas.csv").read_text().splitlines()[1:]
+    times = ["00-00-00.000", "00-00-00.200", "00-00-00.400", "00-00-00.600"]
+    assert [row.split(",")[0] for row in rows] == [f"street/{time}.png" for time in times]
+
+
+def test_in_python_a_folder_is_labelled_with_its_videos(infer):
+    save_video("img/sub/clip.mp4", count=3)
+    predictor = dseg.load(device="cpu")
+    done = predictor.predict_folder("img", "out")
+    assert (done.done, done.videos, done.frames) == (2, 1, 3)
+    assert read("out/video/sub/clip.mp4")[0] == pytest.approx([0, 0.1, 0.2], abs=2e-3)
+    assert predictor.predict_folder("img", "out").skipped == 3
+    done = predictor.predict_folder(
+        "img/sub", "ids", kinds=["label_ids"], sampling=Sampling(every=2)
+    )
+    assert (done.done, done.frames) == (1, 2)
+    names = ["b.png", "clip/00-00-00.000.png", "clip/00-00-00.200.png"]
+    assert written("ids/label_ids") == names
+    with pytest.raises(DsegError, match="kind video is for videos"):
+        predictor.predict_folder("img/sub", "new", kinds=["video"])
 
 
 def test_images_and_videos_of_a_folder_and_their_kinds(infer):
@@ -108,7 +129,7 @@ def test_images_and_videos_of_a_folder_and_their_kinds(infer):
         "video/sub/clip.json",
         "video/sub/clip.mp4",
     ]
-    problem = "--save video is for videos, but 2 images are named"
+    problem = "The kind video is for videos, but 2 images are named"
     refused(infer("img", "--save", "video"), 2, problem, "add a kind for images")
     assert "0 labelled, 3 already there" in infer("img").stderr
     assert infer("img", "--overwrite", "--tile", "32").exit_code == 0

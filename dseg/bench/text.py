@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dseg.bench.config import MEMORY, TIMED_ROWS, BenchConfig
 from dseg.bench.machine import describe_machine, describe_memory
 from dseg.bench.report import Report
+from dseg.errors import counted
 from dseg.predict.runtimes import TITLES
 
 COLUMNS = (
@@ -79,7 +80,9 @@ def make_title(configs: Sequence[BenchConfig]) -> str:
     """Return the title of a plot; one variant is named, several have a legend."""
     plan = configs[0]
     machine = describe_machine(plan)
-    threads = f", {machine['threads']} threads" if plan.torch_device.type == "cpu" else ""
+    threads = ""
+    if plan.torch_device.type == "cpu":
+        threads = f", {counted(machine['threads'], 'thread')}"
     size = f"{plan.size[0]}x{plan.size[1]}, batch {plan.batch}"
     variant = name_variant(plan.runtime_used, plan.dtype) if len(configs) == 1 else ""
     return ", ".join(filter(None, (f"{machine['device_name']}{threads}", size, variant)))

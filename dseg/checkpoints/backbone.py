@@ -16,7 +16,7 @@ from dseg.checkpoints.locations import weights_folders
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 from dseg.checkpoints.tensor_checks import check_tensors
 from dseg.downloads import current_display, download_file
-from dseg.errors import CheckpointError, DsegError
+from dseg.errors import CheckpointError, DsegError, counted
 from dseg.models import SegModel, build_model
 from dseg.models.base import KeyMap
 from dseg.nn.backbones import densenet, mobilenet, resnet
@@ -55,7 +55,8 @@ class BackboneReport:
     dropped: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        parts = [f"{len(self.matched)} tensors of {self.backbone} loaded from {self.path}"]
+        tensors = counted(len(self.matched), "tensor")
+        parts = [f"{tensors} of {self.backbone} loaded from {self.path}"]
         if self.dropped:
             parts.append(f"{len(self.dropped)} left out (first {self.dropped[0]})")
         if self.fresh:

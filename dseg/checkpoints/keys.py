@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from dseg.errors import counted
 from dseg.models import SegModel
 from dseg.models.base import KeyMap
 
@@ -43,7 +44,7 @@ class LoadReport:
         return not (self.missing or self.unexpected or self.misshapen)
 
     def __str__(self) -> str:
-        parts = [f"{len(self.matched)} keys matched"]
+        parts = [f"{counted(len(self.matched), 'key')} matched"]
         if self.missing:
             parts.append(f"{len(self.missing)} missing (first {self.missing[0]})")
         if self.unexpected:

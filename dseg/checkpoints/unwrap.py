@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dseg.errors import CheckpointError
+from dseg.errors import CheckpointError, counted
 
 WRAPPERS = (
     "state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights",
@@ -238,7 +238,7 @@ def _complete(
 
 
 def _count(keys: list[str]) -> str:
-    return "1 tensor" if len(keys) == 1 else f"{len(keys)} tensors"
+    return counted(len(keys), "tensor")
 
 
 def _describe(content: object) -> str:

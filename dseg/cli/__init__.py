@@ -11,12 +11,13 @@ import warnings
 from typing import Any
 
 import click
+import cloup
 
 from dseg import __version__
 from dseg.cli.bench import bench
 from dseg.cli.cache import cache
 from dseg.cli.check_data import check_data
-from dseg.cli.console import say
+from dseg.cli.console import fit, say
 from dseg.cli.demo import demo
 from dseg.cli.download import download
 from dseg.cli.eval import eval_command
@@ -26,6 +27,7 @@ from dseg.cli.infer.multiscale import multiscale_infer
 from dseg.cli.init import init
 from dseg.cli.inspect import inspect
 from dseg.cli.models import models
+from dseg.cli.options.groups import DsegContext
 from dseg.cli.plan import plan
 from dseg.cli.recipes import recipes
 from dseg.cli.scenes import scenes
@@ -49,8 +51,10 @@ OTHER_NAMES = {  # of commands in other toolkits
 }
 
 
-class DsegGroup(click.Group):
+class DsegGroup(cloup.Group):
     """A command group with aliases that suggests the nearest command and reports errors."""
+
+    context_class = DsegContext
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
@@ -83,13 +87,14 @@ class DsegGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except click.UsageError:
-            if (
-                os.environ.get("RANK", "0") != "0"
-            ):  # the first process reports it; torchrun ends all
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as fault:
+            if os.environ.get("RANK", "0") != "0":  # the first reports it; torchrun ends all
                 time.sleep(10)
                 ctx.exit(EXIT_USAGE)
-            raise
+            text = fit(f"Error: {fault.format_message()}", err=True).removeprefix("Error: ")
+            raise click.UsageError(text, fault.ctx) from fault
         except DsegError as fault:
             say(f"Error: {fault.problem}")
             say(f"Hint: {fault.hint}")
@@ -123,11 +128,17 @@ def main() -> None:
     """Segment street images and score the result.
 
     \b
-    Example: images in, masks and Cityscapes label ids out, official score.
+    Your photos, or your own images and masks:
+      dseg infer --model dabnet photos
+      dseg init roads
+      dseg train --data-dir roads --out run
+      dseg eval -w run/best.safetensors --data-dir roads
+
+    \b
+    Cityscapes: images in, masks of label ids out, the official score:
       dseg infer --model DenseASPP161 --img-dir leftImg8bit/val --out results
       dseg eval --pred-dir results/label_ids --gt-dir gtFine/val
 
-    \b
     Exit codes: 0 all done; 1 ran, but some inputs failed, the results could not be
     written, or memory ran out; 2 wrong usage or nothing to do; 3 checkpoint missing
     or not that of the network; 4 a verification failed; 130 interrupted.
@@ -155,23 +166,11 @@ def _format_warning(
     return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
-for _command in (
-    infer,
-    multiscale_infer,
-    transfer_labels,
-    eval_command,
-    train_command,
-    init,
-    plan,
-    check_data,
-    cache,
-    export_command,
-    bench,
-    scenes,
-    models,
-    download,
-    recipes,
-    inspect,
-    demo,
-):
-    main.add_command(_command)
+for _title, _commands in {
+    "Images": (infer, multiscale_infer, transfer_labels),
+    "Scores": (eval_command, check_data),
+    "Training": (init, plan, train_command, recipes, cache, scenes),
+    "Networks and weights": (models, download, inspect, demo),
+    "Speed": (bench, export_command),
+}.items():
+    main.section(_title, *_commands)

@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from dseg.cli.console import progress, say
+from dseg.cli.options.groups import DsegCommand, group
+from dseg.cli.options.own_data import name_dataset
 from dseg.cli.options.shared import quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
-from dseg.errors import EXIT_FAILED_INPUTS
+from dseg.errors import EXIT_FAILED_INPUTS, counted, quote
 
 
-@click.command("cache", short_help="Decode a data set once, for dseg train --cache disk.")
-@click.option(
-    "--dataset",
-    required=True,
-    metavar="NAME",
-    help="cityscapes, camvid, voc, mapillary, folder or scenes.",
+@click.command(
+    "cache", cls=DsegCommand, short_help="Decode a data set once, for dseg train --cache disk."
 )
-@click.option(
-    "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
+@group(
+    "Data",
+    click.option(
+        "--dataset",
+        metavar="NAME",
+        help="cityscapes, camvid, voc, mapillary, folder or scenes (default: folder, if the "
+        "folder has a class file).",
+    ),
+    click.option(
+        "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
+    ),
+    click.option(
+        "--split",
+        metavar="NAME",
+        default="train",
+        show_default=True,
+        help="Split to decode; join two with '+'.",
+    ),
+    click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set."),
+    click.option("--label-space", metavar="NAME", help="Map the masks onto other classes."),
 )
-@click.option(
-    "--split", default="train", show_default=True, help="Split to decode; join two with '+'."
+@group(
+    "Results",
+    click.option(
+        "--out", "-o", type=FOLDER, required=True, metavar="DIR", help="Folder for the cache file."
+    ),
 )
-@click.option(
-    "--out", "-o", type=FOLDER, required=True, metavar="DIR", help="Folder for the cache file."
+@group(
+    "Speed",
+    workers_option("Number of threads (default: one per core); the file does not depend on it."),
 )
-@click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set.")
-@click.option("--label-space", metavar="NAME", help="Map the masks onto other classes.")
-@workers_option("Number of threads (default: one per core); the file does not depend on it.")
-@quiet_option
+@group(
+    "General",
+    quiet_option,
+)
 @click.pass_context
 def cache(
     ctx: click.Context,
     /,
-    dataset: str,
+    dataset: str | None,
     data_dir: Path,
     split: str,
     out: Path,
@@ -56,7 +75,6 @@ def cache(
       dseg cache --dataset cityscapes --data-dir cityscapes --split train --out caches
       dseg train --cache disk --cache-dir caches --dataset cityscapes ...
 
-    \b
     Exit codes: 0 all decoded; 1 some images cannot be read (the first is named), or
     the disk is full; 2 the folder has another layout.
     """
@@ -67,6 +85,7 @@ def cache(
     from dseg.parallel import count_cores
 
     space = find_label_space(label_space) if label_space else None
+    dataset = name_dataset(dataset, data_dir, classes)
     found = load_dataset(dataset, data_dir, split, space=space, class_file=classes)
     builder = Builder(
         found,
@@ -76,12 +95,13 @@ def cache(
     path = builder.find_or_write(out)
     faults = CacheFile(path, builder.key).faults
     if not quiet:
+        images = counted(len(found) - len(faults), "image")
         say(
-            f"{len(found) - len(faults)} images in {path}, {path.stat().st_size:,} bytes. "
-            f"Next: dseg train --cache disk --cache-dir {shlex.quote(str(out))}"
+            f"{images} in {path}, {path.stat().st_size:,} bytes. "
+            f"Next: dseg train --cache disk --cache-dir {quote(out)}"
         )
     if faults:
         first = next(iter(faults.values()))
-        say(f"Error: {len(faults)} images cannot be read, the first: {first.problem}")
+        say(f"Error: {counted(len(faults), 'image')} cannot be read, the first: {first.problem}")
         say(f"Hint: {first.hint}")
         ctx.exit(EXIT_FAILED_INPUTS)

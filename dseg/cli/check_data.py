@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import plain, progress, say
+from dseg.cli.console import progress, say, show
+from dseg.cli.options.groups import DsegCommand, group
+from dseg.cli.options.own_data import name_dataset
 from dseg.cli.options.shared import json_option, quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
 from dseg.cli.tables import show_table
-from dseg.errors import EXIT_FAILED_INPUTS
+from dseg.errors import EXIT_FAILED_INPUTS, counted
 
 if TYPE_CHECKING:
     from dseg.datasets.checks import DataReport, Fault
@@ -21,34 +23,52 @@ if TYPE_CHECKING:
 SIZES_AT_MOST = 3
 
 
-@click.command("check-data", short_help="Find faults in a data set before training.")
-@click.option(
-    "--dataset",
-    required=True,
-    metavar="NAME",
-    help="cityscapes, camvid, voc, mapillary, folder or scenes.",
+@click.command(
+    "check-data", cls=DsegCommand, short_help="Find faults in a data set before training."
 )
-@click.option("--data-dir", type=FOLDER, required=True, help="Folder of the data set.")
-@click.option(
-    "--split",
-    "splits",
-    multiple=True,
-    metavar="SPLIT",
-    help="Split; may be repeated (default: all).",
+@group(
+    "Data",
+    click.option(
+        "--dataset",
+        metavar="NAME",
+        help="cityscapes, camvid, voc, mapillary, folder or scenes (default: folder, if the "
+        "folder has a class file).",
+    ),
+    click.option(
+        "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
+    ),
+    click.option(
+        "--split",
+        "splits",
+        multiple=True,
+        metavar="SPLIT",
+        help="Split; may be repeated (default: all).",
+    ),
+    click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set."),
+    click.option("--label-space", metavar="NAME", help="Map the masks onto other classes."),
 )
-@click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set.")
-@click.option("--label-space", metavar="NAME", help="Map the masks onto other classes.")
-@click.option(
-    "--weights", type=click.Choice(["median", "log"]), help="Also compute class weights for a loss."
+@group(
+    "Results",
+    click.option(
+        "--weights",
+        type=click.Choice(["median", "log"]),
+        help="Also compute class weights for a loss.",
+    ),
+    json_option("the report"),
 )
-@click.option(
-    "--decode-images",
-    is_flag=True,
-    help="Decode images instead of reading only their headers: finds truncated files.",
+@group(
+    "Speed",
+    click.option(
+        "--decode-images",
+        is_flag=True,
+        help="Decode images instead of reading only their headers: finds truncated files.",
+    ),
+    workers_option("Number of threads (default: one per core); the result does not depend on it."),
 )
-@json_option("the report")
-@workers_option("Number of threads (default: one per core); the result does not depend on it.")
-@quiet_option
+@group(
+    "General",
+    quiet_option,
+)
 @click.pass_context
 def check_data(ctx: click.Context, /, **given: Any) -> None:
     """Read all masks of a data set; report classes, sizes, values and faults.
@@ -60,12 +80,12 @@ def check_data(ctx: click.Context, /, **given: Any) -> None:
     \b
     Example:
       dseg check-data --dataset camvid --data-dir camvid
-      dseg check-data --dataset folder --data-dir roads --weights median
+      dseg check-data --data-dir roads --weights median
 
-    \b
     Exit codes: 0 no faults (warnings are possible); 1 faults; 2 the folder has
     another layout, or the class file is wrong.
     """
+    given["dataset"] = name_dataset(given["dataset"], given["data_dir"], given["classes"])
     to_stdout = str(given["json_file"]) == "-"
     reports = []
     for report in _check(**given):
@@ -78,7 +98,7 @@ def check_data(ctx: click.Context, /, **given: Any) -> None:
     if not given["quiet"]:
         masks = sum(report.pairs for report in reports)
         result = "faults found" if faulty else "no faults"
-        say(f"{masks} masks read: {result}.")
+        say(f"{counted(masks, 'mask')} read: {result}.")
     if faulty:
         ctx.exit(EXIT_FAILED_INPUTS)
 
@@ -107,7 +127,7 @@ def _check(
         if found.dataset.note and split == wanted[0] and not quiet:
             say(found.dataset.note)
         with progress(f"{split}: masks read", len(found.dataset), quiet=quiet) as advance:
-            yield check_dataset(
+            report = check_dataset(
                 found.dataset,
                 unlabelled=found.unlabelled,
                 orphans=found.orphans,
@@ -115,6 +135,7 @@ def _check(
                 workers=workers,
                 advance=advance,
             )
+        yield report
 
 
 def _show(report: DataReport, weights: str | None) -> None:
@@ -130,10 +151,12 @@ def _show(report: DataReport, weights: str | None) -> None:
         show_table("", columns, _make_rows(report, weights))
     for fault in report.faults:
         for line in _describe_fault(fault):
-            click.echo(plain(line))
+            show(line)
 
 
 def _make_facts(report: DataReport) -> list[tuple[str, str]]:
+    from dseg.datasets.class_fields import format_ranges
+
     sizes = [
         f"{width}x{height} ({count})" if height else f"others ({count})"
         for (height, width), count in report.sizes.most_common(SIZES_AT_MOST)
@@ -147,22 +170,11 @@ def _make_facts(report: DataReport) -> list[tuple[str, str]]:
         "masks without image": f"{report.orphans:,}",
         "sizes (width x height)": ", ".join(sizes),
         "masks stored as": ", ".join(f"{kind} ({n})" for kind, n in report.kinds.most_common()),
-        "values of masks": _format_ranges([v for v, pixels in enumerate(report.values) if pixels]),
+        "values of masks": format_ranges([v for v, pixels in enumerate(report.values) if pixels]),
         "ignored pixels": f"{ignored / report.pixels:.2%}" if report.pixels else "",
         "wrong pixels": f"{report.wrong / report.pixels:.2%}" if report.wrong else "",
     }
     return [(what, value) for what, value in facts.items() if value]
-
-
-def _format_ranges(values: list[int]) -> str:
-    """Return ``0-11, 255``."""
-    spans: list[list[int]] = []
-    for value in values:
-        if spans and spans[-1][-1] == value - 1:
-            spans[-1] = [spans[-1][0], value]
-        else:
-            spans.append([value])
-    return ", ".join("-".join(map(str, span)) for span in spans)
 
 
 def _make_rows(report: DataReport, weights: str | None) -> list[tuple[str, ...]]:

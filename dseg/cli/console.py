@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from dseg.cli.wrapping import INDENT, wrap
 from dseg.parallel import Advance
 
 if TYPE_CHECKING:
@@ -175,10 +175,7 @@ class TwoPartBar:
 
     def say(self, text: str) -> None:
         """Print a line above the bar; a long one is wrapped between words."""
-        lines = textwrap.wrap(
-            text, self.width, drop_whitespace=False, break_long_words=False, break_on_hyphens=False
-        )
-        for line in lines or [""]:
+        for line in wrap(text, self.width):
             self._bar.console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -198,11 +195,25 @@ def two_part_bar(console: Console | None = None) -> Iterator[TwoPartBar]:
 def say(line: str, *, always: bool = False) -> None:
     """Print a message on stderr; stdout carries results only.
 
+    At a terminal it is wrapped between words; elsewhere it is one line.
+
     Args:
         always: print it within ``hushed`` too, as it concerns a fault.
     """
     if always or not _hushed:
-        click.echo(plain(line), err=True)
+        click.echo(fit(plain(line), err=True), err=True)
+
+
+def show(line: str, *, indent: str = INDENT) -> None:
+    """Print a line of a result on stdout; at a terminal it is wrapped between words."""
+    click.echo(fit(plain(line), indent=indent))
+
+
+def fit(text: str, *, err: bool = False, indent: str = INDENT) -> str:
+    """Return a line as lines that fit the terminal of stdout or stderr, unchanged if it is none."""
+    if not (sys.stderr if err else sys.stdout).isatty():
+        return text
+    return "\n".join(wrap(text, Console(stderr=err).width, indent=indent))
 
 
 @contextmanager
@@ -231,8 +242,10 @@ def say_at_once(line: str) -> None:
     It is written past Python's buffers and rich's lock, which the interrupted code may hold.
     """
     with suppress(OSError):
-        clear = "\r\x1b[2K" if os.isatty(2) else ""
-        os.write(2, f"{clear}{plain(line)}\n".encode(errors="replace"))
+        text, clear = plain(line), ""
+        if os.isatty(2):
+            text, clear = "\n".join(wrap(text, os.get_terminal_size(2).columns)), "\r\x1b[2K"
+        os.write(2, f"{clear}{text}\n".encode(errors="replace"))
 
 
 def plain(value: object) -> str:

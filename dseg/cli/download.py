@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.console import download_display, plain
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FOLDER
 from dseg.cli.stdio import emit_json
@@ -17,14 +18,20 @@ if TYPE_CHECKING:
     from dseg.registry.weight_files import WeightFile
 
 
-@click.command(short_help="Download published weights, or list them.")
+@click.command(cls=DsegCommand, short_help="Download published weights, or list them.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option(
-    "--out", "-o", type=FOLDER, metavar="DIR", help="Put the files there.  [default: the cache]"
+@group(
+    "Results",
+    click.option(
+        "--out", "-o", type=FOLDER, metavar="DIR", help="Put the files there.  [default: the cache]"
+    ),
+    click.option("--overwrite", is_flag=True, help="Download files of Hugging Face again."),
+    json_option("the facts of the files"),
 )
-@click.option("--overwrite", is_flag=True, help="Download files of Hugging Face again.")
-@json_option("the facts of the files")
-@quiet_option
+@group(
+    "General",
+    quiet_option,
+)
 def download(
     names: tuple[str, ...], out: Path | None, overwrite: bool, json_file: Path | None, quiet: bool
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,13 @@ import click
 
 from dseg.cli.console import download_display, progress, say
 from dseg.cli.options.from_config import options_of
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option
 from dseg.cli.options.types import FILE, Command
 from dseg.cli.stdio import emit_json
 from dseg.cli.tables import show_table
 from dseg.config.export import ExportConfig
-from dseg.errors import EXIT_VERIFICATION
+from dseg.errors import EXIT_VERIFICATION, counted, quote
 
 if TYPE_CHECKING:
     from dseg.export import Check
@@ -39,10 +39,12 @@ def _export_options(command: Command) -> Command:
     return command
 
 
-@click.command("export", short_help="Write a network as ONNX, OpenVINO or torch.export.")
+@click.command(
+    "export", cls=DsegCommand, short_help="Write a network as ONNX, OpenVINO or torch.export."
+)
 @click.argument("weights", type=FILE)
 @_export_options
-@json_option("the facts of the file, and the comparisons")
+@group("Results", json_option("the facts of the file, and the comparisons"))
 def export_command(weights: Path, json_file: Path | None, **given: Any) -> None:
     """Export the network of the checkpoint WEIGHTS to one file, and verify it.
 
@@ -106,7 +108,7 @@ def _export(
         say("Hint: the file was kept; do not use it before you know why.")
         raise click.exceptions.Exit(EXIT_VERIFICATION)
     if target.suffix in (".onnx", ".xml"):
-        say(f"Next: dseg infer --weights {shlex.quote(str(target))} --img-dir DIR")
+        say(f"Next: dseg infer --weights {quote(target)} --img-dir DIR")
 
 
 def _compare(
@@ -136,7 +138,8 @@ def _compare(
         }
         emit_json(json_file, {**facts, "rows": [asdict(row) for row in rows]})
     if str(json_file) != "-":
-        title = f"{model.card.network} on {config.dataset} {config.split}, {len(dataset)} images"
+        title = f"{model.card.network} on {config.dataset} {config.split}, "
+        title += counted(len(dataset), "image")
         show_table(title, COMPARED, map(_compared, rows))
 
 

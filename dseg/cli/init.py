@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dseg.cli.console import plain, progress, say
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
-from dseg.cli.survey_text import at_terminal, show_survey
-from dseg.errors import DsegError
+from dseg.cli.survey_text import at_terminal, show_survey, validation_options
+from dseg.errors import DsegError, counted, quote
 
 if TYPE_CHECKING:
     from dseg.datasets import Dataset
@@ -22,31 +22,40 @@ if TYPE_CHECKING:
 CLASS_FILE = "classes.toml"
 
 
-@click.command("init", short_help="Describe own images and masks for training.")
+@click.command("init", cls=DsegCommand, short_help="Describe own images and masks for training.")
 @click.argument("folder", type=FOLDER)
-@click.option(
-    "--names",
-    metavar="A,B,...",
-    help="Names of the classes, in the order of the values that are listed; equal names join "
-    "values, - ignores one. Or the name of a label space, such as cityscapes.",
+@group(
+    "Data",
+    click.option(
+        "--names",
+        metavar="A,B,...",
+        help="Names of the classes, in the order of the values that are listed; equal names join "
+        "values, - ignores one. Or the name of a label space, such as cityscapes.",
+    ),
+    click.option(
+        "--labels",
+        type=FILE,
+        metavar="FILE",
+        help="Table of labels (CSV, TSV, labelmap.txt) with names and ids or colours.",
+    ),
+    click.option(
+        "--table",
+        metavar="NAME",
+        help="Ready-made class file of a public data set, such as idd; --table list shows them.",
+    ),
 )
-@click.option(
-    "--labels",
-    type=FILE,
-    metavar="FILE",
-    help="Table of labels (CSV, TSV, labelmap.txt) with names and ids or colours.",
+@group(
+    "Results",
+    click.option(
+        "-o", "--out", type=FILE, metavar="FILE", help="Class file to write (default: in FOLDER)."
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace an existing class file."),
+    json_option("what was found"),
 )
-@click.option(
-    "--table",
-    metavar="NAME",
-    help="Ready-made class file of a public data set, such as idd; --table list shows them.",
+@group(
+    "General",
+    quiet_option,
 )
-@click.option(
-    "-o", "--out", type=FILE, metavar="FILE", help="Class file to write (default: in FOLDER)."
-)
-@click.option("--overwrite", is_flag=True, help="Replace an existing class file.")
-@json_option("what was found")
-@quiet_option
 def init(**given: Any) -> None:
     """Find the images and masks in FOLDER and write classes.toml, for training.
 
@@ -60,7 +69,7 @@ def init(**given: Any) -> None:
       dseg init roads
       dseg init roads --names background,crack
       dseg init idd --table idd
-      dseg train --dataset folder --data-dir roads --out run
+      dseg train --data-dir roads --out run
     """
     if given["table"] == "list":
         _list_tables()
@@ -96,7 +105,7 @@ def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
     """Write the class file of a folder of unknown layout; return what was found."""
     from dataclasses import replace
 
-    from dseg.survey import look_at
+    from dseg.survey import look_at, make_remarks
     from dseg.survey.naming import check_names, list_values, make_fields
 
     quiet = given["quiet"]
@@ -107,6 +116,8 @@ def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
     to_stdout = str(given["json_file"]) == "-"
     if not quiet and not to_stdout:
         show_survey(survey)
+    for remark in make_remarks(survey):
+        say(remark)
     names = check_names(given["names"]) if given["names"] else None
     text = None
     if names is None and survey.label_file is not None:
@@ -142,7 +153,8 @@ def _draw_annotations(folder: Path, *, quiet: bool) -> None:
     kind = "" if (folder / MASKS).exists() else find_annotations(folder)
     if kind:
         count = write_masks(folder, kind, lambda what, total: progress(what, total, quiet=quiet))
-        say(f"Drawn from the annotations: {count} masks in {folder / MASKS}, {folder / TABLE}.")
+        masks = counted(count, "mask")
+        say(f"Drawn from the annotations: {masks} in {folder / MASKS}, {folder / TABLE}.")
 
 
 def _init_known(folder: Path, target: Path, table: str, *, quiet: bool) -> dict[str, Any]:
@@ -176,14 +188,14 @@ def _recognise(folder: Path) -> str:
         DsegError: it is a data set that needs no class file.
     """
     from dseg.datasets import DATASETS
-    from dseg.survey.look import find_known
+    from dseg.survey.known import find_known
 
     known = find_known(folder)
     if known not in DATASETS:
         return known
     raise DsegError(
         f"{folder} has the layout of the data set {known}, which needs no class file.",
-        hint=f"train with --dataset {known} --data-dir {shlex.quote(str(folder))}; to describe "
+        hint=f"train with --dataset {known} --data-dir {quote(folder)}; to describe "
         "other masks in it, name their classes by --names.",
     )
 
@@ -198,8 +210,15 @@ def _list_tables() -> None:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DsegError(f"{path} does not exist.", hint="check the path of --labels.") from None
+    except IsADirectoryError:
+        raise DsegError(f"{path} is a folder.", hint="name the file of --labels.") from None
     except (OSError, UnicodeDecodeError):
-        raise DsegError(f"{path} cannot be read as text.", hint="check --labels.") from None
+        raise DsegError(
+            f"{path} cannot be read as text.",
+            hint="save the table of --labels as CSV in UTF-8 (not as a spreadsheet).",
+        ) from None
 
 
 def _ask(survey: Survey) -> list[str]:
@@ -239,8 +258,10 @@ def _preview(survey: Survey, names: list[str]) -> Path:
 
 
 def _sheet_of(folder: Path) -> Path:
-    """Return the path of the contact sheet."""
-    return Path(f"{folder.resolve().name or 'data'}-overview.png")
+    """Return the path of the contact sheet; a file of the user is kept."""
+    from dseg.images import sheet_path
+
+    return sheet_path(Path(f"{folder.resolve().name or 'data'}-overview.png"))
 
 
 def _write(target: Path, fields: dict[str, Any], remarks: list[str] | None = None) -> None:
@@ -266,17 +287,16 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
         except DsegError:
             if not datasets:  # a single image leaves none for val
                 raise
-    sheet = _sheet_of(folder)
-    drawn = make_sheet(datasets, sheet)
+    drawn, sheet = make_sheet(datasets, _sheet_of(folder))
     if not quiet:
-        say(f"Written: {target}, {len(datasets[0].space.names)} classes.")
+        say(f"Written: {target}, {counted(len(datasets[0].space.names), 'class', 'classes')}.")
         if datasets[0].note:
             say(datasets[0].note)
         if drawn:
-            say(f"Look at {sheet}: {drawn} images beside their masks.")
-        classes = "" if target.parent == folder else f" --classes {shlex.quote(str(target))}"
+            say(f"Look at {sheet}: {counted(drawn, 'image')} beside the masks.")
+        classes = "" if target.parent == folder else f" --classes {quote(target)}"
         say(
-            f"Next: dseg train --dataset folder --data-dir {shlex.quote(str(folder))}{classes} "
-            "--out run"
+            f"Next: dseg train --data-dir {quote(folder)}{classes} "
+            f"{validation_options(datasets)}--out run"
         )
     return str(plain(sheet)) if drawn else None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import download_display, plain
+from dseg.cli.console import download_display, show
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option
 from dseg.cli.options.types import FILE
 from dseg.cli.stdio import emit_json
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     from dseg.models import ModelCard
 
 
-@click.command(short_help="Describe a checkpoint file.")
+@click.command(cls=DsegCommand, short_help="Describe a checkpoint file.")
 @click.argument("file", type=FILE)
-@click.option("--keys", is_flag=True, help="List all keys with their shapes.")
-@json_option("all facts")
+@group(
+    "Results",
+    click.option("--keys", is_flag=True, help="List all keys with their shapes."),
+    json_option("all facts"),
+)
 def inspect(file: Path, keys: bool, json_file: Path | None) -> None:
     """Describe a checkpoint or exported FILE: format, tensors, network, classes, scores.
 
@@ -152,14 +156,14 @@ def _print(name: str, value: object) -> None:
     """Print a fact as a line, a dict of facts as indented lines."""
     if name == "notes":
         for note in value if isinstance(value, list) else ():
-            click.echo(f"note: {plain(note)}")
+            show(f"note: {note}")
     elif isinstance(value, dict) and value:
-        click.echo(f"{name}:")
+        show(f"{name}:")
         for key, item in value.items():
-            click.echo(f"  {plain(key)}: {plain(item)}")
+            show(f"  {key}: {item}")
     elif isinstance(value, (list, tuple, dict)):
-        click.echo(f"{name}: {', '.join(map(plain, value)) or 'none'}")
+        show(f"{name}: {', '.join(map(str, value)) or 'none'}")
     elif name == "non_commercial_data":
-        click.echo(f"{name}: {'not settled' if value is None else 'yes' if value else 'no'}")
+        show(f"{name}: {'not settled' if value is None else 'yes' if value else 'no'}")
     else:
-        click.echo(f"{name}: {plain(value)}")
+        show(f"{name}: {value}")

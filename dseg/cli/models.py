@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from dseg.cli.console import show
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.errors import DsegError
 from dseg.registry import MODELS, plain_name
 
@@ -31,10 +33,13 @@ FACTS = {
 }
 
 
-@click.command(short_help="List the networks.")
+@click.command(cls=DsegCommand, short_help="List the networks.")
 @click.argument("words", nargs=-1, metavar="[NAME|WORD]...")
-@click.option("--sort", type=click.Choice(ORDERS), help="Order; the best score comes first.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@group(
+    "Results",
+    click.option("--sort", type=click.Choice(ORDERS), help="Order; the best score comes first."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
+)
 def models(words: tuple[str, ...], sort: str | None, as_json: bool) -> None:
     """List the networks with their published score, parameters and operations at 1024x2048.
 
@@ -66,7 +71,8 @@ def models(words: tuple[str, ...], sort: str | None, as_json: bool) -> None:
         _show_facts(_row(exact[0]))
     else:
         if not words:
-            click.echo(f"Start with: dseg infer --model {START_WITH} PHOTO\n")
+            show(f"Start with: dseg infer --model {START_WITH} PHOTO")
+            click.echo()
         show_table("", COLUMNS, map(_cells, rows), footer="Details: dseg models NAME.")
 
 
@@ -97,8 +103,9 @@ def _show_facts(row: dict[str, Any]) -> None:
     for name, value in facts.items():
         text = f"{value:,}" if isinstance(value, int) else value
         text = f"{value:.1f}" if isinstance(value, float) else text
-        click.echo(f"{name:<{wide}}  {text}")
-    click.echo(f"\nUse it: dseg infer --model {row['name']} PHOTO")
+        show(f"{name:<{wide}}  {text}", indent=" " * (wide + 2))
+    click.echo()
+    show(f"Use it: dseg infer --model {row['name']} PHOTO")
 
 
 def _matches(name: str, word: str) -> bool:

@@ -2,50 +2,91 @@
 
 from __future__ import annotations
 
-import math
-import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dseg.cli.console import progress, say
+from dseg.cli.console import progress, say, show
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option, quiet_option
-from dseg.cli.options.types import FILE, FOLDER, ModelName
+from dseg.cli.options.types import FILE, FOLDER, ModelName, Number
 from dseg.cli.stdio import emit_json
-from dseg.errors import DsegError
+from dseg.errors import DsegError, quote
 
 PLAN_FILE = Path("plan.toml")
 
 
-@click.command("plan", short_help="Plan a training that fits the data and the machine.")
-@click.option(
-    "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
+@click.command(
+    "plan", cls=DsegCommand, short_help="Plan a training that fits the data and the machine."
 )
-@click.option(
-    "--dataset", default="folder", show_default=True, metavar="NAME", help="Its kind, as in train."
+@group(
+    "Data",
+    click.option(
+        "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
+    ),
+    click.option(
+        "--dataset",
+        default="folder",
+        show_default=True,
+        metavar="NAME",
+        help="Its kind, as in train.",
+    ),
+    click.option(
+        "--split", metavar="NAME", default="train", show_default=True, help="Split to train on."
+    ),
+    click.option(
+        "--val-split",
+        metavar="NAME",
+        default="val",
+        show_default=True,
+        help="Split to validate on.",
+    ),
+    click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set."),
+    click.option(
+        "--label-space", default="", metavar="NAME", help="Map the masks onto other classes."
+    ),
 )
-@click.option("--split", default="train", show_default=True, help="Split to train on.")
-@click.option("--val-split", default="val", show_default=True, help="Split to validate on.")
-@click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set.")
-@click.option("--label-space", default="", metavar="NAME", help="Map the masks onto other classes.")
-@click.option("--model", type=ModelName(), metavar="NAME", help="Network (default: chosen).")
-@click.option(
-    "--latency", type=click.FloatRange(min=0, min_open=True), metavar="MS",
-    help="Choose the most accurate network that labels one of these images within MS here.",
-)  # fmt: skip
-@click.option(
-    "--minutes", type=click.FloatRange(min=0, min_open=True), metavar="M",
-    help="Time for the training; steps are measured.",
-)  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="Device to train on.")
-@click.option(
-    "-o", "--out", type=FILE, default=PLAN_FILE, show_default=True, metavar="FILE",
-    help="Recipe file to write.",
-)  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-@json_option("the plan")
-@quiet_option
+@group(
+    "Recipe",
+    click.option("--model", type=ModelName(), metavar="NAME", help="Network (default: chosen)."),
+    click.option(
+        "--latency",
+        type=Number(min=0, min_open=True),
+        metavar="MS",
+        help="Choose the most accurate network that labels one of these images within MS here.",
+    ),
+    click.option(
+        "--minutes",
+        type=Number(min=0, min_open=True),
+        metavar="M",
+        help="Time for the training; steps are measured.",
+    ),
+)
+@group(
+    "Results",
+    click.option(
+        "-o",
+        "--out",
+        type=FILE,
+        default=PLAN_FILE,
+        show_default=True,
+        metavar="FILE",
+        help="Recipe file to write.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace an existing file."),
+    json_option("the plan"),
+)
+@group(
+    "Speed",
+    click.option(
+        "--device", metavar="NAME", default="auto", show_default=True, help="Device to train on."
+    ),
+)
+@group(
+    "General",
+    quiet_option,
+)
 def plan(**given: Any) -> None:
     """Write a recipe with a reason for every choice, for dseg train --recipe.
 
@@ -57,11 +98,8 @@ def plan(**given: Any) -> None:
       dseg plan --data-dir roads
       dseg plan --data-dir roads --minutes 20 -o quick.toml
       dseg plan --data-dir roads --latency 30
-      dseg train --recipe plan.toml --dataset folder --data-dir roads --out run
+      dseg train --recipe plan.toml --data-dir roads --out run
     """
-    for name in ("minutes", "latency"):
-        if not math.isfinite(given[name] or 0):
-            raise DsegError(f"--{name} is {given[name]}.", hint="give a number above 0.")
     if given["model"] and given["latency"]:
         raise DsegError("--model and --latency both choose the network.", hint="give one of them.")
     out: Path = given["out"]
@@ -104,10 +142,12 @@ def _plan(out: Path, given: dict[str, Any]) -> None:
     if given["json_file"] is not None:
         emit_json(given["json_file"], asdict(found))
     elif not quiet:
-        click.echo(text.rstrip())
+        for line in text.rstrip().splitlines():
+            comment = max(line.find("# "), 0)
+            show(line, indent=" " * comment + "# ")
     if not quiet:
-        data = f"--dataset {given['dataset']} --data-dir {shlex.quote(str(given['data_dir']))}"
+        data = f"--dataset {given['dataset']} --data-dir {quote(given['data_dir'])}"
         for name, default in (("split", "train"), ("val_split", "val")):
             if given[name] != default:
                 data += f" --{name.replace('_', '-')} {given[name]}"
-        say(f"Written: {out}. Next: dseg train --recipe {shlex.quote(str(out))} {data} --out run")
+        say(f"Written: {out}. Next: dseg train --recipe {quote(out)} {data} --out run")

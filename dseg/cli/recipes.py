@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import click
 
+from dseg.cli.console import show
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.recipes import RECIPES, find_recipe
 from dseg.registry import MODELS, find_model, plain_name
 
 
-@click.command(short_help="List the training recipes.")
+@click.command(cls=DsegCommand, short_help="List the training recipes.")
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@group(
+    "Results",
+    click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
+)
 def recipes(name: str | None, as_json: bool) -> None:
     """List the training recipes, or all values of recipe NAME, or of the recipe of network NAME.
 
@@ -35,7 +40,7 @@ def recipes(name: str | None, as_json: bool) -> None:
     if name:
         rows = [[key, _plain(value)] for key, value in asdict(find_recipe(name)).items()]
         show_table("", ("value", name), [row for row in rows if row[0] != "source"])
-        click.echo(f"Source: {find_recipe(name).source}.")
+        show(f"Source: {find_recipe(name).source}.")
         return
     show_table(
         "",

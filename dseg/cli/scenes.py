@@ -2,40 +2,68 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from dseg.cli.console import progress, say
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import quiet_option, workers_option
 from dseg.cli.options.types import FOLDER, ImageSize
+from dseg.errors import quote
 
 FIRST_VAL = 500_000  # number of the first validation scene
 
 
-@click.command("scenes", short_help="Draw a data set of street scenes with exact labels.")
-@click.option(
-    "--out", "-o", type=FOLDER, metavar="DIR", required=True, help="Folder for the scenes."
+@click.command(
+    "scenes", cls=DsegCommand, short_help="Draw a data set of street scenes with exact labels."
 )
-@click.option(
-    "-n", "--count", type=click.IntRange(1, FIRST_VAL), metavar="N", required=True,
-    help="Number of training scenes.",
-)  # fmt: skip
-@click.option(
-    "--val", type=click.IntRange(0, FIRST_VAL), metavar="N",
-    help="Number of validation scenes (default: a fifth of -n).",
-)  # fmt: skip
-@click.option(
-    "--size", type=ImageSize(), default="512x1024", show_default=True,
-    help="Height and width, 64 to 2048 each.",
-)  # fmt: skip
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S",
-    help="Seed; other seeds give other scenes.",
-)  # fmt: skip
-@workers_option("Number of processes (default: one per core); the scenes do not depend on it.")
-@quiet_option
+@group(
+    "Data",
+    click.option(
+        "-n",
+        "--count",
+        type=click.IntRange(1, FIRST_VAL),
+        metavar="N",
+        required=True,
+        help="Number of training scenes.",
+    ),
+    click.option(
+        "--val",
+        type=click.IntRange(0, FIRST_VAL),
+        metavar="N",
+        help="Number of validation scenes (default: a fifth of -n).",
+    ),
+    click.option(
+        "--size",
+        type=ImageSize(),
+        default="512x1024",
+        show_default=True,
+        help="Height and width, 64 to 2048 each.",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        metavar="S",
+        help="Seed; other seeds give other scenes.",
+    ),
+)
+@group(
+    "Results",
+    click.option(
+        "--out", "-o", type=FOLDER, metavar="DIR", required=True, help="Folder for the scenes."
+    ),
+)
+@group(
+    "Speed",
+    workers_option("Number of processes (default: one per core); the scenes do not depend on it."),
+)
+@group(
+    "General",
+    quiet_option,
+)
 def scenes(
     out: Path,
     count: int,
@@ -69,7 +97,7 @@ def scenes(
                 )  # fmt: skip
     there = count + val - drawn
     before = f" ({there} of them already existed)" if there else ""
-    folder = shlex.quote(str(out))
+    folder = quote(out)
     say(
         f"{count} training scenes and {val} validation scenes in {out}{before}. "
         f"Next: dseg train --dataset scenes --data-dir {folder} --model DABNet"

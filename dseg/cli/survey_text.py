@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dseg.cli.tables import show_table
 
 if TYPE_CHECKING:
+    from dseg.datasets import Dataset
     from dseg.survey import Survey
 
 SIZES_AT_MOST = 3
@@ -23,13 +24,14 @@ def show_survey(survey: Survey) -> None:
     more = f" and {len(survey.sizes) - SIZES_AT_MOST} more" * (len(survey.sizes) > SIZES_AT_MOST)
     kinds = {"ids": "one value per class", "colours": "one colour per class"}
     endings = (
-        f"*{pairing.image_suffix}{pairing.images.suffix}",
-        f"*{pairing.mask_suffix}{pairing.masks.suffix}",
+        pairing.image_ends.text(pairing.images.suffix),
+        pairing.mask_ends.text(pairing.masks.suffix),
     )
     facts = {
         "images": f"{_describe_place(split_pattern(pairing.images, survey.root))} ({endings[0]})",
         "masks": f"{_describe_place(split_pattern(pairing.masks, survey.root))} ({endings[1]})",
         "pairs": ", ".join(f"{split} {count}" for split, count in survey.splits.items()),
+        "lists": ", ".join(place for place, _ in survey.lists.values()),
         "images without mask": str(survey.unpaired_images or ""),
         "masks without image": str(survey.unpaired_masks or ""),
         "not used": ", ".join(f"{place}: {count}" for place, count in survey.unused.items()),
@@ -39,7 +41,11 @@ def show_survey(survey: Survey) -> None:
     show_table("", ("found", ""), [(what, value) for what, value in facts.items() if value])
     kind = survey.values.kind
     rows = [
-        (value.text(kind), f"{value.fraction:.2%}", f"{value.masks} of {survey.masks_read}")
+        (
+            value.text(kind) + " (ignored)" * value.ignored,
+            f"{value.fraction:.2%}",
+            f"{value.masks} of {survey.masks_read}",
+        )
         for value in list_values(survey)
     ]
     show_table("", ("value" if kind == "ids" else "colour", "pixels", "masks"), rows)
@@ -47,6 +53,16 @@ def show_survey(survey: Survey) -> None:
 
 def _describe_place(place: str | dict[str, str]) -> str:
     return place if isinstance(place, str) else ", ".join(place.values())
+
+
+def validation_options(datasets: list[Dataset]) -> str:
+    """Return the options that a training without a split ``val`` needs."""
+    counts = {dataset.split: len(dataset) for dataset in datasets}
+    if "val" in counts or "train" not in counts:
+        return ""
+    if counts["train"] == 1:
+        return "--split all --val-split none "
+    return f"--val-split {0.2 if counts['train'] > 2 else 0.5} "
 
 
 def at_terminal() -> bool:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dseg.cli.console import plain
+from dseg.cli.wrapping import wrap
 
 UNLIMITED = 400  # columns of a table off a terminal
 GAP = 2  # columns between those of a table
@@ -41,10 +42,14 @@ def show_table(
         table.add_row(*row[:shown])
     console = Console(width=room, markup=False, highlight=False)
     if title:
-        console.print(plain(title), soft_wrap=True)
+        console.print("\n".join(_wrap(title, room)), soft_wrap=True)
     console.print(table)
     if footer:
-        console.print(plain(footer), style="italic", soft_wrap=room == UNLIMITED)
+        console.print("\n".join(_wrap(footer, room)), style="italic", soft_wrap=True)
+
+
+def _wrap(text: str, room: int) -> list[str]:
+    return [plain(text)] if room == UNLIMITED else wrap(plain(text), room, indent="")
 
 
 def table_room() -> int:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import accept_lossy_option, json_option, quiet_option, workers_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
-from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError, counted, quote
 from dseg.labels import LABEL_SPACES, find_label_space
 
 if TYPE_CHECKING:
@@ -23,47 +24,61 @@ CODINGS: tuple[Coding, ...] = ("label-ids", "train-ids", "color")
 SHOWN = 20  # number of failed files to show; --json lists all of them
 
 
-@click.command("transfer-labels", short_help="Convert colour or train-id masks to label ids.")
+@click.command(
+    "transfer-labels", cls=DsegCommand, short_help="Convert colour or train-id masks to label ids."
+)
 @click.argument("sources", nargs=-1, type=FILE, metavar="SOURCE...")
-@click.option("--img-dir", "folders", type=FILE, multiple=True, hidden=True)
-@click.option(
-    "--out", "-o", type=FOLDER, metavar="DIR", help="Folder for the masks (default: see above)."
+@group(
+    "Input",
+    click.option("--img-dir", "folders", type=FILE, multiple=True, hidden=True),
+    click.option(
+        "--from",
+        "source",
+        type=click.Choice(("auto", *CODINGS)),
+        default="auto",
+        show_default=True,
+        help="Coding of the masks; auto decides by the file type and all values.",
+    ),
+    accept_lossy_option,
 )
-@click.option(
-    "--to",
-    "target",
-    type=click.Choice(CODINGS),
-    default="label-ids",
-    show_default=True,
-    help="Coding to write; color is a palette PNG of train ids.",
+@group(
+    "Results",
+    click.option(
+        "--out", "-o", type=FOLDER, metavar="DIR", help="Folder for the masks (default: see above)."
+    ),
+    click.option(
+        "--to",
+        "target",
+        type=click.Choice(CODINGS),
+        default="label-ids",
+        show_default=True,
+        help="Coding to write; color is a palette PNG of train ids.",
+    ),
+    click.option(
+        "--unknown",
+        type=click.IntRange(0, 255),
+        metavar="ID",
+        help="Label id for unknown colours and ids, which are an error by default.",
+    ),
+    click.option(
+        "--label-space",
+        "space_name",
+        type=click.Choice(tuple(LABEL_SPACES)),
+        default="cityscapes",
+        show_default=True,
+        help="Classes and colours.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace existing outputs."),
+    json_option("the lists of written and failed files"),
 )
-@click.option(
-    "--from",
-    "source",
-    type=click.Choice(("auto", *CODINGS)),
-    default="auto",
-    show_default=True,
-    help="Coding of the masks; auto decides by the file type and all values.",
+@group(
+    "Speed",
+    workers_option("Number of threads (default: one per core)."),
 )
-@click.option(
-    "--unknown",
-    type=click.IntRange(0, 255),
-    metavar="ID",
-    help="Label id for unknown colours and ids, which are an error by default.",
+@group(
+    "General",
+    quiet_option,
 )
-@click.option(
-    "--label-space",
-    "space_name",
-    type=click.Choice(tuple(LABEL_SPACES)),
-    default="cityscapes",
-    show_default=True,
-    help="Classes and colours.",
-)
-@accept_lossy_option
-@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
-@workers_option("Number of threads (default: one per core).")
-@quiet_option
-@json_option("the lists of written and failed files")
 def transfer_labels(
     sources: tuple[Path, ...],
     folders: tuple[Path, ...],
@@ -149,11 +164,12 @@ def _finish(
         say(f"Files of one channel were read as {done.ids_read_as}.")
     if written:
         folder = _common_folder(written)
-        masks = f"{len(written)} mask{'s' if len(written) > 1 else ''} of {target} in {folder}."
+        place = folder or "folders on several drives"
+        masks = f"{counted(len(written), 'mask')} of {target} in {place}."
         if (space_name, target) == ("cityscapes", "label-ids"):
             _report_odd_names(written)
-            if not faults:
-                quoted = shlex.quote(str(folder))
+            if folder and not faults:
+                quoted = quote(folder)
                 masks += f" Next: dseg eval --pred-dir {quoted} --gt-dir gtFine/val"
         say(masks)
     if len(faults) == 1 == len(jobs):
@@ -185,9 +201,11 @@ def _report_odd_names(outputs: Sequence[Path]) -> None:
 
 
 def _common_folder(outputs: Sequence[Path]) -> str:
-    """Return the common folder of all outputs, relative if they all are."""
+    """Return the common folder of all outputs, relative if they all are; "" without one."""
     folders = {path.parent for path in outputs}
     try:
         return os.path.commonpath(folders) or "."
     except ValueError:  # some are absolute
-        return os.path.commonpath([folder.absolute() for folder in folders])
+        with suppress(ValueError):
+            return os.path.commonpath([folder.absolute() for folder in folders])
+    return ""  # on several drives of Windows

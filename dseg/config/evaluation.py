@@ -37,6 +37,7 @@ class EvalConfig:
     network: NetworkConfig
     pred_dir: Path | None = option(
         "--pred-dir",
+        group="Input",
         default=None,
         kind="folder",
         metavar="DIR",
@@ -44,6 +45,7 @@ class EvalConfig:
     )
     gt_dir: Path | None = option(
         "--gt-dir",
+        group="Data",
         default=None,
         kind="folder",
         metavar="DIR",
@@ -51,6 +53,7 @@ class EvalConfig:
     )
     dataset: str | None = option(
         "--dataset",
+        group="Data",
         default=None,
         kind="dataset",
         metavar="NAME",
@@ -58,14 +61,19 @@ class EvalConfig:
     )
     data_dir: Path | None = option(
         "--data-dir",
+        group="Data",
         default=None,
         kind="folder",
         metavar="DIR",
-        help="Folder of the data set; without --dataset, of Cityscapes: scores gtFine/<split>.",
+        help="Folder of the data set; without --dataset, one with a class file, or Cityscapes: "
+        "scores gtFine/<split>.",
     )
-    split: str = option("--split", default="val", help="Split of --data-dir.")
+    split: str = option(
+        "--split", group="Data", default="val", metavar="NAME", help="Split of --data-dir."
+    )
     class_file: Path | None = option(
         "--classes",
+        group="Data",
         default=None,
         kind="file",
         metavar="FILE",
@@ -73,6 +81,7 @@ class EvalConfig:
     )
     label_space: str | None = option(
         "--label-space",
+        group="Data",
         default=None,
         choices=tuple(LABEL_SPACES),
         help="The classes (default: cityscapes; with --dataset, those of the data set, onto which "
@@ -80,6 +89,7 @@ class EvalConfig:
     )
     num_classes: int | None = option(
         "--num-classes",
+        group="Data",
         default=None,
         low=1,
         high=255,
@@ -88,6 +98,7 @@ class EvalConfig:
     )
     ignore: tuple[int, ...] = option(
         "--ignore",
+        group="Scoring",
         default=(),
         low=0,
         high=255,
@@ -96,43 +107,57 @@ class EvalConfig:
     )
     pred_ids: str | None = option(
         "--pred-ids",
+        group="Scoring",
         default=None,
         choices=("label", "train"),
         help="Ids in the predictions: label ids (assumed, and checked), or train ids to convert.",
     )
     official: bool = option(
-        "--official", default=False, help="Use the engine of cityscapesscripts, which is slow."
+        "--official",
+        group="Scoring",
+        default=False,
+        help="Use the engine of cityscapesscripts, which is slow.",
     )
     instances: bool = option(
-        "--instances/--no-instances", default=True, help="Compute iIoU as well."
+        "--instances/--no-instances", group="Scoring", default=True, help="Compute iIoU as well."
     )
     allow_missing: bool = option(
-        "--allow-missing", default=False, help="Score only images that have a prediction."
+        "--allow-missing",
+        group="Scoring",
+        default=False,
+        help="Score only images that have a prediction.",
     )
     accept_lossy: bool = option(
         "--accept-lossy",
+        group="Scoring",
         default=False,
         help="Read masks that JPEG or another lossy compression may have changed.",
     )
-    per_image: bool = option(
-        "--per-image", default=False, help="Include the scores of each image in --json and --csv."
-    )
-    csv_file: Path | None = option(
-        "--csv",
-        default=None,
-        kind="file",
-        metavar="FILE",
-        help="Write the scores of each image as CSV, '-' for stdout.",
-    )
     json_file: Path | None = option(
         "--json",
+        group="Results",
         default=None,
         kind="file",
         metavar="FILE",
         help="Write the scores as JSON, '-' for stdout.",
     )
+    csv_file: Path | None = option(
+        "--csv",
+        group="Results",
+        default=None,
+        kind="file",
+        metavar="FILE",
+        help="Write the scores of each image as CSV, '-' for stdout.",
+    )
+    per_image: bool = option(
+        "--per-image",
+        group="Results",
+        default=False,
+        help="Include the scores of each image in --json and --csv.",
+    )
     fail_under: float | None = option(
         "--fail-under",
+        group="Scoring",
         default=None,
         low=0,
         high=100,
@@ -141,12 +166,13 @@ class EvalConfig:
     )
     workers: int | None = option(
         *("-j", "--workers"),
+        group="Speed",
         default=None,
         low=1,
         metavar="N",
         help="Number of threads (default: one per core); the scores do not depend on it.",
     )
-    quiet: bool = option(*("-q", "--quiet"), default=False, help="Hide progress.")
+    quiet: bool = option(*("-q", "--quiet"), group="General", default=False, help="Hide progress.")
 
     @property
     def cityscapes(self) -> bool:

@@ -43,6 +43,7 @@ class ExportConfig:
 
     model: str | None = option(
         "--model",
+        group="Network",
         default=None,
         kind="network",
         metavar="NAME",
@@ -50,6 +51,7 @@ class ExportConfig:
     )
     out: Path | None = option(
         *("-o", "--out"),
+        group="Results",
         default=None,
         kind="file",
         metavar="FILE",
@@ -57,6 +59,7 @@ class ExportConfig:
     )
     format: str = option(
         "--format",
+        group="Results",
         default="onnx",
         choices=tuple(FORMATS),
         help="onnx: for ONNX Runtime, OpenVINO, TensorRT; openvino: .xml and .bin; torch: .pt2 of "
@@ -64,6 +67,7 @@ class ExportConfig:
     )
     size: tuple[int, int] | None = option(
         "--size",
+        group="Results",
         default=None,
         kind="size or dynamic",
         metavar="HxW|dynamic",
@@ -73,24 +77,28 @@ class ExportConfig:
     )
     precision: str = option(
         "--precision",
+        group="Results",
         default="fp32",
         choices=("fp32", "fp16", "int8"),
         help="Precision of the weights; int8 is calibrated on images.",
     )
     input: str = option(
         "--input",
+        group="Results",
         default="float",
         choices=("float", "uint8"),
         help="float: (N, 3, H, W), normalised; uint8: (N, H, W, 3) RGB, normalised within.",
     )
     output: str = option(
         "--output",
+        group="Results",
         default="logits",
         choices=("logits", "labels"),
         help="logits: scores at the network's stride; labels: train ids at the image's size.",
     )
     img_dir: Path | None = option(
         "--img-dir",
+        group="Quantisation",
         default=None,
         kind="folder",
         metavar="DIR",
@@ -99,6 +107,7 @@ class ExportConfig:
     )
     calibration: str = option(
         "--calibration",
+        group="Quantisation",
         default="mse",
         choices=(*METHODS, "all"),
         help="How int8 ranges are found: smallest and largest value, percentile 99.99, least KL "
@@ -106,12 +115,14 @@ class ExportConfig:
     )
     activations: str = option(
         "--activations",
+        group="Quantisation",
         default="uint8",
         choices=("uint8", "int8"),
         help="Type of int8 networks' activations: uint8 is faster on CPUs; TensorRT needs int8.",
     )
     count: int = option(
         "--count",
+        group="Quantisation",
         default=64,
         low=1,
         metavar="N",
@@ -119,37 +130,57 @@ class ExportConfig:
     )
     keep_float: str = option(
         "--keep-float",
+        group="Quantisation",
         default="input",
         metavar="input|auto|none|LIST",
         help="Layers that are not quantised: those that read the image, those that cost labels by "
         "measurement, none, or names separated by commas.",
     )
     licence: str = option(
-        "--licence", default="", metavar="TEXT", help="Licence for the file's metadata."
+        "--licence",
+        group="Results",
+        default="",
+        metavar="TEXT",
+        help="Licence for the file's metadata.",
     )
     check: bool = option(
         "--check/--no-check",
+        group="Results",
         default=True,
         help="Compare the file with PyTorch; exit with code 4 if too many labels differ.",
     )
     compare: bool = option(
         "--compare",
+        group="Comparison",
         default=False,
         help="Write no file; score fp32, bf16, fp16 and int8 on --dataset, and print a table.",
     )
     dataset: str | None = option(
         "--dataset",
+        group="Comparison",
         default=None,
         kind="dataset",
         metavar="NAME",
         help="Data set in --data-dir that --compare scores.",
     )
     data_dir: Path | None = option(
-        "--data-dir", default=None, kind="folder", metavar="DIR", help="Folder of the data set."
+        "--data-dir",
+        group="Comparison",
+        default=None,
+        kind="folder",
+        metavar="DIR",
+        help="Folder of the data set.",
     )
-    split: str = option("--split", default="val", help="Split that --compare scores.")
+    split: str = option(
+        "--split",
+        group="Comparison",
+        default="val",
+        metavar="NAME",
+        help="Split that --compare scores.",
+    )
     label_space: str | None = option(
         "--label-space",
+        group="Comparison",
         default=None,
         choices=tuple(LABEL_SPACES),
         help="Classes onto which the data set's masks are mapped (default: its own).",

@@ -23,6 +23,25 @@ Kind = Literal[
     "size or dynamic",
 ]
 
+# Groups of options in --help, in their order there: the everyday ones first.
+Group = Literal[
+    "Input",
+    "Data",
+    "Network",
+    "Recipe",
+    "Results",
+    "Video",
+    "Scoring",
+    "Measurement",
+    "Quantisation",
+    "Comparison",
+    "Protocol",
+    "Speed",
+    "Logging",
+    "Expert",
+    "General",
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptionSpec:
@@ -31,6 +50,7 @@ class OptionSpec:
     Attributes:
         flags: spellings, such as ``("-w", "--weights")`` or ``("--flip/--no-flip",)``.
         help: one or two sentences.
+        group: group of options in ``--help``.
         kind: how the value is read.
         metavar: placeholder of the value in ``--help``.
         choices: accepted values; empty for any.
@@ -41,6 +61,7 @@ class OptionSpec:
 
     flags: tuple[str, ...]
     help: str
+    group: Group
     kind: Kind = ""
     metavar: str | None = None
     choices: tuple[str, ...] = ()
@@ -50,17 +71,21 @@ class OptionSpec:
     envvar: str = ""
 
 
-def option(*flags: str, help: str, default: Any = MISSING, **spec: Any) -> Any:
+def option(*flags: str, help: str, group: Group, default: Any = MISSING, **spec: Any) -> Any:
     """Return a dataclass field with the command-line option that sets it.
 
     Args:
         flags: spellings on the command line.
         help: text for ``--help``.
+        group: group of options in ``--help``.
         default: value of the field and of the option; without it the field is required, and an
             option that is not given is None.
         spec: further attributes of ``OptionSpec``.
     """
-    return field(default=default, metadata={"option": OptionSpec(flags=flags, help=help, **spec)})
+    return field(
+        default=default,
+        metadata={"option": OptionSpec(flags=flags, help=help, group=group, **spec)},
+    )
 
 
 def option_specs(config: type[Any]) -> dict[str, OptionSpec]:
@@ -75,19 +100,30 @@ RUNTIME_CHOICES = ("auto", "torch", "openvino", "onnx")
 def device_field() -> Any:
     """Return the field of ``--device``."""
     return option(
-        "--device", default="auto", metavar="NAME", help="Device: auto, cpu, cuda, cuda:1, mps."
+        "--device",
+        group="Speed",
+        default="auto",
+        metavar="NAME",
+        help="Device: auto, cpu, cuda, cuda:1, mps.",
     )
 
 
 def amp_field() -> Any:
     """Return the field of ``--amp``."""
-    return option("--amp", default="off", choices=AMP_CHOICES, help="Precision within the network.")
+    return option(
+        "--amp",
+        group="Speed",
+        default="off",
+        choices=AMP_CHOICES,
+        help="Precision within the network.",
+    )
 
 
 def precision_field() -> Any:
     """Return the field of ``--precision``, of which ``--amp`` is the older spelling."""
     return option(
         *("--precision", "--amp"),
+        group="Speed",
         default="fp32",
         kind="precision",
         metavar="NAME",
@@ -100,6 +136,7 @@ def runtime_field() -> Any:
     """Return the field of ``--runtime``."""
     return option(
         "--runtime",
+        group="Speed",
         default="auto",
         choices=RUNTIME_CHOICES,
         envvar="DSEG_RUNTIME",
@@ -112,6 +149,7 @@ def inplace_abn_field() -> Any:
     """Return the field of ``--inplace-abn``."""
     return option(
         "--inplace-abn/--no-inplace-abn",
+        group="Expert",
         default=None,
         help="Whether the checkpoint was trained with in-place activated batch norm (default: yes "
         "for the authors' files of CCNet and OCNet).",
@@ -122,6 +160,7 @@ def raw_weights_field() -> Any:
     """Return the field of ``--raw-weights``."""
     return option(
         "--raw-weights",
+        group="Expert",
         default=False,
         help="Use the raw weights of a checkpoint that also has averaged (EMA) weights.",
     )

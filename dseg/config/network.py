@@ -46,6 +46,7 @@ class NetworkConfig:
 
     protocol_name: str = option(
         "--protocol",
+        group="Protocol",
         default="plain",
         choices=("plain", "authors"),
         help="plain: only what the network requires. authors: also the crops, flips and fusion of "
@@ -53,6 +54,7 @@ class NetworkConfig:
     )
     input_size: tuple[int, int] | None = option(
         "--input-size",
+        group="Protocol",
         default=None,
         kind="size",
         metavar="HxW",
@@ -60,6 +62,7 @@ class NetworkConfig:
     )
     input_scale: float | None = option(
         "--input-scale",
+        group="Protocol",
         default=None,
         kind="fraction",
         metavar="F",
@@ -67,6 +70,7 @@ class NetworkConfig:
     )
     resample: Resample | None = option(
         "--resample",
+        group="Protocol",
         default=None,
         choices=PROTOCOL_CHOICES["resample"],
         shown_default="the protocol's, else bicubic",
@@ -75,6 +79,7 @@ class NetworkConfig:
     )
     scales: tuple[float, ...] | None = option(
         "--scales",
+        group="Protocol",
         default=None,
         kind="scales",
         metavar="LIST",
@@ -83,12 +88,14 @@ class NetworkConfig:
     )
     flip: bool | None = option(
         "--flip/--no-flip",
+        group="Protocol",
         default=None,
         shown_default="no-flip, or the protocol's",
         help="Average with the horizontally flipped image.",
     )
     fusion: ScoreFusion | None = option(
         "--fusion",
+        group="Protocol",
         default=None,
         choices=("logprob", "prob"),
         shown_default="logprob, or the protocol's",
@@ -96,6 +103,7 @@ class NetworkConfig:
     )
     tile: tuple[int, int] | None = option(
         "--tile",
+        group="Protocol",
         default=None,
         kind="size",
         metavar="HxW",
@@ -103,6 +111,7 @@ class NetworkConfig:
     )
     overlap: float | None = option(
         "--overlap",
+        group="Protocol",
         default=None,
         kind="fraction",
         metavar="F",
@@ -111,6 +120,7 @@ class NetworkConfig:
     )
     sliding: bool | None = option(
         "--sliding",
+        group="Protocol",
         default=None,
         help="Slide the tile over each input scale and average overlaps evenly, as GALD-Net's "
         "authors evaluate.",
@@ -120,6 +130,7 @@ class NetworkConfig:
     runtime: str = runtime_field()
     model: str | None = option(
         "--model",
+        group="Network",
         default=None,
         kind="network",
         metavar="NAME",
@@ -127,6 +138,7 @@ class NetworkConfig:
     )
     weights: Path | None = option(
         *("-w", "--weights"),
+        group="Network",
         default=None,
         kind="file",
         metavar="FILE",
@@ -134,7 +146,10 @@ class NetworkConfig:
         "file in weights/ or the cache, downloaded if need be).",
     )
     partial: bool = option(
-        "--partial", default=False, help="Accept a checkpoint with missing or unexpected keys."
+        "--partial",
+        group="Expert",
+        default=False,
+        help="Accept a checkpoint with missing or unexpected keys.",
     )
     inplace_abn: bool | None = inplace_abn_field()
     raw_weights: bool = raw_weights_field()

@@ -39,6 +39,7 @@ class RuntimeConfig:
     device: str = device_field()
     workers: int | None = option(
         *("-j", "--workers"),
+        group="Speed",
         default=None,
         low=0,
         metavar="N",
@@ -46,6 +47,7 @@ class RuntimeConfig:
     )
     cache: str = option(
         "--cache",
+        group="Speed",
         default="none",
         choices=CACHES,
         help="Keep decoded images: ram, one copy per machine; disk, a file that later runs use "
@@ -53,6 +55,7 @@ class RuntimeConfig:
     )
     cache_dir: str = option(
         "--cache-dir",
+        group="Speed",
         default="",
         kind="folder",
         metavar="DIR",
@@ -60,6 +63,7 @@ class RuntimeConfig:
     )
     validate_every: float = option(
         "--validate-every",
+        group="Logging",
         default=1.0,
         low=0,
         metavar="EPOCHS",
@@ -67,6 +71,7 @@ class RuntimeConfig:
     )
     save_every: float = option(
         "--save-every",
+        group="Logging",
         default=60.0,
         low=0,
         metavar="SECONDS",
@@ -74,6 +79,7 @@ class RuntimeConfig:
     )
     log_every: int = option(
         "--log-every",
+        group="Logging",
         default=10,
         low=1,
         metavar="STEPS",
@@ -81,34 +87,38 @@ class RuntimeConfig:
     )
     draw: int = option(
         "--draw",
+        group="Logging",
         default=4,
         low=0,
         metavar="N",
         help="Number of validation images to draw.",
     )
     tensorboard: bool = option(
-        "--tensorboard", default=False, help="Also write TensorBoard event files."
+        "--tensorboard", group="Logging", default=False, help="Also write TensorBoard event files."
     )
     wandb: bool = option(
         "--wandb",
+        group="Logging",
         default=False,
         help="Also log to Weights & Biases; with WANDB_MODE=offline to files in the run's folder.",
     )
     mlflow: bool = option(
         "--mlflow",
+        group="Logging",
         default=False,
         help="Also log to MLflow: to MLFLOW_TRACKING_URI, else to mlflow.db in the run's folder.",
     )
     compile: bool = option(
-        "--compile", default=False, help="Compile the network with torch.compile."
+        "--compile", group="Speed", default=False, help="Compile the network with torch.compile."
     )
     checkpoint_activations: bool = option(
         "--checkpoint-activations",
+        group="Speed",
         default=False,
         help="Recompute activations of dense blocks in the backward pass: slower, less memory.",
     )
     check_data: bool = option(
-        "--check/--no-check", default=True, help="Read all masks before training."
+        "--check/--no-check", group="Data", default=True, help="Read all masks before training."
     )
 
     def __post_init__(self) -> None:

@@ -22,12 +22,7 @@ from dseg.recipes.file import is_recipe_file, read_recipe_file
 from dseg.registry import MODELS, find_model
 
 BAD_DATA_CHOICES = ("stop", "skip")
-ADDED_LATER = (
-    "inplace_abn",
-    "raw_weights",
-    "tf32",
-    "patience",
-)  # not in older run.json
+ADDED_LATER = "inplace_abn", "raw_weights", "tf32", "patience"  # not in older run.json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +41,8 @@ class TrainConfig:
         class_file: class file of a ``folder`` data set; "" for the one in its folder.
         recipe_name: name of the recipe before overrides.
         recipe: the recipe, with all overrides.
-        weights: checkpoint to start from; "bundled" for the bundled one, "" for random weights.
+        weights: checkpoint to start from; "bundled" for the bundled one, "none" or "" for
+            random weights, where "" leaves the choice to a plan.
         reset_head: leave out the classifier of ``weights``.
         backbone_weights: ``imagenet``, a file, or "" for none.
         seed: seed of weights, order and augmentation, 0 to 2**63 - 1.
@@ -64,22 +60,35 @@ class TrainConfig:
         DsegError: a value is out of range.
     """
 
-    model: str = option("--model", kind="network", metavar="NAME", help="Network; see: dseg models")
+    model: str = option(
+        "--model", group="Network", kind="network", metavar="NAME", help="Network; see: dseg models"
+    )
     datasets: tuple[tuple[str, str], ...]
     split: str = option(
-        "--split", default="train", help="Split to train on; join two with '+': train+val."
+        "--split",
+        group="Data",
+        metavar="NAME",
+        default="train",
+        help="Split to train on; join two with '+': train+val.",
     )
     val_split: str = option(
         "--val-split",
+        group="Data",
+        metavar="NAME",
         default="val",
         help="Split to validate on, which selects the best weights; 'none', or the fraction of the "
         "training split to hold back, such as 0.05.",
     )
     label_space: str = option(
-        "--label-space", default="", metavar="NAME", help="Map the masks onto other classes."
+        "--label-space",
+        group="Data",
+        default="",
+        metavar="NAME",
+        help="Map the masks onto other classes.",
     )
     class_file: str = option(
         "--classes",
+        group="Data",
         default="",
         kind="file",
         metavar="FILE",
@@ -87,6 +96,7 @@ class TrainConfig:
     )
     recipe_name: str = option(
         "--recipe",
+        group="Recipe",
         default="",
         metavar="NAME|FILE",
         help="Training recipe, or a file of dseg plan (default: planned for the data if they are "
@@ -95,35 +105,45 @@ class TrainConfig:
     recipe: Recipe
     weights: str = option(
         *("-w", "--weights"),
+        group="Network",
         default="",
         kind="file",
         metavar="FILE",
-        help="Checkpoint to start from; 'bundled' for the bundled DABNet.",
+        help="Checkpoint to start from; 'bundled' for the bundled DABNet, 'none' for random "
+        "weights.",
     )
     reset_head: bool = option(
         "--reset-head",
+        group="Network",
         default=False,
         help="Leave out the classifier of --weights, for other classes.",
     )
     backbone_weights: str = option(
         "--backbone-weights",
+        group="Network",
         default="",
         metavar="imagenet|FILE",
         help="Start from torchvision's classification weights.",
     )
     seed: int = option(
         "--seed",
+        group="Recipe",
+        metavar="N",
         default=0,
         low=0,
         high=2**63 - 1,
         help="Seed of weights, sample order and augmentation.",
     )
     deterministic: bool = option(
-        "--deterministic", default=False, help="Use only algorithms that reproduce the same bits."
+        "--deterministic",
+        group="Expert",
+        default=False,
+        help="Use only algorithms that reproduce the same bits.",
     )
     amp: str = amp_field()
     on_bad_data: str = option(
         "--on-bad-data",
+        group="Data",
         default="stop",
         choices=BAD_DATA_CHOICES,
         help="What to do with a sample that cannot be read.",
@@ -133,12 +153,13 @@ class TrainConfig:
     raw_weights: bool = raw_weights_field()
     tf32: bool = option(
         "--tf32/--no-tf32",
+        group="Speed",
         default=True,
         help="On CUDA, round factors of float32 products to TensorFloat-32, which is faster.",
     )
-
     patience: int = option(
         "--patience",
+        group="Recipe",
         default=0,
         low=0,
         metavar="N",

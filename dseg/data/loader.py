@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,8 @@ def _one_thread(worker: int) -> None:
     the state and ends it, but ten minutes at most, in case that it hangs.
     """
     torch.set_num_threads(1)
+    # as in the command's process, from which workers inherit it only where they are forked
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     alarm = getattr(signal, "alarm", None)  # missing on Windows
     wait = signal.SIG_DFL if alarm is None else lambda *_: alarm(LIVES_ON_S)

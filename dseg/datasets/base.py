@@ -30,16 +30,18 @@ class Encoding:
         colors: Train id of each colour if masks are colour images, None for masks of ids.
         channel: Position in ``CHANNELS`` of the channel that holds the ids in colour files of 8 or
             16 bits, as in SYNTHIA; None for files of one channel.
+        other: Train id of all other values or colours: ``UNKNOWN`` to refuse them, or ``IGNORE``.
     """
 
     train_ids: Mapping[int, int]
     allowed: str
     colors: Mapping[Color, int] | None = None
     channel: int | None = None
+    other: int = UNKNOWN
 
     def lookup(self) -> Pixels:
-        """Return the train id of each value, (256,) uint8; ``UNKNOWN`` for undefined values."""
-        table = np.full(256, UNKNOWN, np.uint8)
+        """Return the train id of each value, (256,) uint8; ``other`` for undefined values."""
+        table = np.full(256, self.other, np.uint8)
         for value, train_id in self.train_ids.items():
             table[value] = train_id
         return table
@@ -50,7 +52,9 @@ class Encoding:
             tuple(sorted(self.train_ids.items())),
             tuple(sorted((self.colors or {}).items())),
         )
-        return _digest_values(*values, *(() if self.channel is None else (self.channel,)))
+        more: tuple[object, ...] = () if self.channel is None else (self.channel,)
+        more += () if self.other == UNKNOWN else (("other", self.other),)
+        return _digest_values(*values, *more)
 
     def map_train_ids(self, table: Sequence[int]) -> Encoding:
         """Return this encoding with its train ids mapped onto other classes.
@@ -172,7 +176,9 @@ def read_train_ids(path: Path, encoding: Encoding, *, accept_lossy: bool = False
         values = read_channel(path, encoding.channel, accept_lossy=accept_lossy)
     wrong = (values < 0) | (values > 255)
     if wrong.any():
-        raise _unknown(path, values, wrong, encoding)
+        if encoding.other == UNKNOWN:
+            raise _unknown(path, values, wrong, encoding)
+        return np.where(wrong, encoding.other, encoding.lookup()[values % 256]).astype(np.uint8)
     train_ids = encoding.lookup()[values]
     wrong = train_ids == UNKNOWN
     if wrong.any():
@@ -190,7 +196,7 @@ def _from_colors(path: Path, encoding: Encoding, accept_lossy: bool) -> Pixels:
         )
     values = mask.colors()
     packed = values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
-    train_ids = np.full(packed.shape, UNKNOWN, np.uint8)
+    train_ids = np.full(packed.shape, encoding.other, np.uint8)
     for (red, green, blue), train_id in encoding.colors.items():
         train_ids[packed == (red << 16 | green << 8 | blue)] = train_id
     wrong = train_ids == UNKNOWN

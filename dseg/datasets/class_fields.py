@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from dseg.errors import DsegError, suggest
 from dseg.labels import Color
 
 TOP = (
-    *("name", "images", "masks", "image_suffix", "mask_suffix", "image_types", "mask_types"),
-    *("ignore", "ignore_colors", "mask_colors", "mask_channel", "map", "class"),
+    *("name", "images", "masks", "image_prefix", "mask_prefix", "image_suffix", "mask_suffix"),
+    *("image_types", "mask_types", "lists", "ignore", "ignore_colors", "unlisted", "mask_colors"),
+    *("mask_channel", "without_mask", "map", "class"),
 )
 OF_CLASS = ("name", "id", "ids", "color", "colors")
 
@@ -29,6 +31,13 @@ class FieldReader:
         if not isinstance(value, str):
             self.fail(f"{where + ': ' if where else ''}{key} is {value!r}", "write a string.")
         return value
+
+    def choice(self, key: str, default: str, other: str) -> str:
+        """Return a field that is one of two words."""
+        word = self.text(self.fields, key, default)
+        if word not in (default, other):
+            self.fail(f"{key} is {word!r}", f'write {key} = "{other}", or "{default}".')
+        return word
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return the strings of a field that is one string or a list of them."""
@@ -47,10 +56,17 @@ class FieldReader:
         return value
 
     def ids(self, value: Any, where: str) -> list[int]:
-        numbers = self.listed(value, where)
-        for number in numbers:
-            if type(number) is not int or not 0 <= number <= 255:
-                self.fail(f"{where} has {number!r}", "mask values are integers from 0 to 255.")
+        numbers: list[int] = []
+        for one in [value] if isinstance(value, str) else self.listed(value, where):
+            ends = _read_range(one) if isinstance(one, str) else [one]
+            if not ends or any(type(end) is not int or not 0 <= end <= 255 for end in ends):
+                self.fail(
+                    f"{where} has {one!r}",
+                    'mask values are integers from 0 to 255, or ranges such as "0-127".',
+                )
+            if ends[0] > ends[-1]:
+                self.fail(f"{where} has the range {one!r}", "write the smaller number first.")
+            numbers += range(ends[0], ends[-1] + 1)
         return numbers
 
     def color(self, value: Any, where: str) -> Color:
@@ -76,3 +92,20 @@ class FieldReader:
 
     def fail(self, problem: str, hint: str) -> NoReturn:
         raise DsegError(f"{self.path}: {problem}.", hint=hint)
+
+
+def _read_range(text: str) -> list[int]:
+    """Return both ends of ``0-127``, or none."""
+    found = re.fullmatch(r"\s*(\d{1,3})\s*-\s*(\d{1,3})\s*", text)
+    return [int(end) for end in found.groups()] if found else []
+
+
+def format_ranges(values: Iterable[int]) -> str:
+    """Return increasing integers such as ``0-11, 255``."""
+    spans: list[list[int]] = []
+    for value in values:
+        if spans and spans[-1][-1] == value - 1:
+            spans[-1] = [spans[-1][0], value]
+        else:
+            spans.append([value])
+    return ", ".join("-".join(map(str, span)) for span in spans)

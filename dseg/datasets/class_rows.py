@@ -37,7 +37,10 @@ OTHER_NAMES_OF_CLASS = {
 }
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 NAME_COLUMNS = ("name", "label", "class", "class_name", "category", "label_name")
-ID_COLUMNS = ("id", "label_id", "class_id", "value", "index", "ids", "pixel", "train_id", "trainid")
+ID_COLUMNS = (
+    *("id", "label_id", "class_id", "value", "pixel value", "index", "ids", "pixel"),
+    *("train_id", "trainid"),
+)
 COLOR_COLUMNS = ("color", "colour", "rgb", "hex", "color_rgb")
 RGB_COLUMNS = (("r", "g", "b"), ("red", "green", "blue"))
 IGNORED_NAMES = ("ignore", "void", "unlabeled", "unlabelled", "unlabelled pixels")

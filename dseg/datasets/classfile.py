@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dseg.datasets.base import CHANNELS, UNKNOWN, Encoding
-from dseg.datasets.class_fields import OF_CLASS, TOP, FieldReader
+from dseg.datasets.class_fields import OF_CLASS, TOP, FieldReader, format_ranges
 from dseg.datasets.class_rows import (
     OTHER_NAMES,
     OTHER_NAMES_OF_CLASS,
@@ -39,7 +39,11 @@ class ClassFile:
             are removed before images and masks are paired by name; with several, each mask can
             have several images.
         mask_suffix: Such an ending of masks.
+        image_prefix, mask_prefix: Beginnings of file names, which are removed, too.
         image_types, mask_types: Extensions in lower case; empty for all that are read.
+        lists: Text file that lists the images of a split, relative to the data set's folder, with
+            ``{split}``; or such a file for each split; or None.
+        skip_bare: Whether images without a mask are left out instead of refused.
         space: Label space of the classes.
         encoding: Meaning of the values of all masks.
     """
@@ -49,8 +53,12 @@ class ClassFile:
     masks: Places
     image_suffix: tuple[str, ...]
     mask_suffix: str
+    image_prefix: str
+    mask_prefix: str
     image_types: tuple[str, ...]
     mask_types: tuple[str, ...]
+    lists: Places
+    skip_bare: bool
     space: LabelSpace
     encoding: Encoding
 
@@ -113,8 +121,12 @@ class _Reader(FieldReader):
             masks=self.places("masks"),
             image_suffix=self.texts("image_suffix") or ("",),
             mask_suffix=self.text(self.fields, "mask_suffix", ""),
+            image_prefix=self.text(self.fields, "image_prefix", ""),
+            mask_prefix=self.text(self.fields, "mask_prefix", ""),
             image_types=self.types("image_types"),
             mask_types=self.types("mask_types"),
+            lists=self.read_lists(),
+            skip_bare=self.choice("without_mask", "refuse", "skip") == "skip",
             space=space,
             encoding=self.encoding,
         )
@@ -229,9 +241,23 @@ class _Reader(FieldReader):
             for value, owner in self.owners.items()
             if isinstance(value, int)
         }
-        known = ", ".join(map(str, sorted(train_ids)))
-        allowed = f"{self.path.name} defines {known}"
-        return Encoding(train_ids=train_ids, allowed=allowed, channel=channel)
+        allowed = f"{self.path.name} defines {format_ranges(sorted(train_ids))}"
+        other = self.read_unlisted()
+        return Encoding(train_ids=train_ids, allowed=allowed, channel=channel, other=other)
+
+    def read_unlisted(self) -> int:
+        """Return what values and colours mean that are not listed."""
+        return IGNORE if self.choice("unlisted", "refuse", "ignore") == "ignore" else UNKNOWN
+
+    def read_lists(self) -> Places:
+        """Return the files that list the images of each split."""
+        pattern = self.places("lists")
+        if isinstance(pattern, str) and "{split}" not in pattern.rpartition("/")[2]:
+            self.fail(
+                f"lists is {pattern!r}",
+                'write {split} in place of the split: lists = "ImageSets/{split}.txt".',
+            )
+        return pattern
 
     def encode_colors(self, names: tuple[str, ...], colors: tuple[list[Color], ...]) -> Encoding:
         for name, own in zip(names, colors, strict=True):
@@ -249,6 +275,7 @@ class _Reader(FieldReader):
                 for color, owner in self.owners.items()
                 if isinstance(color, tuple)
             },
+            other=self.read_unlisted(),
         )
 
     def assign(self, value: int | Color, owner: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,6 +13,7 @@ from dseg.datasets.classfile import ClassFile, Places, read_class_file
 from dseg.datasets.layouts import CLASS_FILES
 from dseg.datasets.listing import WHOLE, DatasetTree, Listing, pair_files, walk_images
 from dseg.datasets.lists import folder_below
+from dseg.datasets.name_lists import choose_listed, find_list_files
 from dseg.errors import DsegError
 
 SPLIT = "{split}"
@@ -46,29 +48,64 @@ def open_folder(root: Path, class_file: Path | None = None) -> DatasetTree:
     images = _find_images(root, spec)
     masks = _find_masks(root, spec, images)
     if set(images) == {WHOLE}:
-        return _open_undivided(spec, images[WHOLE], masks[WHOLE])
-    splits = sorted(images, key=lambda s: (ORDER.index(s) if s in ORDER else len(ORDER), s))
+        return _open_undivided(root, spec, images[WHOLE], masks[WHOLE])
+    if spec.lists is not None:
+        raise DsegError(
+            f"{spec.path}: both lists and the folders of images name splits.",
+            hint="leave out lists, or {split} in images and masks.",
+        )
+    splits = sort_splits(images)
+    advice = "To hold back a fifth of the training images: --val-split 0.2"
     return DatasetTree(
         space=spec.space,
         splits=tuple(splits),
         listing=lambda split: _list_split(spec, split, images[split], masks[split]),
         by_name=True,
+        advice=f"{advice}; to train without validation: --val-split none." * ("val" not in splits),
     )
 
 
-def _open_undivided(spec: ClassFile, images: list[Place], masks: list[Place]) -> DatasetTree:
+def _open_listed(
+    root: Path, spec: ClassFile, images: list[Place], masks: list[Place]
+) -> DatasetTree:
+    """Describe a folder whose splits are listed in text files."""
+    files = find_list_files(root, spec.lists or "", spec.path)
+
     def listing(split: str) -> Listing:
-        endings = spec.image_suffix if len(spec.image_suffix) > 1 else ()
-        return divide(_list_split(spec, split, images, masks), split, endings)
+        whole = _list_split(spec, split, images, masks)
+        return whole if split == WHOLE else choose_listed(whole, files[split])
 
     return DatasetTree(
+        space=spec.space, splits=(*sort_splits(files), WHOLE), listing=listing, by_name=True
+    )
+
+
+def sort_splits(splits: Iterable[str]) -> list[str]:
+    """Return splits in the usual order."""
+    return sorted(splits, key=lambda s: (ORDER.index(s) if s in ORDER else len(ORDER), s))
+
+
+def _open_undivided(
+    root: Path, spec: ClassFile, images: list[Place], masks: list[Place]
+) -> DatasetTree:
+    endings = spec.image_suffix if len(spec.image_suffix) > 1 else ()
+    if spec.lists is not None:
+        return _open_listed(root, spec, images, masks)
+    whole = _list_split(spec, WHOLE, images, masks)
+    tree = DatasetTree(
         space=spec.space,
         splits=("train", "val", WHOLE),
-        listing=listing,
+        listing=lambda split: divide(whole, split, endings),
         by_name=True,
         note=f"The images are not divided into splits: {VAL_FRACTION:.0%} of them, chosen by a "
         "hash of their names, are val, the others train.",
     )
+    if whole.samples and not divide(whole, "val", endings).samples:
+        only = "one image" if len(whole.samples) == 1 else "one mask"
+        note = f"There is only {only}, so none is held back to validate on."
+        advice = f"There is only {only}: train without validation (--split all --val-split none)."
+        return replace(tree, splits=("train", WHOLE), note=note, advice=advice)
+    return tree
 
 
 def divide(listing: Listing, split: str, endings: tuple[str, ...] = ()) -> Listing:
@@ -198,14 +235,15 @@ def _list_split(spec: ClassFile, split: str, images: list[Place], masks: list[Pl
     """Pair the images of a split with their masks; with several suffixes these end the names."""
     labels: dict[str, Path] = {}
     for place in masks:
-        found = walk_images(place.folder, spec.mask_suffix, spec.mask_types)
+        found = walk_images(place.folder, spec.mask_suffix, spec.mask_types, spec.mask_prefix)
         labels.update({place.prefix + name: path for name, path in found.items()})
     photos: dict[str, Path] = {}
     wanted: dict[str, Path] = {}
     several, files = len(spec.image_suffix) > 1, set(labels.values())
     for place in images:
         for suffix in spec.image_suffix:
-            for below, path in walk_images(place.folder, suffix, spec.image_types).items():
+            found = walk_images(place.folder, suffix, spec.image_types, spec.image_prefix)
+            for below, path in found.items():
                 key = place.prefix + below
                 if path in files:  # a mask in or below the folder of the images
                     continue
@@ -215,4 +253,5 @@ def _list_split(spec: ClassFile, split: str, images: list[Place], masks: list[Pl
                     wanted[name] = labels[key]
     used = set(wanted.values())
     wanted.update({name: path for name, path in labels.items() if path not in used})
-    return pair_files(photos, wanted, spec.encoding, masks_optional=split == "test")
+    listing = pair_files(photos, wanted, spec.encoding, masks_optional=split == "test")
+    return replace(listing, unlabelled=()) if spec.skip_bare else listing

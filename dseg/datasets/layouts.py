@@ -42,12 +42,13 @@ def _is_mapillary(root: Path) -> bool:
     return any((root / split / "images").is_dir() for split in ("training", "validation"))
 
 
-def _is_folder(root: Path) -> bool:
+def has_class_file(root: Path) -> bool:
+    """Return True if a folder describes itself, as dseg init makes it do."""
     return any((root / name).is_file() for name in CLASS_FILES)
 
 
 SIGNS: dict[str, Callable[[Path], bool]] = {
-    "folder": _is_folder,
+    "folder": has_class_file,
     "cityscapes": _is_cityscapes,
     "camvid": _is_camvid,
     "voc": lambda root: find_voc_home(root) is not None,

@@ -44,6 +44,7 @@ class DatasetTree:
         listing: Function that returns the files of a split.
         by_name: Whether its classes can be mapped onto another label space by their names.
         note: What the user should know of the splits, empty for nothing.
+        advice: Hint for a split that does not exist, empty for the usual one.
     """
 
     space: LabelSpace
@@ -51,18 +52,23 @@ class DatasetTree:
     listing: Callable[[str], Listing]
     by_name: bool = False
     note: str = ""
+    advice: str = ""
 
 
-def walk_images(folder: Path, ending: str = "", suffixes: tuple[str, ...] = ()) -> dict[str, Path]:
+def walk_images(
+    folder: Path, ending: str = "", suffixes: tuple[str, ...] = (), beginning: str = ""
+) -> dict[str, Path]:
     """Find the image files in a folder at any depth; follow links and skip hidden files.
 
     Args:
         folder: Folder to search; it need not exist.
         ending: Required end of file names before the suffix; other files are skipped.
         suffixes: Suffixes of image files, compared without case; empty for all that are read.
+        beginning: Required beginning of file names; other files are skipped.
 
     Returns:
-        The sorted files by their path relative to the folder, without ``ending`` and suffix.
+        The sorted files by their path relative to the folder, without ``beginning``, ``ending``
+        and suffix.
 
     Raises:
         DsegError: Two files differ in their suffix only.
@@ -72,8 +78,10 @@ def walk_images(folder: Path, ending: str = "", suffixes: tuple[str, ...] = ()) 
     for path in walk_files(folder):
         if path.suffix.lower() not in suffixes or not path.stem.endswith(ending):
             continue
-        below = path.relative_to(folder).with_suffix("").as_posix()
-        key = normal_name(below.removesuffix(ending))
+        if not path.stem.removesuffix(ending).startswith(beginning):
+            continue
+        name = path.stem.removesuffix(ending).removeprefix(beginning)
+        key = normal_name((path.parent.relative_to(folder) / name).as_posix())
         if key in found:
             raise DsegError(
                 f"{found[key]} and {path} have the same name.", hint="keep one file per image."

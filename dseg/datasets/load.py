@@ -25,6 +25,10 @@ from dseg.files import walk_files
 from dseg.labels import IGNORE, LabelSpace
 
 MAX_REASON = 200  # characters of an error of another package
+LEAVE_OUT = (
+    'add the masks, or have these images left out: without_mask = "skip" in the class file, above '
+    "the classes."
+)
 JOINED = "trainval"
 JOINED_OF = ("train", "val")
 
@@ -214,7 +218,7 @@ def _no_split(name: str, root: Path, split: str, tree: DatasetTree) -> DsegError
         problem = f"{root} has no split of {name}; found: {name_kinds(root)}."
         return DsegError(problem, hint=_other_masks(name, root))
     there = ", ".join(tree.splits)
-    hint = f"there are: {there}. Expected: {layout}."
+    hint = f"there are: {there}. {tree.advice or f'Expected: {layout}.'}"
     if split == "trainaug":
         hint = (
             "put its list into ImageSets/Segmentation/trainaug.txt (an id, or an image and its "
@@ -251,7 +255,9 @@ def _unlabelled(found: FoundSplit, root: Path) -> DsegError:
     return DsegError(
         f"{count} of {count + len(found.dataset)} images of the split {found.dataset.split} in "
         f"{root} have no mask, the first: {found.unlabelled[0]}{orphans}.",
-        hint="add the masks, or remove these images. Expected: "
+        hint=LEAVE_OUT
+        if found.dataset.name == "folder"
+        else "add the masks, or remove these images. Expected: "
         f"{DATASETS[found.dataset.name].layout}.",
     )
 

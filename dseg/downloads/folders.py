@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from dseg.errors import DsegError
 from dseg.registry import MODELS, plain_name
 
 CHECKPOINT_SUFFIXES = (
@@ -20,17 +22,38 @@ CHECKPOINT_SUFFIXES = (
 
 
 def cache_folder() -> Path:
-    """Return the cache: ``$DSEG_CACHE``, else ``$XDG_CACHE_HOME/dseg``, else ``~/.cache/dseg``."""
+    """Return the cache: ``$DSEG_CACHE``, else ``$XDG_CACHE_HOME/dseg``, else ``~/.cache/dseg``.
+
+    Raises:
+        DsegError: this user has no home, as in some containers.
+    """
     if named := os.environ.get("DSEG_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dseg"
+        return _expand("$DSEG_CACHE", named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else _expand("the cache", "~") / ".cache") / "dseg"
 
 
 def own_folders() -> list[Path]:
-    """Return the folders to search, in order: ``weights/``, ``$DSEG_WEIGHTS``, the cache."""
+    """Return the folders to search, in order: ``weights/``, ``$DSEG_WEIGHTS``, the cache.
+
+    Raises:
+        DsegError: the user that ``$DSEG_WEIGHTS`` names with ``~`` has no home.
+    """
     named = os.environ.get("DSEG_WEIGHTS")
-    chosen = [Path(named).expanduser()] if named else []
-    return [Path("weights"), *chosen, cache_folder()]
+    folders = [Path("weights"), *([_expand("$DSEG_WEIGHTS", named)] if named else [])]
+    with suppress(DsegError):  # without a home there is no cache to search
+        folders.append(cache_folder())
+    return folders
+
+
+def _expand(what: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise DsegError(
+            f"There is no home folder {text} for {what}.",
+            hint="name a folder for downloads by the environment variable DSEG_CACHE.",
+        ) from None
 
 
 def find_own(name: str) -> Path | None:

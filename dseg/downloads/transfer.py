@@ -16,7 +16,7 @@ from dseg.downloads.display import Display
 from dseg.downloads.errors import BrokenError, UnreachableError, no_space_error
 from dseg.downloads.source import Source
 from dseg.errors import CheckpointError
-from dseg.files import write_json
+from dseg.files import rename_over, write_json
 
 if TYPE_CHECKING:
     from requests import Response
@@ -66,7 +66,7 @@ class Part:
 
     def finish(self) -> None:
         """Give the file its name."""
-        self.path.replace(self.target)
+        rename_over(self.path, self.target)
         self._record.unlink(missing_ok=True)
 
     def remove(self) -> None:

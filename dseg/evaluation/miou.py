@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dseg.datasets.base import Dataset, Encoding, read_train_ids
+from dseg.datasets.base import UNKNOWN, Dataset, Encoding, read_train_ids
 from dseg.distributed import Group
 from dseg.evaluation.checks import refuse_dataset_train_ids
 from dseg.evaluation.cityscapes.labels import PREDICTIONS
@@ -265,6 +265,7 @@ def _make_scores(
 def _truth_kind(encoding: Encoding, size: int, accept_lossy: bool) -> MaskKind:
     """Return how masks of an encoding of ``size`` classes are read."""
     mapped = encoding.colors is not None or encoding.channel is not None
+    mapped = mapped or encoding.other != UNKNOWN
     train_ids = {**{k: k for k in range(size)}, IGNORE: IGNORE} if mapped else encoding.train_ids
     table = ValueTable(
         make_index_table({value: size if k == IGNORE else k for value, k in train_ids.items()}),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg.errors import DsegError
+from dseg.errors import DsegError, quote
 from dseg.labels import LabelSpace
 from dseg.labels.cityscapes import LAST_TRAIN_ID
 
@@ -86,6 +85,6 @@ def refuse_wrong_ids(path: Path, counts: Counts, table: ValueTable) -> None:
 def train_id_hint(folder: Path) -> str:
     """Return the hint for predictions that are train ids."""
     return (
-        f"convert them with dseg transfer-labels {quote(str(folder))} --to label-ids, "
+        f"convert them with dseg transfer-labels {quote(folder)} --to label-ids, "
         "or score them as they are with --pred-ids train."
     )

@@ -50,9 +50,9 @@ def cached_graph(
     Raises:
         TraceError: the network cannot be traced.
     """
-    folder = graphs_folder()
+    folder = _folder_if_any()
     prefix = f"{model.card.network}-{_digest(model, size)}"
-    kept = _find(folder, prefix)
+    kept = _find(folder, prefix) if folder else None
     if kept is not None:
         return kept
     on_trace()
@@ -60,6 +60,8 @@ def cached_graph(
     add_facts(graph, model.card, GraphFacts(size=size, version=__version__))
     data: bytes = graph.SerializeToString()
     check(data)
+    if folder is None:
+        return data
     path = folder / f"{prefix}-{_digest_of_file(data)}.onnx"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +71,14 @@ def cached_graph(
     except (OSError, DsegError):  # a full disk, or a home that cannot be written
         return data
     return path
+
+
+def _folder_if_any() -> Path | None:
+    """Return the folder of cached graphs, None for a user without a home."""
+    try:
+        return graphs_folder()
+    except DsegError:
+        return None
 
 
 def _find(folder: Path, prefix: str) -> Path | None:

@@ -30,12 +30,11 @@ def need(*packages: str) -> Any:
     try:
         modules = [import_module(package) for package in packages]
         return modules[0]
-    except ImportError as fault:
+    except Exception as fault:  # OpenVINO's is a RuntimeError where the user has no home
         extra = EXTRAS.get(packages[0], "onnx")
         raise ImportFailedError(
-            f"{packages[0]} cannot be imported: {fault}.",
-            hint=f"install it: pip install 'dseg[{extra}]', or in dseg's clone: pip install "
-            f"'.[{extra}]'.",
+            f"{packages[0]} cannot be imported: {str(fault).rstrip('.')}.",
+            hint=f"pip install 'dseg[{extra}]'.",
         ) from fault
 
 

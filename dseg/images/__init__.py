@@ -19,14 +19,15 @@ from dseg.images.reading import (
     read_mask_file,
     read_size,
 )
-from dseg.images.writing import JPEG_SIDE, RESULT_FILES, RESULT_KINDS, write_jpeg, write_png
+from dseg.images.sheets import is_own_sheet, sheet_path, write_sheet
+from dseg.images.writing import JPEG_SIDE, MANIFEST, RESULT_KINDS, write_jpeg, write_png
 
 __all__ = [
     "FORMATS",
     "IMAGE_SUFFIXES",
     "JPEG_SIDE",
+    "MANIFEST",
     "MAX_PIXELS",
-    "RESULT_FILES",
     "RESULT_KINDS",
     "UNREAD",
     "Ids",
@@ -35,6 +36,7 @@ __all__ = [
     "has_8_bits",
     "has_equal_channels",
     "has_orientation",
+    "is_own_sheet",
     "lossy_error",
     "read_channel",
     "read_image",
@@ -42,7 +44,9 @@ __all__ = [
     "read_mask",
     "read_mask_file",
     "read_size",
+    "sheet_path",
     "to_pixels",
     "write_jpeg",
     "write_png",
+    "write_sheet",
 ]

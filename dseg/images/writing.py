@@ -15,7 +15,7 @@ RESULT_KINDS = (
     *("label_ids", "train_ids", "color", "overlay", "confidence", "entropy"),
     *("mask", "coco", "areas", "video"),
 )
-RESULT_FILES = ("overview.jpg", "coco.json", "areas.csv")  # of a whole run, beside the folders
+MANIFEST = "dseg-run.json"  # in the folder of results: how they were made
 JPEG_QUALITY = 90
 JPEG_SIDE = 65_500  # limit of the encoder
 

@@ -2,7 +2,7 @@
 
 A substitute is slower; it is used if ``torch.use_deterministic_algorithms`` is on. That of adaptive
 pooling is also used where a network is traced, since ONNX has no adaptive pooling: its cells would
-become constants of the traced size.
+become constants of the traced size; and on MPS, which pools to cells of equal size only.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from dseg.nn.precision import full_precision
 
+EVEN_CELLS = ("mps",)  # devices that pool adaptively to cells of equal size only
+
 
 def adaptive_avg_pool2d(x: Tensor, size: int | tuple[int, int]) -> Tensor:
     """Average over a grid of cells, as ``F.adaptive_avg_pool2d``.
@@ -21,8 +23,10 @@ def adaptive_avg_pool2d(x: Tensor, size: int | tuple[int, int]) -> Tensor:
         x: (N, C, H, W).
         size: rows and columns of the grid.
     """
-    if _needs_substitute(x) or torch.compiler.is_exporting():
-        return pool_by_matrices(x, (size, size) if isinstance(size, int) else size)
+    rows, columns = (size, size) if isinstance(size, int) else size
+    uneven = x.device.type in EVEN_CELLS and bool(x.shape[2] % rows or x.shape[3] % columns)
+    if _needs_substitute(x) or torch.compiler.is_exporting() or uneven:
+        return pool_by_matrices(x, (rows, columns))
     return F.adaptive_avg_pool2d(x, size)
 
 

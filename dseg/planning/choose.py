@@ -7,12 +7,13 @@ al., Nature Methods 2021); the rules and their numbers are ours, for street scen
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import sqrt
+from math import prod, sqrt
 
+from dseg.errors import counted
 from dseg.planning.facts import DataFacts, Machine
 from dseg.planning.timing import StepTimes
 from dseg.recipes import RECIPES, Recipe
-from dseg.recipes.file import BUNDLED
+from dseg.recipes.file import BUNDLED, NO_WEIGHTS, names_weights
 from dseg.registry import MODELS
 
 NETWORK = "dabnet"  # the one whose weights are bundled
@@ -43,7 +44,7 @@ class Plan:
 
     Attributes:
         model: name of the network.
-        weights: checkpoint to start from: a path, "bundled" or "".
+        weights: checkpoint to start from: "bundled", "none", or "" for those that the user names.
         reset_head: leave out the classifier of ``weights``.
         base: recipe whose other values hold.
         recipe: the whole recipe.
@@ -81,7 +82,7 @@ def make_plan(
     machine: Machine,
     *,
     model: str = "",
-    weights: bool = False,
+    weights: str = "",
     times: StepTimes | None = None,
     minutes: float = 0.0,
     network_reason: str = "",
@@ -92,7 +93,7 @@ def make_plan(
         data: facts of the data.
         machine: facts of the machine.
         model: the network; "" for the one with bundled weights.
-        weights: the user names the weights to start from.
+        weights: what the user names to start from; "none" for random weights.
         times: measured training steps of the network on crops of ``choose_crop``, which
             ``minutes`` requires.
         minutes: time that the training can take; 0 for enough for the data.
@@ -100,12 +101,12 @@ def make_plan(
     """
     planner = _Planner(data, machine, model or NETWORK)
     base = BASE.get(planner.model, MODELS[planner.model].recipe)
-    start = "" if weights or planner.model != NETWORK else BUNDLED
-    _explain_network(planner, network_reason or planner.model * bool(model), start, given=weights)
+    start = _choose_weights(planner, weights)
+    _explain_network(planner, network_reason or planner.model * bool(model))
     height, width = choose_crop(data, machine)
     planner.choose("crop", f"{height}x{width}", _explain_crop(data, height, width))
     crops = _choose_batch(planner, height * width, times)
-    tuned = bool(start) or weights
+    tuned = start == BUNDLED or names_weights(weights)
     _choose_loss(planner)
     _choose_augmentation(planner)
     steps = _choose_length(planner, crops, tuned, times, minutes)
@@ -115,7 +116,7 @@ def make_plan(
     return Plan(
         model=planner.model,
         weights=start,
-        reset_head=bool(start) and not data.cityscapes,
+        reset_head=start == BUNDLED and not data.cityscapes,
         base=base,
         recipe=_with_source(recipe, f"planned for {words}"),
         reasons=planner.reasons,
@@ -137,26 +138,39 @@ def _describe_time(seconds: float) -> str:
 
 
 def _describe(data: DataFacts) -> str:
-    about = "" if data.sizes == 1 else "about "
+    pixels = f"{'' if data.sizes == 1 else 'about '}{data.width}x{data.height} pixels"
+    if data.differ:
+        ends = (f"{width}x{height}" for height, width in (data.smallest, data.largest))
+        pixels = f"{' to '.join(ends)} pixels"
     val = f" and {data.val} to validate" if data.val else ""
     return (
-        f"{data.train} images{val}, {about}{data.width}x{data.height} pixels, "
-        f"{len(data.names)} classes"
+        f"{counted(data.train, 'image')}{val}, {pixels}, "
+        f"{counted(len(data.names), 'class', 'classes')}"
     )
 
 
-def _explain_network(planner: _Planner, named: str, start: str, *, given: bool) -> None:
+def _choose_weights(planner: _Planner, named: str) -> str:
+    """Return "bundled", "none", or "" if the user names a file or none are bundled."""
+    if named == NO_WEIGHTS:
+        planner.reasons["weights"] = "random, as you asked"
+        return NO_WEIGHTS
+    if named:
+        return ""
+    if planner.model != NETWORK:
+        planner.reasons["weights"] = "none are bundled for this network: name some by --weights"
+        return ""
+    kept = "classifier too" if planner.data.cityscapes else "with a new classifier"
+    planner.reasons["weights"] = f"trained on streets, {kept}: fewer steps needed"
+    return BUNDLED
+
+
+def _explain_network(planner: _Planner, named: str) -> None:
     if named == planner.model:
         planner.reasons["model"] = "as you named it"
     elif named:
         planner.reasons["model"] = named
     else:
         planner.reasons["model"] = "fast to train, and its weights are bundled"
-    if start:
-        kept = "classifier too" if planner.data.cityscapes else "with a new classifier"
-        planner.reasons["weights"] = f"trained on streets, {kept}: fewer steps needed"
-    elif not given:
-        planner.reasons["weights"] = "none are bundled for this network: name some by --weights"
 
 
 def choose_crop(data: DataFacts, machine: Machine) -> tuple[int, int]:
@@ -171,6 +185,9 @@ def choose_crop(data: DataFacts, machine: Machine) -> tuple[int, int]:
 
 def _explain_crop(data: DataFacts, height: int, width: int) -> str:
     part = height * width / data.area
+    if data.differ:
+        part = height * width / prod(data.largest)
+        return f"fits into most images; {part:.0%} of the largest (height x width)"
     if part > 0.9:
         return "whole images (height x width)"
     return f"windows of {part:.0%} of an image, so that a step stays short (height x width)"
@@ -210,7 +227,8 @@ def _choose_augmentation(planner: _Planner) -> None:
     whole = planner.data.area <= (CPU_AREA if planner.machine.device == "cpu" else GPU_AREA)
     few = planner.data.train < SMALL
     if whole:
-        planner.choose("scales", "0.9,1.75", "mostly enlarged, as crops are whole images")
+        inside = "are nearly as large as many images" if planner.data.differ else "are whole images"
+        planner.choose("scales", "0.9,1.75", f"mostly enlarged, as crops {inside}")
     else:
         planner.choose("scales", "0.5,1.5", "smaller and larger than the images")
     planner.choose("continuous", "true", "any scale between these two")
@@ -238,7 +256,7 @@ def _choose_length(
     epochs = max(1, round(steps / a_pass))
     steps = max(1, round(epochs * a_pass))
     planner.choose("steps", 0, "counted in epochs")
-    planner.choose("epochs", epochs, f"{steps} steps: {reason}")
+    planner.choose("epochs", epochs, f"{counted(steps, 'step')}: {reason}")
     return steps
 
 

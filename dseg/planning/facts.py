@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 
@@ -27,6 +28,8 @@ class DataFacts:
         names: names of the classes.
         fractions: fraction of the labelled pixels of each class.
         cityscapes: the classes are Cityscapes' 19, in its order.
+        smallest, largest: (height, width) of the images with the fewest and the most pixels; (0, 0)
+            if they are not known.
     """
 
     train: int
@@ -37,10 +40,17 @@ class DataFacts:
     names: tuple[str, ...]
     fractions: tuple[float, ...]
     cityscapes: bool
+    smallest: tuple[int, int] = (0, 0)
+    largest: tuple[int, int] = (0, 0)
 
     @property
     def area(self) -> int:
         return self.height * self.width
+
+    @property
+    def differ(self) -> bool:
+        """Return True if some images have more than twice the pixels of others."""
+        return prod(self.largest) > 2 * prod(self.smallest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +96,8 @@ def take_facts(dataset: Dataset, val_set: Dataset | None, progress: Progress) ->
         names=names,
         fractions=tuple(pixels / report.labelled for pixels in report.class_pixels),
         cityscapes=_is_cityscapes(names),
+        smallest=min(filter(all, report.sizes), key=prod, default=(0, 0)),
+        largest=max(report.sizes, key=prod, default=(0, 0)),
     )
 
 

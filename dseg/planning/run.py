@@ -74,7 +74,7 @@ def plan_training(
         data,
         machine,
         model=model if named or latency_ms else "",
-        weights=bool(config.weights or config.backbone_weights),
+        weights=config.backbone_weights or config.weights,
         times=times,
         minutes=minutes,
         network_reason=reason,

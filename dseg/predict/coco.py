@@ -15,6 +15,7 @@ from dseg.images import Pixels
 from dseg.jsonio import read_object
 from dseg.labels import LabelSpace
 
+BEGINNING = '{"info": {"description": "masks of dseg"}'  # of the file
 GROUPS = 7  # of 5 bits, for a run of at most 2**34 pixels
 
 
@@ -106,7 +107,7 @@ def join(parts: Iterable[Path], space: LabelSpace, target: Path) -> None:
         for label_id, name in zip(space.label_ids, space.names, strict=True)
     ]
     with target.open("w", encoding="utf-8") as file:
-        file.write(f'{{"categories": {_line(categories)},\n"images": [')
+        file.write(f'{BEGINNING},\n"categories": {_line(categories)},\n"images": [')
         for index, part in enumerate(parts):
             image = {"id": index + 1, **read_part(part, "image")[0]}
             file.write(f"{',' * (index > 0)}\n{_line(image)}")

@@ -16,16 +16,19 @@ from dseg.errors import DsegError
 from dseg.files import sha256
 from dseg.images import MAX_PIXELS, RESULT_KINDS
 from dseg.models import OwnNetwork, SegModel
-from dseg.predict.inputs import describe_unread, find_images
+from dseg.predict.inputs import ImageFile, describe_unread, find_images, split_videos
 from dseg.predict.manifest import Manifest
 from dseg.predict.masks import MASK
 from dseg.predict.prediction import MEASURES
 from dseg.predict.predictor import Predictor
 from dseg.predict.runs import predict_images
 from dseg.predict.summary import Summary
+from dseg.predict.videos import VideoOptions
 from dseg.render import OverlayStyle
+from dseg.video import Sampling, has_library, library_error
 
-FOLDER_KINDS = tuple(kind for kind in RESULT_KINDS if kind not in ("mask", "video"))
+FOLDER_KINDS = tuple(kind for kind in RESULT_KINDS if kind != "mask")
+DEFAULT_KINDS = ("label_ids", "color", "overlay")  # of images
 
 
 def predict_folder(
@@ -33,58 +36,71 @@ def predict_folder(
     source: Path | str | Sequence[Path | str],
     out: Path | str,
     *,
-    kinds: Sequence[str] = ("label_ids", "color", "overlay"),
+    kinds: Sequence[str] | None = None,
     overwrite: bool = False,
     overlay_format: str = "png",
     style: OverlayStyle | None = None,
     batch_size: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    sampling: Sampling | None = None,
 ) -> Summary:
     """Label all images of a folder and write ``<out>/<kind>/<name>.png``, as ``dseg infer`` does.
 
-    Results that exist are kept, so that a second call continues the first. Memory does not depend
-    on the number of images. What a user of the command is told are Python warnings.
+    Videos are labelled after the images, into ``<out>/video/<name>.mp4``. Results that exist are
+    kept, so that a second call continues the first. Memory does not depend on the number of
+    images. What a user of the command is told are Python warnings.
 
     Args:
         predictor: the network.
         source: folder (any depth), file or pattern such as ``frames/*.png``, or several of them.
         out: folder for the results.
         kinds: kinds of results: ``label_ids``, ``color``, ``overlay``, ``train_ids``,
-            ``confidence``, ``entropy``, ``coco``, ``areas``, or ``mask:`` and a class name.
+            ``confidence``, ``entropy``, ``coco``, ``areas``, ``video``, or ``mask:`` and a class
+            name; by default ``label_ids``, ``color`` and ``overlay`` of images, and ``video`` of
+            videos. If kinds are given, those other than ``video`` are written for each frame.
         overwrite: replace existing results.
         overlay_format: ``png`` or ``jpg``.
         style: how overlays look: opacity, legend, side by side.
         batch_size: number of images of one size that are labelled at once; by default 1 on the
             CPU, more on a GPU.
         max_pixels: refuse images with more pixels.
+        sampling: which frames of videos are read; by default all.
 
     Returns:
         What was done; an image that cannot be read is listed in ``failed``, with a warning.
 
     Raises:
-        DsegError: there is no image, ``out`` holds results of another run or is the folder of the
-            images, or a value is out of range.
+        DsegError: there is no image or video, or a video without PyAV; ``out`` holds results of
+            another run or is the folder of the images; or a value is out of range.
     """
     sources: list[str | Path] = [source] if isinstance(source, str | os.PathLike) else list(source)
     out = Path(out)
     _check(sources, out, kinds, overlay_format, batch_size)
-    if any(kind in MEASURES for kind in kinds):
-        predictor.refuse_labels_only()
     unread: Counter[str] = Counter()
-    images = find_images(sources, leave_out=out, unread=unread)
+    images, videos = split_videos(
+        find_images(sources, leave_out=out, unread=unread, videos=has_library())
+    )
+    if videos and not has_library():
+        raise library_error(str(videos[0].path))
+    of_images, of_videos = split_kinds(kinds, images)
+    used = {*(of_images if images else ()), *(of_videos if videos else ())}
+    if any(kind in MEASURES for kind in used):
+        predictor.refuse_labels_only()
     manifest = make_manifest(predictor)
-    if "overlay" in kinds:
+    if used & {"overlay", "video"}:
         manifest = replace(manifest, overlay=style or OverlayStyle())
     summary = predict_images(
         predictor,
         images,
         out,
         manifest,
-        kinds=tuple(kinds),
+        kinds=of_images,
         overwrite=overwrite,
         overlay_format=overlay_format,
         max_pixels=max_pixels,
         batch_size=batch_size,
+        videos=videos,
+        video_options=VideoOptions(kinds=of_videos, sampling=sampling or Sampling()),
     )
     for path, problem, _ in summary.failed:
         shown = problem if str(path) in problem else f"{path}: {problem}"
@@ -92,6 +108,29 @@ def predict_folder(
     if unread:
         warnings.warn(f"Files of unsupported formats: {describe_unread(unread)}.", stacklevel=3)
     return summary
+
+
+def split_kinds(
+    kinds: Sequence[str] | None, images: Sequence[ImageFile]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the kinds of results of images, and those of videos.
+
+    Args:
+        kinds: those that the user named, None for the default.
+        images: the images of the run.
+
+    Raises:
+        DsegError: only ``video`` is named, but there are images.
+    """
+    if kinds is None:
+        return DEFAULT_KINDS, ("video",)
+    of_images = tuple(kind for kind in kinds if kind != "video")
+    if images and not of_images:
+        raise DsegError(
+            f"The kind video is for videos, but {len(images)} images are named ({images[0].path}).",
+            hint="add a kind for images, as in: overlay,video.",
+        )
+    return of_images, tuple(kinds)
 
 
 def make_manifest(predictor: Predictor) -> Manifest:
@@ -129,7 +168,7 @@ def digest_of(model: SegModel) -> str:
 def _check(
     sources: Sequence[str | Path],
     out: Path,
-    kinds: Sequence[str],
+    kinds: Sequence[str] | None,
     overlay_format: str,
     batch_size: int | None,
 ) -> None:
@@ -138,8 +177,8 @@ def _check(
     Raises:
         DsegError: one of them.
     """
-    wrong = [kind for kind in kinds if kind not in FOLDER_KINDS and not kind.startswith(MASK)]
-    if isinstance(kinds, str) or wrong or not kinds:
+    wrong = [kind for kind in kinds or () if kind not in FOLDER_KINDS and not kind.startswith(MASK)]
+    if isinstance(kinds, str) or wrong or (kinds is not None and not len(kinds)):
         raise DsegError(
             f"Kinds of results cannot be {kinds!r}.",
             hint=f"give a list of: {', '.join(FOLDER_KINDS)}, {MASK}CLASS.",

@@ -5,20 +5,22 @@ from __future__ import annotations
 import glob
 import os
 import re
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import count
-from pathlib import Path
-from typing import NamedTuple
+from pathlib import Path, PurePath
+from typing import NamedTuple, TypeVar
 
 from dseg.errors import DsegError
 from dseg.files import walk_folders
-from dseg.images import IMAGE_SUFFIXES, RESULT_FILES, RESULT_KINDS, UNREAD
+from dseg.images import IMAGE_SUFFIXES, MANIFEST, RESULT_KINDS, UNREAD, is_own_sheet
 from dseg.video import VIDEO_SUFFIXES, is_live, without_password
 
 Suffixes = tuple[str, ...]
-MANIFEST = "dseg-run.json"  # in the folder of results: see Manifest
+IGNORES_CASE = sys.platform in ("win32", "darwin")  # most disks do: there A.png is also a.png
+Purer = TypeVar("Purer", bound=PurePath)
 
 
 class ImageFile(NamedTuple):
@@ -71,7 +73,7 @@ def find_images(
     """
     sources, unread = list(sources), Counter() if unread is None else unread
     skip = (
-        {os.path.realpath(leave_out / name) for name in (*RESULT_KINDS, *RESULT_FILES)}
+        {os.path.realpath(leave_out / name) for name in RESULT_KINDS}
         if leave_out is not None
         else set()
     )
@@ -188,9 +190,7 @@ def _before_magic(parts: tuple[str, ...]) -> list[str]:
 
 def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
     """Return True if a file that a pattern matched below ``base`` was written by a run."""
-    if path.name in RESULT_FILES and (
-        (path.parent / MANIFEST).exists() or os.path.realpath(path) in skip
-    ):
+    if _is_overview(path):
         return True
     for folder in path.parents:
         if folder == base:
@@ -199,6 +199,11 @@ def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
         if has_manifest or os.path.realpath(folder) in skip:
             return True
     return False
+
+
+def _is_overview(path: Path) -> bool:
+    """Return True for the contact sheet of a run; a photo of that name is none."""
+    return path.name.startswith("overview") and path.suffix == ".jpg" and is_own_sheet(path)
 
 
 def _walk(top: Path, skip: set[str], unread: Counter[str], suffixes: Suffixes) -> Iterator[Path]:
@@ -210,12 +215,9 @@ def _walk(top: Path, skip: set[str], unread: Counter[str], suffixes: Suffixes) -
     for folder, subfolders, files in walk_folders(top, skip=skip, on_error=blocked.append):
         if MANIFEST in files:
             subfolders[:] = (name for name in subfolders if name not in RESULT_KINDS)
-        for name in RESULT_FILES:
-            if name in files and (MANIFEST in files or os.path.realpath(folder / name) in skip):
-                files.remove(name)
         for name in files:
             suffix = Path(name).suffix.lower()
-            if suffix in suffixes:
+            if suffix in suffixes and not _is_overview(folder / name):
                 yield folder / name
             elif suffix in UNREAD:
                 unread[suffix] += 1
@@ -233,17 +235,35 @@ def _name_results(found: list[tuple[Path, Path]]) -> list[Path]:
     full = [(_absolute(path), _absolute(base)) for path, base in found]
     bases = [base if path.is_relative_to(base) else path.parent for path, base in full]
     names = [path.relative_to(base) for (path, _), base in zip(full, bases, strict=True)]
-    if len({name.with_suffix("") for name in names}) < len(names):
-        shared = os.path.commonpath(bases)
-        names = [path.relative_to(shared) for path, _ in full]
-    times = Counter(name.with_suffix("") for name in names)
+    if len({_key(name.with_suffix("")) for name in names}) < len(names):
+        names = names_below_shared([path for path, _ in full], bases)
+    stems = [name.with_suffix("") for name in names]
+    times = Counter(map(_key, stems))
     short = [
-        _with_suffix_in_stem(name) if times[name.with_suffix("")] > 1 else name.with_suffix("")
-        for name in names
+        _with_suffix_in_stem(name) if times[_key(stem)] > 1 else stem
+        for name, stem in zip(names, stems, strict=True)
     ]
-    if len(set(short)) < len(short):  # a.jpg and a.png beside a_jpg.png
+    if len(set(map(_key, short))) < len(short):  # a.jpg and a.png beside a_jpg.png
         return [_with_suffix_in_stem(name) for name in names]
     return short
+
+
+def _key(name: Path) -> str:
+    """Return a name as it is compared on the disks that are usual on this system."""
+    return str(name).casefold() if IGNORES_CASE else str(name)
+
+
+def names_below_shared(paths: Sequence[Purer], bases: Sequence[Purer]) -> list[Purer]:
+    """Return paths relative to the common folder of all bases.
+
+    Paths on several drives of Windows have none: their names begin with that of the drive.
+    """
+    if len({base.anchor.casefold() for base in bases}) == 1:
+        shared = os.path.commonpath(bases)
+        return [path.relative_to(shared) for path in paths]
+    drives = [re.sub(r"\W+", "_", path.anchor).strip("_") for path in paths]
+    below = [path.relative_to(path.anchor) for path in paths]
+    return [type(path)(drive, path) for drive, path in zip(drives, below, strict=True)]
 
 
 def _absolute(path: Path) -> Path:

@@ -12,10 +12,10 @@ from typing import Any
 
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.files import write_json
-from dseg.images import RESULT_KINDS
+from dseg.images import MANIFEST, RESULT_KINDS
 from dseg.jsonio import SHOWN, read_object, show, strict
 from dseg.locks import LockedError, locked
-from dseg.predict.inputs import MANIFEST, ImageFile, VideoFile
+from dseg.predict.inputs import ImageFile, VideoFile
 from dseg.predict.predictor import Predictor
 from dseg.protocol import PLAIN, Protocol
 from dseg.render import OverlayStyle
@@ -178,6 +178,23 @@ def claim_folder(
             hint=_ways_out(theirs, ours),
         )
     write_json(file, ours)
+
+
+def refuse_twins(out: Path, images: Iterable[ImageFile]) -> None:
+    """Refuse images whose results are one file for the disk of ``out``, which ignores case.
+
+    Raises:
+        DsegError: there are two of them.
+    """
+    known: dict[str, ImageFile] = {}
+    for image in images:
+        other = known.setdefault(str(image.name).casefold(), image)
+        if other is not image and (out / MANIFEST.upper()).exists():
+            raise DsegError(
+                f"{other.path} and {image.path} would have the same results in {out}, whose disk "
+                "does not distinguish upper and lower case.",
+                hint="rename one of them, or label them in two runs, each with another --out.",
+            )
 
 
 def _ways_out(theirs: dict[str, Any] | None, ours: dict[str, Any]) -> str:

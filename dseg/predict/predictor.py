@@ -234,13 +234,13 @@ class Predictor(Engine):
     def predict_folder(
         self, source: Path | str | Sequence[Path | str], out: Path | str, **options: Any
     ) -> Summary:
-        """Label all images of a folder and write what ``dseg infer`` writes.
+        """Label all images and videos of a folder and write what ``dseg infer`` writes.
 
         Args:
             source: folder, file or pattern, or several of them.
             out: folder for the results.
             options: arguments of ``dseg.predict.predict_folder``: ``kinds``, ``overwrite``,
-                ``overlay_format``, ``style``, ``batch_size``, ``max_pixels``.
+                ``overlay_format``, ``style``, ``batch_size``, ``max_pixels``, ``sampling``.
 
         Returns:
             What was done; an image that cannot be read is listed in ``failed``, with a warning.

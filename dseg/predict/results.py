@@ -1,37 +1,39 @@
-"""The results of images: what is rendered and written for each of them, and of a whole run."""
+"""The results of images: what is rendered and written for each of them."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from dseg.errors import DsegError
-from dseg.files import write_json, written_whole
-from dseg.images import Pixels, read_image, read_size, write_jpeg, write_png
+from dseg.files import write_json
+from dseg.images import Pixels, write_jpeg, write_png
 from dseg.labels import LabelSpace, make_lookup
-from dseg.predict.coco import describe_image, join, read_part
+from dseg.predict.coco import describe_image
 from dseg.predict.inputs import ImageFile
 from dseg.predict.masks import folder_of, make_mask_tables
 from dseg.predict.result import Prediction
+from dseg.predict.run_files import (
+    FRAME,
+    JOINED,
+    choose_names,
+    describe_kept,
+    find_joined,
+    find_overview,
+    write_joined,
+    write_overview,
+)
 from dseg.render import (
     OverlayStyle,
-    choose_evenly,
     count_pixels,
-    draw_sheet,
     heat_palette,
     look_up,
     make_thumb,
     render,
 )
-
-JOINED = {"coco": "coco.json", "areas": "areas.csv"}  # files of a run, by kind
-OVERVIEW = "overview.jpg"
-SHEET_QUALITY = 85
 
 
 class Results:
@@ -65,8 +67,8 @@ class Results:
         to_label_ids = make_lookup(enumerate(space.label_ids), default=space.void_label_id)
         self._label_ids = np.frombuffer(to_label_ids, np.uint8)
         self._images = images
-        shown = "overlay" in self.folders and len(images) > 1
-        self._on_sheet = [images[i] for i in choose_evenly(len(images))] if shown else []
+        shown = images and "overlay" in self.folders
+        self._on_sheet = set(choose_names(out, (image.name for image in images)) if shown else ())
         self.thumbs: dict[Path, Pixels] = {}
         self._lock = Lock()
 
@@ -109,7 +111,7 @@ class Results:
     def render_overlay(self, image: ImageFile, pixels: Pixels, prediction: Prediction) -> Pixels:
         """Return the overlay of an image, and keep it for the contact sheet if that shows it."""
         overlay = render(pixels, prediction.train_ids, self.space, self.style)
-        if image in self._on_sheet:
+        if image.name in self._on_sheet:
             thumb = make_thumb(overlay[: pixels.shape[0], -pixels.shape[1] :])
             with self._lock:
                 self.thumbs[image.name] = thumb
@@ -138,58 +140,28 @@ class Results:
 
     def _describe(self, folder: str, image: ImageFile, train_ids: Pixels) -> dict[str, Any]:
         name = (image.name.parent / image.path.name).as_posix()
+        if FRAME.fullmatch(image.name.name) and image.path.stem != image.name.name:  # of a video
+            name = f"{image.name.as_posix()}.png"
         if folder == "coco":
             return describe_image(name, train_ids, self.space)
         height, width = train_ids.shape
         pixels = count_pixels(train_ids, self.space)
         return {"file": name, "width": width, "height": height, "pixels": pixels}
 
-    # Files of the whole run
-
-    def finish(self, thumbs: dict[Path, Pixels], *, changed: bool) -> None:
-        """Write the files of the whole run; those that exist stay if no result has changed.
-
-        Images whose results an earlier run wrote are included.
+    def finish(self, thumbs: dict[Path, Pixels], *, changed: bool) -> list[str]:
+        """Write the files of all results of the folder; those that exist stay if none changed.
 
         Args:
             thumbs: reduced overlays of this run, of all processes.
             changed: whether this run wrote any result.
+
+        Returns:
+            A note for each of them that is named otherwise, as the user has a file of its name.
         """
-        if self._on_sheet and (changed or not (self.out / OVERVIEW).exists()):
-            shown = []
-            for image in self._on_sheet:
-                thumb = thumbs.get(image.name)
-                thumb = self._read_thumb(image) if thumb is None else thumb
-                if thumb is not None:
-                    shown.append((str(image.name), thumb))
-            if shown:
-                write_jpeg(self.out / OVERVIEW, draw_sheet(shown, self.space), SHEET_QUALITY)
-        for folder, name in JOINED.items():
-            if folder in self.folders and (changed or not (self.out / name).exists()):
-                parts = [self.target(folder, image) for image in self._images]
-                parts = [part for part in parts if part.exists()]
-                with written_whole(self.out / name) as target:
-                    if folder == "coco":
-                        join(parts, self.space, target)
-                    else:
-                        _join_areas(parts, self.space, target)
-
-    def _read_thumb(self, image: ImageFile) -> Pixels | None:
-        """Return the reduced overlay that an earlier run wrote, None if there is none."""
-        try:
-            height, width = read_size(image.path)
-            overlay = read_image(self.target("overlay", image))
-        except DsegError:
-            return None
-        return make_thumb(overlay[:height, -width:])
-
-
-def _join_areas(parts: Iterable[Path], space: LabelSpace, target: Path) -> None:
-    """Write a table: a row for each image, with the fraction of each class of its pixels."""
-    with target.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["file", "width", "height", *space.names])
-        for part in parts:
-            name, width, height, pixels = read_part(part, "file", "width", "height", "pixels")
-            fractions = [f"{count / (width * height):.6f}" for count in pixels]
-            table.writerow([name, width, height, *fractions])
+        if "overlay" in self.folders and (changed or find_overview(self.out) is None):
+            images = {image.name: image.path for image in self._images}
+            write_overview(self.out, thumbs, images, self.space, self.style)
+        for kind in JOINED:
+            if kind in self.folders and (changed or not find_joined(self.out, kind).exists()):
+                write_joined(self.out, kind, self.space)
+        return describe_kept(self.out, self.folders)

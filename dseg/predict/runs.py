@@ -10,7 +10,7 @@ from pathlib import Path
 from dseg.distributed import Group
 from dseg.images import MAX_PIXELS
 from dseg.predict.inputs import ImageFile, VideoFile
-from dseg.predict.manifest import Manifest, claimed_folder
+from dseg.predict.manifest import Manifest, claimed_folder, refuse_twins
 from dseg.predict.pipeline import Run
 from dseg.predict.predictor import Predictor
 from dseg.predict.results import Results
@@ -37,8 +37,9 @@ def predict_images(
 ) -> Summary:
     """Label images and write ``<out>/<kind>/<name>.png`` for each kind (overlays also as jpg).
 
-    Then write the files of the whole run: the contact sheet ``overview.jpg`` of overlays, and
-    those that join what was written of each image (``coco.json``, ``areas.csv``).
+    Then write the files of all results of the folder, also of earlier runs: the contact sheet
+    ``overview.jpg`` of overlays, and those that join what was written of each image
+    (``coco.json``, ``areas.csv``).
 
     An image whose results of all kinds exist is skipped, so that a run continues where it was
     stopped. An image that cannot be read or labelled is listed and does not stop the run.
@@ -69,6 +70,7 @@ def predict_images(
     with ExitStack() as claim:
         claimed = claimed_folder(out, manifest, images, videos, overwrite=overwrite)
         group.from_main(lambda: claim.enter_context(claimed))
+        group.from_main(lambda: refuse_twins(out, images))
         threads = group.cores_per_process()
         run = Run(predictor, results, threads, batch_size)
         start = time.perf_counter()
@@ -91,5 +93,7 @@ def predict_images(
         thumbs = group.gather(results.thumbs)
         if group.main:
             joined = {name: thumb for own in thumbs for name, thumb in own.items()}
-            results.finish(joined, changed=summary.done > 0)
+            notes = results.finish(joined, changed=summary.done + summary.frames > 0)
+            for note in notes:
+                summary.note(note)
         return summary

@@ -19,6 +19,7 @@ from dseg.predict.live import newest, stopped_by_interrupt
 from dseg.predict.pipeline import Run
 from dseg.predict.predictor import Predictor
 from dseg.predict.results import Results
+from dseg.predict.run_files import remove_parts
 from dseg.predict.summary import Failure, Summary
 from dseg.render import OverlayStyle
 from dseg.video import (
@@ -83,6 +84,7 @@ def label_video(
     if _is_complete(record, facts) and (VIDEO not in options.kinds or written.exists()):
         return Summary(skipped=1)
     record.unlink(missing_ok=True)
+    remove_parts(target.out, video.name)
     kinds = [kind for kind in options.kinds if kind != VIDEO]
     style = replace(target.style, fixed=True)
     results = Results(target.out, kinds, predictor.label_space, style, target.overlay_format)

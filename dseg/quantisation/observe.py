@@ -34,7 +34,7 @@ class Runner:
         except ImportError:
             raise DsegError(
                 "onnxruntime is not installed, which quantisation needs.",
-                hint="pip install 'dseg[onnx]'",
+                hint="pip install 'dseg[onnx]'.",
             ) from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = count_cores()

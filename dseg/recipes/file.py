@@ -12,6 +12,7 @@ from dseg.tomlio import read_toml
 
 TOP = ("model", "weights", "reset_head", "backbone_weights", "base", "recipe")
 BUNDLED = "bundled"
+NO_WEIGHTS = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,8 @@ class RecipeFile:
 
     Attributes:
         model: name of the network, or "".
-        weights: checkpoint to start from: a path, "bundled", or "" for none.
+        weights: checkpoint to start from: a path, "bundled", "none", or "" if none are
+            named.
         reset_head: leave out the classifier of ``weights``.
         backbone_weights: as in ``TrainConfig``.
         base: name of the recipe whose values hold where the file gives none, or "".
@@ -41,6 +43,11 @@ class RecipeFile:
         from dataclasses import replace
 
         return replace(base.override(self.overrides), source=self.source or base.source)
+
+
+def names_weights(weights: str) -> bool:
+    """Return True if ``--weights`` names a file or the bundled one, not random weights."""
+    return weights not in ("", NO_WEIGHTS)
 
 
 def is_recipe_file(name: str) -> bool:
@@ -74,7 +81,7 @@ def read_recipe_file(path: Path) -> RecipeFile:
         raise DsegError(f"{path}: reset_head is {reset_head!r}.", hint="write true or false.")
     if (
         texts["weights"]
-        and texts["weights"] != BUNDLED
+        and texts["weights"] not in (BUNDLED, NO_WEIGHTS)
         and not Path(texts["weights"]).is_absolute()
     ):
         texts["weights"] = str(path.parent / texts["weights"])

@@ -1,17 +1,21 @@
-"""Legends: coloured squares with the names of classes and their fraction of the image."""
+"""Legends: swatches with the names of classes and their fraction of the image.
+
+A swatch shows the tint of a class as it is on the image, from dark to bright surfaces, within its
+contour: the flat colour of a dark class hardly resembles the tint of a light surface.
+"""
 
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dseg.images import Pixels
-from dseg.labels import Color, LabelSpace
-from dseg.render.tint import UNTOUCHED
+from dseg.labels import LabelSpace
+from dseg.render.tint import UNTOUCHED, make_tint, shades_of
 
 MIN_FRACTION = 0.001  # of the image; a class that covers less is left out of the legend
 MIN_SIDE = 120  # pixels; a smaller image has no legend, as text would not be readable
@@ -19,17 +23,26 @@ FONT_SIZES = (9, 72)  # pixels, smallest and largest
 TEXT_COLOR = (255, 255, 255)
 ABSENT_COLOR = (128, 128, 128)  # of the text of a class that a video frame does not show
 STRIP_COLOR = (32, 32, 32)
-DARK = 90  # luma below which a square gets an outline
+DARK = 60  # luma below which an outline is light instead of the colour of the contour
+WIDE = 1.6  # width of a swatch, of its height
 BOX_OPACITY = 176  # of 256; of the black box behind white text
 MOST_FIXED = 24  # classes that the legend of a video lists all the time
 STRIP_HEIGHT = 0.6  # of the image, at most, for a strip
 
 
+class Swatch(NamedTuple):
+    """What the look of a class depends on."""
+
+    space: LabelSpace
+    opacity: float
+    train_id: int
+
+
 class Entry(NamedTuple):
-    """One line of a legend; without a colour it is text only."""
+    """One line of a legend; without a swatch it is text only."""
 
     name: str
-    color: Color | None
+    swatch: Swatch | None
     percent: str = ""
     present: bool = True
 
@@ -75,26 +88,26 @@ def count_pixels(train_ids: Pixels, space: LabelSpace) -> list[int]:
     return Image.fromarray(train_ids).histogram()[: space.num_classes]
 
 
-def list_entries(train_ids: Pixels, space: LabelSpace) -> list[Entry]:
+def list_entries(train_ids: Pixels, space: LabelSpace, opacity: float) -> list[Entry]:
     """Return the lines of the legend of an image, the classes with the most pixels first."""
     counts = count_pixels(train_ids, space)
     return [
-        _entry(space, index, counts[index] / train_ids.size)
+        _entry(space, opacity, index, counts[index] / train_ids.size)
         for index in _sort_present(counts, train_ids.size)
         if space.names[index].lower() not in UNTOUCHED
     ]
 
 
-def list_fixed(train_ids: Pixels, space: LabelSpace) -> list[Entry]:
+def list_fixed(train_ids: Pixels, space: LabelSpace, opacity: float) -> list[Entry]:
     """Return the lines of the legend of a video frame: each class in its place, if they are few.
 
     Of more than 24 classes, those of the frame are listed as for an image.
     """
     if space.num_classes > MOST_FIXED:
-        return list_entries(train_ids, space)
+        return list_entries(train_ids, space, opacity)
     counts = count_pixels(train_ids, space)
     return [
-        _entry(space, index, counts[index] / train_ids.size)
+        _entry(space, opacity, index, counts[index] / train_ids.size)
         for index, name in enumerate(space.names)
         if name.lower() not in UNTOUCHED
     ]
@@ -106,10 +119,10 @@ def font_of(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)
 
 
-def _entry(space: LabelSpace, index: int, fraction: float) -> Entry:
+def _entry(space: LabelSpace, opacity: float, index: int, fraction: float) -> Entry:
     percent = f"{100 * fraction:.0f} %" if fraction >= 0.01 else "<1 %"
     shown = fraction >= MIN_FRACTION
-    return Entry(space.names[index], space.colors[index], percent if shown else "", shown)
+    return Entry(space.names[index], Swatch(space, opacity, index), percent if shown else "", shown)
 
 
 def measure_strip(
@@ -129,7 +142,7 @@ def measure_strip(
     line, pad = round(font_size * 1.45), max(3, font_size // 2)
     font = font_of(font_size)
     text = max(font.getlength(name) for name in names)
-    cell = math.ceil(text) + font_size * 5 // 2
+    cell = math.ceil(text) + text_indent(font_size) + font_size
     columns = min(max(1, (width - 2 * pad) // cell), len(names))
     rows = math.ceil(len(names) / columns)
     most = max(1, int((height * STRIP_HEIGHT - 2 * pad) // line))
@@ -151,7 +164,7 @@ def draw_strip(entries: list[Entry], grid: Grid, out: Pixels) -> None:
     for place, entry in enumerate(entries):
         row, column = divmod(place, grid.columns)
         at = (grid.pad + column * grid.cell, grid.pad + row * grid.line + grid.line // 2)
-        _draw_entry(draw, at, grid.font_size, entry, font)
+        _draw_entry(strip, draw, at, grid.font_size, entry, font)
     out[...] = np.asarray(strip)
 
 
@@ -170,42 +183,54 @@ def draw_inside(entries: list[Entry], pixels: Pixels) -> None:
     rows = min(len(entries), (height * 3 // 5 - 2 * pad) // line)
     font = font_of(font_size)
     entries = entries[:rows]
-    room = width * 2 // 3 - 2 * pad - font_size * 3 // 2
+    room = width * 2 // 3 - 2 * pad - text_indent(font_size)
     if max((font.getlength(entry.text) for entry in entries), default=0.0) > room:
         entries = [entry._replace(percent="") for entry in entries]
     text = max((font.getlength(entry.text) for entry in entries), default=0.0)
     if text > room or rows < min(2, len(entries)):
         return
-    box = (2 * pad + rows * line, 2 * pad + font_size * 3 // 2 + math.ceil(text))
+    box = (2 * pad + rows * line, 2 * pad + text_indent(font_size) + math.ceil(text))
     corner = pixels[pad : pad + box[0], pad : pad + box[1]]
     dark = (corner.astype(np.uint16) * (256 - BOX_OPACITY) >> 8).astype(np.uint8)
     legend = Image.fromarray(dark)
     draw = ImageDraw.Draw(legend)
     for row, entry in enumerate(entries):
-        _draw_entry(draw, (pad, pad + row * line + line // 2), font_size, entry, font)
+        _draw_entry(legend, draw, (pad, pad + row * line + line // 2), font_size, entry, font)
     corner[...] = np.asarray(legend)
 
 
+def text_indent(side: int) -> int:
+    """Return how far to the right of a swatch's left edge its text begins."""
+    return round(WIDE * side) + max(3, side // 2)
+
+
+@lru_cache(512)
+def draw_swatch(swatch: Swatch, side: int) -> Image.Image:
+    """Draw the swatch of a class; an outline that would be nearly black is light."""
+    tint = make_tint(swatch.space, swatch.opacity)
+    wide, line = round(WIDE * side), max(1, side // 12)
+    red, green, blue = contour = tuple(tint.contour[swatch.train_id].tolist())
+    is_dark = 5 * red + 9 * green + 2 * blue < 16 * DARK
+    image = Image.new("RGB", (wide, side + 1), TEXT_COLOR if is_dark else contour)
+    shades = shades_of(tint, swatch.train_id, wide - 2 * line)[None]
+    inside = Image.fromarray(shades).resize((wide - 2 * line, side + 1 - 2 * line))
+    image.paste(inside, (line, line))
+    return image
+
+
 def _draw_entry(
+    image: Image.Image,
     draw: ImageDraw.ImageDraw,
     at: tuple[int, int],
     side: int,
     entry: Entry,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> None:
-    """Draw a square and its text from ``at`` on, the (x, y) of the middle of their left edge.
-
-    Squares that are nearly black have a light outline.
-    """
+    """Draw a swatch and its text from ``at`` on, the (x, y) of the middle of their left edge."""
     left, middle = at
     text_at = left
-    if entry.color is not None:
-        text_at += side * 3 // 2
-        top = middle - side // 2
-        red, green, blue = entry.color
-        is_dark = 5 * red + 9 * green + 2 * blue < 16 * DARK
-        outline = TEXT_COLOR if is_dark else entry.color
-        square = (left, top, left + side, top + side)
-        draw.rectangle(square, fill=entry.color, outline=outline, width=max(1, side // 12))
+    if entry.swatch is not None:
+        text_at += text_indent(side)
+        image.paste(draw_swatch(entry.swatch, side), (left, middle - side // 2))
     color = TEXT_COLOR if entry.present else ABSENT_COLOR
     draw.text((text_at, middle), entry.text, color, font, anchor="lm")

@@ -99,7 +99,7 @@ def render(image: Pixels, train_ids: Pixels, space: LabelSpace, style: OverlaySt
     total = 2 * width if style.side_by_side else width
     entries = []
     if style.legend != "none":
-        entries = (list_fixed if style.fixed else list_entries)(train_ids, space)
+        entries = (list_fixed if style.fixed else list_entries)(train_ids, space, style.opacity)
     grid = None
     if style.legend == "strip":
         texts = [entry.text for entry in entries]

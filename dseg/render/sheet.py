@@ -15,6 +15,7 @@ from dseg.render.legend import (
     STRIP_COLOR,
     TEXT_COLOR,
     Entry,
+    Swatch,
     draw_strip,
     font_of,
     measure_strip,
@@ -42,12 +43,15 @@ def make_thumb(overlay: Pixels) -> Pixels:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0))
 
 
-def draw_sheet(thumbs: Sequence[tuple[str, Pixels]], space: LabelSpace) -> Pixels:
+def draw_sheet(
+    thumbs: Sequence[tuple[str, Pixels]], space: LabelSpace, opacity: float = 0.5
+) -> Pixels:
     """Return a contact sheet, (H, W, 3) uint8.
 
     Args:
         thumbs: name and reduced overlay of each image, in order.
         space: the classes of the legend, which is left out if they are more than 24.
+        opacity: of the overlays.
     """
     columns = min(len(thumbs), max(2, math.ceil(math.sqrt(len(thumbs)))))
     rows = math.ceil(len(thumbs) / columns)
@@ -64,13 +68,13 @@ def draw_sheet(thumbs: Sequence[tuple[str, Pixels]], space: LabelSpace) -> Pixel
         sheet.paste(Image.fromarray(thumb), (left + across, top + down))
         at = (left + THUMB[0] // 2, top + THUMB[1] + CAPTION // 2 + 1)
         draw.text(at, _shorten(name), TEXT_COLOR, font_of(FONT_SIZE), anchor="mm")
-    return _with_legend(np.asarray(sheet), space)
+    return _with_legend(np.asarray(sheet), space, opacity)
 
 
-def _with_legend(sheet: Pixels, space: LabelSpace) -> Pixels:
+def _with_legend(sheet: Pixels, space: LabelSpace, opacity: float) -> Pixels:
     entries = [
-        Entry(name, color)
-        for name, color in zip(space.names, space.colors, strict=True)
+        Entry(name, Swatch(space, opacity, train_id))
+        for train_id, name in enumerate(space.names)
         if name.lower() not in UNTOUCHED
     ]
     height, width = sheet.shape[:2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ MAX_STRENGTH = 1.6
 LIGHT = 220  # luma that low opacities move the image's towards, so that shadows show their class
 CONTOUR_AT = 480  # rows of an image with a contour of one pixel; twice as many have two
 CONTOUR_WHITE = 0.35  # of white in a contour, so that dark classes have a visible one too
+SHADES = (30, 190)  # luma of the surfaces that a square of the legend shows the tint of
 UNTOUCHED = ("background", "void", "unlabeled", "unlabelled")  # classes that are not drawn
 
 
@@ -40,6 +42,7 @@ class Tint(NamedTuple):
     last: int
 
 
+@lru_cache(8)
 def make_tint(space: LabelSpace, opacity: float) -> Tint:
     """Return the tint of a label space.
 
@@ -71,6 +74,13 @@ def make_tint(space: LabelSpace, opacity: float) -> Tint:
         drawn=drawn,
         last=space.num_classes - 1,
     )
+
+
+def shades_of(tint: Tint, index: int, count: int) -> Pixels:
+    """Return how a class looks on grey surfaces from dark to bright, (count, 3) uint8."""
+    greys = np.linspace(*SHADES, count).round()[:, None]
+    shades = (greys * (tint.own + tint.grey) + ONE // 2) // ONE + tint.offset[:, index]
+    return np.asarray(np.clip(shades, 0, 255), np.uint8)
 
 
 def apply_tint(image: Pixels, train_ids: Pixels, tint: Tint, out: Pixels) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import locale
 import os
 import re
 from pathlib import Path
@@ -32,7 +33,7 @@ def read_list(source: str | Path) -> list[str | Path]:
     with ``#`` and the header of a table are left out.
 
     Raises:
-        DsegError: the list cannot be read, or names a file that does not exist.
+        DsegError: the list cannot be read, names a file that does not exist, or names none.
     """
     file = Path(str(source).removeprefix("@"))
     try:
@@ -47,7 +48,7 @@ def read_list(source: str | Path) -> list[str | Path]:
             f"{file} is not a list of paths.", hint="name a text file with one path on each line."
         )
     found: list[str | Path] = []
-    lines = [os.fsdecode(line) for line in without_bom(data).splitlines()]
+    lines = [decode_name(line) for line in without_bom(data).splitlines()]
     is_table = file.suffix.lower() == ".csv"
     for number, line in enumerate(lines, start=1):
         entry = _find(line.strip(), file.parent, is_table=is_table)
@@ -62,6 +63,8 @@ def read_list(source: str | Path) -> list[str | Path]:
                 f"{file}, line {number}: {_fields(line, is_table=is_table)[0]} does not exist.",
                 hint="paths are relative to the folder of the list, or to the working directory.",
             )
+    if not found:
+        raise DsegError(f"{file} names no image.", hint="write one path or address on each line.")
     return found
 
 
@@ -70,6 +73,14 @@ def without_bom(data: bytes) -> bytes:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace").encode()
     return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def decode_name(data: bytes) -> str:
+    """Return a file name; on Windows one that is not UTF-8 has the encoding of its programs."""
+    try:
+        return os.fsdecode(data)
+    except UnicodeDecodeError:
+        return data.decode(locale.getpreferredencoding(False), "replace")
 
 
 def _find(line: str, folder: Path, *, is_table: bool) -> str | Path | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from dseg.sources.lists import without_bom
+from dseg.sources.lists import decode_name, without_bom
 
 BEGINNINGS = {
     b"\x89PNG\r\n": ".png",
@@ -34,4 +32,4 @@ def read_names(data: bytes) -> list[str]:
     """Return the lines of a list, or its NUL-separated names (``find -print0``)."""
     data = without_bom(data)  # bytes: file names need not be valid text
     lines = data.split(b"\0") if b"\0" in data else data.splitlines()
-    return [os.fsdecode(line) for line in lines if line]
+    return [decode_name(line) for line in lines if line]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dseg.errors import DsegError
 from dseg.parallel import map_in_order
-from dseg.sources.archives import is_archive, unpack
+from dseg.sources.archives import UNSAFE_HINT, describe_unsafe, is_archive, unpack
 from dseg.sources.lists import is_list, read_list
 from dseg.sources.urls import download, is_url
 from dseg.video import without_password
@@ -33,11 +33,13 @@ class Workspace:
     Attributes:
         folder: the temporary folder, None as long as none is needed.
         faults: sources that could not be had.
+        notes: remarks on sources.
     """
 
     def __init__(self) -> None:
         self.folder: Path | None = None
         self.faults: list[Fault] = []
+        self.notes: list[str] = []
 
     def __enter__(self) -> Workspace:
         return self
@@ -112,9 +114,18 @@ class Workspace:
         while folder.exists():
             folder = folder.with_name(f"{folder.name}-2")
         try:
-            if problem := unpack(archive, folder):
-                self.faults.append(Fault(str(archive), problem, "download or pack it again."))
+            unpacked = unpack(archive, folder)
         except DsegError as fault:
             self.faults.append(Fault(str(archive), fault.problem, fault.hint))
             return None
+        if unpacked.fault:
+            self.faults.append(Fault(str(archive), unpacked.fault, "download or pack it again."))
+        if unpacked.unsafe:
+            problem = f"not unpacked: {describe_unsafe(unpacked)}."
+            self.faults.append(Fault(str(archive), problem, UNSAFE_HINT))
+        if count := unpacked.repeated:
+            names = "1 name occurs twice" if count == 1 else f"{count} names occur again"
+            self.notes.append(
+                f"{archive}: {names} (first: {unpacked.first_repeated}); the last file is labelled."
+            )
         return folder

@@ -11,10 +11,9 @@ from random import Random
 
 from dseg.datasets.listing import WHOLE, normal_name
 from dseg.files import walk_files
-from dseg.images import IMAGE_SUFFIXES
+from dseg.images import IMAGE_SUFFIXES, MANIFEST
 
 LOOKED_AT_MOST = 500_000  # files
-MANIFEST = "dseg-run.json"  # in folders of results
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),

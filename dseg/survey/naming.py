@@ -11,6 +11,7 @@ from dseg.errors import DsegError, suggest
 from dseg.labels import IGNORE, LABEL_SPACES, Color, LabelSpace, voc_color
 from dseg.survey.content import unpack
 from dseg.survey.groups import split_pattern
+from dseg.survey.lists import list_pattern
 from dseg.survey.look import Survey
 
 UNNAMED = ("-", "")  # names that ignore a value, beside IGNORED_NAMES
@@ -27,6 +28,7 @@ class Value:
         fraction: of all pixels.
         masks: number of masks that hold it.
         ignored: it is 255 beside other ids, which is ignored by custom.
+        joined: values that mean the same, among them this one.
     """
 
     value: int
@@ -34,10 +36,19 @@ class Value:
     fraction: float
     masks: int
     ignored: bool = False
+    joined: range = range(0)
 
     def text(self, kind: str) -> str:
         """Return the id, or the colour as three numbers."""
+        if self.joined:
+            return f"{self.joined[0]}-{self.joined[-1]}"
         return str(self.value) if kind == "ids" else "{} {} {}".format(*unpack(self.value))
+
+    def ids(self) -> list[int | str]:
+        """Return the id, and ranges of the values that mean the same."""
+        first, last = (self.joined[0], self.joined[-1]) if self.joined else (0, 0)
+        ends = [(first, self.value - 1), (self.value + 1, last)] if self.joined else []
+        return [self.value, *(f"{low}-{high}" for low, high in ends if low <= high)]
 
 
 def list_values(survey: Survey) -> list[Value]:
@@ -46,7 +57,7 @@ def list_values(survey: Survey) -> list[Value]:
     total = sum(found.pixels.values())
     ids = found.kind == "ids"
     order = sorted(found.pixels, key=lambda value: value if ids else (-found.pixels[value], value))
-    custom = ids and IGNORE in found.pixels and set(found.pixels) - {0, IGNORE}
+    custom = ids and IGNORE in found.pixels and len(set(found.pixels) - {IGNORE}) > 1
     return [
         Value(
             value,
@@ -54,6 +65,7 @@ def list_values(survey: Survey) -> list[Value]:
             found.pixels[value] / total,
             found.masks[value],
             ignored=bool(custom) and value == IGNORE,
+            joined=found.joined.get(value, range(0)),
         )
         for value in order
     ]
@@ -92,6 +104,8 @@ def make_fields(
         classes = _from_names(survey, values, names or default_names(values))
     if not classes["class"]:
         raise DsegError("All values are ignored.", hint="give at least one class a name.")
+    if survey.values.left_out[0]:
+        classes["unlisted"] = "ignore"
     return {"name": survey.root.resolve().name or "data", **_places(survey), **classes}
 
 
@@ -115,10 +129,17 @@ def _places(survey: Survey) -> dict[str, Any]:
     if isinstance(fields["masks"], dict) and isinstance(fields["images"], dict):
         shared = [split for split in fields["images"] if split in fields["masks"]]
         fields = {key: {split: of[split] for split in shared} for key, of in fields.items()}
-    if pairing.image_suffix:
-        fields["image_suffix"] = pairing.image_suffix
-    if pairing.mask_suffix:
-        fields["mask_suffix"] = pairing.mask_suffix
+    if survey.left_out:
+        fields["without_mask"] = "skip"
+    if survey.lists:
+        fields["lists"] = list_pattern(survey.lists)
+    for kind, ends in (("image", pairing.image_ends), ("mask", pairing.mask_ends)):
+        if ends.prefix:
+            fields[f"{kind}_prefix"] = ends.prefix
+        if len(ends.suffixes) > 1:
+            fields[f"{kind}_suffix"] = list(ends.suffixes)
+        elif ends.suffixes[0]:
+            fields[f"{kind}_suffix"] = ends.suffixes[0]
     if images.pattern == masks.pattern and images.suffix != masks.suffix:
         fields |= {"image_types": images.suffix[1:], "mask_types": masks.suffix[1:]}
     return fields
@@ -147,13 +168,13 @@ def _from_names(survey: Survey, values: list[Value], names: Sequence[str]) -> di
         ids = [
             {
                 "name": name,
-                **_ids_of([value.value for value in own]),
+                **_ids_of([number for value in own for number in value.ids()]),
                 "color": list(own[0].color or voc_color(place + 1)),
                 "note": _describe(own, survey),
             }
             for place, (name, own) in enumerate(rows.items())
         ]
-        return {"ignore": sorted(value.value for value in ignored), "class": ids}
+        return {"ignore": [number for value in ignored for number in value.ids()], "class": ids}
     colors = [
         {
             "name": name,
@@ -167,7 +188,7 @@ def _from_names(survey: Survey, values: list[Value], names: Sequence[str]) -> di
     return {"mask_colors": True, "ignore_colors": left_out, "class": colors}
 
 
-def _ids_of(ids: list[int]) -> dict[str, Any]:
+def _ids_of(ids: list[int | str]) -> dict[str, Any]:
     return {"id": ids[0]} if len(ids) == 1 else {"ids": ids}
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
+from dseg.survey.endings import (
+    Ends,
+    common_ending,
+    count_endings,
+    find_beginnings,
+    find_several,
+    prefer,
+    preference,
+)
 from dseg.survey.groups import Group, kind_of_name
 
 SAMPLED = 9  # files of a group whose content is looked at
-PREFERRED = ("labelids", "labeltrainids", "mask", "label", "gt", "seg", "l")
+ENOUGH = 0.9  # of the masks; names are then not searched for other correspondences
 Key = tuple[str, str]  # split, name
 
 
@@ -21,14 +29,15 @@ class Pairing:
 
     Attributes:
         images, masks: the groups.
-        image_suffix, mask_suffix: endings of the names that are removed before they are compared.
+        image_ends, mask_ends: beginnings and endings of the names that are removed before they
+            are compared; several endings of images if each mask has several images.
         pairs: image and mask of each name.
     """
 
     images: Group
     masks: Group
-    image_suffix: str
-    mask_suffix: str
+    image_ends: Ends
+    mask_ends: Ends
     pairs: dict[Key, tuple[Path, Path]]
 
 
@@ -60,73 +69,72 @@ def _can_be(images: Group, masks: Group, is_mask: dict[int, bool]) -> bool:
 
 
 def _rank(one: Pairing) -> tuple[int, int, int]:
-    ending = one.mask_suffix.lower()
-    preferred = next((at for at, word in enumerate(PREFERRED) if word in ending), len(PREFERRED))
     return (
         kind_of_name(one.images.pattern) == "photo",
         kind_of_name(one.masks.pattern) == "mask",
-        -preferred,
+        -preference(one.mask_ends),
     )
 
 
 def pair(images: Group, masks: Group) -> Pairing | None:
     """Pair the files of two groups, or of one group, by their names."""
-    photos, labels = images.names(), masks.names()
-    endings = ["", common_ending(name for _, name in photos)]
-    best: tuple[int, str, str] = (0, "", "")
-    for image_suffix in dict.fromkeys(endings):
-        bare = {(split, name.removesuffix(image_suffix)) for split, name in photos}
-        for mask_suffix, count in _count_endings(labels, bare):
-            if images is masks and not mask_suffix:
-                continue
-            rank = (count, image_suffix, mask_suffix)
-            better = count > best[0] or (count == best[0] and _prefer(mask_suffix, best[2]))
-            if better:
-                best = rank
-    count, image_suffix, mask_suffix = best
-    if not count:
+    best = _find_ends(images, masks)
+    if best is None:
         return None
+    image_ends, mask_ends = best
     files = {
-        (split, name.removesuffix(mask_suffix)): path
+        (split, bare): path
         for split, named in masks.files.items()
         for name, path in named.items()
-        if name.endswith(mask_suffix)
+        if (bare := mask_ends.strip(name)) is not None
     }
     pairs = {}
     for split, named in images.files.items():
         for name, path in named.items():
-            key = (split, name.removesuffix(image_suffix))
-            if key in files and files[key] != path:
-                pairs[key] = path, files[key]
+            bare = image_ends.strip(name)
+            key = (split, bare or "")
+            if bare is not None and key in files and files[key] != path:
+                shown = name if len(image_ends.suffixes) > 1 else bare
+                pairs[split, shown] = path, files[key]
     if not pairs:  # each file of a group corresponds to itself
         return None
-    return Pairing(images, masks, image_suffix, mask_suffix, pairs)
+    return Pairing(images, masks, image_ends, mask_ends, pairs)
 
 
-def _prefer(ending: str, other: str) -> bool:
-    def rank(text: str) -> int:
-        words = re.split(r"[^a-z0-9]+", text.lower())
-        return next((at for at, word in enumerate(PREFERRED) if word in words), len(PREFERRED))
+def _find_ends(images: Group, masks: Group) -> tuple[Ends, Ends] | None:
+    """Return the ends of names after whose removal most files correspond."""
+    photos, labels = images.names(), masks.names()
+    best: tuple[int, Ends, Ends] = (0, Ends(), Ends())
+    enough = ENOUGH * len(labels) / (2 if images is masks else 1)
+    for found in _propose(photos, labels, same=images is masks):
+        count, image_ends, mask_ends = found
+        if best[0] >= enough and image_ends.prefix + mask_ends.prefix:
+            break
+        if count > best[0] or (count == best[0] and prefer(mask_ends, best[2])):
+            best = found
+    if images is not masks:  # some images for each mask
+        for at in {best[2], Ends()}:
+            count, suffixes = find_several(photos, labels, at)
+            if count > best[0]:
+                best = count, Ends("", suffixes), at
+    return best[1:] if best[0] else None
 
-    return rank(ending) < rank(other)
+
+def _propose(photos: set[Key], labels: set[Key], *, same: bool) -> Iterator[tuple[int, Ends, Ends]]:
+    """Yield numbers of corresponding files and the ends that are removed from their names."""
+    endings = dict.fromkeys(("", common_ending(name for _, name in photos)))
+    for first, second in product(find_beginnings(photos), find_beginnings(labels)):
+        for ending in endings:
+            image_ends = Ends(first, (ending,))
+            bare = {
+                (split, short)
+                for split, name in photos
+                if (short := image_ends.strip(name)) is not None
+            }
+            for mask_ending, count in count_endings(labels, bare, second):
+                mask_ends = Ends(second, (mask_ending,))
+                if not same or mask_ends not in (Ends(), image_ends):
+                    yield count, image_ends, mask_ends
 
 
-def _count_endings(labels: set[Key], photos: set[Key]) -> list[tuple[str, int]]:
-    """Return the endings after which names of masks are names of images, with their counts."""
-    counts: Counter[str] = Counter()
-    for split, name in labels:
-        counts[""] += (split, name) in photos
-        for found in re.finditer(r"[_\-. ]", name):
-            if (split, name[: found.start()]) in photos:
-                counts[name[found.start() :]] += 1
-    return [(ending, count) for ending, count in counts.most_common() if count]
-
-
-def common_ending(names: Iterable[str]) -> str:
-    """Return the ending that all names share, from one of ``_``, ``-`` and ``.`` on."""
-    turned = sorted(name[::-1] for name in names)
-    first, last = (turned[0], turned[-1]) if turned else ("", "")
-    equal = (at for at, (one, two) in enumerate(zip(first, last, strict=False)) if one != two)
-    shared = first[: next(equal, min(len(first), len(last)))][::-1]
-    found = re.search(r"[_\-.]", shared)
-    return shared[found.start() :] if found else ""
+__all__ = ["SAMPLED", "Ends", "Key", "Pairing", "find_pairing", "pair"]

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dseg.datasets.base import Dataset
 from dseg.errors import DsegError
-from dseg.images import Pixels, write_png
+from dseg.images import Pixels, write_sheet
 from dseg.labels import IGNORE
 
 CELL = 320  # pixels, width of an image
@@ -21,13 +21,14 @@ IGNORED = (255, 255, 255)
 FONT_SIZE = 15
 
 
-def make_sheet(datasets: Sequence[Dataset], path: Path) -> int:
+def make_sheet(datasets: Sequence[Dataset], path: Path) -> tuple[int, Path]:
     """Write a PNG with up to six evenly chosen images beside their masks, and a legend.
 
     Ignored pixels are white with a grey hatch. A pair that cannot be read is left out.
 
     Returns:
-        The number of pairs that were drawn.
+        The number of pairs that were drawn, and the file: another one if the user has a file of
+        that name, which is kept.
     """
     pairs = [(dataset, at) for dataset in datasets for at in range(len(dataset))]
     step = max(1, len(pairs) // AT_MOST)
@@ -37,7 +38,7 @@ def make_sheet(datasets: Sequence[Dataset], path: Path) -> int:
         if (cell := _draw_pair(dataset, at))
     ]
     if not cells:
-        return 0
+        return 0, path
     space = datasets[0].space
     legend = _draw_legend(list(space.names), list(space.colors), 2 * COLUMNS * CELL)
     rows = [cells[at : at + COLUMNS] for at in range(0, len(cells), COLUMNS)]
@@ -49,8 +50,7 @@ def make_sheet(datasets: Sequence[Dataset], path: Path) -> int:
             sheet.paste(cell, (place * 2 * CELL, top))
         top += height
     sheet.paste(legend, (0, top))
-    write_png(path, np.asarray(sheet))
-    return len(cells)
+    return len(cells), write_sheet(path, np.asarray(sheet))
 
 
 def _draw_pair(dataset: Dataset, index: int) -> Image.Image | None:

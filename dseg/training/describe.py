@@ -9,9 +9,10 @@ import torch
 
 from dseg.config import RuntimeConfig, TrainConfig
 from dseg.device import describe_precision
+from dseg.errors import counted
 from dseg.models import SegModel
 from dseg.recipes import Recipe
-from dseg.recipes.file import BUNDLED
+from dseg.recipes.file import BUNDLED, names_weights
 from dseg.training.callbacks import Intervals, Start
 from dseg.training.loop import Trainer
 from dseg.training.padding import Size, describe_sizes
@@ -62,7 +63,7 @@ def describe_network(config: TrainConfig, model: SegModel) -> str:
     """Describe a network, its size and its initial weights."""
     count = sum(parameter.numel() for parameter in model.parameters())
     start = "random weights"
-    if config.weights:
+    if names_weights(config.weights):
         head = ", new classifier" if config.reset_head else ""
         bundled = config.weights == BUNDLED
         named = "bundled weights" if bundled else f"weights of {Path(config.weights).name}"
@@ -90,7 +91,7 @@ def _describe_device(trainer: Trainer, runtime: RuntimeConfig) -> str:
 
 def _describe_data(config: TrainConfig, trainer: Trainer) -> str:
     train_set, val_set = trainer.train_set, trainer.val_set
-    named = f"{train_set.name}: {len(train_set):,} images to train on ({config.split})"
+    named = f"{train_set.name}: {counted(len(train_set), 'image')} to train on ({config.split})"
     if val_set is None:
         return f"{named}, no validation"
     split = config.val_split
@@ -138,13 +139,13 @@ def _describe_crops(recipe: Recipe, processes: int) -> str:
 def _describe_length(config: TrainConfig, trainer: Trainer) -> str:
     intervals, recipe = trainer.intervals, config.recipe
     epochs = intervals.steps * recipe.batch / len(trainer.train_set)
-    words = [f"{_count(epochs)} epochs = {intervals.steps:,} steps"]
+    words = [f"{_round(epochs)} epoch{'s' * (epochs != 1)} = {counted(intervals.steps, 'step')}"]
     if trainer.step:
         words.append(f"{trainer.step:,} of them done")
     if trainer.val_set is not None:
         words.append(f"validated {_describe_every(intervals)}")
     if config.patience:
-        words.append(f"ended after {config.patience} validations without a better mIoU")
+        words.append(f"ended after {counted(config.patience, 'validation')} without a better mIoU")
     return ", ".join(words)
 
 
@@ -155,5 +156,5 @@ def _describe_every(intervals: Intervals) -> str:
     return f"every {every:,} steps" if every > 1 else "after every step"
 
 
-def _count(number: float) -> str:
+def _round(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dseg.datasets.base import Dataset, Sample
+from dseg.errors import counted
 
 END = 4096  # bytes at each end of a file; shorter files are read whole
 THREADS = 8  # they mostly wait for the disk
@@ -103,7 +104,7 @@ def find_changes(then: Any, now: Fingerprint) -> str:
     gone = [key for key in samples if key not in now.samples]
     new = [key for key in now.samples if key not in samples]
     if gone or new:
-        found = [f"{len(now.samples)} images now, {len(samples)} then"]
+        found = [f"{counted(len(now.samples), 'image')} now, {len(samples)} then"]
         found += [f"{len(gone)} are missing, first {_name(gone)}"] if gone else []
         found += [f"{len(new)} are new, first {_name(new)}"] if new else []
         return f"The data are not those that the run was started with: {'; '.join(found)}"

@@ -17,7 +17,7 @@ from dseg.errors import DsegError
 from dseg.models import SegModel, build_model, find_class
 from dseg.nn.backbones.densenet import checkpoint_activations
 from dseg.nn.sync_norm import synchronise_norms
-from dseg.recipes.file import BUNDLED
+from dseg.recipes.file import BUNDLED, names_weights
 from dseg.training.backends import avoid_wrong_gradients, compile_model
 
 
@@ -32,7 +32,7 @@ def make_model(
     torch.manual_seed(config.seed)
     outputs = dataset.space.num_classes
     remarks: list[str] = []
-    if config.weights:
+    if names_weights(config.weights):
         start = Path(config.weights)
         if config.weights == BUNDLED and not start.exists():
             start = find_bundled()
@@ -49,7 +49,11 @@ def make_model(
         takes_aux = "aux" in signature(find_class(config.model)).parameters
         options = {"aux": True} if takes_aux and config.recipe.aux_weight else {}
         model = build_model(config.model, outputs, **options)
-    if config.weights and config.recipe.aux_weight and _lacks_aux(model, config.model):
+    if (
+        names_weights(config.weights)
+        and config.recipe.aux_weight
+        and _lacks_aux(model, config.model)
+    ):
         remarks.append(
             f"WARNING: {Path(config.weights).name} has no auxiliary heads, so the recipe's "
             f"auxiliary loss (weight {config.recipe.aux_weight:g}) is left out."

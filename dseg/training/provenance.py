@@ -56,7 +56,11 @@ def find_commit(package: Path) -> str | None:
     words = ("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40")
     try:
         done = subprocess.run(
-            [*words, "--exclude=*"], capture_output=True, text=True, timeout=GIT_S, check=True
+            [*words, "--exclude=*"],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=GIT_S,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

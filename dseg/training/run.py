@@ -13,7 +13,7 @@ import torch
 from dseg.config import RuntimeConfig, TrainConfig
 from dseg.data.sampler import StepSampler
 from dseg.data.stream import Batch
-from dseg.device import find_amp, find_device
+from dseg.device import find_amp, find_device, lacks_reported
 from dseg.distributed import Group, local_device
 from dseg.errors import DsegError
 from dseg.losses import AffinityFields, SegLoss, make_class_weights
@@ -28,6 +28,7 @@ from dseg.training.fingerprint import take_fingerprint
 from dseg.training.loggers import PACKAGES, check_loggers
 from dseg.training.loop import Trainer
 from dseg.training.network import make_model
+from dseg.training.overlap import describe_overlap
 from dseg.training.padding import find_remark, sample_sizes
 from dseg.training.resume import resume_run
 from dseg.training.run_dir import RunCallbacks, RunDir
@@ -91,7 +92,10 @@ def run_training(
                 says.append(display)
                 for remark in (*remarks, *more) if group.main else ():
                     display.say(remark)
-                with deterministic_or_refused(config.model, trainer.device):
+                with (
+                    lacks_reported(config.model, trainer.device),
+                    deterministic_or_refused(config.model, trainer.device),
+                ):
                     outcome = trainer.train(
                         report_faults(batches, display), RunCallbacks(run_dir, display)
                     )
@@ -163,7 +167,8 @@ def _make_trainer(
         stopping=stopping,
         patience=config.patience,
     )
-    return trainer, [text for text in (train_set.note, remark) if text]
+    shared = group.from_main(lambda: describe_overlap(train_set, val_set))
+    return trainer, [text for text in (train_set.note, shared, remark) if text]
 
 
 def report_faults(batches: Iterator[Batch], display: Display) -> Iterator[Batch]:

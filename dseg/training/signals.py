@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 STOPS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGBREAK")  # the last on Windows: Ctrl-Break
+    if hasattr(signal, name)
 )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dseg.errors import EXIT_MISFIT, DsegError
-from dseg.files import written_whole
+from dseg.files import rename_over, written_whole
 from dseg.jsonio import is_count, is_number, show
 from dseg.memory import is_out_of_memory
 
@@ -51,7 +51,7 @@ def save_state(run: Path, state: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         if newest.exists():
-            newest.replace(run / PREVIOUS)
+            rename_over(newest, run / PREVIOUS)
     _sync_folder(run)
 
 

@@ -17,7 +17,7 @@ from dseg.data.loader import load_batches, prefetch
 from dseg.data.stream import Batch
 from dseg.datasets.base import Dataset
 from dseg.distributed import Group
-from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.errors import EXIT_FAILED_INPUTS, DsegError, counted
 from dseg.memory import find_free_memory
 from dseg.parallel import Progress
 from dseg.training.backends import deterministic_or_refused
@@ -181,7 +181,7 @@ def _describe(trial: Trial, trainer: Trainer) -> list[tuple[str, str]]:
     """Describe what a trial found, as ``(name, text)``."""
     recipe, device = trainer.recipe, trainer.device
     reading = f"read and augmented in {trial.read_seconds:.3g} s by one process"
-    ahead = f", {trial.workers} worker{'s' if trial.workers > 1 else ''} read ahead"
+    ahead = f", {counted(trial.workers, 'worker')} read ahead"
     facts = [
         ("Batch", f"{recipe.batch} crops, {reading}{ahead if trial.workers else ''}"),
         ("Step", f"{trial.step_seconds:.3g} s forward, backward and update; loss {trial.loss:.3f}"),
@@ -189,11 +189,10 @@ def _describe(trial: Trial, trainer: Trainer) -> list[tuple[str, str]]:
     ]
     if trial.peak_memory_bytes:
         facts.append(("Memory", _describe_memory(trial, device)))
-    words = [f"{describe_duration(trial.estimated_seconds)} for {trial.steps:,} steps"]
+    words = [f"{describe_duration(trial.estimated_seconds)} for {counted(trial.steps, 'step')}"]
     if trial.validation_seconds:
         count = count_validations(trainer.intervals)
-        plural = "s" if count > 1 else ""
-        words.append(f"{count:,} validation{plural} of {trial.validation_seconds:.3g} s")
+        words.append(f"{counted(count, 'validation')} of {trial.validation_seconds:.3g} s")
     facts.append(("Time", " and ".join(words)))
     facts.append(("Written", "nothing (--dry-run)"))
     return facts

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from dseg.errors import DsegError
+from dseg.files import ignores_case
 from dseg.images import IMAGE_SUFFIXES
 from dseg.labels import LabelSpace
 from dseg.transfer.mask import Coding
@@ -114,20 +113,14 @@ def _output_name(path: Path, target: Coding, space: LabelSpace) -> str:
 
 def _check_outputs(jobs: Sequence[TransferJob], overwrite: bool) -> None:
     """Raise a DsegError if an output is an input, the output of two, or exists already."""
-    inputs = {os.path.realpath(job.source) for job in jobs}
+    inputs = {_identity(job.source) for job in jobs}
     for job in jobs:
-        if os.path.realpath(job.output) in inputs:
+        if job.output.exists() and _identity(job.output) in inputs:
             raise DsegError(
                 f"{job.output} is an input and would be replaced.",
                 hint="name another folder with --out.",
             )
-    twice = [path for path, count in Counter(job.output for job in jobs).items() if count > 1]
-    if twice:
-        first, second = [str(job.source) for job in jobs if job.output == twice[0]][:2]
-        raise DsegError(
-            f"{first} and {second} would both be written to {twice[0]}.",
-            hint="convert the sources one by one, each with another --out.",
-        )
+    _refuse_twice(jobs)
     existing = [job.output for job in jobs if job.output.exists()]
     if existing and not overwrite:
         raise DsegError(
@@ -135,3 +128,21 @@ def _check_outputs(jobs: Sequence[TransferJob], overwrite: bool) -> None:
             "nothing was written.",
             hint="replace them with --overwrite, or name another folder with --out.",
         )
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what is equal for all names of a file; names alone can differ by case."""
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino
+
+
+def _refuse_twice(jobs: Sequence[TransferJob]) -> None:
+    """Raise a DsegError if two outputs are one file, on some disks also in another case."""
+    outputs: dict[str, TransferJob] = {}
+    for job in jobs:
+        other = outputs.setdefault(str(job.output).casefold(), job)
+        if other is not job and (other.output == job.output or ignores_case(job.output.parent)):
+            raise DsegError(
+                f"{other.source} and {job.source} would both be written to {job.output}.",
+                hint="convert the sources one by one, each with another --out.",
+            )

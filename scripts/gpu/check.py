@@ -44,7 +44,7 @@ def run_tests(context: JobContext) -> dict[str, Any]:
     context.log("\n".join([*failed, *lines[-1:]]))
     found = {**context.facts(), "exit_code": code, "summary": lines[-1:], "failed_tests": failed}
     if code:
-        (context.out / "tests.txt").write_text(output[-100_000:])
+        (context.out / "tests.txt").write_text(output[-100_000:], encoding="utf-8")
     return _check_time_limit(context, "tests", code, found)
 
 
@@ -221,7 +221,7 @@ def _bench(
         context.log(f"bench {name}: exit code {code}\n{output[-300 if not code else -1500 :]}")
         if code == 124 and not context.left:
             raise OutOfTimeError(f"bench {name} was stopped")
-        rows = json.loads(file.read_text()) if file.exists() else output[-1500:]
+        rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else output[-1500:]
         found[name] = context.facts(dtype=name, batch=1, size=size, exit_code=code, rows=rows)
         context.keep(part, found)
     return found
@@ -259,7 +259,11 @@ def infer(context: JobContext) -> dict[str, Any]:
             )
             if code == 124 and not context.left:
                 raise OutOfTimeError(f"infer {name} was stopped")
-            row = json.loads(file.read_text()) if not code else {"said": output[-600:]}
+            row = (
+                json.loads(file.read_text(encoding="utf-8"))
+                if not code
+                else {"said": output[-600:]}
+            )
             for key in ("images", "settings", "out"):
                 row.pop(key, None)
             facts = context.facts(dtype="fp32" if amp == "off" else amp, batch=1)

@@ -165,7 +165,10 @@ class JobContext:
     def save(self) -> None:
         self._saved = time.monotonic()
         with written_whole(self.out / RESULTS) as file:
-            file.write_text(json.dumps(make_strict(self.results), indent=1, allow_nan=False) + "\n")
+            file.write_text(
+                json.dumps(make_strict(self.results), indent=1, allow_nan=False) + "\n",
+                encoding="utf-8",
+            )
 
     def call(
         self,
@@ -281,7 +284,7 @@ def describe_machine() -> dict[str, Any]:
 
 def _name_cpu() -> str:
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -15,7 +15,7 @@ def write_table(rows: Sequence[Mapping[str, str]], path: Path) -> None:
     columns = list(rows[0]) if rows else []
     lines = [columns, ["---"] * len(columns), *([row[key] for key in columns] for row in rows)]
     with written_whole(path) as file:
-        file.write_text("".join(f"| {' | '.join(cells)} |\n" for cells in lines))
+        file.write_text("".join(f"| {' | '.join(cells)} |\n" for cells in lines), encoding="utf-8")
 
 
 def draw_curves(

@@ -61,11 +61,11 @@ def main(
             if end.code:
                 raise
         name = file.relative_to(folder).as_posix()
-        found[name] = {"sha256": sha256(file)} | json.loads(scores.read_text())
+        found[name] = {"sha256": sha256(file)} | json.loads(scores.read_text(encoding="utf-8"))
         scores.unlink()
     facts = {"split": split, "dtype": "fp32", "batch": 1, "machine": describe_machine()}
     with written_whole(folder / "scores.json") as file:
-        file.write_text(json.dumps({**facts, "scores": found}, indent=1) + "\n")
+        file.write_text(json.dumps({**facts, "scores": found}, indent=1) + "\n", encoding="utf-8")
     for name, score in found.items():
         click.echo(f"| `{name}` | CamVid {split} {100 * score['averageScoreClasses']:.2f} % mIoU |")
 

@@ -250,7 +250,7 @@ def train(*words: object) -> int:
 
 
 def main(file: Path) -> int:
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text(encoding="utf-8"))
     order = Order(**{**content, "words": tuple(content["words"])})
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
@@ -262,7 +262,7 @@ def main(file: Path) -> int:
     except DsegError as fault:
         print(f"Error: {fault.problem} {fault.hint}", flush=True)
         return 124
-    file.with_suffix(".plan").write_text(json.dumps(plan))
+    file.with_suffix(".plan").write_text(json.dumps(plan), encoding="utf-8")
     print(f"planned: {plan}", flush=True)
     return train(
         *(*order.words, "--out", order.run, "--resume", "--epochs", plan["epochs"]),

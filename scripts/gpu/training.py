@@ -112,7 +112,7 @@ def train_timed(
     order = _make_order(context, training, run, seconds, plan)
     file = context.work / f"{training.part}.json"
     file.with_suffix(".plan").unlink(missing_ok=True)
-    file.write_text(json.dumps(asdict(order)))
+    file.write_text(json.dumps(asdict(order)), encoding="utf-8")
     metrics = MetricsFile(run / "metrics.jsonl")
     found: dict[str, Any] = {
         **context.facts(dtype=_dtype(context), batch=training.batch, crop=training.crop),
@@ -123,7 +123,7 @@ def train_timed(
     def update() -> str:
         rows = metrics.read()
         if file.with_suffix(".plan").exists():
-            found["plan"] = json.loads(file.with_suffix(".plan").read_text())
+            found["plan"] = json.loads(file.with_suffix(".plan").read_text(encoding="utf-8"))
         context.results[training.part] = found | summarise(rows)
         return f"{training.part}: {describe_rows(rows)}"
 

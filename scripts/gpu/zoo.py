@@ -108,7 +108,7 @@ def score_test(context: JobContext, name: str, root: Path) -> dict[str, Any]:
     )
     if code == 124:
         raise OutOfTimeError(f"{name} was not scored")
-    return {"test": json.loads(file.read_text()) if not code else output[-600:]}
+    return {"test": json.loads(file.read_text(encoding="utf-8")) if not code else output[-600:]}
 
 
 def finish(context: JobContext) -> dict[str, Any]:

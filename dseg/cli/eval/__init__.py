@@ -17,9 +17,10 @@ from dseg.cli.eval.output import show_scores, verify
 from dseg.cli.infer.options import AliasCommand
 from dseg.cli.infer.summary import sharded_progress
 from dseg.cli.options.load_network import load_network
+from dseg.cli.options.own_data import has_class_file
 from dseg.config import EvalConfig, NetworkConfig
 from dseg.config.evaluation import CITYSCAPES_NAME
-from dseg.errors import DsegError
+from dseg.errors import DsegError, counted
 
 if TYPE_CHECKING:
     from dseg.datasets import Dataset
@@ -50,8 +51,18 @@ class Task(NamedTuple):
 @click.command("eval", cls=AliasCommand, short_help="Score predictions against ground truth.")
 @eval_options
 def eval_command(**given: Any) -> None:
-    """Compute the official Cityscapes scores: IoU and iIoU of classes and categories.
+    """Score a network, or masks: plain IoU, or the official Cityscapes scores.
 
+    \b
+    Examples:
+      dseg eval -w run/best.safetensors --data-dir roads --split val
+      dseg eval --pred-dir out --gt-dir masks --num-classes 5 --ignore 0
+      dseg eval --pred-dir results/label_ids --gt-dir gtFine/val
+      dseg eval --pred-dir results --data-dir cityscapes --json scores.json
+      dseg eval --pred-dir results --dataset camvid --data-dir CamVid --split test
+      dseg eval --model DABNet --dataset cityscapes --data-dir cityscapes --input-scale 0.5
+
+    The official scores are IoU and iIoU of classes and categories.
     Ground truth is <frame>_gtFine_labelIds.png, with the instance file beside
     it; a prediction is the one <frame>*.png, in label ids. The scores are those
     of cityscapesscripts, bit for bit. Classes that occur nowhere are left
@@ -63,18 +74,14 @@ def eval_command(**given: Any) -> None:
     With --model or --weights in place of --pred-dir, the network predicts what
     is scored, and no masks are written. The scores are those of dseg infer
     followed by dseg eval.
-
-    \b
-    Example:
-      dseg eval --pred-dir results/label_ids --gt-dir gtFine/val
-      dseg eval --pred-dir results --data-dir cityscapes --json scores.json
-      dseg eval --pred-dir out --gt-dir masks --num-classes 5 --ignore 0
-      dseg eval --pred-dir results --dataset camvid --data-dir CamVid --split test
-      dseg eval --model DABNet --dataset cityscapes --data-dir cityscapes --input-scale 0.5
     """
     from dseg.distributed import joined
 
     network = NetworkConfig.take(given)
+    folder = given["data_dir"]
+    described = given["class_file"] is not None or (folder is not None and has_class_file(folder))
+    if given["dataset"] is None and folder is not None and described:
+        given["dataset"] = "folder"
     with joined("cpu") as group:
         _evaluate(EvalConfig(network=network, **given), group)
 
@@ -260,7 +267,8 @@ def _score_officially(
         group.from_main(lambda: refuse_lossy([*files[0], *files[1]]))
     if group.main and not config.quiet:
         alone = " in one process" if group.world_size > 1 else ""
-        say(f"The official engine scores {len(files[0])} images{alone}, which takes a while.")
+        images = counted(len(files[0]), "image")
+        say(f"The official engine scores {images}{alone}, which takes a while.")
     return group.from_main(
         lambda: evaluate_official(*files, instances=config.instances, per_image=config.wants_images)
     )

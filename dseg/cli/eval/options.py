@@ -7,15 +7,11 @@ from dseg.cli.options.types import Command
 from dseg.config import EvalConfig, NetworkConfig
 from dseg.errors import DsegError
 
-FIRST = ("model", "weights")  # of the network's options, shown beside --pred-dir
-
 
 def eval_options(command: Command) -> Command:
     """Add the options of ``dseg eval``."""
     own, network = options_of(EvalConfig), options_of(NetworkConfig)
-    first = [own.pop("pred_dir"), *(network.pop(name) for name in FIRST)]
-    quiet = own.pop("quiet")
-    for option in reversed([*first, *own.values(), *network.values(), quiet]):
+    for option in reversed([*own.values(), *network.values()]):
         command = option(command)
     return command
 
@@ -75,7 +71,7 @@ def _check_truth(config: EvalConfig) -> None:
     if config.dataset is not None:
         _check_dataset(config, config.dataset)
     elif config.class_file is not None:
-        raise DsegError("--classes requires --dataset folder.", hint="give both, or neither.")
+        raise DsegError("--classes requires --data-dir.", hint="give both, or neither.")
     if (config.gt_dir is None) == (config.data_dir is None):
         what = "No ground truth is" if config.gt_dir is None else "Two ground truths are"
         raise DsegError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dseg.cli.console import say
 from dseg.cli.stdio import emit_json, emit_text
 from dseg.cli.tables import show_table
-from dseg.errors import EXIT_VERIFICATION, DsegError
+from dseg.errors import EXIT_VERIFICATION, DsegError, counted
 
 if TYPE_CHECKING:
     from dseg.config import EvalConfig
@@ -53,7 +53,7 @@ def show_scores(
     if left_out and not config.quiet:
         say(f"Left out of the mean, as masks cannot contain them: {', '.join(left_out)}.")
     if tiled:
-        say(f"{tiled} images were too large to be predicted whole, and were predicted in tiles.")
+        say(f"Too large to be predicted whole, and predicted in tiles: {counted(tiled, 'image')}.")
 
 
 def _make_facts(

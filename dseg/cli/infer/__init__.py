@@ -16,6 +16,14 @@ from dseg.config import NetworkConfig
 def infer(**given: Any) -> None:
     """Write masks and overlays for all images and videos of the SOURCEs.
 
+    \b
+    Examples:
+      dseg infer --model dabnet photos
+      dseg infer photos holiday.zip https://example.org/street.jpg
+      dseg infer drive.mp4 --save video --side-by-side
+      dseg infer photos --save overlay,mask:car,person,areas
+      dseg infer --model DenseASPP161 --img-dir leftImg8bit/val --out results
+
     A SOURCE is a file, a folder, a pattern such as 'frames/*.png', a zip or tar archive, the
     address of an image, a list of files (.txt, .lst, .csv or @FILE), a webcam (webcam:0), an RTSP
     stream, or '-' for an image or a list on standard input. Videos need: pip install 'dseg[video]'.
@@ -24,13 +32,6 @@ def infer(**given: Any) -> None:
     color/ the classes' colours, overlay/ the image with its classes and a legend; overview.jpg
     shows up to 24 overlays. A second run continues where the first stopped. A file that cannot
     be read does not stop the run.
-
-    \b
-    Example:
-      dseg infer --model DenseASPP161 --img-dir leftImg8bit/val --out results
-      dseg infer photos holiday.zip https://example.org/street.jpg
-      dseg infer drive.mp4 --save video --side-by-side
-      dseg infer photos --save overlay,mask:car,person,areas
     """
     network = NetworkConfig.take(given)
     run(network, **given)

@@ -26,7 +26,8 @@ def multiscale_infer(**given: Any) -> None:
     authors, scales, crops and fusion are those of the network's own authors.
 
     \b
-    Example:
+    Examples:
+      dseg multiscale-infer --model dabnet photos
       dseg multiscale-infer --model DenseASPP161 --img-dir leftImg8bit/val --out results-ms
       dseg multiscale-infer --model PSPNet_R50 -w FILE --protocol authors --img-dir leftImg8bit/val
     """

@@ -8,16 +8,23 @@ from pathlib import Path
 import click
 
 from dseg.cli.options.from_config import options_of
+from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option
-from dseg.cli.options.types import FILE, FOLDER, Command, Kinds, Option
+from dseg.cli.options.types import FILE, FOLDER, Command, Kinds, Number, Option
 from dseg.config import NetworkConfig
 
 ONLY_MULTI_SCALE = ("scales", "flip", "fusion")
 INPUT_OPTIONS: tuple[Option, ...] = (
     click.argument("sources", metavar="[SOURCE]...", nargs=-1),
-    click.option("--img-dir", type=FILE, metavar="DIR", help="Folder of images; same as a SOURCE."),
+    group(
+        "Input",
+        click.option(
+            "--img-dir", type=FILE, metavar="DIR", help="Folder of images; same as a SOURCE."
+        ),
+    ),
 )
-RESULT_OPTIONS: tuple[Option, ...] = (
+RESULT_OPTIONS = group(
+    "Results",
     click.option(
         *("-o", "--out"),
         type=FOLDER,
@@ -45,7 +52,7 @@ RESULT_OPTIONS: tuple[Option, ...] = (
     ),
     click.option(
         "--opacity",
-        type=click.FloatRange(0, 1),
+        type=Number(0, 1),
         metavar="0..1",
         default=0.5,
         show_default=True,
@@ -62,8 +69,10 @@ RESULT_OPTIONS: tuple[Option, ...] = (
         "--side-by-side", is_flag=True, help="Place the image to the left of its overlay."
     ),
     click.option("--overwrite", is_flag=True, help="Replace existing results."),
+    json_option("a summary"),
 )
-VIDEO_OPTIONS: tuple[Option, ...] = (
+VIDEO_OPTIONS = group(
+    "Video",
     click.option(
         "--every",
         type=click.IntRange(min=1),
@@ -74,18 +83,19 @@ VIDEO_OPTIONS: tuple[Option, ...] = (
     ),
     click.option(
         "--fps",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, min_open=True),
         metavar="F",
         help="Label at most F frames per second of videos.",
     ),
     click.option(
         "--seconds",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, min_open=True),
         metavar="S",
         help="Label the first S seconds of videos, webcams and streams.",
     ),
 )
-SPEED_OPTIONS: tuple[Option, ...] = (
+SPEED_OPTIONS = group(
+    "Speed",
     click.option(
         "--batch-size",
         type=click.IntRange(1, 256),
@@ -100,6 +110,9 @@ SPEED_OPTIONS: tuple[Option, ...] = (
         help="Compile the network with torch.compile: takes minutes, pays off for many images of "
         "one size.",
     ),
+)
+EXPERT_OPTIONS = group(
+    "Expert",
     click.option(
         "--max-pixels",
         type=click.IntRange(min=1),
@@ -108,7 +121,9 @@ SPEED_OPTIONS: tuple[Option, ...] = (
         show_default=True,
         help="Refuse images with more pixels, before they are decoded.",
     ),
-    json_option("a summary"),
+)
+GENERAL_OPTIONS = group(
+    "General",
     click.option("-q", "--quiet", is_flag=True, help="Print nothing but messages on faults."),
 )
 
@@ -124,7 +139,7 @@ OPTION_ALIASES = {  # spellings of the authors and of other tools, so that their
 }
 
 
-class AliasCommand(click.Command):
+class AliasCommand(DsegCommand):
     """A command that accepts the spellings of other tools, without listing them."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -141,9 +156,8 @@ def predict_options(*, multi_scale: bool) -> Callable[[Command], Command]:
     network = options_of(NetworkConfig, words if multi_scale else {})
     if not multi_scale:
         network = {name: own for name, own in network.items() if name not in ONLY_MULTI_SCALE}
-    named = [network.pop(name) for name in ("model", "weights")]
-    options = [*INPUT_OPTIONS, *named, *RESULT_OPTIONS, *VIDEO_OPTIONS]
-    options += [*network.values(), *SPEED_OPTIONS]
+    options = [*INPUT_OPTIONS, network.pop("model"), *network.values(), RESULT_OPTIONS]
+    options += [VIDEO_OPTIONS, SPEED_OPTIONS, EXPERT_OPTIONS, GENERAL_OPTIONS]
 
     def add(command: Command) -> Command:
         for option in reversed(options):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dseg.cli.console import hushed, progress, say
-from dseg.cli.infer.sources import find_sources, hide_temporary, split_kinds
+from dseg.cli.infer.sources import find_sources, hide_temporary
 from dseg.cli.infer.summary import (
     make_facts,
     say_summary,
@@ -59,6 +59,7 @@ def run(
     """
     from dseg.distributed import joined
     from dseg.predict import predict_images
+    from dseg.predict.folder import split_kinds
     from dseg.predict.inputs import describe_unread
     from dseg.predict.masks import make_mask_tables
     from dseg.predict.videos import VideoOptions

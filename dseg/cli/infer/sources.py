@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from dseg.predict import ImageFile, Summary
     from dseg.predict.inputs import VideoFile
     from dseg.sources import Workspace
-
-DEFAULT_KINDS = ("label_ids", "color", "overlay")
 
 
 def hide_temporary(summary: Summary, workspace: Workspace) -> None:
@@ -28,26 +25,8 @@ def hide_temporary(summary: Summary, workspace: Workspace) -> None:
         Failure(shown(str(path)), shown(problem), hint) for path, problem, hint in summary.failed
     ]
     summary.failed += [Failure(*fault) for fault in workspace.faults]
-    summary.notes = [shown(note) for note in summary.notes]
-
-
-def split_kinds(
-    kinds: tuple[str, ...] | None, images: Sequence[ImageFile]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the kinds of results of images, and those of videos.
-
-    Raises:
-        DsegError: only ``video`` is named, but there are images.
-    """
-    if kinds is None:
-        return DEFAULT_KINDS, ("video",)
-    of_images = tuple(kind for kind in kinds if kind != "video")
-    if images and not of_images:
-        raise DsegError(
-            f"--save video is for videos, but {len(images)} images are named ({images[0].path}).",
-            hint="add a kind for images: --save overlay,video.",
-        )
-    return of_images, kinds
+    summary.notes = [shown(note) for note in (*workspace.notes, *summary.notes)]
+    summary.noted += len(workspace.notes)
 
 
 def find_sources(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dseg.cli.console import describe_rate, progress, say
+from dseg.errors import counted, quote
 from dseg.parallel import Advance
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ def say_summary(
     speed = f", {speed}" if speed else ""
     labelled = str(summary.done)
     if summary.videos:
-        frames = f"{summary.frames} frames of {_count(summary.videos, 'video')}"
-        labelled = f"{_count(summary.done, 'image')} and {frames}" if summary.done else frames
+        frames = f"{counted(summary.frames, 'frame')} of {counted(summary.videos, 'video')}"
+        labelled = f"{counted(summary.done, 'image')} and {frames}" if summary.done else frames
     several = f", {group.world_size} processes" if group.world_size > 1 else ""
     runtime = predictor.runtime.name
     by = f"{TITLES[runtime]}, " if predictor.device.type == "cpu" else ""
@@ -103,13 +103,9 @@ def say_summary(
         _say_what_is_faster(predictor)
     if summary.tiled:
         say(
-            f"{summary.tiled} images were too large to be predicted whole, and were predicted in "
-            "tiles."
+            f"Too large to be predicted whole, and predicted in tiles: "
+            f"{counted(summary.tiled, 'image')}."
         )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def say_where_to_look(
@@ -122,6 +118,8 @@ def say_where_to_look(
     overlay_format: str,
 ) -> None:
     """Name the file to look at first and, where there can be ground truth, how to score."""
+    from dseg.predict.run_files import find_overview
+
     first = next(
         (
             file
@@ -131,8 +129,8 @@ def say_where_to_look(
         None,
     )
     if first is not None and "overlay" in kinds:
-        sheet = out / "overview.jpg"
-        say(f"Look first at: {sheet if len(images) > 1 and sheet.exists() else first}")
+        sheet = find_overview(out) if len(images) > 1 else None
+        say(f"Look first at: {sheet or first}")
     for video in videos:
         file = out / "video" / f"{video.name}.mp4"
         if "video" in kinds and file.exists():
@@ -140,7 +138,7 @@ def say_where_to_look(
             break
     scores = "label_ids" in kinds and predictor.label_space.name == "cityscapes"
     if images and scores and not summary.failed and (truth := _find_truth(images[0].path)):
-        folder, truth = shlex.quote(str(out / "label_ids")), shlex.quote(truth)
+        folder, truth = quote(out / "label_ids"), quote(truth)
         say(f"Next: dseg eval --pred-dir {folder} --gt-dir {truth}")
 
 

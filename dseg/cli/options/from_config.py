@@ -8,11 +8,13 @@ from typing import Any, get_args, get_type_hints
 
 import click
 
+from dseg.cli.options.groups import group
 from dseg.cli.options.types import (
     DatasetName,
     Fraction,
     ImageSize,
     ModelName,
+    Number,
     Option,
     Precision,
     Scales,
@@ -21,13 +23,15 @@ from dseg.cli.options.types import (
 )
 from dseg.config.fields import OptionSpec, option_specs
 
+LONG_CHOICE = 30  # columns above which choices are listed in the description
+
 
 def options_of(
     config: type[Any], shown_defaults: Mapping[str, str] | None = None
 ) -> dict[str, Option]:
     """Return the click options of a configuration dataclass by field name, in its order.
 
-    Each option sets the parameter of its field's name.
+    Each option sets the parameter of its field's name, and is in the group of its field.
 
     Args:
         config: dataclass whose fields were made by ``dseg.config.fields.option``.
@@ -51,16 +55,21 @@ def _make_option(field: Field[Any], spec: OptionSpec, hint: Any, shown_default: 
     else:
         attributes |= {"type": _find_type(spec, kinds), "metavar": spec.metavar}
         attributes["multiple"] = field.default == ()
+    text = spec.help
+    if len("|".join(spec.choices)) > LONG_CHOICE:
+        attributes["metavar"] = "NAME"
+        text = f"{text} One of: {', '.join(spec.choices)}."
     default = attributes["default"]
     if default == "" and spec.kind:  # a path that is "" on the command line is not the default
         attributes |= {"default": None, "callback": _none_as_empty}
     if spec.envvar:
         attributes |= {"envvar": spec.envvar, "show_envvar": True}
     if shown_default:
-        attributes["help"] = f"{spec.help}  [default: {shown_default}]"
+        attributes["help"] = f"{text}  [default: {shown_default}]"
     elif default not in (None, "", ()) and default is not False:
         attributes["show_default"] = True
-    return click.option(*spec.flags, field.name, **{"help": spec.help, **attributes})
+    made = click.option(*spec.flags, field.name, **{"help": text, **attributes})
+    return group(spec.group, made)
 
 
 def _none_as_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
@@ -87,7 +96,7 @@ def _find_type(spec: OptionSpec, kinds: list[Any]) -> click.ParamType[Any] | typ
     if int in kinds:
         return click.IntRange(_whole(spec.low), _whole(spec.high))
     if float in kinds:
-        return click.FloatRange(spec.low, spec.high)
+        return Number(spec.low, spec.high)
     return str
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,30 @@ class SizeOrDynamic(ImageSize):
         return None if value == "dynamic" else super().convert(value, param, ctx)
 
 
+class Number(click.FloatRange):
+    """A finite number within limits."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        return _finite(self, float(super().convert(value, param, ctx)), value, param, ctx)
+
+
+def _finite(
+    kind: click.ParamType[Any],
+    number: float,
+    value: Any,
+    param: click.Parameter | None,
+    ctx: click.Context | None,
+) -> float:
+    """Return a number that was read from ``value``; a NaN or an infinity is a usage error."""
+    if not math.isfinite(number):
+        kind.fail(f"{value!r} is not a finite number.", param, ctx)
+    return number
+
+
 class Fraction(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks
     """A number such as ``0.25`` or ``1/3``."""
 
@@ -117,9 +142,10 @@ class Fraction(click.ParamType):  # type: ignore[type-arg]  # not generic in old
     ) -> float:
         upper, slash, lower = str(value).partition("/")
         try:
-            return float(upper) / (float(lower) if slash else 1.0)
+            number = float(upper) / (float(lower) if slash else 1.0)
         except (ValueError, ZeroDivisionError):
             self.fail(f"{value!r} is not a fraction like 0.25 or 1/3.", param, ctx)
+        return _finite(self, number, value, param, ctx)
 
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -151,9 +177,10 @@ class Scales(click.ParamType):  # type: ignore[type-arg]  # not generic in older
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(float(word) for word in str(value).split(","))
+            scales = tuple(float(word) for word in str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} is not a list of scales like 0.5,1,1.5.", param, ctx)
+        return tuple(_finite(self, scale, value, param, ctx) for scale in scales)
 
 
 class Precision(click.ParamType):  # type: ignore[type-arg]  # not generic in older clicks

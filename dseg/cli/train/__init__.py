@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,25 +10,34 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dseg.cli.console import download_display, progress, say, say_at_once
+from dseg.cli.options.groups import DsegCommand
+from dseg.cli.options.own_data import name_dataset
 from dseg.cli.stdio import emit_json
 from dseg.cli.train.display import training_display
 from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
 from dseg.cli.train.options import TrainRequest, train_options
-from dseg.cli.train.plan import has_class_file, no_network, plan_config
+from dseg.cli.train.plan import no_network, plan_config
 from dseg.config import RuntimeConfig, TrainConfig, make_config
-from dseg.errors import EXIT_INTERRUPTED, DsegError
-from dseg.recipes.file import is_recipe_file, read_recipe_file
+from dseg.errors import EXIT_INTERRUPTED, DsegError, counted, quote
+from dseg.recipes.file import is_recipe_file, names_weights, read_recipe_file
 
 if TYPE_CHECKING:
     from dseg.distributed import Group
     from dseg.training import Outcome
 
 
-@click.command("train", short_help="Train a network.")
+@click.command("train", cls=DsegCommand, short_help="Train a network.")
 @train_options
 @click.pass_context
 def train_command(ctx: click.Context, /, **values: Any) -> None:
     """Train a network on a data set, by default with its published recipe.
+
+    \b
+    Examples:
+      dseg train --data-dir roads --out run
+      dseg train --out run --resume
+      dseg train --model DABNet --dataset cityscapes --data-dir cityscapes --out run
+      torchrun --nproc-per-node 4 -m dseg train --out run --resume
 
     Own data (folder) and fewer than 1000 images get a plan instead, which dseg plan explains:
     crops that fit the images, counted class weights, and the bundled weights for DABNet.
@@ -38,13 +46,6 @@ def train_command(ctx: click.Context, /, **values: Any) -> None:
     metrics.jsonl, loss.png, miou.png, iou.png, confusion.png and predictions/; run.json with the
     configuration; and state.pt, from which --resume continues to the same bits. Ctrl-C and SIGTERM
     save the state first.
-
-    \b
-    Examples:
-      dseg train --model DABNet --dataset scenes --data-dir scenes --out run --epochs 20
-      dseg train --out run --resume
-      torchrun --nproc-per-node 4 -m dseg train --model DABNet --dataset cityscapes \\
-        --data-dir cityscapes --out run --resume
     """
     default = click.core.ParameterSource.DEFAULT
     given = frozenset(name for name in values if ctx.get_parameter_source(name) != default)
@@ -101,7 +102,7 @@ def _train(request: TrainRequest) -> None:
             group,
             resume=request.resume,
             accept_data=request.accept_data,
-            command=shlex.join(["dseg", *sys.argv[1:]]),
+            command=" ".join(map(quote, ["dseg", *sys.argv[1:]])),
             show=lambda start: training_display(start, quiet=quiet or not group.main),
             progress=lambda what, total: progress(what, total, quiet=quiet or not group.main),
             stopping=stop,
@@ -168,11 +169,13 @@ def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
     if not model and recipe:
         raise no_network()
     names, folders = request.dataset_names, request.data_dirs
-    if not names and folders and all(map(has_class_file, folders)):
-        names = ("folder",) * len(folders)
+    if not names:
+        names = tuple(name_dataset(None, folder, values["class_file"]) for folder in folders)
     if not names or len(names) != len(folders):
         raise DsegError(
-            f"{len(names)} data sets are named, and {len(folders)} folders.",
+            f"{counted(len(names), 'data set')} and {counted(len(folders), 'folder')} are named."
+            if names or folders
+            else "No data set is named.",
             hint="give each --dataset its --data-dir, for example: --dataset camvid --data-dir "
             "CamVid",
         )
@@ -195,7 +198,8 @@ def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
 
 def _check_weights(values: dict[str, Any]) -> None:
     """Refuse options on initial weights that contradict each other."""
-    if values["weights"] and values["backbone_weights"]:
+    named = names_weights(values["weights"])
+    if named and values["backbone_weights"]:
         raise DsegError(
             "--weights and --backbone-weights both name the initial weights of the backbone.",
             hint="give one of them.",
@@ -205,7 +209,7 @@ def _check_weights(values: dict[str, Any]) -> None:
         "--inplace-abn": values["inplace_abn"] is not None,
         "--raw-weights": values["raw_weights"],
     }.items():
-        if used and not values["weights"]:
+        if used and not named:
             raise DsegError(
                 f"{option} requires --weights.",
                 hint=f"name a checkpoint by --weights, or leave out {option}.",
@@ -247,7 +251,8 @@ def _report(request: TrainRequest, outcome: Outcome) -> None:
         say("Nothing left to do.")
     elif outcome.early:
         say("Ended early: the mIoU has not improved for as many validations as --patience allows.")
-    say(f"Trained {outcome.step} steps; best validation mIoU: {best}. Results: {request.run}")
+    steps = counted(outcome.step, "step")
+    say(f"Trained {steps}; best validation mIoU: {best}. Results: {request.run}")
     if outcome.best >= 0:
         weights = request.run / "best.safetensors"
-        say(f"Next: dseg infer --weights {shlex.quote(str(weights))} --img-dir DIR")
+        say(f"Next: dseg infer --weights {quote(weights)} --img-dir DIR")

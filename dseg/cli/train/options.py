@@ -10,13 +10,15 @@ from typing import Any
 import click
 
 from dseg.cli.options.from_config import options_of
+from dseg.cli.options.groups import group
 from dseg.cli.options.shared import json_option, quiet_option
-from dseg.cli.options.types import FOLDER, Command, Option
+from dseg.cli.options.types import FOLDER, Command, Number, Option
 from dseg.config import RuntimeConfig, TrainConfig
 
-# Options of the command itself, after the configuration field that they belong to.
-AFTER: dict[str, tuple[Option, ...]] = {
-    "model": (
+# Options of the command itself, before and after those of the configuration.
+FIRST: tuple[Option, ...] = (
+    group(
+        "Data",
         click.option(
             "--dataset",
             "dataset_names",
@@ -34,6 +36,36 @@ AFTER: dict[str, tuple[Option, ...]] = {
             help="Folder of the data set, once for each --dataset; with --resume, its current "
             "folder.",
         ),
+    ),
+    group(
+        "Recipe",
+        click.option(
+            "--epochs",
+            type=Number(),
+            metavar="N",
+            help="Short for --set epochs=N; with --resume, the total.",
+        ),
+        click.option(
+            *("-b", "--batch-size"),
+            type=int,
+            metavar="N",
+            help="Short for --set batch=N: over all processes.",
+        ),
+    ),
+)
+LAST: tuple[Option, ...] = (
+    group(
+        "Recipe",
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Replace a value of the recipe, such as lr=0.01 or crop=360x480; may be repeated.",
+        ),
+    ),
+    group(
+        "Results",
         click.option(
             *("-o", "--out"),
             "run",
@@ -57,30 +89,10 @@ AFTER: dict[str, tuple[Option, ...]] = {
             is_flag=True,
             help="With --resume: continue although the data have changed.",
         ),
+        json_option("the outcome of the run"),
     ),
-    "recipe_name": (
-        click.option(
-            "--set",
-            "overrides",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Replace a value of the recipe, such as lr=0.01 or crop=360x480; may be repeated.",
-        ),
-        click.option(
-            "--epochs",
-            type=float,
-            metavar="N",
-            help="Short for --set epochs=N; with --resume, the total.",
-        ),
-        click.option(
-            *("-b", "--batch-size"),
-            type=int,
-            metavar="N",
-            help="Short for --set batch=N: over all processes.",
-        ),
-    ),
-}
-OUTPUT_OPTIONS: tuple[Option, ...] = (json_option("the outcome of the run"), quiet_option)
+    group("General", quiet_option),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +147,6 @@ class TrainRequest:
 def train_options(command: Command) -> Command:
     """Add the options of ``dseg train``."""
     own = {**options_of(TrainConfig), **options_of(RuntimeConfig)}
-    options: list[Option] = []
-    for name, option in own.items():
-        options += [option, *AFTER.get(name, ())]
-    for add in (*OUTPUT_OPTIONS[::-1], *options[::-1]):
-        command = add(command)
+    for option in reversed([*FIRST, *own.values(), *LAST]):
+        command = option(command)
     return command

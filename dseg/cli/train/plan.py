@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from dseg.cli.console import progress, say
 from dseg.cli.train.options import TrainRequest
 from dseg.config import TrainConfig
-from dseg.errors import DsegError
-
-
-def has_class_file(folder: Path) -> bool:
-    """Return True if a folder describes itself, as dseg init makes it do."""
-    from dseg.datasets.layouts import CLASS_FILES
-
-    return any((folder / name).is_file() for name in CLASS_FILES)
+from dseg.errors import DsegError, counted
 
 
 def no_network() -> DsegError:
@@ -36,6 +27,7 @@ def plan_config(request: TrainRequest, config: TrainConfig, *, named: bool) -> T
     """
     from dseg.device import find_device
     from dseg.planning import apply_plan, needs_plan, plan_training
+    from dseg.recipes.file import BUNDLED
 
     if not needs_plan(config):
         if not named:
@@ -51,9 +43,10 @@ def plan_config(request: TrainRequest, config: TrainConfig, *, named: bool) -> T
     planned = apply_plan(config, plan, request.recipe_overrides())
     if not quiet:
         height, width = planned.recipe.crop
-        weights = ", from the bundled weights" if plan.weights else ""
+        weights = ", from the bundled weights" if plan.weights == BUNDLED else ""
         say(
             f"Planned for {plan.data}: {plan.model}{weights}, crops of {height}x{width}, "
-            f"{planned.recipe.epochs:g} epochs (dseg plan explains it; --recipe NAME replaces it)."
+            f"{counted(planned.recipe.epochs, 'epoch')} (dseg plan explains it; --recipe NAME "
+            "replaces it)."
         )
     return planned

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+from dseg.cli.wrapping import wrap
 
 if TYPE_CHECKING:
     from dseg.training.callbacks import Start, Summary
@@ -135,11 +136,5 @@ def wrap_facts(facts: Sequence[tuple[str, str]], width: int) -> list[str]:
     lines = []
     for name, text in facts:
         first = name.ljust(indent)
-        lines += textwrap.wrap(
-            text,
-            max(width, indent + 20),
-            initial_indent=first,
-            subsequent_indent=" " * indent,
-            break_on_hyphens=False,
-        ) or [first]
+        lines += wrap(f"{first}{text}", max(width, indent + 20), indent=" " * indent)
     return lines

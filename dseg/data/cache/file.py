@@ -155,7 +155,8 @@ class CacheFile:
                 raise ValueError("it was made from other data, or the files have changed since")
             self._load_index(facts)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as bad:
-            reason = bad.strerror if isinstance(bad, OSError) else bad
+            # as text: an error that holds itself would keep the mapping, which blocks the file
+            reason = str(bad.strerror if isinstance(bad, OSError) else bad)
             raise DsegError(
                 f"{path} cannot be used as a cache: {reason}.",
                 hint="delete it; dseg cache or dseg train --cache disk makes it again.",

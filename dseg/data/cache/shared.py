@@ -99,15 +99,21 @@ class Builder:
                 return self._find_or_write(path)
 
     def _find_or_write(self, path: Path) -> Path:
-        if path.exists():
-            with suppress(DsegError):  # a damaged or outdated file is replaced
-                found = CacheFile(path, self.key)
-                with self.progress("cached images checked", len(self.dataset)) as advance:
-                    found.check(self.threads, advance)
-                return path
+        if path.exists() and self._is_good(path):
+            return path
         needed = count_bytes(self.dataset, self.threads)
         self._write(path, needed, "make room, or name another --cache-dir (dseg cache: --out)")
         return path
+
+    def _is_good(self, path: Path) -> bool:
+        """Check a cache; a damaged or outdated one is not mapped any more, and can be replaced."""
+        try:
+            found = CacheFile(path, self.key)
+            with self.progress("cached images checked", len(self.dataset)) as advance:
+                found.check(self.threads, advance)
+        except DsegError:
+            return False
+        return True
 
     def _write(self, path: Path, needed: int, hint: str) -> None:
         there = next(place for place in path.absolute().parents if place.is_dir())

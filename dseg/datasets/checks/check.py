@@ -210,7 +210,8 @@ class _Tally:
             if 0 < pixels[c] < RARE * labelled
         ]
         if never:
-            problem = f"{len(never)} classes never occur: {', '.join(never)}."
+            many = "classes never occur" if len(never) > 1 else "class never occurs"
+            problem = f"{len(never)} {many}: {', '.join(never)}."
             hint = "a network cannot learn them from this split, and means leave them out."
             self.note("never seen", "", problem, hint, "warning")
         if rare:

@@ -88,12 +88,17 @@ def count_sample(sample: Sample, *, decode_image: bool = False) -> Counted:
             "resize masks to the size of their images with nearest-neighbour interpolation.",
         )
     counted.size = counted.size or mask_size
-    if mask.loss:
+    if mask.loss and not _defines_all(sample.encoding):
         problem = lossy_error(sample.mask, mask.loss).problem
         hint = "create it again as PNG, or use its values as they are with --no-check."
         _remark(counted, "lossy mask", sample.mask, problem, hint)
     _count_mask(counted, sample.mask, mask, sample.encoding)
     return counted
+
+
+def _defines_all(encoding: Encoding) -> bool:
+    """Return True if any value has a meaning, so that small changes of values do no harm."""
+    return encoding.other != UNKNOWN or len(encoding.train_ids) == 256
 
 
 def _count_mask(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding) -> None:
@@ -131,7 +136,7 @@ def _count_mask(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding
         counted.values = np.bincount(whole, minlength=256)
         counted.outside = int(values.size - counted.values.sum())
         np.add.at(counted.train_ids, encoding.lookup(), counted.values)
-        counted.train_ids[UNKNOWN] += counted.outside
+        counted.train_ids[encoding.other] += counted.outside
         _remark_values(counted, path, encoding)
 
 
@@ -184,7 +189,7 @@ def _count_colors(counted: Counted, path: Path, mask: MaskFile, encoding: Encodi
     colors, numbers = _find_colors(mask.colors())
     wrong = []
     for color, number in zip(colors, numbers, strict=True):
-        train_id = encoding.colors.get(color, UNKNOWN)
+        train_id = encoding.colors.get(color, encoding.other)
         counted.train_ids[train_id] += number
         if train_id == UNKNOWN:
             wrong.append((color, number))

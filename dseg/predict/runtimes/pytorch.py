@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dseg.device import lacks_reported
 from dseg.memory import is_out_of_memory
 from dseg.models import SegModel
 from dseg.predict.prediction import compile_error
@@ -46,9 +47,13 @@ class TorchRuntime:
 
         Raises:
             CompileError: the network cannot be compiled.
+            DsegError: MPS lacks an operation of the network.
         """
         enabled = self.amp is not None
-        with torch.autocast(self.device.type, dtype=self.amp, enabled=enabled):
+        with (
+            lacks_reported(self.model.card.network, self.device),
+            torch.autocast(self.device.type, dtype=self.amp, enabled=enabled),
+        ):
             return self._logits(view).float()
 
     def _logits(self, view: Tensor) -> Tensor:

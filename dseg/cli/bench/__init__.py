@@ -9,103 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dseg.cli.console import say
-from dseg.cli.options.from_config import options_of
-from dseg.cli.options.shared import json_option, quiet_option
-from dseg.cli.options.types import FILE, ImageSize, ModelName
+from dseg.cli.bench.options import ALL, MEASURED, bench_options
+from dseg.cli.console import say, show
+from dseg.cli.options.groups import DsegCommand
 from dseg.cli.stdio import emit_json
 from dseg.cli.tables import show_table
-from dseg.config import NetworkConfig
-from dseg.config.fields import RUNTIME_CHOICES
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.registry import MODELS
 
 if TYPE_CHECKING:
     from dseg.bench import BenchConfig, Report
 
-ALL = "all"
-SHARED_OPTIONS = options_of(NetworkConfig)
-MEASURED = ("forward", "labels", "end-to-end", "memory")
 
-
-class ModelOrAll(ModelName):
-    """A network of the table, or ``all``."""
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return ALL if value.lower() == ALL else super().convert(value, param, ctx)
-
-
-@click.command("bench", short_help="Measure how fast networks are on this machine.")
-@click.option(
-    "--model", "models", type=ModelOrAll(), multiple=True, required=True, metavar="NAME",
-    help="Network; may be repeated, or 'all'; see: dseg models",
-)  # fmt: skip
-@click.option(
-    "-w", "--weights", type=FILE, metavar="FILE",
-    help="Checkpoint or exported file of the only --model (default: random weights, which take as "
-    "long).",
-)  # fmt: skip
-@click.option(
-    "--size",
-    type=ImageSize(),
-    default="1024x2048",
-    show_default=True,
-    help="Image size, height x width.",
+@click.command(
+    "bench", cls=DsegCommand, short_help="Measure how fast networks are on this machine."
 )
-@click.option(
-    "--batch", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-    help="Images per forward pass.",
-)  # fmt: skip
-@SHARED_OPTIONS["device"]
-@click.option(
-    "--runtime", "runtimes", type=click.Choice(RUNTIME_CHOICES), multiple=True, default=("auto",),
-    show_default=True, envvar="DSEG_RUNTIME", show_envvar=True,
-    help="What computes the network: PyTorch, or on the CPU OpenVINO or ONNX Runtime; may be "
-    "repeated. auto: OpenVINO on the CPU if it is installed, else PyTorch.",
-)  # fmt: skip
-@click.option(
-    "--precision", "--dtype", "dtypes", type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
-    multiple=True, default=("fp32",), show_default=True,
-    help="Precision of the network; may be repeated.",
-)  # fmt: skip
-@click.option(
-    "--compile/--no-compile", "compiled", default=False, show_default=True,
-    help="Compile the network with torch.compile.",
-)  # fmt: skip
-@click.option(
-    "--deploy/--no-deploy", default=True, show_default=True,
-    help="Fold norms into convolutions first, as dseg infer does.",
-)  # fmt: skip
-@click.option(
-    "--warmup", type=click.IntRange(min=1), default=10, show_default=True, metavar="N",
-    help="Number of runs before timing starts, within --seconds.",
-)  # fmt: skip
-@click.option(
-    "--samples", type=click.IntRange(min=3), default=100, show_default=True, metavar="N",
-    help="Number of timed runs.",
-)  # fmt: skip
-@click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
-    metavar="S", help="Time limit for the samples of a row, of which at least three are taken.",
-)  # fmt: skip
-@click.option(
-    "--threads", type=click.IntRange(min=1), metavar="N",
-    help="Number of CPU threads (default: chosen by torch).",
-)  # fmt: skip
-@click.option(
-    "--measure", "measured", type=click.Choice(MEASURED), multiple=True, default=MEASURED,
-    help="What to measure; may be repeated (default: everything).",
-)  # fmt: skip
-@json_option("all figures, after each network")
-@click.option(
-    "--resume", is_flag=True,
-    help="Keep the figures in the file of --json, and measure what is missing.",
-)  # fmt: skip
-@click.option(
-    "--plot", "plot_file", type=FILE, metavar="FILE",
-    help="Plot the published score over milliseconds, as .png, .svg or .pdf.",
-)  # fmt: skip
-@quiet_option
+@bench_options
 def bench(
     models: tuple[str, ...],
     weights: Path | None,
@@ -233,5 +152,5 @@ def _show(reports: Sequence[Report], configs: Sequence[BenchConfig]) -> None:
     from dseg.bench import COLUMNS, describe_conditions, make_rows
 
     for line in describe_conditions(reports, configs):
-        click.echo(line)
+        show(line)
     show_table("", COLUMNS, (row for report in reports for row in make_rows(report)))

@@ -1,0 +1,34 @@
+"""The kind of a data set that the command line leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dseg.errors import DsegError
+
+
+def has_class_file(folder: Path) -> bool:
+    """Return True if a folder describes itself, as dseg init makes it do."""
+    from dseg.datasets.layouts import has_class_file as has
+
+    return has(folder)
+
+
+def name_dataset(given: str | None, folder: Path, class_file: Path | str | None) -> str:
+    """Return ``--dataset``, or folder if there is none and the classes are described.
+
+    Raises:
+        DsegError: no data set is named, and the folder has no class file.
+    """
+    if given is not None:
+        return given
+    if class_file or has_class_file(folder):
+        return "folder"
+    from dseg.datasets.layouts import SIGNS
+
+    alike = next((name for name, sign in SIGNS.items() if sign(folder)), None)
+    looks = f", for example --dataset {alike}, which it looks like" if alike else ""
+    raise DsegError(
+        f"What data set {folder} holds is not named.",
+        hint=f"name it with --dataset{looks}; for own images and masks: dseg init",
+    )

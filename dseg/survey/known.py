@@ -1,0 +1,98 @@
+"""Recognise data sets by their folders, and find tables of labels."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from dseg.datasets.class_rows import TABLE_SUFFIXES, read_label_table
+from dseg.datasets.layouts import CAMVID_SPLITS, SIGNS, find_camvid_list, find_voc_home
+from dseg.datasets.lists import read_lines
+from dseg.datasets.load import find_dataset, find_splits
+from dseg.errors import DsegError
+from dseg.files import walk_files
+from dseg.labels import voc_color
+from dseg.survey.content import count_values
+from dseg.survey.groups import SPLIT_WORDS
+from dseg.survey.pairs import SAMPLED
+
+LABEL_FILES = (
+    *("class_dict", "labelmap", "label_colors", "labels", "classes", "class", "colors"),
+    *("_classes", "class_names", "label_names", "names", "label_map"),
+)
+DISTINCT = (  # data sets that can be told by their folders and names of files
+    *("idd", "idd-level3", "idd-trainids", "acdc", "dark-zurich", "foggy-cityscapes", "bdd100k"),
+    *("kitti", "synthia", "mapillary2", "camvid32"),
+)
+MAPILLARY_SPLITS = ("training", "validation")
+
+
+def find_known(root: Path) -> str:
+    """Return the data set whose layout a folder has, or "".
+
+    It is a name for ``--dataset``, or of a ready-made class file whose files are found there.
+    """
+    for name in DISTINCT:
+        try:
+            for split in find_splits("folder", root, class_file=Path(name)):
+                if len(find_dataset("folder", root, split, class_file=Path(name)).dataset):
+                    return name
+        except DsegError:
+            continue
+    kinds = (name for name, is_kind in SIGNS.items() if name != "folder" and is_kind(root))
+    found = next(kinds, "")
+    is_own = {"voc": _is_voc, "camvid": _is_camvid, "mapillary": _is_mapillary}.get(found)
+    return found if is_own is None or is_own(root) else ""
+
+
+def _is_camvid(root: Path) -> bool:
+    """Return True unless lists of names, not of images and masks, look like CamVid's layout."""
+    if any((root / f"{split}annot").is_dir() for split in CAMVID_SPLITS):
+        return True
+    lists = filter(None, (find_camvid_list(root, split) for split in CAMVID_SPLITS))
+    try:
+        return any(len(words) == 2 for path in lists for _, words in islice(read_lines(path), 1))
+    except DsegError:
+        return False
+
+
+def _is_mapillary(root: Path) -> bool:
+    """Return True if masks lie where Mapillary Vistas has them."""
+    places = ("labels", "v1.2")
+    return any((root / split / name).is_dir() for split in MAPILLARY_SPLITS for name in places)
+
+
+def _is_voc(root: Path) -> bool:
+    """Return True unless a folder in VOC's layout has other classes: it has no lists of images, it
+    has a table of labels, or masks whose values or palettes are not VOC's."""
+    home = find_voc_home(root)
+    if home is None or not any((home / "ImageSets/Segmentation").glob("*.txt")):
+        return False
+    if find_label_file(root) or find_label_file(home):
+        return False
+    for path in islice(walk_files(home / "SegmentationClass"), SAMPLED):
+        try:
+            values = count_values(path)
+        except DsegError:
+            continue
+        others = set(values.pixels) - {*range(21), 255}
+        palette = {value: color for value, color in values.palette.items() if 0 < value < 255}
+        if values.kind != "ids" or others:
+            return False
+        if any(color != voc_color(value) for value, color in palette.items()):
+            return False
+    return True
+
+
+def find_label_file(root: Path) -> Path | None:
+    """Return the table of labels in a folder, or in its folders of splits, or None."""
+    entries = sorted(entry for entry in root.iterdir() if entry.name[0] != ".")
+    below = (sorted(entry.iterdir()) for entry in entries if SPLIT_WORDS.get(entry.name.lower()))
+    for path in (*entries, *(path for paths in below for path in paths)):
+        if path.suffix.lower() in TABLE_SUFFIXES and path.stem.lower() in LABEL_FILES:
+            try:
+                read_label_table(path, path.read_text(encoding="utf-8-sig"))
+            except (DsegError, OSError, UnicodeDecodeError):
+                continue
+            return path
+    return None
