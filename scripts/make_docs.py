@@ -83,10 +83,13 @@ def recommended() -> str:
 
 
 def commands() -> str:
-    """Return the table of commands, from their help."""
-    lines = ["| command | what it does |", "| --- | --- |"]
-    for name, command in sorted(dseg_command.commands.items()):
-        lines.append(f"| `dseg {name}` | {command.get_short_help_str(limit=100)} |")
+    """Return the table of commands, from their help and in its order."""
+    lines = ["| for | command | what it does |", "| --- | --- | --- |"]
+    for section in dseg_command.list_sections(click.Context(dseg_command)):
+        for index, (name, command) in enumerate(section.commands.items()):
+            title = "" if index else section.title.lower()
+            text = command.get_short_help_str(limit=100)
+            lines.append(f"| {title} | `dseg {name}` | {text} |")
     return "\n".join(lines)
 
 

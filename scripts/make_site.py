@@ -63,7 +63,7 @@ def add_commands(pages: Stage) -> None:
     for name in dseg_command.commands:
         pages.write(f"commands/{name}.md", command_page(dseg_command, name))
         table = table.replace(f"| `dseg {name}` |", f"| [`dseg {name}`](commands/{name}.md) |")
-    names = {f"commands/{name}": f"dseg {name}" for name in sorted(dseg_command.commands)}
+    names = {f"commands/{name}": f"dseg {name}" for name in dseg_command.commands}
     pages.write("commands.md", f"{table}\n{tree(names)}")
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from inspect import cleandoc
-from typing import Any
+from textwrap import dedent
 
 import click
-
-UNGROUPED = "Options"
+import cloup
 
 
 def command_page(group: click.Group, name: str) -> str:
@@ -26,43 +25,39 @@ def command_page(group: click.Group, name: str) -> str:
 
 
 def help_text(command: click.Command) -> str:
-    """Return the help of a command as Markdown; passages that click keeps as they are, as code."""
-    parts = []
+    """Return the help of a command as Markdown, with the examples below all paragraphs.
+
+    Passages that click keeps as they are, with their line ends, become code.
+    """
+    parts, examples = [], []
     for passage in cleandoc(command.help or "").split("\n\n"):
         lines = passage.split("\n")
         if lines[0] != "\b":
             parts.append(plain(" ".join(lines)))
-            continue
-        kept = lines[1:]
-        if re.fullmatch(r"Examples?:", kept[0]):
-            parts.append("## Examples")
-            kept = kept[1:]
-        indent = min(len(line) - len(line.lstrip()) for line in kept if line.strip())
-        code = "\n".join(line[indent:] for line in kept)
-        parts.append(f"```sh\n{code}\n```")
-    return "\n\n".join(parts)
+        elif re.fullmatch(r"Examples?:", lines[1]):
+            examples += ["## Examples", code(lines[2:])]
+        else:
+            parts.append(code(lines[1:]))
+    return "\n\n".join([*parts, *examples])
+
+
+def code(lines: list[str]) -> str:
+    """Return lines as a block of commands, without their common indentation."""
+    return "```sh\n" + dedent("\n".join(lines)) + "\n```"
 
 
 def option_groups(
     command: click.Command, context: click.Context
 ) -> list[tuple[str, list[click.Option]]]:
     """Return the visible options of a command by their groups, in the order of its help."""
-    visible = [
-        option
-        for option in command.get_params(context)
-        if isinstance(option, click.Option) and not option.hidden
-    ]
-    groups: dict[str, list[click.Option]] = {}
-    for option in visible:
-        groups.setdefault(group_of(option, command), []).append(option)
-    return list(groups.items())
-
-
-def group_of(option: click.Option, command: click.Command) -> str:
-    """Return the title of an option's group."""
-    group: Any = getattr(option, "group", None) or getattr(option, "panel", None)
-    title = getattr(group, "title", None) or getattr(group, "name", None) or group
-    return str(title) if title else UNGROUPED
+    if isinstance(command, cloup.Command):
+        groups = [*command.option_groups, command.get_default_option_group(context)]
+        found = [(group.title, list(group.options)) for group in groups]
+    else:
+        options = [p for p in command.get_params(context) if isinstance(p, click.Option)]
+        found = [("Options", options)]
+    visible = [(title, [o for o in options if not o.hidden]) for title, options in found]
+    return [(title, options) for title, options in visible if options]
 
 
 def option_text(option: click.Option, context: click.Context) -> str:
