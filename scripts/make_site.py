@@ -43,6 +43,24 @@ NAVIGATION = {  # captions, and pages with their short titles
 }
 
 
+GUIDES = {  # the page that introduces a command, if it is not the one on protocols
+    "infer": "infer",
+    "init": "own-data",
+    "plan": "own-data",
+    "check-data": "own-data",
+    "train": "training",
+    "recipes": "recipes",
+    "cache": "training",
+    "scenes": "training",
+    "models": "networks",
+    "bench": "networks",
+    "download": "weights",
+    "inspect": "weights",
+    "demo": "install",
+    "export": "runtimes",
+}
+
+
 def stage(folder: Path) -> None:
     """Write everything that Sphinx reads into a folder."""
     pages = Stage(folder)
@@ -61,10 +79,17 @@ def add_commands(pages: Stage) -> None:
     """Add a page for each command, and link the table of commands to them."""
     table = pages.read("commands.md")
     for name in dseg_command.commands:
-        pages.write(f"commands/{name}.md", command_page(dseg_command, name))
+        pages.write(f"commands/{name}.md", command_page(dseg_command, name, guide(name)))
         table = table.replace(f"| `dseg {name}` |", f"| [`dseg {name}`](commands/{name}.md) |")
     names = {f"commands/{name}": f"dseg {name}" for name in dseg_command.commands}
     pages.write("commands.md", f"{table}\n{tree(names)}")
+
+
+def guide(name: str) -> str:
+    """Return a link to the page that introduces a command."""
+    page = GUIDES.get(name, "protocols")
+    titles = {page: title for pages in NAVIGATION.values() for page, title in pages.items()}
+    return f"Guide: [{titles[page]}](../{page}.md)"
 
 
 def tree(titles: dict[str, str], caption: str = "") -> str:

@@ -10,22 +10,28 @@ import click
 import cloup
 
 
-def command_page(group: click.Group, name: str) -> str:
-    """Return the page of a command: usage, help, examples and options in their groups."""
+def command_page(group: click.Group, name: str, guide: str) -> str:
+    """Return the page of a command: usage, help, examples and options in their groups.
+
+    Args:
+        group: the command that has it.
+        name: its name.
+        guide: Markdown that leads to the page which introduces it.
+    """
     command = group.commands[name]
     parent = click.Context(group, info_name="dseg", **group.context_settings)
     context = click.Context(command, parent, info_name=name)
     title = context.command_path
     usage = " ".join([title, *command.collect_usage_pieces(context)])
     parts = [f"# {title}", f"```text\n{usage}\n```", f"```{{program}} {title}\n```"]
-    parts.append(help_text(command))
+    parts.append(help_text(command, guide))
     for heading, options in option_groups(command, context):
         parts += [f"## {heading}", *(option_text(option, context) for option in options)]
     return "\n\n".join([*parts, ""])
 
 
-def help_text(command: click.Command) -> str:
-    """Return the help of a command as Markdown, with the examples below all paragraphs.
+def help_text(command: click.Command, guide: str) -> str:
+    """Return the help of a command and its guide as Markdown, then the examples.
 
     Passages that click keeps as they are, with their line ends, become code.
     """
@@ -38,7 +44,7 @@ def help_text(command: click.Command) -> str:
             examples += ["## Examples", code(lines[2:])]
         else:
             parts.append(code(lines[1:]))
-    return "\n\n".join([*parts, *examples])
+    return "\n\n".join([*parts, guide, *examples])
 
 
 def code(lines: list[str]) -> str:

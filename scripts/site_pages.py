@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import posixpath
 import re
 import shutil
 from functools import partial
@@ -85,7 +85,7 @@ class Stage:
         file, mark, anchor = link.partition("#")
         if not file or "://" in file or file.startswith("mailto:"):
             return found[0]
-        target = os.path.normpath(PurePosixPath(source).parent / file)
+        target = posixpath.normpath(PurePosixPath(source).parent / file)
         if target in self._pages:
             name = self._pages[target]
         elif (ROOT / target).is_file():

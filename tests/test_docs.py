@@ -109,7 +109,7 @@ def test_the_page_of_a_command_has_its_help() -> None:
     group = click.Group(
         commands=[example], context_settings={"help_option_names": ["-h", "--help"]}
     )
-    assert command_page(group, "example") == EXAMPLE.lstrip()
+    assert command_page(group, "example", "Guide.") == EXAMPLE.lstrip()
 
 
 EXAMPLE = r"""
@@ -123,6 +123,8 @@ dseg example [OPTIONS]
 ```
 
 Do it \<now\>.
+
+Guide.
 
 ## Examples
 
@@ -149,7 +151,7 @@ Show this message and exit.
 
 @pytest.mark.parametrize("name", main.commands)
 def test_the_page_of_a_command_has_every_option_once(name: str) -> None:
-    page = command_page(main, name)
+    page = command_page(main, name, "")
     options = [
         p for p in main.commands[name].params if isinstance(p, click.Option) and not p.hidden
     ]
