@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from site_api import add_reference
 from site_commands import command_page
-from site_pages import ROOT, Stage
+from site_pages import EXTRA, ROOT, Stage
 
 from dseg.cli import main as dseg_command
 
@@ -71,8 +71,8 @@ def stage(folder: Path) -> None:
     add_commands(pages)
     add_reference(pages)
     for notebook in (ROOT / "docs").glob("*.ipynb"):
-        (folder / "extra" / "_downloads").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(notebook, folder / "extra" / "_downloads" / notebook.name)
+        (folder / EXTRA / "_downloads").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(notebook, folder / EXTRA / "_downloads" / notebook.name)
 
 
 def add_commands(pages: Stage) -> None:
@@ -108,7 +108,7 @@ def build(out: Path | None) -> None:
         stage(source)
         options = ["-b", "html", "-W", "--keep-going", "-q", "-E", "-j", "auto"]
         folders = ["-c", str(ROOT / "scripts" / "website"), "-d", f"{temporary}/doctrees"]
-        settings = ["-D", f"html_extra_path={source / 'extra'}"]
+        settings = ["-D", f"html_extra_path={source / EXTRA}"]
         if build_main([*options, *folders, *settings, str(source), str(built)]):
             sys.exit("The site was not built, because of the warnings above.")
         if out is not None:

@@ -20,6 +20,7 @@ OUTSIDE = {  # pages that are not in docs/: their names on the site
     "weights/zoo-cpu.md": "zoo-cpu.md",
     "scripts/gpu/README.md": "gpu-jobs.md",
 }
+EXTRA = "extra"  # folder of files that Sphinx copies as they are
 LINK = re.compile(r"(\]\()([^)\s]+)(\))|(\bsrc=\")([^\"]+)(\")")
 FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
 
@@ -98,8 +99,9 @@ class Stage:
     def _copied(self, target: str) -> str:
         """Copy a file that pages show or offer, and return its path on the site."""
         name = f"files/{target}"
-        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / target, self.folder / name)
+        for folder in (self.folder, self.folder / EXTRA):  # for Markdown, and for HTML within it
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / target, folder / name)
         return name
 
     def check(self) -> None:
