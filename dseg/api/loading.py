@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from dseg.errors import DsegError
+from dseg.errors import Detail, DsegError
 from dseg.predict import Predictor, Protocol
 
 
@@ -53,7 +53,7 @@ def load(
     """
 
     def note(line: str) -> None:
-        if not quiet:
+        if not quiet and not isinstance(line, Detail):
             sys.stderr.write(f"{line}\n")
 
     if name is not None and not isinstance(name, (str, os.PathLike)):

@@ -108,7 +108,7 @@ def _train(request: TrainRequest) -> None:
             stopping=stop,
         )
         if group.main:
-            _report(request, outcome)
+            _report(request, config, outcome)
         group.barrier()  # torchrun would end this process with the first that fails
     if outcome.stopped:
         raise click.exceptions.Exit(stop.exit_code or EXIT_INTERRUPTED)
@@ -237,7 +237,7 @@ def _make_runtime(request: TrainRequest) -> RuntimeConfig:
     return merge_runtime(request, read_runtime(request.run)) if _resumes(request) else named
 
 
-def _report(request: TrainRequest, outcome: Outcome) -> None:
+def _report(request: TrainRequest, config: TrainConfig, outcome: Outcome) -> None:
     best = f"{100 * outcome.best:.2f} %" if outcome.best >= 0 else "not validated"
     facts = {"run": str(request.run), **outcome.as_json()}
     if request.json_file is not None:
@@ -253,5 +253,16 @@ def _report(request: TrainRequest, outcome: Outcome) -> None:
     steps = counted(outcome.step, "step")
     say(f"Trained {steps}; best validation mIoU: {best}. Results: {request.run}")
     if outcome.best >= 0:
-        weights = request.run / "best.safetensors"
-        say(f"Next: dseg infer --weights {shlex.quote(str(weights))} --img-dir DIR")
+        _say_what_is_next(shlex.quote(str(request.run / "best.safetensors")), config)
+
+
+def _say_what_is_next(weights: str, config: TrainConfig) -> None:
+    """Name the commands that score the images held back, and that label others."""
+    split = config.val_split
+    if len(config.datasets) == 1 and split and not split.replace(".", "", 1).isdigit():
+        name, folder = config.datasets[0]
+        words = ["--dataset", name, "--data-dir", folder, "--split", split]
+        words += ["--classes", config.class_file] if config.class_file else []
+        words += ["--label-space", config.label_space] if config.label_space else []
+        say(f"Next: dseg eval -w {weights} {shlex.join(words)}")
+    say(f"Next: dseg infer -w {weights} PHOTOS")
