@@ -6,10 +6,13 @@ import os
 import sys
 from pathlib import Path
 
+from dseg.api.words import in_python
+from dseg.config import NetworkConfig
 from dseg.errors import Detail, DsegError
 from dseg.predict import Predictor, Protocol
 
 
+@in_python(NetworkConfig)
 def load(
     name: str | Path | None = None,
     weights: Path | str | None = None,
