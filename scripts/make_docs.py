@@ -65,9 +65,11 @@ def recommended() -> str:
 
 def commands() -> str:
     """Return the table of commands, from their help."""
-    lines = ["| command | what it does |", "| --- | --- |"]
-    for name, command in sorted(dseg_command.commands.items()):
-        lines.append(f"| `dseg {name}` | {command.get_short_help_str(limit=100)} |")
+    lines = ["| for | command | what it does |", "| --- | --- | --- |"]
+    for section in dseg_command.list_sections(click.Context(dseg_command)):
+        for name, command in section.commands.items():
+            short = command.get_short_help_str(limit=100)
+            lines.append(f"| {section.title.lower()} | `dseg {name}` | {short} |")
     return "\n".join(lines)
 
 
