@@ -36,6 +36,12 @@ def suggest(
     return f"did you mean {' or '.join(near)}? " if near else ""
 
 
+class Detail(str):
+    """A note that is shown to those who ask for details, by ``--verbose`` or ``dseg inspect``."""
+
+    __slots__ = ()
+
+
 def counted(number: float, what: str, many: str = "") -> str:
     """Return a number with its noun: "1 image", "2,000 images".
 

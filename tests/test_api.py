@@ -165,3 +165,27 @@ def test_evaluation_refuses_what_makes_no_sense(
 def test_what_is_no_name_is_not_loaded(name: Any) -> None:
     with pytest.raises(dseg.DsegError, match="is not the name of a network"):
         dseg.load(name)
+
+
+def test_errors_of_load_name_its_arguments() -> None:
+    with pytest.raises(DsegError) as caught:
+        dseg.load(precision="int8", quiet=True)
+    hint = "run dseg export --precision int8, and name its file with weights."
+    assert caught.value.hint == hint
+
+
+def test_options_become_arguments_where_there_are_some() -> None:
+    from dseg.api.words import in_python
+    from dseg.config import EvalConfig
+
+    @in_python(EvalConfig, others=["overrides"])
+    def fail(*, runtime: str, class_file: str, instances: bool) -> None:
+        raise DsegError(
+            "--runtime is odd.", hint="use --classes, --no-instances or --set lr=1, not --out."
+        )
+
+    with pytest.raises(DsegError) as caught:
+        fail(runtime="", class_file="", instances=True)
+    assert str(caught.value) == (
+        "runtime is odd.\nHint: use class_file, instances=False or overrides lr=1, not --out."
+    )

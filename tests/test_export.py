@@ -205,7 +205,7 @@ def test_inspect_describes_an_exported_file(made, openvino_file) -> None:
         assert "network: dabnet" in run("inspect", file).stdout
         weights = file.with_suffix(".bin") if file.suffix == ".xml" else file
         assert facts["bytes"] >= weights.stat().st_size
-        assert facts["beside it"] == [weights.name] * (file.suffix == ".xml")
+        assert facts["beside"] == facts["beside it"] == [weights.name] * (file.suffix == ".xml")
 
 
 # Faults

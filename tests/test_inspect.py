@@ -48,7 +48,7 @@ def test_inspect_describes_an_authors_file(state: dict[str, Tensor], tmp_path: P
     assert f"sha256: {sha256(file)}" in lines
     assert "format: torch legacy" in lines
     assert "container: state_dict" in lines
-    assert "beside it: epoch" in lines
+    assert "beside: epoch" in lines
     assert f"tensors: {len(state)}" in lines
     assert "types: float32, int64" in lines
     assert "fits: mobilenetdenseaspp, mobilenetdenseaspp_os16" in lines
@@ -122,5 +122,5 @@ def test_models_with_words_lists_those_with_all_of_them() -> None:
 def test_inspect_prints_no_line_that_a_file_wrote(tmp_path: Path) -> None:
     file = write({"net": {"a.w": torch.ones(1)}, "x\nError: forged\x1b[31m": 1}, tmp_path / "a.pth")
     output = inspect(str(file)).output
-    assert "beside it: x\\nError: forged\\x1b[31m" in output.splitlines()
+    assert "beside: x\\nError: forged\\x1b[31m" in output.splitlines()
     assert not any(line.startswith("Error") for line in output.splitlines())

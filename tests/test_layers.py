@@ -12,7 +12,7 @@ LEVELS = {
     "errors": 0, "protocol": 0, "registry": 0, "recipes": 0, "labels": 0, "allocator": 0,
     "memory": 0, "parallel": 0, "jsonio": 0, "plugins": 0,
     "config": 1, "device": 1, "files": 1, "locks": 1, "nn": 1, "models": 2, "downloads": 2,
-    "images": 3, "render": 3, "distributed": 3, "video": 3,
+    "images": 3, "render": 3, "distributed": 3, "video": 3, "speeds": 3,
     "checkpoints": 4, "datasets": 4, "synth": 4, "sources": 4, "folding": 4, "losses": 4,
     "graphs": 5, "quantisation": 5, "data": 5, "transfer": 5, "predict": 6, "bench": 7,
     "evaluation": 7, "survey": 5, "planning": 9, "tomlio": 0, "training": 8, "export": 9, "api": 10,

@@ -160,7 +160,7 @@ def test_inspect_says_what_a_published_file_is(real: RealFile) -> None:
     lines = result.stdout.splitlines()
     assert f"sha256: {real.sha256}" in lines
     assert f"network: {real.network}" in lines
-    assert f"void outputs: {real.void[0] if real.void else 'none'}" in lines
+    assert f"void_outputs: {real.void[0] if real.void else 'none'}" in lines
     assert f"label_space: {'camvid' if 'camvid' in real.network else 'cityscapes'}" in lines
     assert f"order: {'BGR' if real.network.startswith('espnet') else 'RGB'}" in lines
     assert (

@@ -21,7 +21,8 @@ from tiny_data import make_camvid
 
 from dseg.cli.console import two_part_bar
 from dseg.cli.train.display import HEADER_EVERY, TrainingDisplay, training_display
-from dseg.cli.train.wording import describe_left, show_speed, wrap_facts
+from dseg.cli.train.wording import describe_left, show_speed
+from dseg.cli.wrapping import wrap_facts
 from dseg.training.callbacks import Start, Summary
 
 FACTS = (("Network", "dabnet, 0.75 M parameters, random weights"), ("Results", "run/"))
@@ -253,7 +254,7 @@ def test_messages_are_above_the_bar_whole_and_without_terminal_codes() -> None:
 
 def test_long_messages_are_wrapped_between_words() -> None:
     *_, first, second, _ = lines_at(60, message="word " * 13 + "end")
-    assert (first, second) == (("word " * 12).strip(), "word end")
+    assert (first, second) == (("word " * 12).strip(), "  word end")
 
 
 def test_the_bar_moves_with_every_step_and_image() -> None:
@@ -321,7 +322,8 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_ctrl_c_is_acknowledged_on_a_line_of_its_own(interrupted: str) -> None:
     acknowledged = "\r\x1b[2KStopping after this step; Ctrl-C again quits at once.\r\n"
     assert interrupted.count(acknowledged) == 1
-    lines = re.sub(CODES, "", interrupted).replace("\r\n", "\n").split("\n")
+    text = re.sub(CODES, "", interrupted).replace("\r\n", "\n")
+    lines = text.replace(" \\\n  ", " ").split("\n")
     assert re.fullmatch(
         r"\r?Stopped after step \d+\. Continue: dseg train --resume --out run", lines[-2]
     )

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dseg.api.data import find_data
+from dseg.api.words import in_python
+from dseg.config import EvalConfig, NetworkConfig
 from dseg.errors import DsegError
 from dseg.evaluation import CityscapesScores, ClassScores
 from dseg.evaluation import evaluate as evaluate_folder
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from dseg.predict import Predictor
 
 
+@in_python(EvalConfig, NetworkConfig)
 def evaluate(
     pred_dir: Path | str | None = None,
     gt_dir: Path | str | None = None,

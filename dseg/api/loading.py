@@ -6,10 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-from dseg.errors import DsegError
+from dseg.api.words import in_python
+from dseg.config import NetworkConfig
+from dseg.errors import Detail, DsegError
 from dseg.predict import Predictor, Protocol
 
 
+@in_python(NetworkConfig)
 def load(
     name: str | Path | None = None,
     weights: Path | str | None = None,
@@ -53,7 +56,7 @@ def load(
     """
 
     def note(line: str) -> None:
-        if not quiet:
+        if not quiet and not isinstance(line, Detail):
             sys.stderr.write(f"{line}\n")
 
     if name is not None and not isinstance(name, (str, os.PathLike)):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dseg.api.data import find_data
+from dseg.api.words import in_python
 from dseg.config import RuntimeConfig, TrainConfig, make_config
 from dseg.device import find_device
 from dseg.errors import DsegError, suggest
@@ -25,6 +26,7 @@ CONFIG = tuple(own.name for own in fields(TrainConfig) if own.name not in BY_KEY
 RUNTIME = tuple(own.name for own in fields(RuntimeConfig) if own.name not in BY_KEYWORD)
 
 
+@in_python(TrainConfig, RuntimeConfig, others=(*CONFIG, *RUNTIME))
 def train(
     config: TrainConfig | None = None,
     out: Path | str = "run",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 
 from dseg import __version__
 from dseg.bench.config import BenchConfig
+from dseg.speeds import processor_name
 
 
 def describe_machine(config: BenchConfig, *others: BenchConfig) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def describe_machine(config: BenchConfig, *others: BenchConfig) -> dict[str, Any
         versions |= {"cuda": str(torch.version.cuda), "cudnn": _cudnn_version()}
     return {
         "device": str(device),
-        "device_name": _device_name(device),
+        "device_name": describe_device(device),
         "system": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "versions": versions,
@@ -57,13 +57,8 @@ def _cudnn_version() -> str:
     return str(number())
 
 
-def _device_name(device: torch.device) -> str:
+def describe_device(device: torch.device) -> str:
+    """Return the name of a GPU, or of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return processor_name()

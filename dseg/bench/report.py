@@ -15,6 +15,7 @@ import torch
 
 from dseg.bench.config import MEMORY, TIMED_ROWS, BenchConfig
 from dseg.bench.cost import Cost, count_cost
+from dseg.bench.machine import describe_device
 from dseg.bench.memory import CudaPeak, measure_growth
 from dseg.bench.runner import Runner
 from dseg.bench.timing import Timing, measure
@@ -23,6 +24,7 @@ from dseg.images import read_image, write_png
 from dseg.labels import make_lookup
 from dseg.memory import is_out_of_memory
 from dseg.registry import MODELS
+from dseg.speeds import SIZE, Speed, keep_speed
 
 LONGEST = 120  # characters of a fault
 
@@ -120,12 +122,29 @@ def bench_network(
         raise
     except Exception as fault:  # of any kernel or compiler; the next networks are measured
         report.fault = _reason(fault)
+    _keep_speed(report, config)
     gc.collect()
     if config.torch_device.type != "cpu":
         torch.accelerator.empty_cache()
     if config.compiled:
         torch.compiler.reset()
     return report
+
+
+def _keep_speed(report: Report, config: BenchConfig) -> None:
+    """Keep the time to labels for ``dseg models``, if it is one of the listed size."""
+    timing = report.timings.get("labels")
+    usual = config.batch == 1 and config.deploy and config.threads is None
+    if timing is None or not usual or config.size != SIZE:
+        return
+    device = config.torch_device
+    speed = Speed(
+        ms=timing.median_ms,
+        runtime=report.runtime,
+        precision=report.dtype,
+        device=describe_device(device),
+    )
+    keep_speed(report.name, speed, on_gpu=device.type != "cpu")
 
 
 def _fill(report: Report, config: BenchConfig, image: Path, weights: Path | None) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from dseg.checkpoints.file_format import ASK, PICKLE, broken, carries_code, refused, too_large
 from dseg.checkpoints.limits import LimitError
 from dseg.checkpoints.pickles import KEYS, Array, ArrayUnpickler, CodeError, ContentError
-from dseg.errors import CheckpointError
+from dseg.errors import CheckpointError, Detail
 
 TABLE = "StructuredToParameterName@@"  # key that paddle.save adds to a layer's state dict
 RENAMED = {"_mean": "running_mean", "_variance": "running_var", "_weight": "weight"}
@@ -96,7 +96,7 @@ class _Tensors:
         note = "The file is Paddle's: _mean and _variance are read as running_mean and running_var"
         if transposed:
             note += f"; matrices of linear layers are transposed ({transposed})"
-        return "paddle pickle", (f"{note}.",)
+        return "paddle pickle", (Detail(f"{note}."),)
 
 
 def _rename(key: Any) -> Any:

@@ -209,6 +209,11 @@ def show(line: str, *, indent: str = INDENT) -> None:
     click.echo(fit(plain(line), indent=indent))
 
 
+def error_width() -> int:
+    """Return the columns of the terminal of stderr, 0 if it is none."""
+    return Console(stderr=True).width if sys.stderr.isatty() else 0
+
+
 def fit(text: str, *, err: bool = False, indent: str = INDENT) -> str:
     """Return a line as lines that fit the terminal of stdout or stderr, unchanged if it is none."""
     if not (sys.stderr if err else sys.stdout).isatty():

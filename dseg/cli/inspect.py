@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from dseg.checkpoints import Checkpoint
     from dseg.models import ModelCard
 
+OLD_KEYS = {  # in the JSON of this release too
+    "beside": "beside it",
+    "void_outputs": "void outputs",
+    "authors_protocol": "authors' protocol",
+}
+
 
 @click.command(cls=DsegCommand, short_help="Describe a checkpoint file.")
 @click.argument("file", type=FILE)
@@ -50,7 +56,9 @@ def inspect(file: Path, keys: bool, json_file: Path | None) -> None:
         if keys:
             facts["keys"] = {key: list(value.shape) for key, value in checkpoint.state.items()}
     if json_file is not None:
-        emit_json(json_file, facts)
+        emit_json(
+            json_file, facts | {old: facts[new] for new, old in OLD_KEYS.items() if new in facts}
+        )
     if json_file is None or str(json_file) != "-":
         for name, value in facts.items():
             _print(name, _in_words(value) if "protocol" in name else value)
@@ -67,7 +75,7 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "sha256": sha256(checkpoint.path),
         "format": checkpoint.kind,
         "container": checkpoint.container or "bare state dict",
-        "beside it": list(checkpoint.extras),
+        "beside": list(checkpoint.extras),
         "tensors": len(state),
         "numbers": sum(value.numel() for value in state.values()),
         "types": dtypes,
@@ -103,7 +111,7 @@ def _exported_facts(path: Path) -> dict[str, Any]:
         "file": str(path),
         "bytes": sum(file.stat().st_size for file in (path, *beside)),
         "sha256": sha256(path),
-        "beside it": [file.name for file in beside],
+        "beside": [file.name for file in beside],
         "format": {".onnx": "ONNX", ".xml": "OpenVINO IR"}[path.suffix],
         "graph": asdict(graph),
     }
@@ -132,7 +140,7 @@ def _card_facts(card: ModelCard) -> dict[str, Any]:
         "network": card.network,
         "kwargs": card.kwargs,
         "outputs": card.num_outputs,
-        "void outputs": void,
+        "void_outputs": void,
         "label_space": card.label_space.name,
         "classes": card.label_space.names,
         "colors": card.label_space.colors,
@@ -140,7 +148,7 @@ def _card_facts(card: ModelCard) -> dict[str, Any]:
         "std": card.std,
         "order": card.order,
         "protocol": asdict(card.protocol),
-        "authors' protocol": asdict(card.authors) if card.authors is not None else None,
+        "authors_protocol": asdict(card.authors) if card.authors is not None else None,
         "scores": scores,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from rich.cells import cell_len
 
@@ -75,3 +76,13 @@ def wrap_paragraphs(text: str, width: int) -> str:
         ]
         done.append("\b\n" + "\n".join(wrapped))
     return "\n\n".join(done)
+
+
+def wrap_facts(facts: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Return facts as lines of at most ``width`` columns, names and texts aligned."""
+    indent = max((len(name) for name, _ in facts), default=0) + 2
+    lines = []
+    for name, text in facts:
+        first = name.ljust(indent)
+        lines += wrap(f"{first}{text}", max(width, indent + 20), indent=" " * indent)
+    return lines

@@ -32,6 +32,7 @@ class EvalConfig:
         fail_under: least mean IoU in percent.
         workers: number of threads; None for one per core.
         quiet: show no progress.
+        verbose: describe the network.
     """
 
     network: NetworkConfig
@@ -173,6 +174,12 @@ class EvalConfig:
         help="Number of threads (default: one per core); the scores do not depend on it.",
     )
     quiet: bool = option(*("-q", "--quiet"), group="General", default=False, help="Hide progress.")
+    verbose: bool = option(
+        *("-v", "--verbose"),
+        group="General",
+        default=False,
+        help="Also say which network is used, how it is computed and why.",
+    )
 
     @property
     def cityscapes(self) -> bool:

@@ -245,6 +245,8 @@ def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """
     for key in ours:
         if key != "weights" and theirs.get(key, ours[key]) != ours[key]:
+            if key in ("network", "sha256"):
+                return _describe_networks(theirs, ours)
             old = theirs[key]
             if key == "overlay" and isinstance(old, dict):
                 return _difference(old, ours[key]).replace("_", "-")
@@ -253,6 +255,12 @@ def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
             return f"{name}: {shown[:SHOWN]}, now {ours[key]!r}"
     unknown = theirs.keys() - ours.keys() - set(OPTIONAL)
     return "its manifest has another format" if unknown else ""
+
+
+def _describe_networks(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """Describe two networks or checkpoints that differ, by their names."""
+    then, now = (f"{found['network']} from {found['weights']}"[:100] for found in (theirs, ours))
+    return f"of {then}, now {now}" if then != now else f"of {then}, whose content was another"
 
 
 def _remove_results(

@@ -14,6 +14,7 @@ import click
 from dseg.cli.console import say
 from dseg.cli.eval.options import check_options, eval_options
 from dseg.cli.eval.output import show_scores, verify
+from dseg.cli.infer.details import say_details
 from dseg.cli.infer.options import AliasCommand
 from dseg.cli.infer.summary import sharded_progress
 from dseg.cli.options.load_network import load_network
@@ -216,7 +217,11 @@ def _predicting(
     from dseg.evaluation import predictions_of, refuse_other_classes
     from dseg.labels import find_label_space
 
-    predictor, manifest = load_network(config.network, group, quiet=config.quiet)
+    predictor, manifest = load_network(
+        config.network, group, quiet=config.quiet, verbose=config.verbose
+    )
+    if config.verbose and group.main:
+        say_details(predictor, manifest, config.network, images=len(task.pairs.gt_files))
     predictor.fall_back = False  # scores of other tiles are not comparable
     space = task.dataset.space if task.dataset is not None else find_label_space(CITYSCAPES_NAME)
     refuse_other_classes(predictor.label_space, space, str(config.dataset))

@@ -9,7 +9,7 @@ import click
 
 from dseg.cli.options.from_config import options_of
 from dseg.cli.options.groups import DsegCommand, group
-from dseg.cli.options.shared import json_option
+from dseg.cli.options.shared import json_option, verbose_option
 from dseg.cli.options.types import FILE, FOLDER, Command, Kinds, Number, Option
 from dseg.config import NetworkConfig
 
@@ -125,6 +125,7 @@ EXPERT_OPTIONS = group(
 GENERAL_OPTIONS = group(
     "General",
     click.option("-q", "--quiet", is_flag=True, help="Print nothing but messages on faults."),
+    verbose_option,
 )
 
 OPTION_ALIASES = {  # spellings of the authors and of other tools, so that their command lines work

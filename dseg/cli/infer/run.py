@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from dseg.cli.console import hushed, progress, say
+from dseg.cli.infer.details import say_details, say_times
 from dseg.cli.infer.sources import find_sources, hide_temporary
 from dseg.cli.infer.summary import (
     make_facts,
@@ -22,9 +22,6 @@ from dseg.cli.stdio import emit_json
 from dseg.config import NetworkConfig
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
 from dseg.parallel import Advance
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(
@@ -45,6 +42,7 @@ def run(
     max_pixels: int,
     json_file: Path | None,
     quiet: bool,
+    verbose: bool,
     batch_size: int | None,
     compiled: bool,
     multi_scale: bool = False,
@@ -76,7 +74,9 @@ def run(
         )
         image_kinds, video_kinds = split_kinds(kinds, images)
         used = (image_kinds if images else ()) + (video_kinds if videos else ())
-        predictor, manifest = load_network(network, group, multi_scale=multi_scale, quiet=quiet)
+        predictor, manifest = load_network(
+            network, group, multi_scale=multi_scale, quiet=quiet, verbose=verbose
+        )
         make_mask_tables(used, predictor.label_space)  # refuses unknown classes
         if "confidence" in used or "entropy" in used:
             predictor.refuse_labels_only()
@@ -85,6 +85,8 @@ def run(
             manifest = replace(manifest, overlay=style)
         if compiled:
             predictor.compile()
+        if verbose and group.main:
+            say_details(predictor, manifest, network, images=len(images), videos=len(videos))
         with ExitStack() as bar:
             advance = bar.enter_context(sharded_progress("labelled", images, group, quiet=quiet))
 
@@ -118,6 +120,8 @@ def run(
             say_summary(summary, manifest, predictor, out, group, network.protocol_name)
             if unread:
                 say(f"Files of unsupported formats: {describe_unread(unread)}.")
+            if verbose:
+                say_times(summary)
             say_where_to_look(images, videos, summary, predictor, out, used, overlay_format)
             if json_file is not None:
                 emit_json(json_file, make_facts(summary, manifest, predictor, out, group, unread))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dseg.cli.console import download_display, say
 from dseg.config import NetworkConfig
+from dseg.errors import Detail
+
+Say = Callable[[str], None]
 
 if TYPE_CHECKING:
     from dseg.checkpoints import LoadReport
@@ -15,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def load_network(
-    config: NetworkConfig, group: Group, *, multi_scale: bool = False, quiet: bool = False
+    config: NetworkConfig,
+    group: Group,
+    *,
+    multi_scale: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> tuple[Predictor, Manifest]:
     """Load the network, by default the bundled one; return it with its manifest.
 
@@ -44,7 +53,9 @@ def load_network(
     if exported:
         predictor = _open_exported(config, file, device, multi_scale=multi_scale)
         return predictor, Manifest.of(predictor, file.name, sha256(file))
-    predictor, inplace_abn = _load_checkpoint(config, file, device, group, multi_scale=multi_scale)
+    predictor, inplace_abn = _load_checkpoint(
+        config, file, device, multi_scale=multi_scale, note=_note_sayer(group, verbose=verbose)
+    )
     manifest = Manifest.of(
         predictor,
         file.name,
@@ -53,6 +64,16 @@ def load_network(
         raw_weights=config.raw_weights,
     )
     return predictor, manifest
+
+
+def _note_sayer(group: Group, *, verbose: bool) -> Say:
+    """Return a function that shows notes: of several processes those of the first."""
+
+    def note(line: str) -> None:
+        if group.main and (verbose or not isinstance(line, Detail)):
+            say(line)
+
+    return note
 
 
 def _find_checkpoint(config: NetworkConfig, *, quiet: bool) -> Path:
@@ -73,13 +94,12 @@ def _find_checkpoint(config: NetworkConfig, *, quiet: bool) -> Path:
 
 
 def _load_checkpoint(
-    config: NetworkConfig, file: Path, device: str, group: Group, *, multi_scale: bool
+    config: NetworkConfig, file: Path, device: str, *, multi_scale: bool, note: Say
 ) -> tuple[Predictor, bool]:
     """Load a checkpoint; return its predictor, and whether it has in-place activated norms."""
     from dseg.checkpoints import load_model
     from dseg.predict import Predictor
 
-    on_note = say if group.main else lambda note: None
     reports: list[LoadReport] = []
     model = load_model(
         config.model,
@@ -88,13 +108,13 @@ def _load_checkpoint(
         inplace_abn=config.inplace_abn,
         raw_weights=config.raw_weights,
         on_report=reports.append,
-        on_note=on_note,
+        on_note=note,
     )
-    if group.main and not reports[0].complete:
-        say(f"WARNING: the checkpoint fits only in part: {reports[0]}.")
+    if not reports[0].complete:
+        note(f"WARNING: the checkpoint fits only in part: {reports[0]}.")
     card = model.card
-    if group.main and config.protocol_name == "authors" and card.authors is None:
-        say(f"{card.network} has no other protocol of its authors: using plain.")
+    if config.protocol_name == "authors" and card.authors is None:
+        note(f"{card.network} has no other protocol of its authors: using plain.")
     protocol = config.make_protocol(
         card.network, card.protocol, card.authors, multi_scale=multi_scale
     )
@@ -104,7 +124,7 @@ def _load_checkpoint(
         device=device,
         precision=config.precision,
         runtime=config.runtime,
-        on_note=on_note,
+        on_note=note,
     )
     return predictor, reports[0].inplace_abn
 

@@ -32,4 +32,10 @@ accept_lossy_option = click.option(
 )
 
 
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Also say what is used and why, and the time of each stage.",
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Hide progress.")

@@ -108,7 +108,7 @@ def _train(request: TrainRequest) -> None:
             stopping=stop,
         )
         if group.main:
-            _report(request, outcome)
+            _report(request, config, outcome)
         group.barrier()  # torchrun would end this process with the first that fails
     if outcome.stopped:
         raise click.exceptions.Exit(stop.exit_code or EXIT_INTERRUPTED)
@@ -238,7 +238,7 @@ def _make_runtime(request: TrainRequest) -> RuntimeConfig:
     return merge_runtime(request, read_runtime(request.run)) if _resumes(request) else named
 
 
-def _report(request: TrainRequest, outcome: Outcome) -> None:
+def _report(request: TrainRequest, config: TrainConfig, outcome: Outcome) -> None:
     best = f"{100 * outcome.best:.2f} %" if outcome.best >= 0 else "not validated"
     facts = {"run": str(request.run), **outcome.as_json()}
     if request.json_file is not None:
@@ -254,5 +254,21 @@ def _report(request: TrainRequest, outcome: Outcome) -> None:
     steps = counted(outcome.step, "step")
     say(f"Trained {steps}; best validation mIoU: {best}. Results: {request.run}")
     if outcome.best >= 0:
-        weights = request.run / "best.safetensors"
-        say(f"Next: dseg infer --weights {quote(weights)} --img-dir DIR")
+        _say_what_is_next(quote(request.run / "best.safetensors"), config)
+
+
+def _say_what_is_next(weights: str, config: TrainConfig) -> None:
+    """Name the commands that score the images held back, and that label others."""
+    split = config.val_split
+    if len(config.datasets) == 1 and split and not split.replace(".", "", 1).isdigit():
+        name, folder = config.datasets[0]
+        given = {
+            "--dataset": "" if name == "folder" else name,
+            "--data-dir": folder,
+            "--classes": config.class_file,
+            "--split": "" if split == "val" else split,
+            "--label-space": config.label_space,
+        }
+        words = (f"{option} {quote(value)}" for option, value in given.items() if value)
+        say(f"Next: dseg eval -w {weights} {' '.join(words)}")
+    say(f"Next: dseg infer -w {weights} PHOTOS")

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dseg.cli.console import PLAIN_EVERY_S, PLAIN_WIDTH, TwoPartBar, plain, say, two_part_bar
-from dseg.cli.train.wording import Columns, describe_left, make_cells, show_speed, wrap_facts
+from dseg.cli.train.wording import Columns, describe_left, make_cells, show_speed
+from dseg.cli.wrapping import wrap_facts
 
 if TYPE_CHECKING:
     from dseg.parallel import Advance

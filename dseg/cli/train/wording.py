@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
-
-from dseg.cli.wrapping import wrap
 
 if TYPE_CHECKING:
     from dseg.training.callbacks import Start, Summary
@@ -128,13 +126,3 @@ def describe_left(seconds: float) -> str:
         return f"{hours}:{minutes:02}:{rest:02}"
     days, hours = divmod(hours, 24)
     return f"{days} d {hours} h" if days < 100 else f"{days} d"
-
-
-def wrap_facts(facts: Sequence[tuple[str, str]], width: int) -> list[str]:
-    """Return facts as lines of at most ``width`` columns, names and texts aligned."""
-    indent = max((len(name) for name, _ in facts), default=0) + 2
-    lines = []
-    for name, text in facts:
-        first = name.ljust(indent)
-        lines += wrap(f"{first}{text}", max(width, indent + 20), indent=" " * indent)
-    return lines

@@ -1,0 +1,63 @@
+"""Errors in the words of Python: options of the command line become arguments."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from dseg.config.fields import option_specs
+from dseg.errors import DsegError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+# A whole command, which stays as it is, or an option.
+OPTION = re.compile(r"\bdseg [a-z-]+[^,;()]*|(?<![\w-])--([a-z][a-z0-9-]*[a-z0-9])")
+RENAMED = {"set": "overrides", "classes": "class_file", "data-dir": "data"}
+
+
+def in_python(
+    *configs: type[Any], others: Iterable[str] = ()
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator for a function whose errors name its arguments in place of options.
+
+    Options that the function has no argument for stay as they are.
+
+    Args:
+        configs: configurations whose options set fields of other names.
+        others: names of arguments beside those in the function's signature.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        arguments = {*inspect.signature(function).parameters, *others}
+        names = _arguments_by_option(configs, arguments)
+
+        @wraps(function)
+        def reworded(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return function(*args, **kwargs)
+            except DsegError as fault:
+                fault.problem, fault.hint = (_reword(t, names) for t in (fault.problem, fault.hint))
+                raise
+
+        return reworded
+
+    return decorate
+
+
+def _arguments_by_option(configs: Iterable[type[Any]], arguments: set[str]) -> dict[str, str]:
+    names = {name.replace("_", "-"): name for name in arguments}
+    names |= {option: name for option, name in RENAMED.items() if name in arguments}
+    for config in configs:
+        for name, spec in option_specs(config).items():
+            flags = [flag for flags in spec.flags for flag in flags.split("/")]
+            for flag in flags if name in arguments else ():
+                value = "=False" if flag.startswith("--no-") else ""
+                names[flag.lstrip("-")] = f"{name}{value}"
+    return names
+
+
+def _reword(text: str, names: dict[str, str]) -> str:
+    return OPTION.sub(lambda found: names.get(found[1], found[0]), text)
