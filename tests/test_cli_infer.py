@@ -221,8 +221,27 @@ def test_scoring_is_suggested_for_cityscapes_and_one_overlay_is_named(infer):
         "Next: dseg eval --pred-dir dseg-out/label_ids --gt-dir data/gtFine/val",
     ]
     assert not Path("dseg-out/overview.jpg").exists()
-    lines = infer("data/leftImg8bit/val", "-o", "ids", "--save", "color").stderr.splitlines()
+    lines = infer("data/leftImg8bit/val", "-o", "ids", "--save", "train_ids").stderr.splitlines()
     assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("save", "first"),
+    [
+        ("label_ids,entropy,color", "color/a.png"),
+        ("train_ids,entropy", "entropy/a.png"),
+        ("label_ids,mask:sky", "mask/sky/a.png"),
+        ("coco,areas", "areas.csv"),
+        ("coco", "coco.json"),
+    ],
+)
+def test_the_result_that_shows_most_is_named_without_overlays(infer, save, first):
+    assert infer("img", "--save", save).stderr.splitlines()[1:] == [
+        f"Look first at: dseg-out/{first}"
+    ]
+    Path("img/a.png").write_bytes(b"")
+    result = infer("img/a.png", "--save", save, "-o", "new")
+    assert (result.exit_code, "Look" in result.stderr) == (1, False)
 
 
 def test_quiet_prints_nothing_but_what_failed(infer):

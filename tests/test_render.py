@@ -211,6 +211,15 @@ def test_a_class_name_of_several_lines_is_drawn_on_one() -> None:
         assert (drawn == render_overlay(image, mask, expected, legend=legend)).all()
 
 
+def test_letters_other_than_english_are_drawn() -> None:
+    image, mask = street(200, 400)
+    drawn = []
+    for letter in "äößжλ":
+        space = replace(SPACE, names=(letter, *SPACE.names[1:]))
+        drawn.append(render_overlay(image, mask, space).tobytes())
+    assert len(set(drawn)) == 5  # letters that a font lacks look alike
+
+
 def test_an_image_narrower_than_the_text_has_no_strip() -> None:
     image, mask = street(300, 119)
     assert render_overlay(image, mask, SPACE).shape == image.shape

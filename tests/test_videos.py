@@ -85,6 +85,7 @@ def test_results_of_frames_are_named_by_time_and_those_of_the_frame_as_an_image(
     assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)
     assert (facts["done"], facts["videos"], facts["frames"]) == (0, 1, 3)
+    assert result.stderr.endswith("Look first at: dseg-out/video/street.mp4\n")
     names = ["00-00-00.000", "00-00-00.300", "00-00-00.600"]
     assert written("dseg-out/label_ids") == [f"street/{name}.png" for name in names]
     times, frames = read("in/street.mkv")
@@ -96,6 +97,8 @@ def test_results_of_frames_are_named_by_time_and_those_of_the_frame_as_an_image(
         image = pixels(f"image/{kind}/frame.png")[: len(ours)]
         np.testing.assert_array_equal(ours[:HEIGHT], image[:HEIGHT])
     assert read("dseg-out/video/street.mp4")[0] == pytest.approx([0, 0.3, 0.6], abs=2e-3)
+    ids = infer("in", "--save", "label_ids,overlay", "--every", 3, "-o", "ids")
+    assert ids.stderr.endswith("Look first at: ids/overlay/street\n")
     again = infer("in", "--save", save, "--every", 2, "--side-by-side")
     assert "4 frames of 1 video labelled" in again.stderr
     rows = Path("dseg-out/areas.csv").read_text().splitlines()[1:]

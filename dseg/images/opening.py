@@ -136,12 +136,13 @@ def decoding_error(path: Path, fault: Exception) -> DsegError:
         return memory_error(
             f"while {path} was decoded", "close other programs, or make it smaller."
         )
+    hint = "repair, replace or remove it."
     if path.is_file() and path.stat().st_size == 0:
         reason = "the file is empty"
     elif isinstance(fault, UnidentifiedImageError):
         reason = f"it is not one of {', '.join(FORMATS)}, whatever its name"
+        if path.suffix.lower() in UNREAD:
+            hint = "save it as PNG or JPEG."
     else:
         reason = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
-    return DsegError(
-        f"{path} cannot be decoded: {reason.rstrip('.')}.", hint="repair, replace or remove it."
-    )
+    return DsegError(f"{path} cannot be decoded: {reason.rstrip('.')}.", hint=hint)

@@ -99,7 +99,7 @@ def _read_thumb(
 
 
 def write_joined(out: Path, kind: str, space: LabelSpace) -> None:
-    """Join what was written of each image into one file of the folder.
+    """Join what was written of each image into one file of the folder, if there is any.
 
     Args:
         out: folder of all results.
@@ -110,6 +110,8 @@ def write_joined(out: Path, kind: str, space: LabelSpace) -> None:
         DsegError: a part is damaged, or the file cannot be written.
     """
     parts = sorted(file for file in walk_files(out / kind) if file.suffix == ".json")
+    if not parts:
+        return
     with written_whole(find_joined(out, kind)) as target:
         if kind == "coco":
             join(parts, space, target)

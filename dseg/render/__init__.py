@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dseg.render.font import font_of
 from dseg.render.heat import heat_palette
 from dseg.render.legend import count_pixels, find_present
 from dseg.render.lookup import look_up
@@ -15,6 +16,7 @@ __all__ = [
     "count_pixels",
     "draw_sheet",
     "find_present",
+    "font_of",
     "heat_palette",
     "look_up",
     "make_thumb",

@@ -7,14 +7,15 @@ contour: the flat colour of a dark class hardly resembles the tint of a light su
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dseg.images import Pixels
 from dseg.labels import LabelSpace
+from dseg.render.font import Font, font_of
 from dseg.render.tint import UNTOUCHED, make_tint, shades_of
 
 MIN_FRACTION = 0.001  # of the image; a class that covers less is left out of the legend
@@ -111,12 +112,6 @@ def list_fixed(train_ids: Pixels, space: LabelSpace, opacity: float) -> list[Ent
         for index, name in enumerate(space.names)
         if name.lower() not in UNTOUCHED
     ]
-
-
-@cache
-def font_of(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """Return the font of legends in a size, in pixels; decoding it takes 2 ms."""
-    return ImageFont.load_default(size)
 
 
 def _entry(space: LabelSpace, opacity: float, index: int, fraction: float) -> Entry:
@@ -224,7 +219,7 @@ def _draw_entry(
     at: tuple[int, int],
     side: int,
     entry: Entry,
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    font: Font,
 ) -> None:
     """Draw a swatch and its text from ``at`` on, the (x, y) of the middle of their left edge."""
     left, middle = at

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from dseg.images import Pixels
 from dseg.labels import LabelSpace
+from dseg.render.font import font_of
 from dseg.render.legend import (
     MOST_FIXED,
     STRIP_COLOR,
@@ -17,7 +18,6 @@ from dseg.render.legend import (
     Entry,
     Swatch,
     draw_strip,
-    font_of,
     measure_strip,
 )
 from dseg.render.tint import UNTOUCHED

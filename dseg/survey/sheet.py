@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dseg.datasets.base import Dataset
 from dseg.errors import DsegError
 from dseg.images import Pixels, write_sheet
 from dseg.labels import IGNORE
+from dseg.render import font_of
 
 CELL = 320  # pixels, width of an image
 COLUMNS = 2  # pairs in a row
@@ -66,7 +67,7 @@ def _draw_pair(dataset: Dataset, index: int) -> Image.Image | None:
     cell = Image.new("RGB", (2 * CELL, size[1] + FONT_SIZE + 12), BACKGROUND)
     cell.paste(photo, (3, 3))
     cell.paste(mask, (CELL, 3))
-    font = ImageFont.load_default(FONT_SIZE)
+    font = font_of(FONT_SIZE)
     name = dataset.samples[index].name
     ImageDraw.Draw(cell).text(
         (5, size[1] + 5), f"{dataset.split}: {name}"[-60:], (60, 60, 60), font
@@ -87,7 +88,7 @@ def _color(train_ids: Pixels, dataset: Dataset) -> Pixels:
 
 
 def _draw_legend(names: list[str], colors: list[tuple[int, int, int]], width: int) -> Image.Image:
-    font = ImageFont.load_default(FONT_SIZE)
+    font = font_of(FONT_SIZE)
     places, left, row = [], 8, 0
     for name in names:
         wide = FONT_SIZE + 8 + int(font.getlength(name)) + 18

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dseg.images import Pixels, write_png
 from dseg.labels import IGNORE, LabelSpace
-from dseg.render import render_overlay
+from dseg.render import font_of, render_overlay
 
 WIDTH = 2400  # maximum width of a sheet in pixels
 PANELS = 4
@@ -58,7 +58,7 @@ def _make_sheet(image: Pixels, truth: Pixels, prediction: Pixels, space: LabelSp
     height, width = photo.shape[:2]
     sheet = Image.new("RGB", (PANELS * (width + GAP) - GAP, CAPTION + height), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(14)
+    font = font_of(14)
     for index, (caption, pixels) in enumerate(panels.items()):
         left = index * (width + GAP)
         if font.getlength(caption) < width:

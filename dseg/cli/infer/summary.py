@@ -118,28 +118,47 @@ def say_where_to_look(
     overlay_format: str,
 ) -> None:
     """Name the file to look at first and, where there can be ground truth, how to score."""
-    from dseg.predict.run_files import find_overview
-
-    first = next(
-        (
-            file
-            for image in images
-            if (file := out / "overlay" / f"{image.name}.{overlay_format}").exists()
-        ),
-        None,
-    )
-    if first is not None and "overlay" in kinds:
-        sheet = find_overview(out) if len(images) > 1 else None
-        say(f"Look first at: {sheet or first}")
+    first = _find_picture(images, out, kinds, overlay_format)
+    if first is not None:
+        say(f"Look first at: {first}")
     for video in videos:
-        file = out / "video" / f"{video.name}.mp4"
-        if "video" in kinds and file.exists():
+        file = _find_video(video, out, kinds)
+        if file is not None:
             say(f"Look {'also' if first else 'first'} at: {file}")
             break
     scores = "label_ids" in kinds and predictor.label_space.name == "cityscapes"
     if images and scores and not summary.failed and (truth := _find_truth(images[0].path)):
         folder, truth = quote(out / "label_ids"), quote(truth)
         say(f"Next: dseg eval --pred-dir {folder} --gt-dir {truth}")
+
+
+def _find_picture(
+    images: Sequence[ImageFile], out: Path, kinds: tuple[str, ...], overlay_format: str
+) -> Path | None:
+    """Return the result of images that shows most, None if there is none to look at."""
+    from dseg.predict.masks import folder_of
+    from dseg.predict.run_files import JOINED, find_joined, find_overview
+
+    if "overlay" in kinds and len(images) > 1 and (sheet := find_overview(out)):
+        return sheet
+    masks = [kind for kind in kinds if kind.startswith("mask:")]
+    for kind in ("overlay", "color", "entropy", "confidence", *masks):
+        suffix = overlay_format if kind == "overlay" else "png"
+        places = (out / folder_of(kind) / f"{image.name}.{suffix}" for image in images)
+        found = next(filter(Path.exists, places), None) if kind in kinds else None
+        if found is not None:
+            return found
+    joined = (find_joined(out, kind) for kind in reversed(JOINED) if kind in kinds)
+    return next(filter(Path.exists, joined), None) if images else None
+
+
+def _find_video(video: VideoFile, out: Path, kinds: tuple[str, ...]) -> Path | None:
+    """Return the video of overlays, or the folder of the results of frames that shows most."""
+    file = out / "video" / f"{video.name}.mp4"
+    if "video" in kinds and file.exists():
+        return file
+    shown = [out / kind / video.name for kind in ("overlay", "color", "entropy") if kind in kinds]
+    return next(filter(Path.is_dir, shown), None)
 
 
 def _find_truth(image: Path) -> str:
