@@ -90,17 +90,12 @@ def count_sample(sample: Sample, *, decode_image: bool = False) -> Counted:
             "resize masks to the size of their images with nearest-neighbour interpolation.",
         )
     counted.size = counted.size or mask_size
-    if mask.loss and not _defines_all(sample.encoding):
+    if mask.loss and not sample.encoding.total:
         problem = lossy_error(sample.mask, mask.loss).problem
         hint = "create it again as PNG, or use its values as they are with --no-check."
         _remark(counted, "lossy mask", sample.mask, problem, hint)
     _count_mask(counted, sample.mask, mask, sample.encoding)
     return counted
-
-
-def _defines_all(encoding: Encoding) -> bool:
-    """Return True if any value has a meaning, so that small changes of values do no harm."""
-    return encoding.other != UNKNOWN or len(encoding.train_ids) == 256
 
 
 def _count_mask(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding) -> None:
