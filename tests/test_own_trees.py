@@ -234,6 +234,13 @@ def test_255_is_a_class_if_there_is_only_one_other() -> None:
     assert row_of() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
+def test_a_single_class_is_not_trained() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1)
+    assert "WARNING: There is one class only" in init("--names", "road,-")
+    words = ("--data-dir", "data", "--out", "run", "--device", "cpu", "-q")
+    refused(run("train", *words), 2, "folder has one class, road", "give the other pixels a class")
+
+
 def test_one_image_is_trained_on_without_validation() -> None:
     make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1, names=("a",))
     said = init("--names", "a,b")

@@ -279,6 +279,8 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
     drawn = make_sheet(datasets, sheet)
     if not quiet:
         say(f"Written: {target}, {len(datasets[0].space.names)} classes.")
+        if len(datasets[0].space.names) == 1:
+            say("WARNING: There is one class only, and nothing to tell it from: it is not trained.")
         if datasets[0].note:
             say(datasets[0].note)
         if drawn:
