@@ -333,7 +333,7 @@ def test_refusing_names_the_first_fault_and_counts_the_others(tmp_path) -> None:
         check("camvid", root).refuse_faults()
     assert "a.png holds the value 12 (48 pixels)" in caught.value.problem
     assert caught.value.problem.endswith("1 more fault.")
-    assert "dseg check-data --dataset camvid --split train" in caught.value.hint
+    assert "dseg check-data --dataset camvid --data-dir DIR --split train" in caught.value.hint
 
 
 def test_only_the_first_names_of_a_fault_are_kept(tmp_path) -> None:

@@ -86,7 +86,7 @@ def test_the_batch_is_divisible_by_the_processes() -> None:
 def test_minutes_become_steps() -> None:
     plan = make_plan(LARGE, CPU, times=StepTimes(0.25), minutes=50)
     assert plan.recipe.batch == 4
-    assert plan.recipe.epochs == 4  # 3000 steps of 4 images
+    assert plan.recipe.epochs == 2.4  # 1794 steps of 4 images, and validations of whole images
     assert plan.time == "; about 50 min"
 
 

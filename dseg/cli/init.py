@@ -290,6 +290,8 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
     drawn, sheet = make_sheet(datasets, _sheet_of(folder))
     if not quiet:
         say(f"Written: {target}, {counted(len(datasets[0].space.names), 'class', 'classes')}.")
+        if len(datasets[0].space.names) == 1:
+            say("WARNING: There is one class only, and nothing to tell it from: it is not trained.")
         if datasets[0].note:
             say(datasets[0].note)
         if drawn:

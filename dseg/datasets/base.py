@@ -56,6 +56,11 @@ class Encoding:
         more += () if self.other == UNKNOWN else (("other", self.other),)
         return _digest_values(*values, *more)
 
+    @property
+    def total(self) -> bool:
+        """True if every value has a meaning, so that lossy compression leaves no unknown ones."""
+        return self.other != UNKNOWN or len(self.train_ids) == 256
+
     def map_train_ids(self, table: Sequence[int]) -> Encoding:
         """Return this encoding with its train ids mapped onto other classes.
 

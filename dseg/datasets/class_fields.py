@@ -16,6 +16,7 @@ TOP = (
     *("image_types", "mask_types", "lists", "ignore", "ignore_colors", "unlisted", "mask_colors"),
     *("mask_channel", "without_mask", "map", "class"),
 )
+Places = str | Mapping[str, str] | None
 OF_CLASS = ("name", "id", "ids", "color", "colors")
 
 
@@ -29,7 +30,9 @@ class FieldReader:
     def text(self, table: Mapping[str, Any], key: str, default: str, where: str = "") -> str:
         value = table.get(key, default)
         if not isinstance(value, str):
-            self.fail(f"{where + ': ' if where else ''}{key} is {value!r}", "write a string.")
+            self.fail(
+                f"{where + ': ' if where else ''}{key} is {value!r}", f'write text: {key} = "...".'
+            )
         return value
 
     def choice(self, key: str, default: str, other: str) -> str:
@@ -62,7 +65,7 @@ class FieldReader:
             if not ends or any(type(end) is not int or not 0 <= end <= 255 for end in ends):
                 self.fail(
                     f"{where} has {one!r}",
-                    'mask values are integers from 0 to 255, or ranges such as "0-127".',
+                    'mask values are integers from 0 to 255 without quotes, or ranges "0-127".',
                 )
             if ends[0] > ends[-1]:
                 self.fail(f"{where} has the range {one!r}", "write the smaller number first.")
@@ -70,10 +73,34 @@ class FieldReader:
         return numbers
 
     def color(self, value: Any, where: str) -> Color:
-        if not isinstance(value, list) or len(value) != 3:
-            self.fail(f"{where} is {value!r}", "write [red, green, blue], each 0 to 255.")
-        red, green, blue = self.ids(value, where)
+        if isinstance(value, str) and re.fullmatch("#[0-9a-fA-F]{6}", value):
+            value = list(bytes.fromhex(value[1:]))
+        if (
+            not isinstance(value, list)
+            or len(value) != 3
+            or any(type(channel) is not int or not 0 <= channel <= 255 for channel in value)
+        ):
+            self.fail(
+                f"{where} is {value!r}", 'write [red, green, blue], each 0 to 255, or "#rrggbb".'
+            )
+        red, green, blue = value
         return red, green, blue
+
+    def places(self, key: str) -> Places:
+        value = self.fields.get(key)
+        if isinstance(value, dict):
+            return {split: self.text(value, split, "", key) for split in value}
+        return self.text(self.fields, key, "") or None
+
+    def read_lists(self) -> Places:
+        """Return the files that list the images of each split."""
+        pattern = self.places("lists")
+        if isinstance(pattern, str) and "{split}" not in pattern.rpartition("/")[2]:
+            self.fail(
+                f"lists is {pattern!r}",
+                'write {split} in place of the split: lists = "ImageSets/{split}.txt".',
+            )
+        return pattern
 
     def known(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dseg.datasets.base import CHANNELS, UNKNOWN, Encoding
-from dseg.datasets.class_fields import OF_CLASS, TOP, FieldReader, format_ranges
+from dseg.datasets.class_fields import OF_CLASS, TOP, FieldReader, Places, format_ranges
 from dseg.datasets.class_rows import (
     OTHER_NAMES,
     OTHER_NAMES_OF_CLASS,
@@ -23,7 +23,6 @@ from dseg.labels import IGNORE, Color, LabelSpace, voc_color
 from dseg.tomlio import parse_toml
 
 EXAMPLE = '[[class]] with name = "road" and id = 0'
-Places = str | Mapping[str, str] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +111,9 @@ class _Reader(FieldReader):
     def read(self) -> ClassFile:
         if not isinstance(self.fields, dict):
             self.fail("the file is not a table of fields", f"write {EXAMPLE}.")
+        rows = self.fields.get("class", self.fields.get("classes"))
+        if isinstance(rows, dict) and isinstance(rows.get("name"), str):
+            self.fail("[class] is a single table", f"write two brackets for each class: {EXAMPLE}.")
         self.fields = expand_classes(self.fields)
         self.known(self.fields, TOP, "", "", OTHER_NAMES)
         space = self.read_space()
@@ -134,6 +136,11 @@ class _Reader(FieldReader):
     def read_space(self) -> LabelSpace:
         """Return the classes and store the meaning of the mask values in ``self.encoding``."""
         rows = self.fields.get("class")
+        if isinstance(rows, list) and any(isinstance(row, str) for row in rows):
+            odd = next(row for row in rows if not isinstance(row, str))
+            self.fail(
+                f"the list of classes has {odd!r} beside names", "write names only, in quotes."
+            )
         if not isinstance(rows, list) or not rows or not all(isinstance(r, dict) for r in rows):
             self.fail("the file has no list of classes", f"write {EXAMPLE} for each class.")
         if len(rows) > UNKNOWN:
@@ -143,8 +150,14 @@ class _Reader(FieldReader):
             self.fail("mask_colors is neither true nor false", "write mask_colors = true.")
         self.refuse_mixture(rows, by_color)
         names = tuple(self.read_name(place, row) for place, row in enumerate(rows))
-        if len({name.lower() for name in names}) < len(names):
-            self.fail("two classes have the same name", "give one class several ids = [...].")
+        double = [
+            name for at, name in enumerate(names) if name.lower() in map(str.lower, names[:at])
+        ]
+        if double:
+            self.fail(
+                f"two classes have the same name {double[0]!r}",
+                "give one class several ids = [...] or colors = [[...]].",
+            )
         several = tuple(self.read_colors(*pair) for pair in zip(names, rows, strict=True))
         colors = tuple(own[0] if own else None for own in several)
         values = self.read_values(names, rows)
@@ -183,12 +196,21 @@ class _Reader(FieldReader):
         used += [key for row in rows for key in keys if key in row]
         if used:
             kind = "true" if by_color else "not true"
-            self.fail(
-                f"mask_colors is {kind}, so {used[0]} has no effect", "remove one of the two."
-            )
+            hint = "remove one of the two."
+            if by_color and used[0] in ("id", "ids"):
+                hint = "give each class its color = [red, green, blue], or remove mask_colors."
+            self.fail(f"mask_colors is {kind}, so {used[0]} has no effect", hint)
 
     def read_name(self, place: int, row: Mapping[str, Any]) -> str:
         where = f"class {place + 1}"
+        named = row.get("name")
+        self.known(
+            row,
+            OF_CLASS,
+            f" of {named!r}" if isinstance(named, str) else f" of {where}",
+            "move fields of the whole file above the first class.",
+            OTHER_NAMES_OF_CLASS,
+        )
         name = self.text(row, "name", "", where)
         if not name.strip() or not name.isprintable():
             self.fail(f"{where} has no name", f"write {EXAMPLE}.")
@@ -196,13 +218,6 @@ class _Reader(FieldReader):
             self.fail(f"{where} is named 'ignore'", "write ignore = [...] with its ids instead.")
         if "id" in row and "ids" in row:
             self.fail(f"{name!r} has id and ids", "keep one of them.")
-        self.known(
-            row,
-            OF_CLASS,
-            f" of {name!r}",
-            "move fields of the whole file above the first class.",
-            OTHER_NAMES_OF_CLASS,
-        )
         return name
 
     def read_values(self, names: tuple[str, ...], rows: list[Any]) -> list[list[int]]:
@@ -249,16 +264,6 @@ class _Reader(FieldReader):
         """Return what values and colours mean that are not listed."""
         return IGNORE if self.choice("unlisted", "refuse", "ignore") == "ignore" else UNKNOWN
 
-    def read_lists(self) -> Places:
-        """Return the files that list the images of each split."""
-        pattern = self.places("lists")
-        if isinstance(pattern, str) and "{split}" not in pattern.rpartition("/")[2]:
-            self.fail(
-                f"lists is {pattern!r}",
-                'write {split} in place of the split: lists = "ImageSets/{split}.txt".',
-            )
-        return pattern
-
     def encode_colors(self, names: tuple[str, ...], colors: tuple[list[Color], ...]) -> Encoding:
         for name, own in zip(names, colors, strict=True):
             if not own:
@@ -283,9 +288,3 @@ class _Reader(FieldReader):
         other = self.owners.setdefault(value, owner)
         if other != owner:
             self.fail(f"{value} is both {other!r} and {owner!r}", "assign it to one of them.")
-
-    def places(self, key: str) -> Places:
-        value = self.fields.get(key)
-        if isinstance(value, dict):
-            return {split: self.text(value, split, "", key) for split in value}
-        return self.text(self.fields, key, "") or None

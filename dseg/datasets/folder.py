@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from dseg.datasets.classfile import ClassFile, Places, read_class_file
+from dseg.datasets.class_fields import Places
+from dseg.datasets.classfile import ClassFile, read_class_file
 from dseg.datasets.layouts import CLASS_FILES
 from dseg.datasets.listing import WHOLE, DatasetTree, Listing, pair_files, walk_images
 from dseg.datasets.lists import folder_below
@@ -167,9 +168,12 @@ def _find_masks(root: Path, spec: ClassFile, images: Folders) -> Folders:
     masks = _expand(root, spec.masks, spec)
     lacking = [split for split in images if split not in masks and split != "test"]
     if lacking:
+        if isinstance(spec.masks, str):
+            wanted = f"looked for {spec.masks}"
+        else:
+            wanted = f"masks names folders for {', '.join(spec.masks)}"
         raise DsegError(
-            f"There are images, but no masks for the split {lacking[0]} in {root}: looked for "
-            f"{spec.masks}.",
+            f"There are images, but no masks for the split {lacking[0]} in {root}: {wanted}.",
             hint=f"add them, or correct masks in {spec.path}.",
         )
     return {split: masks.get(split, []) for split in images}

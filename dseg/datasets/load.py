@@ -29,6 +29,14 @@ LEAVE_OUT = (
     'add the masks, or have these images left out: without_mask = "skip" in the class file, above '
     "the classes."
 )
+COMPARE_IMAGES = (
+    "compare these names with image_prefix, image_suffix and image_types in the class file; or let "
+    "dseg init DIR --overwrite look at them."
+)
+COMPARE_MASKS = (
+    "compare the names of images and masks with the prefixes, suffixes and types in the class "
+    "file; or let dseg init DIR --overwrite look at them."
+)
 JOINED = "trainval"
 JOINED_OF = ("train", "val")
 
@@ -244,7 +252,7 @@ def _other_masks(name: str, root: Path) -> str:
         return (
             "create the masks from the polygons with csCreateTrainIdLabelImgs of cityscapesscripts."
         )
-    return f"expected: {DATASETS[name].layout}."
+    return COMPARE_IMAGES if name == "folder" else f"expected: {DATASETS[name].layout}."
 
 
 def _unlabelled(found: FoundSplit, root: Path) -> DsegError:
@@ -255,7 +263,7 @@ def _unlabelled(found: FoundSplit, root: Path) -> DsegError:
     return DsegError(
         f"{count} of {count + len(found.dataset)} images of the split {found.dataset.split} in "
         f"{root} have no mask, the first: {found.unlabelled[0]}{orphans}.",
-        hint=LEAVE_OUT
+        hint=(LEAVE_OUT if len(found.dataset) else COMPARE_MASKS)
         if found.dataset.name == "folder"
         else "add the masks, or remove these images. Expected: "
         f"{DATASETS[found.dataset.name].layout}.",

@@ -273,7 +273,7 @@ def _truth_kind(encoding: Encoding, size: int, accept_lossy: bool) -> MaskKind:
         "look at the masks with dseg check-data, or choose the right --dataset.",
     )
     read = partial(read_train_ids, encoding=encoding) if mapped else read_ids
-    return MaskKind(table, partial(read, accept_lossy=accept_lossy))
+    return MaskKind(table, partial(read, accept_lossy=accept_lossy or encoding.total))
 
 
 def _make_prediction_table(space: LabelSpace, pred_ids: str) -> ValueTable:

@@ -26,6 +26,7 @@ SMALL = 1000  # images; of fewer, more passes and stronger augmentation
 IMBALANCE = 5.0  # ratio of the most to the least frequent class from which classes are weighted
 WARM_UP = 0.05  # of the steps
 LEAST_STEPS = 40
+VALIDATION = 1 / 3  # time of an image in validation, which needs no backward pass, to training
 BYTES_PER_PIXEL = 4096  # of training memory for each pixel of a crop, if it is not measured
 MEMORY_USED = 0.8  # fraction of the free memory
 
@@ -109,7 +110,8 @@ def make_plan(
     tuned = start == BUNDLED or names_weights(weights)
     _choose_loss(planner)
     _choose_augmentation(planner)
-    steps = _choose_length(planner, crops, tuned, times, minutes)
+    seconds = _find_step_seconds(data, height * width, crops, times)
+    steps = _choose_length(planner, crops, tuned, seconds, minutes)
     _choose_rate(planner, RECIPES[base], crops, steps, tuned)
     recipe = RECIPES[base].override(f"{name}={value}" for name, value in planner.chosen.items())
     words = _describe(data)
@@ -122,7 +124,7 @@ def make_plan(
         reasons=planner.reasons,
         data=words,
         machine=machine.name,
-        time=_describe_time(steps * crops * times.seconds_per_image) if times else "",
+        time=_describe_time(steps * seconds) if times else "",
     )
 
 
@@ -236,14 +238,24 @@ def _choose_augmentation(planner: _Planner) -> None:
     planner.choose("jitter", 0.3 if few else 0.2, "brightness, contrast and saturation vary")
 
 
+def _find_step_seconds(
+    data: DataFacts, crop_area: int, batch: int, times: StepTimes | None
+) -> float:
+    """Return the time of a step with its part of the validation of each pass; 0 if not measured."""
+    if times is None:
+        return 0.0
+    validated = VALIDATION * data.val / data.train * data.area / crop_area
+    return times.seconds_per_image * batch * (1 + validated)
+
+
 def _choose_length(
-    planner: _Planner, batch: int, tuned: bool, times: StepTimes | None, minutes: float
+    planner: _Planner, batch: int, tuned: bool, seconds: float, minutes: float
 ) -> int:
-    """Choose the number of passes; return the number of steps."""
+    """Choose the number of passes, for a time of each step; return the number of steps."""
     data = planner.data
     a_pass = data.train / batch
-    if minutes and times is not None:
-        steps = max(LEAST_STEPS, round(60 * minutes / (times.seconds_per_image * batch)))
+    if minutes and seconds:
+        steps = max(LEAST_STEPS, round(60 * minutes / seconds))
         reason = f"what {minutes:g} minutes suffice for"
     else:
         on_cpu = planner.machine.device == "cpu"
@@ -253,7 +265,8 @@ def _choose_length(
             passes, low = 2 * passes, 2 * low
         steps = round(min(max(passes * a_pass, low), max(high, 2 * a_pass)))
         reason = "from a trained network" if tuned else "from random weights"
-    epochs = max(1, round(steps / a_pass))
+    epochs = steps / a_pass
+    epochs = round(epochs) if epochs >= 5 else max(1, round(epochs, 1))
     steps = max(1, round(epochs * a_pass))
     planner.choose("steps", 0, "counted in epochs")
     planner.choose("epochs", epochs, f"{counted(steps, 'step')}: {reason}")

@@ -87,6 +87,12 @@ def take_facts(dataset: Dataset, val_set: Dataset | None, progress: Progress) ->
             hint="look at the masks; dseg check-data reports their values.",
         )
     names = dataset.space.names
+    if len(names) == 1:
+        raise DsegError(
+            f"{dataset.name} has one class, {names[0]}, and nothing to tell it from.",
+            hint="give the other pixels a class, too: a value that is ignored now can be one, such "
+            "as id = 255 (dseg init shows all values).",
+        )
     return DataFacts(
         train=len(dataset),
         val=len(val_set or ()),

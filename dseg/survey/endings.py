@@ -86,8 +86,13 @@ def find_several(
     return sum(counts.values()), tuple(sorted(counts, key=lambda one: (-len(one), one)))
 
 
-def find_beginnings(names: Iterable[Key]) -> list[str]:
-    """Return beginnings that names can have in common: none, ``mask_``, ``image``."""
+def find_beginnings(names: Iterable[Key], kind: str) -> list[str]:
+    """Return beginnings that names can have in common: none, ``mask_``, ``image``.
+
+    Args:
+        names: splits and names.
+        kind: "mask" or "photo": words for these are tried first.
+    """
     last = [name.rpartition("/")[2] for _, name in names]
     first, final = min(last, default=""), max(last, default="")
     equal = sum(
@@ -101,7 +106,8 @@ def find_beginnings(names: Iterable[Key]) -> list[str]:
         and kind_of_name(found[0].rstrip("_-. "))
         and found[0] != name
     )
-    common = [word for word, _ in words.most_common(BEGINNINGS)]
+    order = sorted(words, key=lambda word: (kind_of_name(word) != kind, -words[word], word))
+    common = order[:BEGINNINGS]
     return list(dict.fromkeys(("", *([shared] if len(last) > 1 else []), *common)))
 
 

@@ -37,7 +37,7 @@ class Survey:
         unused: number of image files of each kind that are neither images nor masks here.
         unpaired_images, unpaired_masks: number of files without a partner.
         sizes: number of images of each (height, width), of up to 200 images.
-        left_out: images to train or validate on have no mask.
+        left_out: files with names of images to train or validate on have no mask.
         unequal: number of masks whose size is not that of their images, and the first.
         values: what the masks hold.
         masks_read: number of masks that were read.
@@ -94,7 +94,7 @@ def look_at(root: Path, progress: Progress) -> Survey:
         unpaired_images=_count_unpaired(pairing, 0, further),
         unpaired_masks=_count_unpaired(pairing, 1, further),
         sizes=Counter(read_size(path) for path in spread),
-        left_out=_is_left_out(pairing, further),
+        left_out=_is_left_out(pairing),
         unequal=(len(unequal), min(unequal, default=None)),
         values=values,
         masks_read=len(masks[::step]),
@@ -142,12 +142,9 @@ def _count(masks: list[Path], advance: Advance) -> Values:
     return colours
 
 
-def _is_left_out(pairing: Pairing, further: dict[str, list[Path]]) -> bool:
-    """Return True if images have no mask that are not those of a test split."""
-    if pairing.images is pairing.masks:
-        return _count_unpaired(pairing, 0, further) > 0
-    known = {image for image, _ in pairing.pairs.values()}
-    known |= {path for paths in further.values() for path in paths}
+def _is_left_out(pairing: Pairing) -> bool:
+    """Return True if files named like images, but those of a test split, lack masks."""
+    known = {path for pair in pairing.pairs.values() for path in pair}
     return any(
         pairing.image_ends.strip(name) is not None and path not in known
         for split, named in pairing.images.files.items()

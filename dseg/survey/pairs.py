@@ -123,7 +123,7 @@ def _find_ends(images: Group, masks: Group) -> tuple[Ends, Ends] | None:
 def _propose(photos: set[Key], labels: set[Key], *, same: bool) -> Iterator[tuple[int, Ends, Ends]]:
     """Yield numbers of corresponding files and the ends that are removed from their names."""
     endings = dict.fromkeys(("", common_ending(name for _, name in photos)))
-    for first, second in product(find_beginnings(photos), find_beginnings(labels)):
+    for first, second in product(find_beginnings(photos, "photo"), find_beginnings(labels, "mask")):
         for ending in endings:
             image_ends = Ends(first, (ending,))
             bare = {

@@ -28,7 +28,7 @@ def make_remarks(survey: Survey) -> list[str]:
             "they look like smoothed edges or lossy compression, and are ignored (unlisted in the "
             "class file). If one of them is a class, add it to the class file."
         )
-    if survey.left_out:
+    if survey.left_out and survey.unpaired_images:
         remarks.append(
             f"Images without a mask ({survey.unpaired_images:,}) are left out (without_mask in the "
             "class file)."

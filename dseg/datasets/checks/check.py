@@ -13,13 +13,17 @@ from dseg.datasets.base import UNKNOWN, Dataset, Sample
 from dseg.datasets.checks.counting import Counted, count_sample
 from dseg.datasets.checks.report import DataReport, Fault, Level, Remark
 from dseg.datasets.cityscapes import LABEL_IDS
-from dseg.labels import IGNORE
+from dseg.labels import IGNORE, Color
 from dseg.labels.cityscapes import FIRST_SCORED_ID, LAST_TRAIN_ID
 from dseg.parallel import Advance, count_cores, map_in_order
 
 NAMED_AT_MOST = 3
 SIZES_AT_MOST = 1000
 MANY = 10  # pairs, of which normally at least one has pixels of both classes
+PALETTES = (
+    "if the colours are right, have the masks read by colour (dseg init --overwrite, which sets "
+    "mask_colors = true); if the values are right, save all masks with one palette."
+)
 RARE = 1e-3  # fraction of the labelled pixels
 
 
@@ -73,6 +77,7 @@ class _Tally:
         self.train_ids = np.zeros(256, np.int64)
         self.images_with = np.zeros(dataset.space.num_classes, np.int64)
         self.pixels_around = np.zeros(dataset.space.num_classes, np.int64)
+        self.palette: dict[int, tuple[Color, Path]] = {}  # and the first file that holds it
         self.notes: dict[tuple[Level, str], list[Remark]] = {}
         self.counts: Counter[tuple[Level, str]] = Counter()
 
@@ -101,7 +106,22 @@ class _Tally:
         self.pixels_around += present * counted.train_ids.sum()
         for remark in counted.remarks:
             self.note(*remark)
+        if sample.mask is not None:
+            self._note_palette(sample.mask, counted.palette)
         self._note_mask(sample, counted)
+
+    def _note_palette(self, path: Path, palette: dict[int, Color]) -> None:
+        """Add a fault if an id has another colour than in a palette before.
+
+        It is a warning for public data sets, whose masks are known to be read by their values.
+        """
+        for value, color in palette.items():
+            before, first = self.palette.setdefault(value, (color, path))
+            if before != color:
+                problem = f"{path} shows the value {value} as {color}, {first} as {before}."
+                own = self.dataset.name == "folder"
+                self.note("palettes", str(path), problem, PALETTES, "fault" if own else "warning")
+                return
 
     def _note_mask(self, sample: Sample, counted: Counted) -> None:
         """Add warnings about a mask that is readable but suspicious or of no use."""

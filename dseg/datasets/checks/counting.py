@@ -22,7 +22,7 @@ from dseg.images import (
     read_mask_file,
     read_size,
 )
-from dseg.labels import IGNORE
+from dseg.labels import IGNORE, Color
 
 SHOWN_AT_MOST = 3
 
@@ -38,6 +38,7 @@ class Counted:
         values: Number of pixels of each value, (256,), for masks of ids.
         outside: Number of pixels whose value does not fit into 8 bits.
         train_ids: Number of pixels of each train id, (256,); ``UNKNOWN`` counts invalid values.
+        palette: colours of the ids in a palette file that is read by index.
         exif_rotated: ``image`` or ``mask`` if only this one is rotated or flipped by its EXIF
             orientation, otherwise empty.
         remarks: Faults of the two files.
@@ -48,6 +49,7 @@ class Counted:
     values: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
     outside: int = 0
     train_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    palette: dict[int, Color] = field(default_factory=dict)
     exif_rotated: str = ""
     remarks: list[Remark] = field(default_factory=list)
 
@@ -88,17 +90,12 @@ def count_sample(sample: Sample, *, decode_image: bool = False) -> Counted:
             "resize masks to the size of their images with nearest-neighbour interpolation.",
         )
     counted.size = counted.size or mask_size
-    if mask.loss and not _defines_all(sample.encoding):
+    if mask.loss and not sample.encoding.total:
         problem = lossy_error(sample.mask, mask.loss).problem
         hint = "create it again as PNG, or use its values as they are with --no-check."
         _remark(counted, "lossy mask", sample.mask, problem, hint)
     _count_mask(counted, sample.mask, mask, sample.encoding)
     return counted
-
-
-def _defines_all(encoding: Encoding) -> bool:
-    """Return True if any value has a meaning, so that small changes of values do no harm."""
-    return encoding.other != UNKNOWN or len(encoding.train_ids) == 256
 
 
 def _count_mask(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding) -> None:
@@ -116,6 +113,10 @@ def _count_mask(counted: Counted, path: Path, mask: MaskFile, encoding: Encoding
             counted.kind, values = "8 bits in three equal channels", values[..., 0]
     elif mask.palette is not None:
         counted.kind = "palette"
+        if encoding.colors is None:
+            held = np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist()
+            colors = mask.palette[held].tolist()
+            counted.palette = {v: (r, g, b) for v, (r, g, b) in zip(held, colors, strict=True)}
     else:
         counted.kind = f"{8 * values.dtype.itemsize} bits"
     if encoding.colors is not None:

@@ -117,7 +117,7 @@ class DataReport:
         raise DsegError(
             f"{first.problem}{more}",
             hint=f"{first.hint.rstrip('.')}. All faults: dseg check-data --dataset {self.name} "
-            f"--split {self.split}",
+            f"--data-dir DIR --split {self.split}",
         )
 
     def as_json(self) -> dict[str, Any]:
