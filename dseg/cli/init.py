@@ -250,7 +250,7 @@ def _write(target: Path, fields: dict[str, Any], remarks: list[str] | None = Non
     text = make_class_text(fields, remarks or ())
     check_class_text(target, text)  # an existing file is not replaced by one that cannot be read
     with written_whole(target) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
