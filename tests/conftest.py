@@ -47,6 +47,8 @@ UNIX = {  # files and tests that are skipped on Windows, and what it lacks
     "test_a_stopped_run_keeps_its_patience": SIGNALS,
     "test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it": SIGNALS,
     "test_ctrl_c_of_a_process_ends_it_with_130_and_whole_files": SIGNALS,
+    "test_what_a_killed_process_left_is_removed": "finds processes by their number",
+    "test_a_link_in_the_place_of_a_lock_is_not_followed": "opens files but no links",
     "test_a_file_that_may_not_be_read_is_refused": "takes permissions away",
     "test_what_is_no_folder_is_refused": "takes permissions away",
     "test_pipes_folders_and_missing_files_are_left_to_pillow": "makes a pipe",
