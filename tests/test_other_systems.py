@@ -22,6 +22,7 @@ from tiny_data import make_camvid
 from torch.nn import functional as F
 
 from dseg import files
+from dseg.cli import main
 from dseg.device import lacks_reported
 from dseg.downloads import own_folders
 from dseg.errors import DsegError, quote
@@ -207,6 +208,13 @@ def test_hints_quote_paths_for_the_shell_of_the_system(monkeypatch: pytest.Monke
         "posix": [r"'C:\my photos\a'", r"'out\label_ids'"],
         "nt": [r'"C:\my photos\a"', r"out\label_ids"],
     }
+
+
+def test_patterns_are_left_to_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+    monkeypatch.setattr("click.Group.main", lambda self, *args, **options: given.update(options))
+    main.main(["infer", "*.png"])
+    assert given["windows_expand_args"] is False  # click would expand all arguments there
 
 
 def test_a_user_without_a_home_can_label_but_not_download(

@@ -230,7 +230,7 @@ def _preview(survey: Survey, names: list[str]) -> Path:
     kind = survey.values.kind
     asked = [value for value in list_values(survey) if not value.ignored]
     titles = [f"{name}: {value.text(kind)}" for name, value in zip(names, asked, strict=True)]
-    with TemporaryDirectory(prefix="dseg-") as folder:
+    with TemporaryDirectory(prefix="dseg-", ignore_cleanup_errors=True) as folder:
         target = Path(folder) / CLASS_FILE
         _write(target, make_fields(survey, titles))
         _finish(survey.root, target, quiet=True)

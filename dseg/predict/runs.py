@@ -98,7 +98,7 @@ def predict_images(
 
 
 def _refuse_twins(out: Path, sources: Sequence[ImageFile | VideoFile]) -> None:
-    """Refuse images or videos with the same results for a disk that ignores case, if that of out does.
+    """Refuse images or videos that have the same results where the disk of ``out`` ignores case.
 
     Raises:
         DsegError: there are two of them.
