@@ -131,7 +131,7 @@ def write_json(path: Path, value: object) -> None:
     """
     text = dumps(value)
     with written_whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", newline="\n")
 
 
 def temporary_path(path: Path) -> Path:

@@ -30,7 +30,7 @@ def run(*words, **options):
 def refused(result, code: int, problem: str, hint: str = "") -> None:
     """Check that an error is two lines on stderr, with its exit code and nothing on stdout."""
     assert (result.exit_code, result.stdout) == (code, ""), result.output
-    first, second = result.stderr.splitlines()
+    first, second = result.stderr.replace(os.sep, "/").splitlines()
     assert first.startswith("Error: ") and problem in first
     assert second.startswith("Hint: ") and hint in second
 
@@ -43,7 +43,7 @@ def misused(result, problem: str) -> None:
 
 
 def written(folder="dseg-out") -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
+    return sorted(p.relative_to(folder).as_posix() for p in Path(folder).rglob("*") if p.is_file())
 
 
 def contents(folder) -> dict[str, bytes]:

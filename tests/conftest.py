@@ -32,11 +32,39 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+SIGNALS = "stops processes by signals"
+UNIX = {  # files and tests that are skipped on Windows, and what it lacks
+    "test_resume.py": "forks processes",
+    "test_resume_data.py": "forks processes",
+    "test_resume_options.py": "forks processes",
+    "test_train_ranks.py": SIGNALS,
+    "test_gpu_jobs.py": SIGNALS,
+    "test_a_killed_holder_blocks_nobody": SIGNALS,
+    "test_of_two_trainings_in_one_folder_one_is_done_and_a_kill_blocks_nothing": SIGNALS,
+    "test_ctrl_c_saves_first_and_a_second_one_ends_at_once": SIGNALS,
+    "test_signals_are_recorded_and_their_handlers_restored": SIGNALS,
+    "test_sigterm_for_all_processes_of_a_job_leaves_the_workers_to_their_parent": SIGNALS,
+    "test_a_stopped_run_keeps_its_patience": SIGNALS,
+    "test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_ends_it": SIGNALS,
+    "test_ctrl_c_of_a_process_ends_it_with_130_and_whole_files": SIGNALS,
+    "test_what_a_killed_process_left_is_removed": "finds processes by their number",
+    "test_a_link_in_the_place_of_a_lock_is_not_followed": "opens files but no links",
+    "test_a_file_that_may_not_be_read_is_refused": "takes permissions away",
+    "test_what_is_no_folder_is_refused": "takes permissions away",
+    "test_pipes_folders_and_missing_files_are_left_to_pillow": "makes a pipe",
+}
 LONGEST = ("test_resume.py", "test_zoo.py", "test_train_ranks.py", "test_authors_masks.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slowest files first, so that the processes end at about the same time."""
+    """Run the slowest files first, so that the processes end at about the same time.
+
+    On Windows skip what needs Unix.
+    """
+    for item in items if os.name == "nt" else ():
+        reason = UNIX.get(item.path.name) or UNIX.get(item.name.partition("[")[0])
+        if reason is not None:
+            item.add_marker(pytest.mark.skip(reason=f"needs Unix: {reason}"))
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
 

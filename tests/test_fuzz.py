@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from dseg.images import read_image, read_mask_file, read_size
 from dseg.images.png import encode_png
 from dseg.models import build_model
 
+resource = pytest.importorskip("resource", reason="needs Unix: measures memory")
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 LONG = EXAMPLES > 0
 MAX_PIXELS = 20_000_000  # decoding is slow; dseg's own limit is tested elsewhere

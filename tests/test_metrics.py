@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ import pytest
 from dseg.errors import DsegError
 from dseg.training.loggers import TensorBoard
 from dseg.training.metrics import MetricsFile
+
+resource = pytest.importorskip("resource", reason="needs Unix: limits the size of files")
 
 
 def train_row(step: int, **more: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import pty
 import re
 import select
 import signal
@@ -25,6 +24,7 @@ from dseg.cli.train.wording import describe_left, show_speed
 from dseg.cli.wrapping import wrap_facts
 from dseg.training.callbacks import Start, Summary
 
+pty = pytest.importorskip("pty", reason="needs Unix: a terminal")
 FACTS = (("Network", "dabnet, 0.75 M parameters, random weights"), ("Results", "run/"))
 LONG = Start(steps=30000, every=100, epochs=300.0)
 CODES = "\x1b\\[[?0-9;]*[A-Za-z]"

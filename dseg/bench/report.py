@@ -158,7 +158,7 @@ def _fill(report: Report, config: BenchConfig, image: Path, weights: Path | None
     runner = Runner(report.name, config, weights)
     report.runtime, report.dtype = runner.runtime, runner.dtype_name
     report.precision = runner.precision
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         works = _timed_functions(runner, config, image, Path(folder))
         if peak is not None:
             works["labels"]()

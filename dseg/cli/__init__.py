@@ -73,6 +73,8 @@ class DsegGroup(cloup.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command; a result that standard output does not accept is an error."""
         streams = Streams()
+        # patterns are read by the commands, on all systems with the same names of results
+        kwargs.setdefault("windows_expand_args", False)
         try:
             return super().main(*args, **kwargs)
         except SystemExit as end:

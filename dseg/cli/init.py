@@ -250,7 +250,7 @@ def _preview(survey: Survey, names: list[str]) -> Path:
     kind = survey.values.kind
     asked = [value for value in list_values(survey) if not value.ignored]
     titles = [f"{name}: {value.text(kind)}" for name, value in zip(names, asked, strict=True)]
-    with TemporaryDirectory(prefix="dseg-") as folder:
+    with TemporaryDirectory(prefix="dseg-", ignore_cleanup_errors=True) as folder:
         target = Path(folder) / CLASS_FILE
         _write(target, make_fields(survey, titles))
         _finish(survey.root, target, quiet=True)
@@ -272,7 +272,7 @@ def _write(target: Path, fields: dict[str, Any], remarks: list[str] | None = Non
     text = make_class_text(fields, remarks or ())
     check_class_text(target, text)  # an existing file is not replaced by one that cannot be read
     with written_whole(target) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:

@@ -138,7 +138,7 @@ def _plan(out: Path, given: dict[str, Any]) -> None:
     )
     text = make_plan_text(found)
     with written_whole(out) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", newline="\n")
     if given["json_file"] is not None:
         emit_json(given["json_file"], asdict(found))
     elif not quiet:

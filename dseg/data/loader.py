@@ -23,6 +23,9 @@ AHEAD = 2  # batches that each worker prefetches
 LIVES_ON_S = 600
 PATIENCE_S = 600  # timeout for one batch: a worker without shared memory would block indefinitely
 SHARED = Path("/dev/shm")
+MAIN_ONLY = (
+    'if __name__ == "__main__":'  # a spawned worker runs the script again, but not this part
+)
 UNDER_WAY = 4  # largest number of steps that the host is ahead of the device
 
 
@@ -128,9 +131,11 @@ def _worker_error(fault: Exception, workers: int) -> Exception:
             "use fewer --workers and --resume, or a smaller --batch-size or crop (--set crop=).",
         )
     if "DataLoader worker" in text:
+        spawned = _context() == "spawn"
+        script = f" A script has to call dseg below {MAIN_ONLY}" if spawned else ""
         return DsegError(
             f"A worker process was killed: {text.splitlines()[0]}",
-            hint="probably memory ran out: use fewer --workers, then --resume.",
+            hint=f"probably memory ran out: use fewer --workers, then --resume.{script}",
             exit_code=EXIT_FAILED_INPUTS,
         )
     return fault

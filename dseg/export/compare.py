@@ -119,7 +119,7 @@ def compare(
     refuse_other_classes(model.card.label_space, dataset.space, dataset.name)
     if not len(dataset):
         raise DsegError(f"{dataset.name} has no images.", hint="name another --split.")
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         variants = list(_variants(model, weights, config, dataset, Path(folder), on_note))
         for variant in variants:  # compiles networks for the first size
             variant.predictor(dataset.read(0).image)

@@ -133,7 +133,7 @@ def _write_openvino(graph: ModelProto, model: SegModel, facts: GraphFacts, targe
     read = openvino_core().read_model(graph.SerializeToString())
     for key, value in as_metadata(model.card, facts).items():
         read.set_rt_info(value, ["dseg", key])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         made = Path(folder, "graph.xml")
         half = facts.precision == "fp16"
         openvino.save_model(read, made, compress_to_fp16=half)
@@ -148,7 +148,7 @@ def _write_program(
     program: torch.export.ExportedProgram, model: SegModel, facts: GraphFacts, target: Path
 ) -> None:
     metadata = json.dumps(as_metadata(model.card, facts))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         made = Path(folder, "graph.pt2")
         with quiet():
             torch.export.save(program, made, extra_files={"dseg.json": metadata})

@@ -106,7 +106,7 @@ def join(parts: Iterable[Path], space: LabelSpace, target: Path) -> None:
         {"id": label_id, "name": name}
         for label_id, name in zip(space.label_ids, space.names, strict=True)
     ]
-    with target.open("w", encoding="utf-8") as file:
+    with target.open("w", encoding="utf-8", newline="\n") as file:
         file.write(f'{BEGINNING},\n"categories": {_line(categories)},\n"images": [')
         for index, part in enumerate(parts):
             image = {"id": index + 1, **read_part(part, "image")[0]}

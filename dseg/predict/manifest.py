@@ -180,23 +180,6 @@ def claim_folder(
     write_json(file, ours)
 
 
-def refuse_twins(out: Path, images: Iterable[ImageFile]) -> None:
-    """Refuse images whose results are one file for the disk of ``out``, which ignores case.
-
-    Raises:
-        DsegError: there are two of them.
-    """
-    known: dict[str, ImageFile] = {}
-    for image in images:
-        other = known.setdefault(str(image.name).casefold(), image)
-        if other is not image and (out / MANIFEST.upper()).exists():
-            raise DsegError(
-                f"{other.path} and {image.path} would have the same results in {out}, whose disk "
-                "does not distinguish upper and lower case.",
-                hint="rename one of them, or label them in two runs, each with another --out.",
-            )
-
-
 def _ways_out(theirs: dict[str, Any] | None, ours: dict[str, Any]) -> str:
     """Return the hint for a folder of another run; one of another runtime can be continued."""
     others = "name another --out, or replace them with --overwrite."

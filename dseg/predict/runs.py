@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from dseg.distributed import Group
+from dseg.errors import DsegError
 from dseg.images import MAX_PIXELS
-from dseg.predict.inputs import ImageFile, VideoFile
-from dseg.predict.manifest import Manifest, claimed_folder, refuse_twins
+from dseg.predict.inputs import MANIFEST, ImageFile, VideoFile
+from dseg.predict.manifest import Manifest, claimed_folder
 from dseg.predict.pipeline import Run
 from dseg.predict.predictor import Predictor
 from dseg.predict.results import Results
@@ -70,7 +71,7 @@ def predict_images(
     with ExitStack() as claim:
         claimed = claimed_folder(out, manifest, images, videos, overwrite=overwrite)
         group.from_main(lambda: claim.enter_context(claimed))
-        group.from_main(lambda: refuse_twins(out, images))
+        group.from_main(lambda: _refuse_twins(out, [*images, *videos]))
         threads = group.cores_per_process()
         run = Run(predictor, results, threads, batch_size)
         start = time.perf_counter()
@@ -97,3 +98,20 @@ def predict_images(
             for note in notes:
                 summary.note(note)
         return summary
+
+
+def _refuse_twins(out: Path, sources: Sequence[ImageFile | VideoFile]) -> None:
+    """Refuse images or videos that have the same results where the disk of ``out`` ignores case.
+
+    Raises:
+        DsegError: there are two of them.
+    """
+    known: dict[str, ImageFile | VideoFile] = {}
+    for source in sources:
+        other = known.setdefault(str(source.name).casefold(), source)
+        if other is not source and (out / MANIFEST.upper()).exists():
+            raise DsegError(
+                f"{other.path} and {source.path} would have the same results in {out}, whose disk "
+                "does not distinguish upper and lower case.",
+                hint="rename one of them, or label them in two runs, each with another --out.",
+            )

@@ -125,7 +125,7 @@ def _check_recipe(out: Path, size: tuple[int, int], seed: int) -> None:
                 hint="use a separate folder for the scenes.",
             ) from None
         with written_whole(note) as part:
-            part.write_text(text, encoding="utf-8")
+            part.write_text(text, encoding="utf-8", newline="\n")
         return
     if found != text:
         raise DsegError(

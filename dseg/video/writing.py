@@ -68,8 +68,10 @@ class VideoWriter:
         if self._container is None:
             return
         try:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
+            try:
+                self._container.mux(self._stream.encode(None))
+            finally:  # a file that is open cannot be removed on Windows
+                self._container.close()
         except av.FFmpegError as fault:
             raise _unwritable(fault) from fault
 

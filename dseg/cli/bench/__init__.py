@@ -129,7 +129,7 @@ def _measure(
     from dseg.bench import bench_network, name_variant, write_street
 
     found = {(report.name, report.runtime, report.dtype): report for report in before}
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         image = Path(folder, "street.png")
         write_street(image, configs[0].size)
         for index, name in enumerate(names, start=1):
