@@ -69,7 +69,8 @@ def test_a_run_leaves_weights_curves_and_pictures(camvid):
     best = read_rows("val")[-1]["miou"]
     assert result.stderr.splitlines() == [
         f"Trained 2 steps; best validation mIoU: {100 * best:.2f} %. Results: run",
-        "Next: dseg infer --weights run/best.safetensors --img-dir DIR",
+        "Next: dseg eval -w run/best.safetensors --dataset camvid --data-dir camvid --split val",
+        "Next: dseg infer -w run/best.safetensors PHOTOS",
     ]
     facts = {"run": "run", "step": 2, "stopped": False, "early": False, "best_miou": best}
     assert json.loads(result.stdout) == facts

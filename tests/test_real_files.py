@@ -140,7 +140,7 @@ def test_a_published_file_gives_its_authors_mask(real: RealFile, tmp_path: Path)
         outputs = real.outputs_of(lambda view: model.logits(view)[0], image)
     expected = train_ids_of(enlarged(outputs, image), real)
     assert shows_classes(expected)
-    mask, result = infer(real.file, image, "--save", "train_ids,label_ids", folder=tmp_path)
+    mask, result = infer(real.file, image, "--save", "train_ids,label_ids", "-v", folder=tmp_path)
     assert fraction_equal(mask, expected) >= 0.999
     notes = [line for line in result.stderr.splitlines() if line.startswith("The ")]
     found = f"The network is {real.network}, judging by the file's keys and shapes."

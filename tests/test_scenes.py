@@ -218,7 +218,7 @@ def test_the_command_writes_two_splits_and_names_the_next_step(tmp_path: Path) -
     result = command("--out", out, "-n", 2, "--size", "64x96", "-j", 1)
     assert (result.exit_code, result.stdout) == (0, "")
     last = result.stderr.splitlines()[-1]
-    assert last.startswith(f"2 training scenes and 1 validation scenes in {out}. Next: dseg train")
+    assert last.startswith(f"2 training scenes and 1 validation scene in {out}. Next: dseg train")
     assert f"--data-dir '{out}'" in last
     train, val = (
         sorted((out / "leftImg8bit" / s / "dsegville").iterdir()) for s in ("train", "val")

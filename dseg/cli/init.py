@@ -12,7 +12,7 @@ from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
-from dseg.cli.survey_text import at_terminal, show_survey, validation_options
+from dseg.cli.survey_text import at_terminal, say_finished, show_survey
 from dseg.errors import DsegError, counted, quote
 
 if TYPE_CHECKING:
@@ -289,16 +289,5 @@ def _finish(folder: Path, target: Path, *, quiet: bool) -> str | None:
                 raise
     drawn, sheet = make_sheet(datasets, _sheet_of(folder))
     if not quiet:
-        say(f"Written: {target}, {counted(len(datasets[0].space.names), 'class', 'classes')}.")
-        if len(datasets[0].space.names) == 1:
-            say("WARNING: There is one class only, and nothing to tell it from: it is not trained.")
-        if datasets[0].note:
-            say(datasets[0].note)
-        if drawn:
-            say(f"Look at {sheet}: {counted(drawn, 'image')} beside the masks.")
-        classes = "" if target.parent == folder else f" --classes {quote(target)}"
-        say(
-            f"Next: dseg train --data-dir {quote(folder)}{classes} "
-            f"{validation_options(datasets)}--out run"
-        )
+        say_finished(folder, target, datasets, sheet, drawn)
     return str(plain(sheet)) if drawn else None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dseg.speeds import Speed
 
 START_WITH = "dabnet"
-COLUMNS = ("network", "Cityscapes val", "params (M)", "GMACs", "ms here", "weights")
+COLUMNS = ("network", "Cityscapes val", "params (M)", "weights", "ms here", "GMACs")
 ORDERS = ("name", "score", "params", "gmacs", "ms")
 FACTS = {
     "title": "network",
@@ -113,9 +113,9 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row["name"],
         f"{row['score']:.2f}" if row["score"] else "-",
         f"{row['params'] / 1e6:.2f}",
-        f"{row['gmacs']:.1f}",
-        f"{row['ms_here']:.0f}" if row["ms_here"] else "-",
         _in_words(row["download"]),
+        f"{row['ms_here']:.0f}" if row["ms_here"] else "-",
+        f"{row['gmacs']:.1f}",
     )
 
 

@@ -10,7 +10,7 @@ from dseg.cli.console import progress, say
 from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import quiet_option, workers_option
 from dseg.cli.options.types import FOLDER, ImageSize
-from dseg.errors import quote
+from dseg.errors import counted, quote
 
 FIRST_VAL = 500_000  # number of the first validation scene
 
@@ -99,6 +99,7 @@ def scenes(
     before = f" ({there} of them already existed)" if there else ""
     folder = quote(out)
     say(
-        f"{count} training scenes and {val} validation scenes in {out}{before}. "
-        f"Next: dseg train --dataset scenes --data-dir {folder} --model DABNet"
+        f"{counted(count, 'training scene')} and {counted(val, 'validation scene')} in "
+        f"{out}{before}. "
+        f"Next: dseg train --dataset scenes --data-dir {folder} --model DABNet --out run"
     )

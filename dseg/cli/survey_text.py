@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dseg.cli.console import say
 from dseg.cli.tables import show_table
+from dseg.errors import counted, quote
 
 if TYPE_CHECKING:
     from dseg.datasets import Dataset
@@ -55,7 +58,7 @@ def _describe_place(place: str | dict[str, str]) -> str:
     return place if isinstance(place, str) else ", ".join(place.values())
 
 
-def validation_options(datasets: list[Dataset]) -> str:
+def _validation_options(datasets: list[Dataset]) -> str:
     """Return the options that a training without a split ``val`` needs."""
     counts = {dataset.split: len(dataset) for dataset in datasets}
     if "val" in counts or "train" not in counts:
@@ -68,3 +71,29 @@ def validation_options(datasets: list[Dataset]) -> str:
 def at_terminal() -> bool:
     """Return True if questions can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def say_finished(
+    folder: Path, target: Path, datasets: list[Dataset], sheet: Path, drawn: int
+) -> None:
+    """Say what was written, what to look at, and what comes next.
+
+    Args:
+        folder: the data.
+        target: the class file.
+        datasets: the splits.
+        sheet: the contact sheet.
+        drawn: number of images on it; 0 if there is none.
+    """
+    say(f"Written: {target}, {counted(len(datasets[0].space.names), 'class', 'classes')}.")
+    if len(datasets[0].space.names) == 1:
+        say("WARNING: There is one class only, and nothing to tell it from: it is not trained.")
+    if datasets[0].note:
+        say(datasets[0].note)
+    if drawn:
+        say(f"Look at {sheet}: {counted(drawn, 'image')} beside the masks.")
+    classes = "" if target.parent == folder else f" --classes {quote(target)}"
+    say(
+        f"Next: dseg train --data-dir {quote(folder)}{classes} "
+        f"{_validation_options(datasets)}--out run"
+    )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dseg.distributed import Group
 from dseg.errors import DsegError
-from dseg.images import MAX_PIXELS
-from dseg.predict.inputs import MANIFEST, ImageFile, VideoFile
+from dseg.images import MANIFEST, MAX_PIXELS
+from dseg.predict.inputs import ImageFile, VideoFile
 from dseg.predict.manifest import Manifest, claimed_folder
 from dseg.predict.pipeline import Run
 from dseg.predict.predictor import Predictor
