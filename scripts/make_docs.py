@@ -28,10 +28,10 @@ WEIGHTS = ROOT / "weights" / "README.md"
 DOCS = ROOT / "docs"
 OWN_DATA = DOCS / "own-data.md"
 RECOMMENDED = {
-    "dabnet": "to begin with: its weights come by themselves",
-    "espnet": "small, for weak machines; its weights come by themselves",
-    "bisenetv2": "fast",
-    "swiftnet_r18": "fast",
+    "dabnet": "to begin with",
+    "espnet": "half the size",
+    "bisenetv2": "more accurate, about as fast",
+    "swiftnet_r18": "more accurate, about as fast",
     "icnet": "large images",
     "pspnet_r50": "the usual baseline",
     "denseaspp161": "accurate",
@@ -70,13 +70,14 @@ def our_scores() -> str:
 def recommended() -> str:
     """Return the table of networks to start with: score, and speed from the zoo's file."""
     found = json.loads(SPEEDS.with_suffix(".json").read_text(encoding="utf-8"))["networks"]
-    lines = ["| `--model` | for | Cityscapes mIoU (%) | parameters (M) | ms | weights |"]
+    lines = ["| `--model` | for | Cityscapes mIoU (%) | parameters (M) | CPU ms | weights |"]
     lines.append("| --- | --- | --: | --: | --: | --- |")
     for name, purpose in RECOMMENDED.items():
         times = [e["labels"]["median_ms"] for e in found if e["name"] == name and e["labels"]]
         spec = MODELS[name]
         file = file_of(name)
-        weights = "none published" if file is None else "download" if file.url else "by hand"
+        how = "none published: train it" if file is None else "you download the file"
+        weights = "downloads by itself" if file is not None and file.url else how
         cells = f"{spec.score} | {spec.params / 1e6:.1f} | {min(times):.0f} | {weights}"
         lines.append(f"| `{name}` | {purpose} | {cells} |")
     return "\n".join(lines)

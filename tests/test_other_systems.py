@@ -146,7 +146,7 @@ def test_members_that_are_one_file_where_case_is_ignored_are_both_unpacked(tmp_p
     folder = tmp_path / "to"
     folder.mkdir()
     (folder / "a.png").write_bytes(b"from A.png")
-    assert unpack(tmp_path / "x.zip", folder) == ""
+    assert unpack(tmp_path / "x.zip", folder).fault == ""
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         "a.png": b"from A.png",
         "a-2.png": b"small",
@@ -276,7 +276,7 @@ def test_text_files_are_opened_with_an_encoding(folder: str) -> None:
             direct = call.partition("(")[2]  # not that of an inner call
             text = re.match(r"[\w.\[\]()/' -]*\.(read_text|write_text)\(", call)
             text = text or re.match(r"[\w.]*open\('[rwa]'", call) or "text=True" in direct
-            if text and "encoding" not in call:
+            if text and "encoding" not in call and not call.startswith("super()."):
                 missing.append(f"{path.name}: {call[:80]}")
     assert missing == []
 
