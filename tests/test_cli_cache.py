@@ -52,7 +52,7 @@ def test_an_image_that_cannot_be_read_is_named(camvid) -> None:
     data = Path("camvid/train/2.png").read_bytes()
     Path("camvid/train/2.png").write_bytes(data[:300])
     result = run(*CACHE, "--out", "c", "-q")
-    refused(result, 1, "1 images cannot be read, the first: ")
+    refused(result, 1, "1 image cannot be read, the first: ")
     assert "2.png" in result.stderr
     assert only_file("c")
 

@@ -132,7 +132,7 @@ def test_few_images_are_planned_without_asking(camvid) -> None:
     assert result.exit_code == 0, result.output
     assert result.stderr.splitlines()[0] == (
         "Planned for 6 images and 2 to validate, 56x40 pixels, 11 classes: dabnet, from the "
-        "bundled weights, crops of 40x56, 1 epochs (dseg plan explains it; --recipe NAME replaces "
+        "bundled weights, crops of 40x56, 1 epoch (dseg plan explains it; --recipe NAME replaces "
         "it)."
     )
     found = settings()
