@@ -405,8 +405,8 @@ def test_the_ids_of_vistas_are_read_from_its_config_file(tmp_path) -> None:
     [
         ("{", "does not list the classes"),
         ("[]", "does not list the classes"),
-        ('{"labels": [{"name": "animal--bird"}]}', "names 1 classes"),
-        ('{"labels": [{"name": 3}]}', "names 1 classes"),
+        ('{"labels": [{"name": "animal--bird"}]}', "names 1 class, "),
+        ('{"labels": [{"name": 3}]}', "names 1 class, "),
     ],
 )
 def test_a_wrong_file_of_vistas_classes_is_refused(text, problem, tmp_path) -> None:

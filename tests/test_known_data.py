@@ -152,7 +152,7 @@ def test_init_recognises_a_layout_and_writes_its_class_file(name, tmp_path, monk
     Path(name).mkdir()  # a folder of this name is not a class file
     result = run("init", "data")
     assert result.exit_code == 0, result.output
-    assert "train 1 images" in result.stderr
+    assert "images: train 1" in result.stderr
     again = run("init", "data", "--table", name, "--overwrite", "--json", "-")
     assert json.loads(again.stdout)["splits"] == {"train": 1}
     space = load_dataset("folder", Path("data"), "train").space

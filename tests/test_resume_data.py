@@ -220,7 +220,7 @@ def test_a_finished_run_continues_with_more_epochs(place: Path) -> None:
 def test_fewer_epochs_than_are_done_are_refused(place: Path, words: list[object]) -> None:
     before = contents(place / "run")
     problem = (
-        f"{place / 'run'} has done 4 steps (2 epochs), more than the 2 steps (1 epochs) that "
+        f"{place / 'run'} has done 4 steps (2 epochs), more than the 2 steps (1 epoch) that "
         "are requested."
     )
     refused(resume(place, *words), 2, problem, "use more --epochs")

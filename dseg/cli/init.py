@@ -170,7 +170,7 @@ def _init_known(folder: Path, target: Path, table: str, *, quiet: bool) -> dict[
     }
     _write(target, known.fields(name), remarks=[f"{known.title}.", f"Source: {known.source}."])
     if not quiet:
-        say(f"{known.title}: {', '.join(f'{split} {n}' for split, n in counts.items())} images.")
+        say(f"{known.title}; images: {', '.join(f'{s} {n}' for s, n in counts.items())}.")
         for line in (f"Ids: {known.source}. Terms: {known.terms}.", known.remark):
             if line:
                 say(line)

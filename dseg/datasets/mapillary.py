@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dseg.datasets.base import Encoding
 from dseg.datasets.listing import DatasetTree, Listing, pair_files, walk_images
-from dseg.errors import DsegError
+from dseg.errors import DsegError, counted
 from dseg.jsonio import read_object
 from dseg.labels import IGNORE, LABEL_SPACES
 
@@ -131,7 +131,8 @@ def _read_names(root: Path) -> list[str]:
         ) from None
     if sorted(map(str, names)) != sorted(dict(CLASSES)):
         raise DsegError(
-            f"{path} names {len(names)} classes, which are not the {len(CLASSES)} of v1.2.",
+            f"{path} names {counted(len(names), 'class', 'classes')}, which are not the "
+            f"{len(CLASSES)} of v1.2.",
             hint="use v1.2; if both versions are unpacked, put config_v1.2.json there.",
         )
     return names

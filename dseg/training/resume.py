@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dseg.errors import EXIT_MISFIT, DsegError
+from dseg.errors import EXIT_MISFIT, DsegError, counted
 from dseg.training.fingerprint import find_changes, is_of_names
 from dseg.training.loop import Trainer
 from dseg.training.run_dir import RunDir
@@ -46,9 +46,10 @@ def resume_run(
         ) from fault
     if steps != before:
         recipe = trainer.recipe
+        epochs = counted(steps * recipe.batch / len(trainer.train_set), "epoch")
         changes.append(
             f"The schedule changes from step {trainer.step} on: {recipe.schedule} over {steps} "
-            f"steps ({steps * recipe.batch / len(trainer.train_set):g} epochs), {before} before."
+            f"steps ({epochs}), {before} before."
         )
     recorded = [{"step": trainer.step, "what": change} for change in changes]
     if file.name != STATE:
@@ -64,8 +65,8 @@ def _refuse_shorter(run: Path, done: int, trainer: Trainer) -> None:
     if done > steps:
         epochs = recipe.batch / len(trainer.train_set)
         raise DsegError(
-            f"{run} has done {done} steps ({done * epochs:g} epochs), more than the {steps} steps "
-            f"({steps * epochs:g} epochs) that are requested.",
+            f"{run} has done {_length(done, epochs)}, more than the {_length(steps, epochs)} that "
+            "are requested.",
             hint="use more --epochs, or start a new run with another --out.",
         )
 
@@ -107,3 +108,8 @@ def _compare_threads(state: dict[str, Any], run_dir: RunDir) -> list[str]:
         "its result will differ from that of an uninterrupted run (set "
         f"OMP_NUM_THREADS={then})."
     ]
+
+
+def _length(steps: int, epochs: float) -> str:
+    """Return a number of steps, each of which is that many epochs, in words."""
+    return f"{counted(steps, 'step')} ({counted(steps * epochs, 'epoch')})"
