@@ -99,6 +99,14 @@ def test_jpeg_masks_of_0_and_255_are_trained_on() -> None:
         Image.fromarray(mask).save(f"data/masks/{name}.jpg", quality=90)
     init("--names", "crack")
     assert run("check-data", "--dataset", "folder", "--data-dir", "data").exit_code == 0
+    masks = {name: np.zeros((64, 64), np.uint8) for name in NAMES}
+    for name, mask in masks.items():
+        mask[:, 27:] = 255
+        Path("found").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(f"found/{name}.png")
+    words = ("--dataset", "folder", "--data-dir", "data", "--split", "all", "--json", "-")
+    scored = run("eval", "--pred-dir", "found", *words)
+    assert scored.exit_code == 0, scored.output
     assert row_of()[:20] + row_of()[34:] == [0] * 20 + [1] * 30
 
 
@@ -232,6 +240,18 @@ def test_255_is_a_class_if_there_is_only_one_other() -> None:
     make_pairs("data/images/*.jpg", "data/masks/*.png", 1, 255)
     init("--names", "a,b")
     assert row_of() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_ids_above_255_are_refused_with_what_to_do() -> None:
+    for name in NAMES:
+        save_image(Path(f"data/images/{name}.jpg"))
+        Path("data/masks").mkdir(exist_ok=True)
+        mask = np.repeat(np.array([[0, 200, 400, 51_000]], np.uint16), 6, axis=0).repeat(2, axis=1)
+        Image.fromarray(mask).save(f"data/masks/{name}.png")
+    result = run("init", "data")
+    assert result.exit_code == 2
+    assert "Error: The masks hold 4 values up to 51000, for example data/masks/" in result.stderr
+    assert "save these values as 0, 1, 2 and so on" in result.stderr
 
 
 def test_a_single_class_is_not_trained() -> None:

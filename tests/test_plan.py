@@ -59,6 +59,16 @@ def test_few_small_images_are_trained_whole_from_the_bundled_weights() -> None:
     assert min(recipe.scales) >= 0.9  # little padding
 
 
+def test_images_of_very_different_sizes_are_not_called_whole() -> None:
+    same = make_plan(replace(SMALL, smallest=(240, 320), largest=(240, 320)), CPU)
+    assert same.reasons["crop"] == "whole images (height x width)"
+    assert same.data == "22 images and 6 to validate, 320x240 pixels, 2 classes"
+    mixed = make_plan(replace(SMALL, sizes=9, smallest=(225, 300), largest=(2400, 3200)), CPU)
+    assert mixed.reasons["crop"] == "fits into most images; 1% of the largest (height x width)"
+    assert mixed.data == "22 images and 6 to validate, 300x225 to 3200x2400 pixels, 2 classes"
+    assert "whole images" not in mixed.reasons["scales"]
+
+
 def test_the_classes_of_cityscapes_keep_the_classifier() -> None:
     assert not make_plan(replace(SMALL, cityscapes=True), CPU).reset_head
 

@@ -106,7 +106,7 @@ def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
     from dataclasses import replace
 
     from dseg.survey import look_at, make_remarks
-    from dseg.survey.naming import check_names, list_values, make_fields
+    from dseg.survey.naming import check_names, list_values, make_fields, refuse_large
 
     quiet = given["quiet"]
     _draw_annotations(folder, quiet=quiet)
@@ -116,6 +116,7 @@ def _init(folder: Path, target: Path, given: dict[str, Any]) -> dict[str, Any]:
     to_stdout = str(given["json_file"]) == "-"
     if not quiet and not to_stdout:
         show_survey(survey)
+    refuse_large(survey)
     for remark in make_remarks(survey):
         say(remark)
     names = check_names(given["names"]) if given["names"] else None

@@ -42,6 +42,8 @@ def time_steps(model: str, recipe: Recipe, num_classes: int, device: torch.devic
     images = torch.rand(crops, 3, *recipe.crop, device=device)
     labels = torch.randint(num_classes, (crops, *recipe.crop), device=device)
     times = []
+    if device.type == "cuda":  # networks that were measured before may have needed more
+        torch.cuda.reset_peak_memory_stats(device)
     for _ in range(1 + STEPS):
         _wait(device)
         begun = time.perf_counter()

@@ -13,7 +13,7 @@ from dseg.survey.pairs import SAMPLED, Pairing
 
 SHOWN = 3
 ADVICE = (
-    "dseg reads one mask for each image, with a value for each class: write them into one, as in "
+    "dseg reads one mask for each image: move all others away, or write them into one, as in "
     "mask = np.zeros(size, np.uint8); mask[first > 0] = 1; mask[second > 0] = 2."
 )
 

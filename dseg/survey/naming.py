@@ -9,7 +9,7 @@ from typing import Any
 from dseg.datasets.class_rows import IGNORED_NAMES, read_label_table
 from dseg.errors import DsegError, suggest
 from dseg.labels import IGNORE, LABEL_SPACES, Color, LabelSpace, voc_color
-from dseg.survey.content import unpack
+from dseg.survey.content import FEW, unpack
 from dseg.survey.groups import split_pattern
 from dseg.survey.lists import list_pattern
 from dseg.survey.look import Survey
@@ -95,7 +95,7 @@ def make_fields(
         DsegError: there are more or fewer names than values, or the table lacks a value.
     """
     values = list_values(survey)
-    _refuse_large(survey, values)
+    refuse_large(survey)
     if label_text is not None and survey.label_file is not None:
         classes = _from_table(survey, values, label_text)
     elif names is not None and len(names) == 1 and names[0].lower() in LABEL_SPACES:
@@ -109,13 +109,20 @@ def make_fields(
     return {"name": survey.root.resolve().name or "data", **_places(survey), **classes}
 
 
-def _refuse_large(survey: Survey, values: list[Value]) -> None:
-    if survey.values.kind == "ids" and values[-1].value > 255:
-        raise DsegError(
-            f"The masks hold ids up to {values[-1].value}, for example "
-            f"{next(iter(survey.pairing.pairs.values()))[1]}.",
-            hint="class ids are 0 to 255; are these instance ids? Export class ids instead.",
-        )
+def refuse_large(survey: Survey) -> None:
+    """Raise a DsegError if masks hold ids above 255."""
+    found = survey.values
+    largest = max(found.pixels)
+    if found.kind != "ids" or largest <= 255:
+        return
+    hint = "class ids are 0 to 255; are these instance ids? Export class ids instead."
+    if len(found.pixels) <= FEW:
+        hint = "class ids are 0 to 255: save these values as 0, 1, 2 and so on, and void as 255."
+    raise DsegError(
+        f"The masks hold {len(found.pixels):,} values up to {largest}, for example "
+        f"{found.first.get(largest, survey.root)}.",
+        hint=hint,
+    )
 
 
 def _places(survey: Survey) -> dict[str, Any]:

@@ -67,13 +67,14 @@ def take_fingerprint(train_set: Dataset, val_set: Dataset | None) -> Fingerprint
 def _digest_sample(sample: Sample) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for path in (sample.image, sample.mask):
-        size, ends = _read_ends(path) if path is not None else (0, b"")
+        size, ends = read_ends(path) if path is not None else (0, b"")
         digest.update(f"{size} {len(ends)} ".encode() + ends)
     digest.update(sample.encoding.digest())
     return digest.hexdigest()
 
 
-def _read_ends(path: Path) -> tuple[int, bytes]:
+def read_ends(path: Path) -> tuple[int, bytes]:
+    """Return the size of a file, and its first and last 4 kB; -1 if it cannot be read."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

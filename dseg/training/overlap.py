@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
+import filecmp
 import os
 from collections import defaultdict
 from pathlib import Path
 
-from dseg.datasets.base import Dataset, Sample
+from dseg.datasets.base import Dataset
+from dseg.training.fingerprint import read_ends
 
 
 def find_overlap(train_set: Dataset, val_set: Dataset) -> list[Path]:
     """Return the validation images that are also training images: the same files, or copies.
 
-    Only files of equal sizes are read. A file that cannot be read is no copy of another.
+    Of files of equal sizes both ends are read, and all of them if the ends are equal, too. A file
+    that cannot be read is no copy of another.
     """
     files = {os.path.realpath(sample.image) for sample in train_set.samples}
-    sizes: defaultdict[int, list[Path]] = defaultdict(list)
+    by_size: defaultdict[int, list[Path]] = defaultdict(list)
     for sample in train_set.samples:
-        sizes[_size(sample)].append(sample.image)
-    digests: dict[int, set[bytes]] = {}
+        by_size[_size(sample.image)].append(sample.image)
+    ends: dict[int, dict[bytes, list[Path]]] = {}
     shared = []
-    for sample in val_set.samples:
-        size = _size(sample)
-        if os.path.realpath(sample.image) in files:
-            shared.append(sample.image)
-        elif size > 0 and size in sizes:
-            if size not in digests:
-                digests[size] = {_digest(path) for path in sizes[size]} - {b""}
-            if _digest(sample.image) in digests[size]:
-                shared.append(sample.image)
+    for image in (sample.image for sample in val_set.samples):
+        size = _size(image)
+        if os.path.realpath(image) in files:
+            shared.append(image)
+        elif size > 0 and size in by_size:
+            if size not in ends:
+                ends[size] = _group_by_ends(by_size[size])
+            if any(_are_equal(image, other) for other in ends[size].get(read_ends(image)[1], ())):
+                shared.append(image)
     return shared
 
 
@@ -46,15 +48,22 @@ def describe_overlap(train_set: Dataset, val_set: Dataset | None) -> str:
     )
 
 
-def _size(sample: Sample) -> int:
+def _size(path: Path) -> int:
     try:
-        return sample.image.stat().st_size
+        return path.stat().st_size
     except OSError:
         return -1
 
 
-def _digest(path: Path) -> bytes:
+def _group_by_ends(paths: list[Path]) -> dict[bytes, list[Path]]:
+    groups: defaultdict[bytes, list[Path]] = defaultdict(list)
+    for path in paths:
+        groups[read_ends(path)[1]].append(path)
+    return dict(groups)
+
+
+def _are_equal(one: Path, other: Path) -> bool:
     try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+        return filecmp.cmp(one, other, shallow=False)
     except OSError:
-        return b""
+        return False
