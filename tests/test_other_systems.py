@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from dseg import files
 from dseg.cli import main
+from dseg.data import loader
 from dseg.device import lacks_reported
 from dseg.downloads import own_folders
 from dseg.errors import DsegError, quote
@@ -208,6 +209,16 @@ def test_hints_quote_paths_for_the_shell_of_the_system(monkeypatch: pytest.Monke
         "posix": [r"'C:\my photos\a'", r"'out\label_ids'"],
         "nt": [r'"C:\my photos\a"', r"out\label_ids"],
     }
+
+
+def test_spawned_workers_are_few_and_their_error_names_the_script(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loader, "_context", lambda: "spawn")
+    monkeypatch.setattr(loader, "workers_that_fit", lambda *_: 99)
+    assert loader.choose_workers(None, None, cores=24, cuda=True) == 8
+    fault = loader._worker_error(RuntimeError("DataLoader worker (pid 7) exited unexpectedly"), 2)
+    assert 'call dseg below if __name__ == "__main__":' in fault.hint
 
 
 def test_patterns_are_left_to_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ AHEAD = 2  # batches that each worker prefetches
 LIVES_ON_S = 600
 PATIENCE_S = 600  # timeout for one batch: a worker without shared memory would block indefinitely
 SHARED = Path("/dev/shm")
+MOST_SPAWNED = 8  # by default; each has a copy of the libraries, on Windows gigabytes of page file
 MAIN_ONLY = (
     'if __name__ == "__main__":'  # a spawned worker runs the script again, but not this part
 )
@@ -54,7 +55,8 @@ def choose_workers(stream: Stream, plan: StepSampler, *, cores: int, cuda: bool)
         cuda: whether the network is on a GPU, so that all cores are free for workers; otherwise
             the network uses the cores, and one worker reads ahead.
     """
-    return min(cores if cuda else min(1, cores - 1), workers_that_fit(stream, plan))
+    most = MOST_SPAWNED if _context() == "spawn" else cores
+    return min(cores if cuda else min(1, cores - 1), most, workers_that_fit(stream, plan))
 
 
 def _refuse_too_many(workers: int, stream: Stream, plan: StepSampler) -> None:
