@@ -98,6 +98,8 @@ def test_minutes_become_steps() -> None:
     assert plan.recipe.batch == 4
     assert plan.recipe.epochs == 2.4  # 1794 steps of 4 images, and validations of whole images
     assert plan.time == "; about 50 min"
+    short = make_plan(SMALL, CPU, times=StepTimes(1.0), minutes=1)
+    assert short.reasons["epochs"].endswith("steps: the fewest of use, in more than 1 minutes")
 
 
 def test_a_named_network_keeps_its_own_optimizer_at_the_rate_of_its_batch() -> None:

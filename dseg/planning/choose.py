@@ -257,6 +257,8 @@ def _choose_length(
     if minutes and seconds:
         steps = max(LEAST_STEPS, round(60 * minutes / seconds))
         reason = f"what {minutes:g} minutes suffice for"
+        if LEAST_STEPS * seconds > 60 * minutes:
+            reason = f"the fewest of use, in more than {minutes:g} minutes"
     else:
         on_cpu = planner.machine.device == "cpu"
         passes = 60 if on_cpu else 120
