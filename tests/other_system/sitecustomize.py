@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -29,13 +30,12 @@ def is_held(path: str) -> bool:
     """Return True if a process of this group has the file open or mapped."""
     real = os.path.realpath(path)
     for process in Path("/proc").iterdir():
-        try:
+        with suppress(OSError):  # it has ended
             if process.name.isdigit() and getpgid(int(process.name)) == GROUP:
-                links = [str(link.readlink()) for link in (process / "fd").iterdir()]
-                if real in links or real in (process / "maps").read_text(encoding="utf-8"):
+                if any(os.path.realpath(link) == real for link in (process / "fd").iterdir()):
                     return True
-        except OSError:  # it has ended
-            continue
+                if real in (process / "maps").read_text(encoding="utf-8"):
+                    return True
     return False
 
 
