@@ -69,7 +69,7 @@ def test_a_run_leaves_weights_curves_and_pictures(camvid):
     best = read_rows("val")[-1]["miou"]
     assert result.stderr.splitlines() == [
         f"Trained 2 steps; best validation mIoU: {100 * best:.2f} %. Results: run",
-        "Next: dseg eval -w run/best.safetensors --dataset camvid --data-dir camvid --split val",
+        "Next: dseg eval -w run/best.safetensors --dataset camvid --data-dir camvid",
         "Next: dseg infer -w run/best.safetensors PHOTOS",
     ]
     facts = {"run": "run", "step": 2, "stopped": False, "early": False, "best_miou": best}
@@ -227,7 +227,7 @@ def test_impossible_options_are_refused_before_anything_is_written(camvid, words
     [
         (["--dataset", "camvit"], "No data set named 'camvit'.", "did you mean camvid?"),
         (["--dataset", "cityscapes"], "camvid is not a cityscapes data set", "--dataset camvid."),
-        ([], "0 data sets and 1 folder are named.", "--dataset"),
+        ([], "What data set camvid holds is not named.", "--dataset camvid, which it looks like"),
     ],
 )
 def test_a_folder_of_another_kind_is_reported(camvid, words, problem, hint):
