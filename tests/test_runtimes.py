@@ -435,3 +435,11 @@ def test_a_signal_after_networks_have_gone_is_handled() -> None:
         [sys.executable, "-c", SIGNALLED], env=env, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
+def test_openvino_reports_nothing_to_its_makers(tmp_path: Path) -> None:
+    code = "from dseg.graphs.needs import openvino_core; openvino_core()"
+    subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"HOME": str(tmp_path)}, check=True
+    )
+    assert list(tmp_path.iterdir()) == []  # its telemetry has a file there

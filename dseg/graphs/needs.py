@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -9,6 +12,7 @@ from typing import Any
 
 from dseg.errors import DsegError
 
+TELEMETRY = "openvino_telemetry"
 EXTRAS = {"openvino": "openvino"}  # extra of a package; all others are in the extra onnx
 
 
@@ -28,7 +32,8 @@ def need(*packages: str) -> Any:
         ImportFailedError: one is not installed, or cannot be imported.
     """
     try:
-        modules = [import_module(package) for package in packages]
+        with _untracked():
+            modules = [import_module(package) for package in packages]
         return modules[0]
     except Exception as fault:  # OpenVINO's is a RuntimeError where the user has no home
         extra = EXTRAS.get(packages[0], "onnx")
@@ -36,6 +41,19 @@ def need(*packages: str) -> Any:
             f"{packages[0]} cannot be imported: {str(fault).rstrip('.')}.",
             hint=f"pip install 'dseg[{extra}]'.",
         ) from fault
+
+
+@contextmanager
+def _untracked() -> Iterator[None]:
+    """Hide OpenVINO's telemetry while it is imported: else it reports the import to its makers."""
+    hidden = TELEMETRY not in sys.modules
+    if hidden:
+        sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # importing it is an ImportError
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[TELEMETRY]
 
 
 @cache
