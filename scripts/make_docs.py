@@ -29,11 +29,11 @@ DOCS = ROOT / "docs"
 OWN_DATA = DOCS / "own-data.md"
 RECOMMENDED = {
     "dabnet": "to begin with",
-    "espnet": "half the size",
-    "bisenetv2": "more accurate, about as fast",
-    "swiftnet_r18": "more accurate, about as fast",
+    "espnet": "the smallest",
+    "bisenetv2": "more accurate, nearly as fast",
+    "swiftnet_r18": "more accurate, as fast",
     "icnet": "large images",
-    "pspnet_r50": "the usual baseline",
+    "pspnet_r50": "baseline in many papers",
     "denseaspp161": "accurate",
     "gald_r101": "the most accurate of these",
 }
@@ -78,7 +78,8 @@ def recommended() -> str:
         file = file_of(name)
         how = "none published: train it" if file is None else "you download the file"
         weights = "downloads by itself" if file is not None and file.url else how
-        cells = f"{spec.score} | {spec.params / 1e6:.1f} | {min(times):.0f} | {weights}"
+        split = "" if " val " in spec.published else " (test)"
+        cells = f"{spec.score}{split} | {spec.params / 1e6:.1f} | {min(times):.0f} | {weights}"
         lines.append(f"| `{name}` | {purpose} | {cells} |")
     return "\n".join(lines)
 
