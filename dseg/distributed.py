@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, DsegError
+from dseg.errors import EXIT_FAILED_INPUTS, EXIT_INTERRUPTED, DsegError, counted
 from dseg.parallel import count_cores
 
 if TYPE_CHECKING:  # scoring in one process does not import torch, which takes longer
@@ -164,7 +164,7 @@ def local_device(name: str, group: Group) -> str:
     if gpus == 0:
         return name
     if group.local_size > gpus:
-        count = f"{gpus} GPU{'s' if gpus > 1 else ''}"
+        count = counted(gpus, "GPU")
         raise DsegError(
             f"There are {group.local_size} processes on this machine, but only {count}.",
             hint=f"start torchrun with --nproc-per-node {gpus}, or use --device cpu.",

@@ -49,16 +49,22 @@ def processor_name() -> str:
 
 def read_speeds() -> dict[str, Speed]:
     """Return the fastest time of each network on this machine's GPU, else on its processor."""
-    files = [*sorted(_folder().glob(f"{_machine()}-on-*.json")), _file("")]
-    return next((found for file in files if (found := _read(file))), {})
+    with suppress(DsegError):  # a user without a home
+        files = [*sorted(_folder().glob(f"{_machine()}-on-*.json")), _file("")]
+        return next((found for file in files if (found := _read(file))), {})
+    return {}
 
 
 def keep_speed(name: str, speed: Speed, *, on_gpu: bool) -> None:
-    """Keep the time of a network, unless a shorter one of the same or another variant is known.
+    """Keep the time of a network, unless another runtime or precision has a shorter one.
 
     A cache that cannot be written is left alone.
     """
-    file = _file(speed.device if on_gpu else "")
+    with suppress(DsegError, OSError):
+        _keep(_file(speed.device if on_gpu else ""), name, speed)
+
+
+def _keep(file: Path, name: str, speed: Speed) -> None:
     found = _read(file)
     before = found.get(name)
     same = before is not None and (before.runtime, before.precision) == (
@@ -68,9 +74,8 @@ def keep_speed(name: str, speed: Speed, *, on_gpu: bool) -> None:
     if before is not None and before.ms < speed.ms and not same:
         return
     found[name] = speed
-    with suppress(DsegError, OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, {network: asdict(one) for network, one in sorted(found.items())})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, {network: asdict(one) for network, one in sorted(found.items())})
 
 
 def _folder() -> Path:

@@ -112,6 +112,8 @@ def build(out: Path | None) -> None:
         if build_main([*options, *folders, *settings, str(source), str(built)]):
             sys.exit("The site was not built, because of the warnings above.")
         if out is not None:
+            if out.exists() and any(out.iterdir()) and not (out / "objects.inv").exists():
+                sys.exit(f"{out} is not a built site: name another folder.")
             shutil.rmtree(out, ignore_errors=True)
             shutil.move(built, out)
 

@@ -181,11 +181,13 @@ def test_options_become_arguments_where_there_are_some() -> None:
     @in_python(EvalConfig, others=["overrides"])
     def fail(*, runtime: str, class_file: str, instances: bool) -> None:
         raise DsegError(
-            "--runtime is odd.", hint="use --classes, --no-instances or --set lr=1, not --out."
+            "--runtime is odd (or --classes FILE); try --runtime onnx.",
+            hint="use --classes, --no-instances or --set lr=1, not --out.",
         )
 
     with pytest.raises(DsegError) as caught:
         fail(runtime="", class_file="", instances=True)
     assert str(caught.value) == (
-        "runtime is odd.\nHint: use class_file, instances=False or overrides lr=1, not --out."
+        'runtime is odd (or class_file=FILE); try runtime="onnx".\n'
+        "Hint: use class_file, instances=False or overrides lr=1, not --out."
     )

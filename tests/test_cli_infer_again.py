@@ -80,6 +80,8 @@ def test_results_without_a_manifest_are_not_continued(infer):
     infer("img")
     Path("dseg-out/dseg-run.json").unlink()
     refused(infer("img"), 2, "results of another run (it has no dseg-run.json)")
+    Path("dseg-out/dseg-run.json").write_text('{"network": "dfanet", "sha256": "0"}')
+    refused(infer("img"), 2, "results of another run (of dfanet from ?, now ")
     assert infer("img", "--overwrite").exit_code == 0
 
 

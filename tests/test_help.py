@@ -159,3 +159,12 @@ def test_messages_wrap_at_a_terminal_and_are_one_line_elsewhere(monkeypatch) -> 
     assert usage.endswith(
         "Error: Invalid value for '--opacity': 3.0 is not\n  in the range 0<=x<=1.\n"
     )
+
+
+def test_paths_quoted_as_on_windows_are_not_broken() -> None:
+    text = 'Next: dseg train --data-dir "C:\\My Documents\\all roads" --out run'
+    assert wrap(text, 44) == [
+        "Next: dseg train \\",
+        '  --data-dir "C:\\My Documents\\all roads" \\',
+        "  --out run",
+    ]

@@ -32,6 +32,7 @@ from dseg.predict.inputs import find_images, names_below_shared
 from dseg.sources.archives import unpack
 from dseg.sources.lists import read_list
 from dseg.sources.stdin import read_names
+from dseg.speeds import Speed, keep_speed
 
 ROOT = Path(__file__).parent.parent
 needs_case = pytest.mark.skipif(
@@ -241,6 +242,8 @@ def test_a_user_without_a_home_can_label_but_not_download(
     assert run("infer", "img", "--device", "cpu").exit_code == 0
     result = run("download", "espnet")
     refused(result, 2, "There is no home folder ~ for the cache.", "DSEG_CACHE")
+    assert run("models", "dabnet").exit_code == 0
+    keep_speed("dabnet", Speed(ms=1, runtime="torch", precision="fp32", device="x"), on_gpu=False)
 
 
 def test_the_demo_runs_beside_another_package_of_that_name(here: Path) -> None:

@@ -76,7 +76,7 @@ def test_several_images_have_one_mask_and_stay_in_one_split() -> None:
             save_image(Path(f"data/images/{name}_foggy_beta_{density}.png"))
         save_mask(Path(f"data/masks/{name}.png"), 0, 1)
     assert "pairs all 8" in init("--names", "a,b")
-    assert len(names_of("train")), len(names_of("val")) == (6, 2)
+    assert (len(names_of("train")), len(names_of("val"))) == (6, 2)
     assert len({name.partition("_")[0] for name in names_of("val")}) == 1
 
 
@@ -232,8 +232,8 @@ def test_odd_values_and_sizes_are_reported() -> None:
     Image.fromarray(mask).save("data/masks/c.png")
     save_image(Path("data/images/a.png"), 12, 16)
     said = init("--names", "a,b,-")
-    assert "Only one mask holds the value 77 (1 pixels in data/masks/c.png)" in said
-    assert "1 masks have another size than their images, the first: data/masks/a.png." in said
+    assert "Only one mask holds the value 77 (1 pixel in data/masks/c.png)" in said
+    assert "1 mask of another size than the image, first: data/masks/a.png." in said
 
 
 def test_255_is_a_class_if_there_is_only_one_other() -> None:

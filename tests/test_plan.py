@@ -99,7 +99,7 @@ def test_minutes_become_steps() -> None:
     assert plan.recipe.epochs == 2.4  # 1794 steps of 4 images, and validations of whole images
     assert plan.time == "; about 50 min"
     short = make_plan(SMALL, CPU, times=StepTimes(1.0), minutes=1)
-    assert short.reasons["epochs"].endswith("steps: the fewest of use, in more than 1 minutes")
+    assert short.reasons["epochs"].endswith("steps: the fewest of use, in more than 1 minute")
 
 
 def test_a_named_network_keeps_its_own_optimizer_at_the_rate_of_its_batch() -> None:
@@ -165,6 +165,18 @@ def test_few_images_are_planned_without_asking(camvid) -> None:
     assert found["recipe"]["lr"] == 0.1
     other = run("train", *words, "--out", "other", "--epochs", 1, "--recipe", "dabnet_camvid", "-q")
     assert other.exit_code == 2 and "No network is named" in other.stderr
+
+
+def test_the_next_command_names_all_that_the_data_need(camvid) -> None:
+    space = ("--label-space", "cityscapes")
+    result = run("plan", "--dataset", "camvid", "--data-dir", "data", *space, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines()[-1] == (
+        "Written: plan.toml. Next: dseg train --recipe plan.toml --dataset camvid --data-dir data "
+        "--label-space cityscapes --out run"
+    )
+    problem = "What data set data holds is not named."
+    refused(run("plan", "--data-dir", "data", "-o", "b.toml"), 2, problem, "looks like")
 
 
 def test_the_published_recipe_holds_for_the_data_it_is_for(camvid) -> None:

@@ -13,8 +13,11 @@ from dseg.errors import DsegError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# A whole command, which stays as it is, or an option.
-OPTION = re.compile(r"\bdseg [a-z-]+[^,;()]*|(?<![\w-])--([a-z][a-z0-9-]*[a-z0-9])")
+# A command, which stays as it is, or an option, with a placeholder or a value that ends a clause.
+OPTION = re.compile(
+    r"\bdseg [a-z-]+[^,;()]*"
+    r"|(?<![\w-])--([a-z][a-z0-9-]*[a-z0-9])(?: ([A-Z]+\b|[a-z][\w-]*(?=[.,;)](?:\s|$))))?"
+)
 RENAMED = {"set": "overrides", "classes": "class_file", "data-dir": "data"}
 
 
@@ -50,6 +53,8 @@ def in_python(
 def _arguments_by_option(configs: Iterable[type[Any]], arguments: set[str]) -> dict[str, str]:
     names = {name.replace("_", "-"): name for name in arguments}
     names |= {option: name for option, name in RENAMED.items() if name in arguments}
+    if "dataset" not in arguments and "data" in arguments:
+        names["dataset"] = "data"
     for config in configs:
         for name, spec in option_specs(config).items():
             flags = [flag for flags in spec.flags for flag in flags.split("/")]
@@ -60,4 +65,14 @@ def _arguments_by_option(configs: Iterable[type[Any]], arguments: set[str]) -> d
 
 
 def _reword(text: str, names: dict[str, str]) -> str:
-    return OPTION.sub(lambda found: names.get(found[1], found[0]), text)
+    def rename(found: re.Match[str]) -> str:
+        name, value = names.get(found[1]), found[2]
+        if name is None:
+            return found[0]
+        if value is None:
+            return name
+        if found[1] == "dataset" and name == "data":
+            return f'data=("{value}", FOLDER)'
+        return f"{name}={value}" if value.isupper() else f'{name}="{value}"'
+
+    return OPTION.sub(rename, text)

@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Column
 
 from dseg.cli.wrapping import INDENT, wrap
+from dseg.errors import Detail
 from dseg.parallel import Advance
 
 if TYPE_CHECKING:
@@ -193,14 +194,14 @@ def two_part_bar(console: Console | None = None) -> Iterator[TwoPartBar]:
 
 
 def say(line: str, *, always: bool = False) -> None:
-    """Print a message on stderr; stdout carries results only.
+    """Print a message on stderr; stdout carries results only. Details are left out.
 
     At a terminal it is wrapped between words; elsewhere it is one line.
 
     Args:
         always: print it within ``hushed`` too, as it concerns a fault.
     """
-    if always or not _hushed:
+    if (always or not _hushed) and not isinstance(line, Detail):
         click.echo(fit(plain(line), err=True), err=True)
 
 

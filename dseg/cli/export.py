@@ -11,6 +11,7 @@ import click
 from dseg.cli.console import download_display, progress, say
 from dseg.cli.options.from_config import options_of
 from dseg.cli.options.groups import DsegCommand, group
+from dseg.cli.options.own_data import name_dataset
 from dseg.cli.options.shared import json_option
 from dseg.cli.options.types import FILE, Command
 from dseg.cli.stdio import emit_json
@@ -66,6 +67,9 @@ def export_command(weights: Path, json_file: Path | None, **given: Any) -> None:
     from dseg.export import find_readers
     from dseg.files import check_writable
 
+    folder = given["data_dir"]
+    if given["compare"] and given["dataset"] is None and folder is not None:
+        given["dataset"] = name_dataset(None, folder, None)
     config = ExportConfig(**given)
     shown = download_display()
     file = find_weights(config.model, weights, shown) if config.model else find_file(weights, shown)

@@ -9,6 +9,7 @@ import click
 
 from dseg.cli.console import progress, say, show
 from dseg.cli.options.groups import DsegCommand, group
+from dseg.cli.options.own_data import data_options, name_dataset
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER, ModelName, Number
 from dseg.cli.stdio import emit_json
@@ -27,10 +28,8 @@ PLAN_FILE = Path("plan.toml")
     ),
     click.option(
         "--dataset",
-        default="folder",
-        show_default=True,
         metavar="NAME",
-        help="Its kind, as in train.",
+        help="Its kind, as in train (default: folder, if it has a class file).",
     ),
     click.option(
         "--split", metavar="NAME", default="train", show_default=True, help="Split to train on."
@@ -118,9 +117,10 @@ def _plan(out: Path, given: dict[str, Any]) -> None:
     from dseg.files import written_whole
     from dseg.planning import NETWORK, make_plan_text, plan_training
 
+    dataset = name_dataset(given["dataset"], given["data_dir"], given["classes"])
     config = make_config(
         given["model"] or NETWORK,
-        [(given["dataset"], str(given["data_dir"]))],
+        [(dataset, str(given["data_dir"]))],
         split=given["split"],
         val_split="" if given["val_split"] == "none" else given["val_split"],
         label_space=given["label_space"].lower(),
@@ -146,8 +146,9 @@ def _plan(out: Path, given: dict[str, Any]) -> None:
             comment = max(line.find("# "), 0)
             show(line, indent=" " * comment + "# ")
     if not quiet:
-        data = f"--dataset {given['dataset']} --data-dir {quote(given['data_dir'])}"
-        for name, default in (("split", "train"), ("val_split", "val")):
-            if given[name] != default:
-                data += f" --{name.replace('_', '-')} {given[name]}"
+        defaults = {"split": "train", "val_split": "val"}
+        splits = {name: given[name] for name, value in defaults.items() if given[name] != value}
+        data = data_options(
+            *(dataset, given["data_dir"], given["classes"], given["label_space"]), **splits
+        )
         say(f"Written: {out}. Next: dseg train --recipe {quote(out)} {data} --out run")

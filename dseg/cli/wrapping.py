@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -13,14 +14,17 @@ LEAST_COLUMNS = 20  # below which nothing is wrapped
 _COMMAND = re.compile(r"(?:^ *|: |\$ )(?P<command>(?:dseg|torchrun) [a-z-]+ .*)$")
 _PROSE = re.compile(r"[.,;:)] |[.,;)]$")
 _WORD = re.compile(r"\S+")
-_ARGUMENT = re.compile(r"(?:-[\w-]* (?!-))?(?:'[^']*'|[^\s'])+|'")  # an option with its value
+# an option with its value, which can be quoted as on Windows, too
+_ARGUMENT = re.compile(r"(?:-[\w-]* (?!-))?(?:'[^']*'|\"[^\"]*\"|[^\s'\"])+|['\"]")
+_CONTINUES = " ^" if os.name == "nt" else " \\"  # ends a line of a command that goes on below
 
 
 def wrap(text: str, width: int, *, indent: str = INDENT) -> list[str]:
     """Return a line of text as lines of at most ``width`` columns.
 
     Lines are broken at spaces only; a word that is wider, such as a long path, stays where it is,
-    and the terminal breaks it. Within a command at the end, broken lines end with a backslash.
+    and the terminal breaks it. Within a command at the end, broken lines end with a backslash (on
+    Windows a caret), so that it can be copied.
 
     Args:
         text: one line; spaces at its start and between words are kept where no line ends.
@@ -40,7 +44,7 @@ def wrap(text: str, width: int, *, indent: str = INDENT) -> list[str]:
         room = width - 2 * (at is not None and place >= at)
         fits_below = cell_len(start + indent + word) <= room
         if line.strip() and cell_len(longer) > room and fits_below:
-            lines.append(line + " \\" * in_command)
+            lines.append(line + _CONTINUES * in_command)
             line = start + indent + word
         else:
             line = longer

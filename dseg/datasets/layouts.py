@@ -91,9 +91,9 @@ def refuse_missing(name: str, root: Path) -> None:
 
 def _hint(name: str, hint: str) -> str:
     if name == "folder":
-        return f"{hint} dseg init DIR finds images and masks and writes the class file."
+        return f"{hint} For own images and masks: dseg init DIR"
     if name == "scenes":
-        return f"{hint} dseg scenes --out DIR -n 200 creates such a folder."
+        return f"{hint} Such a folder is drawn by: dseg scenes --out DIR -n 200"
     return hint
 
 
@@ -105,11 +105,11 @@ def _describe_contents(name: str, root: Path) -> tuple[str, str]:
         return f"the layout of {other}", f"try --dataset {other}."
     above = root.resolve().parent
     if SIGNS[kind](above):
-        return "one of its subfolders", f"use the parent folder: --data-dir {above}"
+        return "one of its subfolders", f"use the parent folder (--data-dir {above})."
     entries = sorted(islice((e for e in root.iterdir() if e.name[0] != "."), LOOKED_AT_MOST))
     below = next((entry for entry in entries if entry.is_dir() and SIGNS[kind](entry)), None)
     if below is not None:
-        return f"it in the folder {below.name}", f"use that folder: --data-dir {below}"
+        return f"it in the folder {below.name}", f"use that folder (--data-dir {below})."
     if not entries:
         return "an empty folder", "check --data-dir."
     shown = ", ".join(e.name + "/" * e.is_dir() for e in entries[:SHOWN_AT_MOST])

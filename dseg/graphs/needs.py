@@ -36,10 +36,10 @@ def need(*packages: str) -> Any:
             modules = [import_module(package) for package in packages]
         return modules[0]
     except Exception as fault:  # OpenVINO's is a RuntimeError where the user has no home
-        extra = EXTRAS.get(packages[0], "onnx")
+        install = f"pip install 'dseg[{EXTRAS.get(packages[0], 'onnx')}]'."
         raise ImportFailedError(
             f"{packages[0]} cannot be imported: {str(fault).rstrip('.')}.",
-            hint=f"pip install 'dseg[{extra}]'.",
+            hint=install if isinstance(fault, ImportError) else "use --runtime torch.",
         ) from fault
 
 
@@ -53,7 +53,7 @@ def _untracked() -> Iterator[None]:
         yield
     finally:
         if hidden:
-            del sys.modules[TELEMETRY]
+            sys.modules.pop(TELEMETRY, None)
 
 
 @cache

@@ -256,9 +256,9 @@ def _choose_length(
     a_pass = data.train / batch
     if minutes and seconds:
         steps = max(LEAST_STEPS, round(60 * minutes / seconds))
-        reason = f"what {minutes:g} minutes suffice for"
+        reason = f"what {counted(minutes, 'minute')} suffice for"
         if LEAST_STEPS * seconds > 60 * minutes:
-            reason = f"the fewest of use, in more than {minutes:g} minutes"
+            reason = f"the fewest of use, in more than {counted(minutes, 'minute')}"
     else:
         on_cpu = planner.machine.device == "cpu"
         passes = 60 if on_cpu else 120

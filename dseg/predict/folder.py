@@ -127,7 +127,7 @@ def split_kinds(
     of_images = tuple(kind for kind in kinds if kind != "video")
     if images and not of_images:
         raise DsegError(
-            f"The kind video is for videos, but {len(images)} images are named ({images[0].path}).",
+            f"The kind video is for videos, but not only videos are named ({images[0].path}).",
             hint="add a kind for images, as in: overlay,video.",
         )
     return of_images, tuple(kinds)

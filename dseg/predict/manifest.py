@@ -242,7 +242,8 @@ def _difference(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
 
 def _describe_networks(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """Describe two networks or checkpoints that differ, by their names."""
-    then, now = (f"{found['network']} from {found['weights']}"[:100] for found in (theirs, ours))
+    named = ([found.get(key, "?") for key in ("network", "weights")] for found in (theirs, ours))
+    then, now = (f"{network} from {weights}"[:100] for network, weights in named)
     return f"of {then}, now {now}" if then != now else f"of {then}, whose content was another"
 
 

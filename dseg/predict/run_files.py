@@ -138,7 +138,7 @@ def describe_kept(out: Path, kinds: Iterable[str]) -> list[str]:
     if "overlay" in kinds:
         files.append((OVERVIEW, sheet_path(out / OVERVIEW)))
     return [
-        f"{out / name} is not of dseg and stays as it is; {file.name} is written instead."
+        f"{out / name} was not written by dseg and is kept; {file.name} is written instead."
         for name, file in files
         if file.name != name and file.exists()
     ]

@@ -124,8 +124,9 @@ class Workspace:
             problem = f"not unpacked: {describe_unsafe(unpacked)}."
             self.faults.append(Fault(str(archive), problem, UNSAFE_HINT))
         if count := unpacked.repeated:
-            names = "1 name occurs twice" if count == 1 else f"{count} names occur again"
+            files = "1 file has" if count == 1 else f"{count} files have"
             self.notes.append(
-                f"{archive}: {names} (first: {unpacked.first_repeated}); the last file is labelled."
+                f"{archive}: {files} the name of a later one, which is labelled in its place "
+                f"(first: {unpacked.first_repeated})."
             )
         return folder

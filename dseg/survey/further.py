@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from dseg.errors import DsegError
+from dseg.errors import DsegError, counted
 from dseg.survey.content import count_values
 from dseg.survey.groups import Group
 from dseg.survey.pairs import SAMPLED, Pairing
@@ -81,7 +81,7 @@ def refuse_several(pairing: Pairing, further: dict[str, list[Path]]) -> None:
     numbered = all(re.fullmatch(r".*\d+", ending) for ending in endings)
     raise DsegError(
         f"{image.name} has several masks of two values ({shown}, ...), as there are "
-        f"{len(paths) + len(masks)} masks for {len(pairing.pairs)} images: one for each "
+        f"{len(paths) + len(masks)} masks for {counted(len(pairing.pairs), 'image')}: one for each "
         f"{'object' if numbered else 'class'}.",
         hint=ADVICE,
     )

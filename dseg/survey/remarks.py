@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dseg.errors import counted
 from dseg.survey.look import Survey
 
 SHOWN = 3
@@ -37,7 +38,7 @@ def make_remarks(survey: Survey) -> list[str]:
     count, first = survey.unequal
     if count and first is not None:
         remarks.append(
-            f"WARNING: {count} masks have another size than their images, the first: {first}. "
+            f"WARNING: {counted(count, 'mask')} of another size than the image, first: {first}. "
             "Training refuses them: resize them by nearest neighbour, or remove them."
         )
     return remarks
@@ -49,7 +50,7 @@ def _describe_odd(survey: Survey) -> list[str]:
     if values.kind != "ids" or survey.masks_read < MANY:
         return []
     odd = [
-        f"{value} ({pixels:,} pixels in {values.first[value]})"
+        f"{value} ({counted(pixels, 'pixel')} in {values.first[value]})"
         for value, pixels in sorted(values.pixels.items())
         if values.masks[value] == 1 and pixels < ODD * total and value in values.first
     ]

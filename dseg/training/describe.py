@@ -78,8 +78,7 @@ def _describe_device(trainer: Trainer, runtime: RuntimeConfig) -> str:
     name = device.type if device.type != "cuda" else torch.cuda.get_device_name(device)
     words = [str(device) if name == device.type else f"{device} ({name})"]
     if device.type == "cpu":
-        threads = torch.get_num_threads()
-        words.append(f"{threads} thread{'s' if threads > 1 else ''}")
+        words.append(counted(torch.get_num_threads(), "thread"))
     precision = str(trainer.amp or torch.float32).removeprefix("torch.")
     words.append(describe_precision(precision, device))
     if group.world_size > 1:

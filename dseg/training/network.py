@@ -13,7 +13,7 @@ from dseg.config import RuntimeConfig, TrainConfig
 from dseg.datasets.base import Dataset
 from dseg.device import find_amp
 from dseg.distributed import Group
-from dseg.errors import DsegError
+from dseg.errors import Detail, DsegError
 from dseg.models import SegModel, build_model, find_class
 from dseg.nn.backbones.densenet import checkpoint_activations
 from dseg.nn.sync_norm import synchronise_norms
@@ -43,7 +43,7 @@ def make_model(
             reset_head=config.reset_head,
             inplace_abn=config.inplace_abn,
             raw_weights=config.raw_weights,
-            on_note=remarks.append,
+            on_note=lambda line: None if isinstance(line, Detail) else remarks.append(line),
         )
     else:
         takes_aux = "aux" in signature(find_class(config.model)).parameters

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import filecmp
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from dseg.datasets.base import Dataset
+from dseg.files import sha256
 from dseg.training.fingerprint import read_ends
 
 
@@ -17,22 +18,44 @@ def find_overlap(train_set: Dataset, val_set: Dataset) -> list[Path]:
     Of files of equal sizes both ends are read, and all of them if the ends are equal, too. A file
     that cannot be read is no copy of another.
     """
-    files = {os.path.realpath(sample.image) for sample in train_set.samples}
+    files: set[tuple[int, int]] = set()
     by_size: defaultdict[int, list[Path]] = defaultdict(list)
     for sample in train_set.samples:
-        by_size[_size(sample.image)].append(sample.image)
-    ends: dict[int, dict[bytes, list[Path]]] = {}
+        if (facts := _stat(sample.image)) is not None:
+            files.add((facts.st_dev, facts.st_ino))
+            by_size[facts.st_size].append(sample.image)
+    copies = _Copies(by_size)
     shared = []
-    for image in (sample.image for sample in val_set.samples):
-        size = _size(image)
-        if os.path.realpath(image) in files:
-            shared.append(image)
-        elif size > 0 and size in by_size:
-            if size not in ends:
-                ends[size] = _group_by_ends(by_size[size])
-            if any(_are_equal(image, other) for other in ends[size].get(read_ends(image)[1], ())):
-                shared.append(image)
+    for sample in val_set.samples:
+        facts = _stat(sample.image)
+        if facts is not None and (
+            (facts.st_dev, facts.st_ino) in files or copies.has(sample.image, facts.st_size)
+        ):
+            shared.append(sample.image)
     return shared
+
+
+class _Copies:
+    """Files by their sizes, ends and contents; no more is read than tells them apart."""
+
+    def __init__(self, by_size: Mapping[int, list[Path]]):
+        self._by_size = by_size
+        self._by_ends: dict[int, dict[bytes, list[Path]]] = {}
+        self._digests: dict[tuple[int, bytes], set[str]] = {}
+
+    def has(self, path: Path, size: int) -> bool:
+        """Return True if one of the files has the content of another file."""
+        if not size or size not in self._by_size:
+            return False
+        if size not in self._by_ends:
+            self._by_ends[size] = _group_by_ends(self._by_size[size])
+        ends = read_ends(path)[1]
+        alike = self._by_ends[size].get(ends)
+        if alike is None:
+            return False
+        if (size, ends) not in self._digests:
+            self._digests[size, ends] = {_digest(other) for other in alike} - {""}
+        return _digest(path) in self._digests[size, ends]
 
 
 def describe_overlap(train_set: Dataset, val_set: Dataset | None) -> str:
@@ -48,11 +71,11 @@ def describe_overlap(train_set: Dataset, val_set: Dataset | None) -> str:
     )
 
 
-def _size(path: Path) -> int:
+def _stat(path: Path) -> os.stat_result | None:
     try:
-        return path.stat().st_size
+        return path.stat()
     except OSError:
-        return -1
+        return None
 
 
 def _group_by_ends(paths: list[Path]) -> dict[bytes, list[Path]]:
@@ -62,8 +85,8 @@ def _group_by_ends(paths: list[Path]) -> dict[bytes, list[Path]]:
     return dict(groups)
 
 
-def _are_equal(one: Path, other: Path) -> bool:
+def _digest(path: Path) -> str:
     try:
-        return filecmp.cmp(one, other, shallow=False)
+        return sha256(path)
     except OSError:
-        return False
+        return ""

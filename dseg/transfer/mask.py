@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dseg.errors import DsegError
+from dseg.errors import DsegError, counted
 from dseg.images import MaskFile, Pixels, has_equal_channels
 from dseg.labels import IGNORE, LabelSpace
 
@@ -193,7 +193,7 @@ def _unknown_error(
         )
     if source != "color" and value > IGNORE:
         hint = "such ids are of instances: choose the files by a pattern, '*_labelIds.png'."
-    pixels = f"{count:,} pixel{'s' if count > 1 else ''}"
+    pixels = counted(count, "pixel")
     more = len(kinds) - 1
-    others = f", and {more:,} other unknown {kind}{'s' if more > 1 else ''}" if more else ""
+    others = f", and {counted(more, f'other unknown {kind}')}" if more else ""
     return DsegError(f"{pixels} of {kind} {shown}, unknown to {space.name}{others}.", hint=hint)

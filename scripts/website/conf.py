@@ -1,4 +1,4 @@
-"""Sphinx settings of the documentation site; scripts/website/make_site.py builds it."""
+"""Sphinx settings of the documentation site; scripts/make_site.py builds it."""
 
 from __future__ import annotations
 

@@ -50,6 +50,7 @@ def _describe_runtime(predictor: Predictor, network: NetworkConfig) -> str:
     """Return what computes the network, and why it does."""
     import torch
 
+    from dseg.graphs.needs import is_installed
     from dseg.predict.runtimes import TITLES
 
     runtime, device = predictor.runtime, predictor.device
@@ -59,7 +60,8 @@ def _describe_runtime(predictor: Predictor, network: NetworkConfig) -> str:
     if network.runtime == "auto" and runtime.name == "openvino":
         words.append("as OpenVINO is installed")
     elif network.runtime == "auto" and device.type == "cpu":
-        words.append("as OpenVINO is not installed or cannot compute the network")
+        installed = is_installed("openvino")
+        words.append(f"as OpenVINO {'lacks this network' if installed else 'is not installed'}")
     return ", ".join(words)
 
 

@@ -71,7 +71,7 @@ def _note_sayer(group: Group, *, verbose: bool) -> Say:
 
     def note(line: str) -> None:
         if group.main and (verbose or not isinstance(line, Detail)):
-            say(line)
+            say(str(line))
 
     return note
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dseg.errors import DsegError
+from dseg.errors import DsegError, quote
 
 
 def has_class_file(folder: Path) -> bool:
@@ -32,3 +32,25 @@ def name_dataset(given: str | None, folder: Path, class_file: Path | str | None)
         f"What data set {folder} holds is not named.",
         hint=f"name it with --dataset{looks}; for own images and masks: dseg init",
     )
+
+
+def data_options(
+    name: str, folder: object, class_file: object = "", label_space: str = "", **splits: str
+) -> str:
+    """Return the words of a command line that name a data set, without those that are defaults.
+
+    Args:
+        name: kind of the data set.
+        folder: its folder.
+        class_file: class file outside the folder.
+        label_space: classes onto which the masks are mapped.
+        splits: ``split`` and ``val_split``; "" for the default of the command.
+    """
+    given = {
+        "--dataset": "" if name == "folder" else name,
+        "--data-dir": folder,
+        "--classes": class_file or "",
+        **{f"--{option.replace('_', '-')}": split for option, split in splits.items()},
+        "--label-space": label_space,
+    }
+    return " ".join(f"{option} {quote(value)}" for option, value in given.items() if value)

@@ -11,7 +11,7 @@ import click
 
 from dseg.cli.console import download_display, progress, say, say_at_once
 from dseg.cli.options.groups import DsegCommand
-from dseg.cli.options.own_data import name_dataset
+from dseg.cli.options.own_data import data_options, name_dataset
 from dseg.cli.stdio import emit_json
 from dseg.cli.train.display import training_display
 from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
@@ -261,14 +261,9 @@ def _say_what_is_next(weights: str, config: TrainConfig) -> None:
     """Name the commands that score the images held back, and that label others."""
     split = config.val_split
     if len(config.datasets) == 1 and split and not split.replace(".", "", 1).isdigit():
-        name, folder = config.datasets[0]
-        given = {
-            "--dataset": "" if name == "folder" else name,
-            "--data-dir": folder,
-            "--classes": config.class_file,
-            "--split": "" if split == "val" else split,
-            "--label-space": config.label_space,
-        }
-        words = (f"{option} {quote(value)}" for option, value in given.items() if value)
-        say(f"Next: dseg eval -w {weights} {' '.join(words)}")
+        held_back = "" if split == "val" else split
+        words = data_options(
+            *config.datasets[0], config.class_file, config.label_space, split=held_back
+        )
+        say(f"Next: dseg eval -w {weights} {words}")
     say(f"Next: dseg infer -w {weights} PHOTOS")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg.datasets.base import CHANNELS, UNKNOWN, Encoding, Sample
-from dseg.datasets.checks.report import Remark
+from dseg.datasets.checks.report import Level, Remark
 from dseg.datasets.cityscapes import LABEL_IDS, TRAIN_IDS
 from dseg.errors import DsegError
 from dseg.images import (
@@ -90,10 +90,13 @@ def count_sample(sample: Sample, *, decode_image: bool = False) -> Counted:
             "resize masks to the size of their images with nearest-neighbour interpolation.",
         )
     counted.size = counted.size or mask_size
-    if mask.loss and not sample.encoding.total:
+    if mask.loss and len(sample.encoding.train_ids) < 256:
         problem = lossy_error(sample.mask, mask.loss).problem
         hint = "create it again as PNG, or use its values as they are with --no-check."
-        _remark(counted, "lossy mask", sample.mask, problem, hint)
+        if sample.encoding.total:
+            hint = "create it again as PNG: values that the class file does not list are ignored."
+        level: Level = "warning" if sample.encoding.total else "fault"
+        counted.remarks.append(Remark("lossy mask", str(sample.mask), problem, hint, level))
     _count_mask(counted, sample.mask, mask, sample.encoding)
     return counted
 

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from dseg.datasets.base import UNKNOWN
-from dseg.errors import DsegError
+from dseg.errors import DsegError, counted
 from dseg.labels import LabelSpace
 
 Level = Literal["fault", "warning"]
@@ -23,6 +23,7 @@ class Remark(NamedTuple):
     file: str
     problem: str
     hint: str
+    level: Level = "fault"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +114,11 @@ class DataReport:
             return
         first = faults[0]
         others = first.count - 1 + sum(max(fault.count, 1) for fault in faults[1:])
-        more = f" {others} more fault{'s' * (others > 1)}." if first.count and others > 0 else ""
+        more = f" {counted(others, 'more fault')}." if first.count and others > 0 else ""
+        kind = "" if self.name == "folder" else f"--dataset {self.name} "
         raise DsegError(
             f"{first.problem}{more}",
-            hint=f"{first.hint.rstrip('.')}. All faults: dseg check-data --dataset {self.name} "
+            hint=f"{first.hint.rstrip('.')}. All faults: dseg check-data {kind}"
             f"--data-dir DIR --split {self.split}",
         )
 
