@@ -73,7 +73,7 @@ def test_only_inference_bench_and_reading_of_masks_keep_what_they_free() -> None
     }
     assert users - {"allocator.py"} == {
         "cli/options/load_network.py",
-        "cli/bench.py",
+        "cli/bench/__init__.py",
         "cli/export.py",
         "bench/memory.py",
         "cli/eval/__init__.py",

@@ -370,7 +370,7 @@ def test_results_of_several_kinds_csv_and_a_threshold_work_as_elsewhere(camvid) 
         (["--dataset", "scenes", "--data-dir", "a", *ONTO, "--no-instances"], "--no-inst", "space"),
         (["--dataset", "voc", "--data-dir", "a", "--classes", "f"], "voc has fixed classes", ""),
         (["--classes", "f", "--gt-dir", "a"], "--classes requires --data-dir", "both"),
-        (["--data-dir", "a", "--label-space", "voc"], "--data-dir is for Cityscapes", "--dataset"),
+        (["--data-dir", ".", "--label-space", "voc"], "--data-dir is for Cityscapes", "--dataset"),
         (["--dataset", "voc", "--data-dir", "a", "--per-image"], "--per-image requires", ""),
         (["--dataset", "voc", "--data-dir", "gone"], "gone", ""),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -314,3 +315,58 @@ def test_a_missing_table_of_labels_is_named() -> None:
     assert "Error: gone.csv does not exist." in refused_with.stderr
     Path("x.csv").write_bytes(b"PK\3\4\xff\xfe")
     assert "x.csv cannot be read as text." in run("init", "data", "--labels", "x.csv").stderr
+
+
+def test_what_both_prefixes_share_is_no_part_of_them() -> None:
+    make_pairs("data/images/img_0001_*.jpg", "data/masks/gt_0001_*.png", 0, 1)
+    init("--names", "a,b")
+    save_image(Path("data/images/img_0002_a.jpg"))
+    save_mask(Path("data/masks/gt_0002_a.png"), 0, 1)
+    assert "0002_a" in names_of("all")
+
+
+def test_ranges_in_the_map_of_a_class_file() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 7, 9, 11)
+    text = (
+        'images = "images"\nmasks = "masks"\nclasses = ["a", "b"]\n[map]\n"7-9" = "a"\n"11" = "b"\n'
+    )
+    Path("data/classes.toml").write_text(text)
+    found = load_dataset("folder", "data", "all").read(0).train_ids[0]
+    assert set(found.tolist()) == {0, 1}
+
+
+def test_a_ready_made_table_that_finds_nothing_is_refused_and_one_that_fits_badly_noted() -> None:
+    make_pairs(
+        "data/leftImg8bit/train/0/*_leftImg8bit.png",
+        "data/gtFine/train/0/*_gtFine_labelids.png",
+        0,
+        1,
+    )
+    said = init()
+    assert "WARNING: In " in said and " classes occur" in said
+    before = Path("data/classes.toml").read_bytes()
+    result = run("init", "data", "--table", "idd-level3", "--overwrite")
+    refused(
+        result, 2, "The class file idd-level3 finds no image with a mask in data.", "--table list"
+    )
+    assert Path("data/classes.toml").read_bytes() == before
+    assert "idd-level3" in run("init", "--table", "list").stdout
+
+
+def test_damaged_and_other_shapes_of_labelme_are_reported() -> None:
+    for name in "abc":
+        save_image(Path(f"data/{name}.jpg"), 40, 30)
+        shapes = [
+            {"label": "car", "points": [[2, 2], [20, 2], [20, 20]], "shape_type": "polygon"},
+            {"label": "kerb", "points": [[2, 2], [20, 2]], "shape_type": "line"},
+        ]
+        fields = {"shapes": shapes, "imagePath": f"{name}.jpg", "imageHeight": 40, "imageWidth": 30}
+        Path(f"data/{name}.json").write_text(json.dumps(fields))
+    Path("data/d.json").write_text('{"shapes": [')
+    save_image(Path("data/d.jpg"), 40, 30)
+    refused(run("init", "data"), 2, "data/d.json cannot be read as JSON.", "save it again")
+    Path("data/d.json").unlink()
+    Path("data/c.json").write_text(json.dumps({**fields, "imageHeight": 400}))
+    refused(run("init", "data"), 2, "data/c.json is of an image of 30x400 pixels", "annotated")
+    Path("data/c.json").write_text(json.dumps(fields))
+    assert "WARNING: 3 shapes of the type line left out: no polygon." in init("--names", "-,car")

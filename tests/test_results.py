@@ -145,7 +145,7 @@ def test_files_of_the_user_stay_where_results_have_their_names(infer):
     assert result.exit_code == 0
     for name, used in (("coco.json", "coco-dseg.json"), ("areas.csv", "areas-dseg.csv"),
                        ("overview.jpg", "overview-dseg.jpg")):  # fmt: skip
-        note = f"note: x/{name} is not of dseg and stays as it is; {used} is written instead.\n"
+        note = f"note: x/{name} was not written by dseg and is kept; {used} is written instead.\n"
         assert note in result.stderr
     assert result.stderr.endswith("Look first at: x/overview-dseg.jpg\n")
     written_first = contents("x")

@@ -132,7 +132,7 @@ def test_images_and_videos_of_a_folder_and_their_kinds(infer):
         "video/sub/clip.json",
         "video/sub/clip.mp4",
     ]
-    problem = "The kind video is for videos, but 2 images are named"
+    problem = "The kind video is for videos, but not only videos are named (img"
     refused(infer("img", "--save", "video"), 2, problem, "add a kind for images")
     assert "0 labelled, 3 already there" in infer("img").stderr
     assert infer("img", "--overwrite", "--tile", "32").exit_code == 0
@@ -325,3 +325,9 @@ def test_the_first_ctrl_c_ends_a_stream_and_the_second_interrupts():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_kinds_can_be_named_by_several_options(infer):
+    save_noise("img/a.png", 16, 16)
+    assert infer("img", "--save", "label_ids", "--save", "areas").exit_code == 0
+    assert {"areas.csv", "label_ids"} <= {path.name for path in Path("dseg-out").iterdir()}

@@ -12,7 +12,7 @@ from dseg.cli.options.groups import DsegCommand, group
 from dseg.cli.options.shared import json_option, quiet_option
 from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
-from dseg.cli.survey_text import at_terminal, say_finished, show_survey
+from dseg.cli.survey_text import at_terminal, list_tables, say_finished, show_survey
 from dseg.errors import DsegError, counted, quote
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ CLASS_FILE = "classes.toml"
 
 
 @click.command("init", cls=DsegCommand, short_help="Describe own images and masks for training.")
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=FOLDER, required=False)
 @group(
     "Data",
     click.option(
@@ -72,12 +72,14 @@ def init(**given: Any) -> None:
       dseg train --data-dir roads --out run
     """
     if given["table"] == "list":
-        _list_tables()
+        list_tables()
         return
     named = [f"--{key}" for key in ("names", "labels", "table") if given[key]]
     if len(named) > 1:
         raise DsegError(f"{' and '.join(named)} both name the classes.", hint="give one of them.")
-    folder: Path = given["folder"]
+    folder: Path | None = given["folder"]
+    if folder is None:
+        raise click.UsageError("Missing argument 'FOLDER'.", click.get_current_context())
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DsegError(f"{folder} {what}.", hint="name the folder of images and masks.")
@@ -153,28 +155,35 @@ def _draw_annotations(folder: Path, *, quiet: bool) -> None:
 
     kind = "" if (folder / MASKS).exists() else find_annotations(folder)
     if kind:
-        count = write_masks(folder, kind, lambda what, total: progress(what, total, quiet=quiet))
+        count, left_out = write_masks(
+            folder, kind, lambda what, total: progress(what, total, quiet=quiet)
+        )
         masks = counted(count, "mask")
         say(f"Drawn from the annotations: {masks} in {folder / MASKS}, {folder / TABLE}.")
+        for shape, number in sorted(left_out.items()):
+            say(f"WARNING: {counted(number, 'shape')} of the type {shape} left out: no polygon.")
 
 
 def _init_known(folder: Path, target: Path, table: str, *, quiet: bool) -> dict[str, Any]:
     """Write the ready-made class file of a public data set."""
     from dseg.datasets import find_dataset, find_splits
     from dseg.datasets.known import find_known_data
+    from dseg.survey.known import describe_fit, refuse_empty
 
     name, known = find_known_data(table)
     splits = find_splits("folder", folder, class_file=Path(name))
-    counts = {
-        split: len(find_dataset("folder", folder, split, class_file=Path(name)).dataset)
-        for split in splits
-    }
+    datasets = [
+        find_dataset("folder", folder, split, class_file=Path(name)).dataset for split in splits
+    ]
+    refuse_empty(datasets, name, folder)
+    counts = {dataset.split: len(dataset) for dataset in datasets}
     _write(target, known.fields(name), remarks=[f"{known.title}.", f"Source: {known.source}."])
     if not quiet:
         say(f"{known.title}; images: {', '.join(f'{s} {n}' for s, n in counts.items())}.")
         for line in (f"Ids: {known.source}. Terms: {known.terms}.", known.remark):
             if line:
                 say(line)
+    say(describe_fit(datasets))
     sheet = _finish(folder, target, quiet=quiet)
     return {
         "folder": str(folder), "class_file": str(target), "contact_sheet": sheet,
@@ -201,13 +210,6 @@ def _recognise(folder: Path) -> str:
     )
 
 
-def _list_tables() -> None:
-    from dseg.datasets.known import KNOWN
-
-    for name, known in KNOWN.items():
-        click.echo(f"{name:18}{known.title}")
-
-
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -229,7 +231,7 @@ def _ask(survey: Survey) -> list[str]:
     names = default_names(list_values(survey))
     if not at_terminal():
         say(f"No --names are given: the classes are called {', '.join(names[:4])}"
-            f"{', ...' if len(names) > 4 else ''}.")  # fmt: skip
+            f"{', ...' if len(names) > 4 else '.'}")  # fmt: skip
         return names
     sheet = _preview(survey, names)
     say(f"Look at {sheet}: the values are drawn in the colours of its legend.")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dseg.cli.console import say
+from dseg.cli.console import say, show
 from dseg.cli.tables import show_table
 from dseg.errors import counted, quote
 
@@ -66,6 +66,14 @@ def _validation_options(datasets: list[Dataset]) -> str:
     if counts["train"] == 1:
         return "--split all --val-split none "
     return f"--val-split {0.2 if counts['train'] > 2 else 0.5} "
+
+
+def list_tables() -> None:
+    """Print the ready-made class files."""
+    from dseg.datasets.known import KNOWN
+
+    for name, known in KNOWN.items():
+        show(f"{name:18}{known.title}", indent=" " * 18)
 
 
 def at_terminal() -> bool:

@@ -231,11 +231,12 @@ class _Reader(FieldReader):
             self.fail("map is not a table", 'write map = {7 = "road", 0 = "ignore"}.')
         for value, name in renamed.items():
             small = value.isdecimal() and len(value) <= 3
-            (number,) = self.ids([int(value) if small else value[:9]], "map")
+            numbers = self.ids([int(value) if small else value[:9]], "map")
             if name == "ignore":
-                self.assign(number, "ignore")
+                for number in numbers:
+                    self.assign(number, "ignore")
             elif name in names:
-                values[names.index(name)].append(number)
+                values[names.index(name)] += numbers
             else:
                 self.fail(f"map: {value} = {name!r} is not a class", "use the name of a class.")
         return values

@@ -6,6 +6,7 @@ LabelMe's files are read here; the others by Datumaro (Apache-2.0), an optional 
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from dseg.errors import DsegError
 from dseg.files import walk_files, written_whole
-from dseg.images import Pixels, read_size, write_png
+from dseg.images import IMAGE_SUFFIXES, Pixels, read_size, write_png
 from dseg.jsonio import read_object
 from dseg.parallel import Progress
 
@@ -44,6 +45,7 @@ class Annotated:
 
     image: Path
     shapes: list[Shape]
+    left_out: tuple[str, ...] = ()  # kinds of shapes that enclose no region
 
 
 def find_annotations(root: Path) -> str:
@@ -78,14 +80,14 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
 
 
-def write_masks(root: Path, kind: str, progress: Progress) -> int:
+def write_masks(root: Path, kind: str, progress: Progress) -> tuple[int, Counter[str]]:
     """Write the masks of all annotated images, and the table of their labels.
 
     Masks go to ``masks/`` with the folders and names of the images; 0 is the background, the
     labels follow in alphabetical order. The table is ``labels.csv``.
 
     Returns:
-        The number of masks.
+        The number of masks, and of shapes of each kind that were left out.
 
     Raises:
         DsegError: the folder ``masks`` exists, there are no regions, or Datumaro is missing.
@@ -119,7 +121,7 @@ def write_masks(root: Path, kind: str, progress: Progress) -> int:
         writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         file.write("name,id\n")
         writer.writerows(ids.items())
-    return len(found)
+    return len(found), Counter(kind for one in found for kind in one.left_out)
 
 
 def draw_mask(one: Annotated, ids: dict[str, int]) -> Pixels:
@@ -138,9 +140,16 @@ def draw_mask(one: Annotated, ids: dict[str, int]) -> Pixels:
 
 
 def read_labelme(root: Path) -> Iterator[Annotated]:
-    """Yield the images of LabelMe's JSON files; points and lines are left out."""
+    """Yield the images of LabelMe's JSON files; points, lines and masks are left out.
+
+    Raises:
+        DsegError: a file is damaged, its image is missing, or of another size.
+    """
     for path in walk_files(root):
-        if path.suffix.lower() != ".json" or not _is_labelme(path):
+        if path.suffix.lower() != ".json":
+            continue
+        if not _is_labelme(path):
+            _refuse_damaged(path)
             continue
         fields = _read(path)
         named = str(fields["imagePath"]).replace("\\", "/")
@@ -157,10 +166,29 @@ def read_labelme(root: Path) -> Iterator[Annotated]:
                 f"{path} belongs to the image {named}, which is not in {root}.",
                 hint="put the images beside their JSON files.",
             )
-        yield Annotated(image, list(_labelme_shapes(path, fields["shapes"])))
+        size = fields.get("imageHeight"), fields.get("imageWidth")
+        if None not in size and size != read_size(image):
+            raise DsegError(
+                f"{path} is of an image of {size[1]}x{size[0]} pixels, which {image} is not.",
+                hint="put the image beside it that was annotated.",
+            )
+        yield _read_labelme_shapes(path, image, fields["shapes"])
 
 
-def _labelme_shapes(path: Path, shapes: Iterable[Any]) -> Iterator[Shape]:
+def _refuse_damaged(path: Path) -> None:
+    """Raise a DsegError for a JSON file beside an image that cannot be read."""
+    beside = (path.with_suffix(suffix) for suffix in IMAGE_SUFFIXES)
+    try:
+        read_object(path)
+    except (OSError, ValueError, DsegError):
+        if any(image.exists() for image in beside):
+            raise DsegError(
+                f"{path} cannot be read as JSON.", hint="save it again, or remove it."
+            ) from None
+
+
+def _read_labelme_shapes(path: Path, image: Path, shapes: Iterable[Any]) -> Annotated:
+    found, left_out = [], []
     for shape in shapes:
         try:
             kind = shape.get("shape_type") or "polygon"
@@ -170,11 +198,15 @@ def _labelme_shapes(path: Path, shapes: Iterable[Any]) -> Iterator[Shape]:
             raise DsegError(f"{path} has a damaged shape.", hint="save it again.") from None
         if kind == "rectangle" and len(points) == 2:
             (left, top), (right, bottom) = points
-            yield Shape(label, [(left, top), (right, top), (right, bottom), (left, bottom)])
+            corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+            found.append(Shape(label, corners))
         elif kind == "circle" and len(points) == 2:
-            yield Shape(label, _circle(*points))
+            found.append(Shape(label, _circle(*points)))
         elif kind == "polygon" and len(points) > 2:
-            yield Shape(label, points)
+            found.append(Shape(label, points))
+        else:
+            left_out.append(str(kind))
+    return Annotated(image, found, tuple(left_out))
 
 
 def _circle(middle: tuple[float, float], edge: tuple[float, float]) -> Points:

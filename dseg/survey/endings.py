@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from dseg.survey.groups import kind_of_name
 
 PREFERRED = ("labelids", "labeltrainids", "mask", "label", "gt", "seg", "l")
 SEVERAL_AT_MOST = 20  # images of a mask
+SEPARATORS = "_-. "
 BEGINNINGS = 2  # that are tried, for each group
 Key = tuple[str, str]  # split, name
 
@@ -35,6 +36,28 @@ class Ends:
     def text(self, extension: str) -> str:
         """Return a pattern of file names, such as ``mask_*.png``."""
         return ", ".join(f"{self.prefix}*{suffix}{extension}" for suffix in self.suffixes)
+
+
+def shorten(image_ends: Ends, mask_ends: Ends) -> tuple[Ends, Ends]:
+    """Return ends without what both prefixes end with: names to come may begin otherwise.
+
+    ``img_0001TP_`` and ``gt_0001TP_`` become ``img_`` and ``gt_``.
+    """
+    first, second = image_ends.prefix, mask_ends.prefix
+    if not first or not second:
+        return image_ends, mask_ends
+    shared = sum(
+        1
+        for _ in takewhile(
+            lambda pair: pair[0] == pair[1], zip(first[::-1], second[::-1], strict=False)
+        )
+    )
+    kept = shared - 1 if shared and first[-shared] in SEPARATORS else shared
+    cut = [
+        replace(ends, prefix=ends.prefix[: len(ends.prefix) - kept])
+        for ends in (image_ends, mask_ends)
+    ]
+    return cut[0], cut[1]
 
 
 def preference(ends: Ends) -> int:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
+from dseg.datasets.base import Dataset, read_train_ids
 from dseg.datasets.class_rows import TABLE_SUFFIXES, read_label_table
 from dseg.datasets.layouts import CAMVID_SPLITS, SIGNS, find_camvid_list, find_voc_home
 from dseg.datasets.lists import read_lines
 from dseg.datasets.load import find_dataset, find_splits
-from dseg.errors import DsegError
+from dseg.errors import DsegError, counted
 from dseg.files import walk_files
 from dseg.labels import voc_color
 from dseg.survey.content import count_values
@@ -24,6 +28,9 @@ DISTINCT = (  # data sets that can be told by their folders and names of files
     *("idd", "idd-level3", "idd-trainids", "acdc", "dark-zurich", "foggy-cityscapes", "bdd100k"),
     *("kitti", "synthia", "mapillary2", "camvid32"),
 )
+FIT_READ = 60  # masks to compare with a ready-made class file
+FIT_ENOUGH = 10  # masks from which on classes can be missed
+FIT_CLASSES, FIT_IGNORED = 0.6, 0.3  # fractions of classes and pixels that are suspicious
 MAPILLARY_SPLITS = ("training", "validation")
 
 
@@ -96,3 +103,44 @@ def find_label_file(root: Path) -> Path | None:
                 continue
             return path
     return None
+
+
+def refuse_empty(datasets: Sequence[Dataset], name: str, root: Path) -> None:
+    """Raise a DsegError unless a ready-made class file finds images with masks in a folder."""
+    if not any(map(len, datasets)):
+        raise DsegError(
+            f"The class file {name} finds no image with a mask in {root}.",
+            hint="its folders and names of masks are others: choose another (dseg init --table "
+            "list), or leave out --table and name the classes by --names.",
+        )
+
+
+def describe_fit(datasets: Sequence[Dataset]) -> str:
+    """Return in words how much of some masks a ready-made class file covers.
+
+    It is a warning if it looks like that of other masks.
+
+    Raises:
+        DsegError: a mask cannot be read.
+    """
+    samples = [sample for dataset in datasets for sample in dataset.samples if sample.mask]
+    samples = samples[:: max(1, len(samples) // FIT_READ)][:FIT_READ]
+    counts = np.zeros(256, np.int64)
+    for sample in samples:
+        if sample.mask is not None:
+            train_ids = read_train_ids(sample.mask, sample.encoding, accept_lossy=True)
+            counts += np.bincount(train_ids.ravel(), minlength=256)
+    classes = datasets[0].space.num_classes
+    there = int(np.count_nonzero(counts[:classes]))
+    ignored = 1 - float(counts[:classes].sum() / max(1, counts.sum()))
+    text = (
+        f"In {counted(len(samples), 'mask')} {there} of {classes} classes occur, and "
+        f"{ignored:.0%} of the pixels are ignored"
+    )
+    few = len(samples) >= FIT_ENOUGH and there < FIT_CLASSES * classes
+    if few or ignored > FIT_IGNORED:
+        return (
+            f"WARNING: {text}: the masks may be of another table (dseg init --table list). Look "
+            "whether names and colours of the overview are right."
+        )
+    return f"{text}."

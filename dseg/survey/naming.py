@@ -15,6 +15,7 @@ from dseg.survey.lists import list_pattern
 from dseg.survey.look import Survey
 
 UNNAMED = ("-", "")  # names that ignore a value, beside IGNORED_NAMES
+BLACK = (0, 0, 0)  # of pixels that nobody labelled, in masks of colours
 BINARY = ("background", "foreground")
 
 
@@ -99,7 +100,9 @@ def make_fields(
     if label_text is not None and survey.label_file is not None:
         classes = _from_table(survey, values, label_text)
     elif names is not None and len(names) == 1 and names[0].lower() in LABEL_SPACES:
-        classes = _from_space(values, LABEL_SPACES[names[0].lower()])
+        space = LABEL_SPACES[names[0].lower()]
+        by_color = survey.values.kind == "colours"
+        classes = _from_colors(values, space) if by_color else _from_space(values, space)
     else:
         classes = _from_names(survey, values, names or default_names(values))
     if not classes["class"]:
@@ -203,6 +206,24 @@ def _describe(values: list[Value], survey: Survey) -> str:
     fraction = sum(value.fraction for value in values)
     masks = max(value.masks for value in values)
     return f"{fraction:.2%} of the pixels, in {masks} of {survey.masks_read} masks"
+
+
+def _from_colors(values: list[Value], space: LabelSpace) -> dict[str, Any]:
+    """Return the classes of a label space whose colours the masks hold."""
+    odd = [value for value in values if unpack(value.value) not in (*space.colors, BLACK)]
+    if odd:
+        shown = ", ".join(value.text("colours") for value in odd[:5])
+        raise DsegError(
+            f"The masks hold the {'colour' if len(odd) == 1 else 'colours'} {shown}, which no "
+            f"class of {space.name} has.",
+            hint="give the names one by one: --names road,car,...",
+        )
+    rows = [
+        {"name": name, "color": list(color)}
+        for name, color in zip(space.names, space.colors, strict=True)
+    ]
+    left_out = [] if BLACK in space.colors else [list(BLACK)]
+    return {"mask_colors": True, "ignore_colors": left_out, "class": rows}
 
 
 def _from_space(values: list[Value], space: LabelSpace) -> dict[str, Any]:

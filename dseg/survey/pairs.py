@@ -15,6 +15,7 @@ from dseg.survey.endings import (
     find_several,
     prefer,
     preference,
+    shorten,
 )
 from dseg.survey.groups import Group, kind_of_name
 
@@ -117,7 +118,7 @@ def _find_ends(images: Group, masks: Group) -> tuple[Ends, Ends] | None:
             count, suffixes = find_several(photos, labels, at)
             if count > best[0]:
                 best = count, Ends("", suffixes), at
-    return best[1:] if best[0] else None
+    return shorten(*best[1:]) if best[0] else None
 
 
 def _propose(photos: set[Key], labels: set[Key], *, same: bool) -> Iterator[tuple[int, Ends, Ends]]:

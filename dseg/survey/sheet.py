@@ -68,10 +68,10 @@ def _draw_pair(dataset: Dataset, index: int) -> Image.Image | None:
     cell.paste(photo, (3, 3))
     cell.paste(mask, (CELL, 3))
     font = font_of(FONT_SIZE)
-    name = dataset.samples[index].name
-    ImageDraw.Draw(cell).text(
-        (5, size[1] + 5), f"{dataset.split}: {name}"[-60:], (60, 60, 60), font
-    )
+    text, room = f"{dataset.split}: {dataset.samples[index].name}", 2 * CELL - 10
+    while font.getlength(text) > room and len(text) > 2:
+        text = f"…{text[2:]}"
+    ImageDraw.Draw(cell).text((5, size[1] + 5), text, (60, 60, 60), font)
     return cell
 
 

@@ -14,6 +14,15 @@ from dseg.cli.options.types import FILE, FOLDER, Command, Kinds, Number, Option
 from dseg.config import NetworkConfig
 
 ONLY_MULTI_SCALE = ("scales", "flip", "fusion")
+
+
+def _join(
+    ctx: click.Context, option: click.Parameter, given: tuple[tuple[str, ...], ...]
+) -> tuple[str, ...] | None:
+    """Return the kinds of all ``--save``, None if there is none."""
+    return tuple(dict.fromkeys(kind for kinds in given for kind in kinds)) or None
+
+
 INPUT_OPTIONS: tuple[Option, ...] = (
     click.argument("sources", metavar="[SOURCE]...", nargs=-1),
     group(
@@ -37,11 +46,13 @@ RESULT_OPTIONS = group(
         "--save",
         "kinds",
         type=Kinds(),
-        help="Kinds of results: label_ids, train_ids, color, overlay, confidence, entropy (a heat "
-        "map), mask:car,person (255 where the class is; mask:car+bus joins classes), coco (one "
-        "JSON file of all masks), areas (a table of class fractions), video (overlays as MP4); of "
-        "videos, the other kinds are written for each frame.  [default: label_ids,color,overlay; "
-        "of videos: video]",
+        multiple=True,
+        callback=_join,
+        help="Kinds of results, by commas: label_ids, train_ids, color, overlay, confidence, "
+        "entropy (a heat map), mask:car,person (255 where the class is; mask:car+bus joins "
+        "classes), coco (one JSON file of all masks), areas (a table of class fractions), video "
+        "(overlays as MP4); of videos, the other kinds are written for each frame.  [default: "
+        "label_ids,color,overlay; of videos: video]",
     ),
     click.option(
         "--overlay-format",

@@ -24,12 +24,13 @@ def name_dataset(given: str | None, folder: Path, class_file: Path | str | None)
         return given
     if class_file or has_class_file(folder):
         return "folder"
-    from dseg.datasets.layouts import SIGNS
+    from dseg.datasets.layouts import SIGNS, refuse_missing
 
+    refuse_missing("folder", folder)
     alike = next((name for name, sign in SIGNS.items() if sign(folder)), None)
     looks = f", for example --dataset {alike}, which it looks like" if alike else ""
     raise DsegError(
-        f"What data set {folder} holds is not named.",
+        f"The kind of the data set in {folder} is not named.",
         hint=f"name it with --dataset{looks}; for own images and masks: dseg init",
     )
 
