@@ -227,7 +227,11 @@ def test_impossible_options_are_refused_before_anything_is_written(camvid, words
     [
         (["--dataset", "camvit"], "No data set named 'camvit'.", "did you mean camvid?"),
         (["--dataset", "cityscapes"], "camvid is not a cityscapes data set", "--dataset camvid."),
-        ([], "The kind of the data set in camvid is not named.", "--dataset camvid, which it looks like"),
+        (
+            [],
+            "The kind of the data set in camvid is not named.",
+            "--dataset camvid, which it looks like",
+        ),
     ],
 )
 def test_a_folder_of_another_kind_is_reported(camvid, words, problem, hint):

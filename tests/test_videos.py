@@ -123,6 +123,11 @@ def test_in_python_a_folder_is_labelled_with_its_videos(infer):
         predictor.predict_folder("img/sub", "new", kinds=["video"])
 
 
+def test_a_predictor_of_images_refuses_a_video():
+    with pytest.raises(DsegError, match=r"street.MP4 is a video\..*\n.*predict_folder"):
+        dseg.load(quiet=True)("street.MP4")
+
+
 def test_images_and_videos_of_a_folder_and_their_kinds(infer):
     save_video("img/sub/clip.mp4", count=2)
     result = infer("img")

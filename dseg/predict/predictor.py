@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from dseg.predict.loading import Loaded, load_network
 from dseg.predict.result import Prediction
 from dseg.predict.runtimes import Runtime
 from dseg.protocol import Protocol
+from dseg.video import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from dseg.predict.summary import Summary
@@ -201,7 +203,7 @@ class Predictor(Engine):
             DsegError: too little memory (see ``fall_back``), or the object is not an image or
                 cannot be read.
         """
-        pixels = to_pixels(image)
+        pixels = _read(image)
         return self._finished(
             self.begin(pixels, confidence=confidence, entropy=entropy).result(), pixels
         )
@@ -221,7 +223,7 @@ class Predictor(Engine):
         """
         batch: list[Pixels] = []
         for image in images:
-            pixels = to_pixels(image)
+            pixels = _read(image)
             if batch and size_of(pixels) != size_of(batch[0]):
                 yield from self._label(batch, confidence)
                 batch = []
@@ -277,3 +279,9 @@ def _only_torch(runtime: str | Runtime) -> str:
     raise DsegError(
         "A module of your own is computed by PyTorch only.", hint='use runtime="torch".'
     )
+
+
+def _read(image: Any) -> Pixels:
+    if isinstance(image, str | os.PathLike) and str(image).lower().endswith(VIDEO_SUFFIXES):
+        raise DsegError(f"{image} is a video.", hint="label it by predict_folder, or dseg infer.")
+    return to_pixels(image)

@@ -114,7 +114,9 @@ def _show_loss(loss: float) -> str:
 
 
 def show_speed(images_per_s: float) -> str:
-    """Return a speed with three digits."""
+    """Return a speed with three digits, "-" if no image was trained on yet."""
+    if not images_per_s:
+        return "-"
     return f"{images_per_s:.0f}" if images_per_s >= 100 else f"{images_per_s:#.3g}"
 
 
