@@ -110,8 +110,8 @@ def refuse_empty(datasets: Sequence[Dataset], name: str, root: Path) -> None:
     if not any(map(len, datasets)):
         raise DsegError(
             f"The class file {name} finds no image with a mask in {root}.",
-            hint="its folders and names of masks are others: choose another (dseg init --table "
-            "list), or leave out --table and name the classes by --names.",
+            hint="folders or names of masks differ from those of that data set: choose another "
+            "(dseg init --table list), or leave out --table and name the classes by --names.",
         )
 
 
