@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 import threading
 import zipfile
@@ -11,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from cli_runs import contents, pixels, refused, save_noise, written
+from cli_runs import contents, refused, save_noise, written
 
 from dseg.sources import archives, urls
 from dseg.sources.stdin import find_suffix
@@ -282,9 +283,12 @@ def test_a_list_that_is_wrong_is_refused_with_its_line(infer):
 def test_an_image_on_standard_input_is_labelled(infer, images):
     result = infer("-", *IDS, input=Path("img/a.png").read_bytes())
     assert result.exit_code == 0, result.output
-    assert contents("dseg-out/label_ids") == {"stdin.png": images["a.png"]}
-    infer("-", "-o", "jpg", "--save", "overlay", input=Path("img/sub/b.jpg").read_bytes())
-    assert pixels("jpg/overlay/stdin.png").shape == (40, 50, 3)
+    (first,) = contents("dseg-out/label_ids")
+    assert re.fullmatch(r"stdin-[0-9a-f]{8}\.png", first)
+    assert contents("dseg-out/label_ids") == {first: images["a.png"]}
+    assert "1 already there" in infer("-", *IDS, input=Path("img/a.png").read_bytes()).stderr
+    assert "1 labelled" in infer("-", *IDS, input=Path("img/sub/b.jpg").read_bytes()).stderr
+    assert len(contents("dseg-out/label_ids")) == 2
 
 
 @pytest.mark.parametrize(

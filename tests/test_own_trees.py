@@ -370,3 +370,11 @@ def test_damaged_and_other_shapes_of_labelme_are_reported() -> None:
     refused(run("init", "data"), 2, "data/c.json is of an image of 30x400 pixels", "annotated")
     Path("data/c.json").write_text(json.dumps(fields))
     assert "WARNING: 3 shapes of the type line left out: no polygon." in init("--names", "-,car")
+
+
+def test_a_list_with_a_mistake_is_reported() -> None:
+    make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1)
+    Path("data/train.txt").write_text("a1\na2\nb3\n")
+    Path("data/val.txt").write_text("c4\nmissing\n")
+    said = init("--names", "a,b")
+    assert "WARNING: A list is not used: " in said and "val.txt, line 2: " in said

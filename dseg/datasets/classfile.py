@@ -111,6 +111,8 @@ class _Reader(FieldReader):
     def read(self) -> ClassFile:
         if not isinstance(self.fields, dict):
             self.fail("the file is not a table of fields", f"write {EXAMPLE}.")
+        if "class" in self.fields and "classes" in self.fields:
+            self.fail("there are both class and classes", "keep one of them.")
         rows = self.fields.get("class", self.fields.get("classes"))
         if isinstance(rows, dict) and isinstance(rows.get("name"), str):
             self.fail("[class] is a single table", f"write two brackets for each class: {EXAMPLE}.")

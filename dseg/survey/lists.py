@@ -17,13 +17,14 @@ LOOKED_AT_MOST = 100_000  # files
 SPLITS = {**SPLIT_WORDS, "trainval": "trainval"}
 
 
-def find_lists(root: Path, pairing: Pairing) -> dict[str, tuple[str, int]]:
+def find_lists(root: Path, pairing: Pairing) -> tuple[dict[str, tuple[str, int]], list[str]]:
     """Return the list file of each split, below the folder, and the number of its images.
 
-    That is nothing if the images are divided by folders, or no file lists images to train on.
+    That is nothing if the images are divided by folders, or no file lists images to train on. Also
+    return what is wrong with lists in the same folder.
     """
     if set(pairing.images.files) != {WHOLE}:
-        return {}
+        return {}, []
     encoding = Encoding(train_ids={}, allowed="")
     images = Listing(
         samples=tuple(
@@ -32,19 +33,24 @@ def find_lists(root: Path, pairing: Pairing) -> dict[str, tuple[str, int]]:
         )
     )
     found: dict[Path, dict[str, tuple[str, int]]] = {}
+    faults: dict[Path, list[str]] = {}
     for path in islice(walk_files(root), LOOKED_AT_MOST):
         split = SPLITS.get(path.stem.lower(), "")
         if path.suffix.lower() != ".txt" or not split:
             continue
         try:
             count = len(choose_listed(images, path).samples)
-        except DsegError:
+        except DsegError as fault:
+            faults.setdefault(path.parent, []).append(fault.problem)
             continue
         if count:
             place = path.relative_to(root).as_posix()
             found.setdefault(path.parent, {}).setdefault(split, (place, count))
-    whole = [lists for lists in found.values() if "train" in lists]
-    return max(whole, key=len, default={})
+    whole = [place for place, lists in found.items() if "train" in lists]
+    if not whole:
+        return {}, []
+    best = max(whole, key=lambda place: len(found[place]))
+    return found[best], faults.get(best, [])
 
 
 def list_pattern(lists: dict[str, tuple[str, int]]) -> str | dict[str, str]:

@@ -34,6 +34,7 @@ class Survey:
         pairing: the images and masks, and how their names correspond.
         splits: number of pairs of each split; ``all`` if there are none.
         lists: text file that lists the images of each split, and their number, if there are any.
+        unread_lists: what is wrong with other lists beside them.
         unused: number of image files of each kind that are neither images nor masks here.
         unpaired_images, unpaired_masks: number of files without a partner.
         sizes: number of images of each (height, width), of up to 200 images.
@@ -48,6 +49,7 @@ class Survey:
     pairing: Pairing
     splits: dict[str, int]
     lists: dict[str, tuple[str, int]]
+    unread_lists: list[str]
     unused: dict[str, int]
     unpaired_images: int
     unpaired_masks: int
@@ -83,13 +85,14 @@ def look_at(root: Path, progress: Progress) -> Survey:
     spread = images[:: -(-len(images) // SIZES_READ)]
     unequal = _find_unequal(list(pairing.pairs.values())[:: -(-len(images) // SIZES_READ)])
     splits = Counter(split for split, _ in pairing.pairs)
-    lists = find_lists(root, pairing)
+    lists, unread_lists = find_lists(root, pairing)
     return Survey(
         root=root,
         pairing=pairing,
         splits={split: count for split, (_, count) in lists.items()}
         or {split: splits[split] for split in name_splits([pairing.images]) if splits[split]},
         lists=lists,
+        unread_lists=unread_lists,
         unused=_count_unused(root, groups, pairing, further),
         unpaired_images=_count_unpaired(pairing, 0, further),
         unpaired_masks=_count_unpaired(pairing, 1, further),

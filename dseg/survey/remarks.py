@@ -12,7 +12,8 @@ ODD = 1e-4  # fraction of the pixels
 
 def make_remarks(survey: Survey) -> list[str]:
     """Return sentences on masks that are not read as one may expect."""
-    values, remarks = survey.values, []
+    values = survey.values
+    remarks = [f"WARNING: A list is not used: {fault}" for fault in survey.unread_lists]
     if values.clashing:
         remarks.append(_describe_palettes(survey))
     if values.joined:

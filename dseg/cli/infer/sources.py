@@ -54,7 +54,12 @@ def find_sources(
 
 
 def _from_stdin(sources: tuple[str, ...], workspace: Workspace) -> list[str | Path]:
-    """Replace ``-`` by the names on standard input, or by the image that comes there."""
+    """Replace ``-`` by the names on standard input, or by the image that comes there.
+
+    The image is named after its content, so that each has its own results.
+    """
+    from hashlib import sha256
+
     from dseg.sources.stdin import find_suffix, read_names
 
     named: list[str | Path] = []
@@ -62,7 +67,8 @@ def _from_stdin(sources: tuple[str, ...], workspace: Workspace) -> list[str | Pa
         if source == "-":
             data = sys.stdin.buffer.read()
             suffix = find_suffix(data)
-            named += [workspace.add(f"stdin{suffix}", data)] if suffix else read_names(data)
+            name = f"stdin-{sha256(data).hexdigest()[:8]}{suffix}"
+            named += [workspace.add(name, data)] if suffix else read_names(data)
         else:
             named.append(source)
     return named
