@@ -30,6 +30,21 @@ def config(*overrides: str) -> TrainConfig:
 ON_CPU = RuntimeConfig(device="cpu", workers=0)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"split": None}, "split cannot be None.\nHint: its type is str."),
+        ({"seed": "x"}, "seed cannot be 'x'.\nHint: its type is int."),
+        ({"model": 3}, "model cannot be 3.\nHint: give a name or a path."),
+        ({"out": 3}, "out cannot be 3.\nHint: give a name or a path."),
+    ],
+)
+def test_values_of_other_types_are_refused(wrong, problem) -> None:
+    with pytest.raises(DsegError) as caught:
+        dseg.train(**{"data": "nowhere", **wrong})
+    assert str(caught.value) == problem
+
+
 def test_two_steps_are_trained_and_two_more_after_them(here: Path) -> None:
     outcome = dseg.train(config(), "run", runtime=ON_CPU)
     assert (outcome.step, outcome.stopped, outcome.idle) == (2, False, False)

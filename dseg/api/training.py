@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+import numpy as np
 
 from dseg.api.data import find_data
 from dseg.api.words import in_python
 from dseg.config import RuntimeConfig, TrainConfig, make_config
 from dseg.device import find_device
 from dseg.errors import DsegError, suggest
+from dseg.jsonio import take
 from dseg.parallel import Advance
 from dseg.planning import NETWORK, apply_plan, needs_plan, plan_training
-from dseg.recipes.file import is_recipe_file, read_recipe_file
+from dseg.recipes.file import is_recipe_file, names_weights, read_recipe_file
 from dseg.training import Outcome, read_config
 from dseg.training import train as train_by_config
 from dseg.training.run_json import RUN_FILE, read_runtime
@@ -80,6 +84,9 @@ def train(
         DsegError: unusable data, checkpoint or options; ``out`` contains a run and ``resume`` is
             False; otherwise as ``dseg train``.
     """
+    for name, text in {"out": out, "model": model, "recipe": recipe}.items():
+        if not isinstance(text, str | os.PathLike):
+            raise DsegError(f"{name} cannot be {text!r}.", hint="give a name or a path.")
     run = Path(options.pop("run", out))  # the older name of the argument
     own, conditions = _sort(options)
     given = {"model": model, "data": data, "batch_size": batch_size, "recipe": recipe}
@@ -120,7 +127,23 @@ def _sort(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
             own[name] = str(own[name] or "")
     if own.get("val_split") in (None, "none"):
         own = {**own, "val_split": ""} if "val_split" in own else own
+    own = {name: _checked(name, value) for name, value in own.items()}
     return own, {name: value for name, value in options.items() if name in RUNTIME}
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Return the value of a field of ``TrainConfig``, a number of NumPy as one of Python.
+
+    Raises:
+        DsegError: it has another type.
+    """
+    kind = get_type_hints(TrainConfig)[name]
+    try:
+        return take(kind, value.item() if isinstance(value, np.generic) else value, name)
+    except ValueError as fault:
+        raise DsegError(
+            f"{fault}.", hint=f"its type is {getattr(kind, '__name__', kind)}."
+        ) from None
 
 
 def _refuse(named: list[str], reason: str) -> None:
@@ -161,7 +184,7 @@ def _make_config(
     """
     if data is None:
         raise DsegError("No data are named.", hint='name a folder: data="my-photos".')
-    if own.get("weights") and own.get("backbone_weights"):
+    if names_weights(own.get("weights", "")) and own.get("backbone_weights"):
         raise DsegError(
             "weights and backbone_weights both name the initial weights of the backbone.",
             hint="give one of them.",
