@@ -76,15 +76,13 @@ def eval_command(**given: Any) -> None:
     is scored, and no masks are written. The scores are those of dseg infer
     followed by dseg eval.
     """
-    from dseg.datasets.layouts import refuse_missing
     from dseg.distributed import joined
 
     network = NetworkConfig.take(given)
     folder = given["data_dir"]
-    if given["dataset"] is None and folder is not None:
-        refuse_missing("folder", folder)
-        if given["class_file"] is not None or has_class_file(folder):
-            given["dataset"] = "folder"
+    described = folder is not None and (given["class_file"] or has_class_file(folder))
+    if given["dataset"] is None and described:
+        given["dataset"] = "folder"
     with joined("cpu") as group:
         _evaluate(EvalConfig(network=network, **given), group)
 

@@ -50,6 +50,10 @@ def _check_predictions(config: EvalConfig) -> None:
             hint="name masks with --pred-dir DIR, or a network with --model or --weights.",
         )
     if config.dataset is None:
+        if config.data_dir is not None:
+            from dseg.datasets.layouts import refuse_missing
+
+            refuse_missing("folder", config.data_dir)
         raise DsegError(
             "To score a network, a data set is needed.",
             hint="name one with --dataset and --data-dir; --gt-dir does not name the images.",
