@@ -30,7 +30,7 @@ DISTINCT = (  # data sets that can be told by their folders and names of files
 )
 FIT_READ = 60  # masks to compare with a ready-made class file
 FIT_ENOUGH = 10  # masks from which on classes can be missed
-FIT_CLASSES, FIT_IGNORED = 0.6, 0.3  # fractions of classes and pixels that are suspicious
+FIT_CLASSES, FIT_IGNORED = 0.4, 0.3  # fractions of classes and pixels that are suspicious
 MAPILLARY_SPLITS = ("training", "validation")
 
 
