@@ -229,7 +229,7 @@ def test_impossible_options_are_refused_before_anything_is_written(camvid, words
         (["--dataset", "cityscapes"], "camvid is not a cityscapes data set", "--dataset camvid."),
         (
             [],
-            "The kind of the data set in camvid is not named.",
+            "--dataset is missing, and camvid has no class file.",
             "--dataset camvid, which it looks like",
         ),
     ],

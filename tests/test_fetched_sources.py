@@ -102,7 +102,7 @@ def test_a_name_that_an_archive_has_twice_is_noted(infer, images):
             packed.addfile(member, io.BytesIO(data))
     result = infer("twice.tar", *IDS)
     assert result.exit_code == 0
-    note = "note: twice.tar: 1 file has the name of a later one, which is labelled in its place "
+    note = "note: twice.tar: 1 file replaced by a later one of the same name (first: a.png)."
     assert note in result.stderr
     assert contents("dseg-out/label_ids") == {"a.png": images["a.png"]}
 

@@ -42,7 +42,7 @@ def row_of(split: str = "all") -> list[int]:
 def test_a_class_file_stands_in_for_dataset_in_every_command() -> None:
     make_pairs("data/images/*.jpg", "data/masks/*.png", 0, 1, 255)
     words = ("--data-dir", "data")
-    problem = "The kind of the data set in data is not named"
+    problem = "--dataset is missing, and data has no class file"
     refused(run("check-data", *words), 2, problem, "for own images and masks: dseg init")
     init("--names", "road,car")
     checked = run("check-data", *words, "--split", "all")

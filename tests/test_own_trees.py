@@ -234,7 +234,7 @@ def test_odd_values_and_sizes_are_reported() -> None:
     save_image(Path("data/images/a.png"), 12, 16)
     said = init("--names", "a,b,-")
     assert "Only one mask holds the value 77 (1 pixel in data/masks/c.png)" in said
-    assert "1 mask of another size than the image, first: data/masks/a.png." in said
+    assert "Masks that differ in size from their images: 1 (first: data/masks/a.png)." in said
 
 
 def test_255_is_a_class_if_there_is_only_one_other() -> None:
@@ -369,7 +369,8 @@ def test_damaged_and_other_shapes_of_labelme_are_reported() -> None:
     Path("data/c.json").write_text(json.dumps({**fields, "imageHeight": 400}))
     refused(run("init", "data"), 2, "data/c.json is of an image of 30x400 pixels", "annotated")
     Path("data/c.json").write_text(json.dumps(fields))
-    assert "WARNING: 3 shapes of the type line left out: no polygon." in init("--names", "-,car")
+    said = init("--names", "-,car")
+    assert "WARNING: 3 shapes of the type line left out; polygons, rectangles and circles" in said
 
 
 def test_a_list_with_a_mistake_is_reported() -> None:

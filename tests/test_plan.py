@@ -175,7 +175,7 @@ def test_the_next_command_names_all_that_the_data_need(camvid) -> None:
         "Written: plan.toml. Next: dseg train --recipe plan.toml --dataset camvid --data-dir data "
         "--label-space cityscapes --out run"
     )
-    problem = "The kind of the data set in data is not named."
+    problem = "--dataset is missing, and data has no class file."
     refused(run("plan", "--data-dir", "data", "-o", "b.toml"), 2, problem, "looks like")
 
 

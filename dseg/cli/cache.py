@@ -8,26 +8,16 @@ import click
 
 from dseg.cli.console import progress, say
 from dseg.cli.options.groups import DsegCommand, group
-from dseg.cli.options.own_data import name_dataset
+from dseg.cli.options.own_data import dataset_group, name_dataset
 from dseg.cli.options.shared import quiet_option, workers_option
-from dseg.cli.options.types import FILE, FOLDER
+from dseg.cli.options.types import FOLDER
 from dseg.errors import EXIT_FAILED_INPUTS, counted, quote
 
 
 @click.command(
     "cache", cls=DsegCommand, short_help="Decode a data set once, for dseg train --cache disk."
 )
-@group(
-    "Data",
-    click.option(
-        "--dataset",
-        metavar="NAME",
-        help="cityscapes, camvid, voc, mapillary, folder or scenes (default: folder, if the "
-        "folder has a class file).",
-    ),
-    click.option(
-        "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
-    ),
+@dataset_group(
     click.option(
         "--split",
         metavar="NAME",
@@ -35,8 +25,6 @@ from dseg.errors import EXIT_FAILED_INPUTS, counted, quote
         show_default=True,
         help="Split to decode; join two with '+'.",
     ),
-    click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set."),
-    click.option("--label-space", metavar="NAME", help="Map the masks onto other classes."),
 )
 @group(
     "Results",

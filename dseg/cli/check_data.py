@@ -10,9 +10,8 @@ import click
 
 from dseg.cli.console import progress, say, show
 from dseg.cli.options.groups import DsegCommand, group
-from dseg.cli.options.own_data import name_dataset
+from dseg.cli.options.own_data import dataset_group, name_dataset
 from dseg.cli.options.shared import json_option, quiet_option, workers_option
-from dseg.cli.options.types import FILE, FOLDER
 from dseg.cli.stdio import emit_json
 from dseg.cli.tables import show_table
 from dseg.errors import EXIT_FAILED_INPUTS, counted
@@ -26,17 +25,7 @@ SIZES_AT_MOST = 3
 @click.command(
     "check-data", cls=DsegCommand, short_help="Find faults in a data set before training."
 )
-@group(
-    "Data",
-    click.option(
-        "--dataset",
-        metavar="NAME",
-        help="cityscapes, camvid, voc, mapillary, folder or scenes (default: folder, if the "
-        "folder has a class file).",
-    ),
-    click.option(
-        "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
-    ),
+@dataset_group(
     click.option(
         "--split",
         "splits",
@@ -44,8 +33,6 @@ SIZES_AT_MOST = 3
         metavar="SPLIT",
         help="Split; may be repeated (default: all).",
     ),
-    click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set."),
-    click.option("--label-space", metavar="NAME", help="Map the masks onto other classes."),
 )
 @group(
     "Results",

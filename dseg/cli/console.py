@@ -209,12 +209,12 @@ def show(line: str, *, indent: str = INDENT) -> None:
 
 
 def error_width() -> int:
-    """Return the columns of the terminal of stderr, 0 if it is none."""
+    """Return the columns of the terminal of stderr, 0 if it is not a terminal."""
     return Console(stderr=True).width if sys.stderr.isatty() else 0
 
 
 def fit(text: str, *, err: bool = False, indent: str = INDENT) -> str:
-    """Return a line as lines that fit the terminal of stdout or stderr, unchanged if it is none."""
+    """Return a line as lines that fit the terminal of stdout or stderr; elsewhere unchanged."""
     if not (sys.stderr if err else sys.stdout).isatty():
         return text
     return "\n".join(wrap(text, Console(stderr=err).width, indent=indent))

@@ -161,7 +161,10 @@ def _draw_annotations(folder: Path, *, quiet: bool) -> None:
         masks = counted(count, "mask")
         say(f"Drawn from the annotations: {masks} in {folder / MASKS}, {folder / TABLE}.")
         for shape, number in sorted(left_out.items()):
-            say(f"WARNING: {counted(number, 'shape')} of the type {shape} left out: no polygon.")
+            say(
+                f"WARNING: {counted(number, 'shape')} of the type {shape} left out; polygons, "
+                "rectangles and circles are drawn."
+            )
 
 
 def _init_known(folder: Path, target: Path, table: str, *, quiet: bool) -> dict[str, Any]:

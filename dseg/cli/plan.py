@@ -9,9 +9,9 @@ import click
 
 from dseg.cli.console import progress, say, show
 from dseg.cli.options.groups import DsegCommand, group
-from dseg.cli.options.own_data import data_options, name_dataset
+from dseg.cli.options.own_data import data_options, dataset_group, name_dataset
 from dseg.cli.options.shared import json_option, quiet_option
-from dseg.cli.options.types import FILE, FOLDER, ModelName, Number
+from dseg.cli.options.types import FILE, ModelName, Number
 from dseg.cli.stdio import emit_json
 from dseg.errors import DsegError, quote
 
@@ -21,16 +21,7 @@ PLAN_FILE = Path("plan.toml")
 @click.command(
     "plan", cls=DsegCommand, short_help="Plan a training that fits the data and the machine."
 )
-@group(
-    "Data",
-    click.option(
-        "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
-    ),
-    click.option(
-        "--dataset",
-        metavar="NAME",
-        help="Its kind, as in train (default: folder, if it has a class file).",
-    ),
+@dataset_group(
     click.option(
         "--split", metavar="NAME", default="train", show_default=True, help="Split to train on."
     ),
@@ -40,10 +31,6 @@ PLAN_FILE = Path("plan.toml")
         default="val",
         show_default=True,
         help="Split to validate on.",
-    ),
-    click.option("--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set."),
-    click.option(
-        "--label-space", default="", metavar="NAME", help="Map the masks onto other classes."
     ),
 )
 @group(
@@ -123,7 +110,7 @@ def _plan(out: Path, given: dict[str, Any]) -> None:
         [(dataset, str(given["data_dir"]))],
         split=given["split"],
         val_split="" if given["val_split"] == "none" else given["val_split"],
-        label_space=given["label_space"].lower(),
+        label_space=(given["label_space"] or "").lower(),
         class_file=str(given["classes"] or ""),
     )
     quiet = given["quiet"]
@@ -149,6 +136,6 @@ def _plan(out: Path, given: dict[str, Any]) -> None:
         defaults = {"split": "train", "val_split": "val"}
         splits = {name: given[name] for name, value in defaults.items() if given[name] != value}
         data = data_options(
-            *(dataset, given["data_dir"], given["classes"], given["label_space"]), **splits
+            *(dataset, given["data_dir"], given["classes"], given["label_space"] or ""), **splits
         )
         say(f"Written: {out}. Next: dseg train --recipe {quote(out)} {data} --out run")

@@ -48,7 +48,7 @@ def predict_folder(
 
     Videos are labelled after the images, into ``<out>/video/<name>.mp4``. Results that exist are
     kept, so that a second call continues the first. Memory does not depend on the number of
-    images. What a user of the command is told are Python warnings.
+    images. Messages of the command are Python warnings.
 
     Args:
         predictor: the network.

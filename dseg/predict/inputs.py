@@ -202,7 +202,7 @@ def _is_result(path: Path, base: Path, skip: set[str]) -> bool:
 
 
 def _is_overview(path: Path) -> bool:
-    """Return True for the contact sheet of a run; a photo of that name is none."""
+    """Return True for the contact sheet of a run; False for a photo of that name."""
     return path.name.startswith("overview") and path.suffix == ".jpg" and is_own_sheet(path)
 
 

@@ -22,6 +22,7 @@ from dseg.predict.run_files import (
     choose_names,
     describe_kept,
     find_joined,
+    find_overlays,
     find_overview,
     write_joined,
     write_overview,
@@ -68,7 +69,9 @@ class Results:
         self._label_ids = np.frombuffer(to_label_ids, np.uint8)
         self._images = images
         shown = images and "overlay" in self.folders
-        self._on_sheet = set(choose_names(out, (image.name for image in images)) if shown else ())
+        self._on_sheet = set(
+            choose_names(find_overlays(out), (image.name for image in images)) if shown else ()
+        )
         self.thumbs: dict[Path, Pixels] = {}
         self._lock = Lock()
 

@@ -26,19 +26,19 @@ SIZED = ("label_ids", "color", "train_ids", "confidence", "entropy")  # as large
 FRAME = re.compile(r"\d{2,}-\d{2}-\d{2}\.\d{3}")  # name of the result of a video frame
 
 
-def choose_names(out: Path, names: Iterable[Path]) -> list[Path]:
-    """Return the names of the images on the contact sheet, of overlays and of those to come.
+def choose_names(overlays: Iterable[Path], names: Iterable[Path]) -> list[Path]:
+    """Return the names of the images on the contact sheet.
 
     Args:
-        out: folder of all results.
-        names: results of this run, without suffix; those of other runs are found.
+        overlays: names of the overlays that exist, of which those of video frames are left out.
+        names: results of this run, without suffix.
     """
-    wanted = {*names, *(name for name in _find_overlays(out) if not FRAME.fullmatch(name.name))}
+    wanted = {*names, *(name for name in overlays if not FRAME.fullmatch(name.name))}
     ordered = sorted(wanted)
     return [ordered[index] for index in choose_evenly(len(ordered))]
 
 
-def _find_overlays(out: Path) -> dict[Path, Path]:
+def find_overlays(out: Path) -> dict[Path, Path]:
     """Return the overlays of a folder by their names."""
     folder = out / "overlay"
     files = (file for file in walk_files(folder) if file.suffix in OVERLAY_SUFFIXES)
@@ -61,9 +61,9 @@ def write_overview(
         space: the classes.
         style: how the overlays look.
     """
-    overlays = _find_overlays(out)
+    overlays = find_overlays(out)
     shown = []
-    for name in choose_names(out, (name for name in images if name in overlays)):
+    for name in choose_names(overlays, (name for name in images if name in overlays)):
         thumb = thumbs.get(name)
         if thumb is None:
             thumb = _read_thumb(out, name, overlays[name], images.get(name), style)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from dseg.errors import DsegError
+from dseg.errors import DsegError, counted
 from dseg.parallel import map_in_order
 from dseg.sources.archives import UNSAFE_HINT, describe_unsafe, is_archive, unpack
 from dseg.sources.lists import is_list, read_list
@@ -124,9 +124,8 @@ class Workspace:
             problem = f"not unpacked: {describe_unsafe(unpacked)}."
             self.faults.append(Fault(str(archive), problem, UNSAFE_HINT))
         if count := unpacked.repeated:
-            files = "1 file has" if count == 1 else f"{count} files have"
             self.notes.append(
-                f"{archive}: {files} the name of a later one, which is labelled in its place "
+                f"{archive}: {counted(count, 'file')} replaced by a later one of the same name "
                 f"(first: {unpacked.first_repeated})."
             )
         return folder

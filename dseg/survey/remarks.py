@@ -39,7 +39,7 @@ def make_remarks(survey: Survey) -> list[str]:
     count, first = survey.unequal
     if count and first is not None:
         remarks.append(
-            f"WARNING: {counted(count, 'mask')} of another size than the image, first: {first}. "
+            f"WARNING: Masks that differ in size from their images: {count:,} (first: {first}). "
             "Training refuses them: resize them by nearest neighbour, or remove them."
         )
     return remarks

@@ -16,7 +16,7 @@ def find_overlap(train_set: Dataset, val_set: Dataset) -> list[Path]:
     """Return the validation images that are also training images: the same files, or copies.
 
     Of files of equal sizes both ends are read, and all of them if the ends are equal, too. A file
-    that cannot be read is no copy of another.
+    that cannot be read does not count as a copy.
     """
     files: set[tuple[int, int]] = set()
     by_size: defaultdict[int, list[Path]] = defaultdict(list)
@@ -36,7 +36,7 @@ def find_overlap(train_set: Dataset, val_set: Dataset) -> list[Path]:
 
 
 class _Copies:
-    """Files by their sizes, ends and contents; no more is read than tells them apart."""
+    """Files by their sizes, ends and contents; no more is read than distinguishes them."""
 
     def __init__(self, by_size: Mapping[int, list[Path]]):
         self._by_size = by_size

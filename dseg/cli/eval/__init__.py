@@ -18,7 +18,6 @@ from dseg.cli.infer.details import say_details
 from dseg.cli.infer.options import AliasCommand
 from dseg.cli.infer.summary import sharded_progress
 from dseg.cli.options.load_network import load_network
-from dseg.cli.options.own_data import has_class_file
 from dseg.config import EvalConfig, NetworkConfig
 from dseg.config.evaluation import CITYSCAPES_NAME
 from dseg.errors import DsegError, counted
@@ -76,6 +75,7 @@ def eval_command(**given: Any) -> None:
     is scored, and no masks are written. The scores are those of dseg infer
     followed by dseg eval.
     """
+    from dseg.datasets.layouts import has_class_file
     from dseg.distributed import joined
 
     network = NetworkConfig.take(given)

@@ -1,17 +1,35 @@
-"""The kind of a data set that the command line leaves out."""
+"""The options that name a data set, and its kind where they leave it out."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import click
+
+from dseg.cli.options.groups import group
+from dseg.cli.options.types import FILE, FOLDER, Option
 from dseg.errors import DsegError, quote
 
 
-def has_class_file(folder: Path) -> bool:
-    """Return True if a folder describes itself, as dseg init makes it do."""
-    from dseg.datasets.layouts import has_class_file as has
-
-    return has(folder)
+def dataset_group(*splits: Option) -> Option:
+    """Return the options that name a data set, with those that name its splits."""
+    return group(
+        "Data",
+        click.option(
+            "--dataset",
+            metavar="NAME",
+            help="cityscapes, camvid, voc, mapillary, folder or scenes (default: folder, if the "
+            "folder has a class file).",
+        ),
+        click.option(
+            "--data-dir", type=FOLDER, required=True, metavar="DIR", help="Folder of the data set."
+        ),
+        *splits,
+        click.option(
+            "--classes", type=FILE, metavar="FILE", help="Class file of a 'folder' data set."
+        ),
+        click.option("--label-space", metavar="NAME", help="Map the masks onto other classes."),
+    )
 
 
 def name_dataset(given: str | None, folder: Path, class_file: Path | str | None) -> str:
@@ -22,16 +40,16 @@ def name_dataset(given: str | None, folder: Path, class_file: Path | str | None)
     """
     if given is not None:
         return given
+    from dseg.datasets.layouts import SIGNS, has_class_file, refuse_missing
+
     if class_file or has_class_file(folder):
         return "folder"
-    from dseg.datasets.layouts import SIGNS, refuse_missing
-
     refuse_missing("folder", folder)
     alike = next((name for name, sign in SIGNS.items() if sign(folder)), None)
     looks = f", for example --dataset {alike}, which it looks like" if alike else ""
     raise DsegError(
-        f"The kind of the data set in {folder} is not named.",
-        hint=f"name it with --dataset{looks}; for own images and masks: dseg init",
+        f"--dataset is missing, and {folder} has no class file.",
+        hint=f"name the data set{looks}; for own images and masks: dseg init",
     )
 
 
