@@ -69,6 +69,7 @@ def norm_relu_conv(
     out_channels: int,
     kernel: int,
     *,
+    groups: int = 1,
     bias: bool = False,
     momentum: float = 0.1,
 ) -> nn.Sequential:
@@ -80,7 +81,14 @@ def norm_relu_conv(
         OrderedDict(
             norm=nn.BatchNorm2d(in_channels, momentum=momentum),
             act=nn.ReLU(inplace=True),
-            conv=nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias),
+            conv=nn.Conv2d(
+                in_channels,
+                out_channels,
+                kernel,
+                padding=kernel // 2,
+                groups=groups,
+                bias=bias,
+            ),
         )
     )
 
