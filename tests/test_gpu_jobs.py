@@ -322,7 +322,7 @@ def test_a_plan_measures_what_it_decides_about(
     until = time.monotonic() + seconds
     plan = make_plan(replace(ORDER, compile=compile, until=until))
     assert (seen, plan["compiled"]) == (measured, compiled)
-    start_s, rate = {False: (10, 400), True: (50 if len(measured) > 1 else 40, 650)}[compiled]
+    start_s, rate = {False: (3, 400), True: (50 if len(measured) > 1 else 40, 650)}[compiled]
     epochs = 0.97 * (seconds - start_s - 20) * rate / 400
     assert plan["epochs"] == pytest.approx(epochs, abs=2)
     assert plan["validate_every"] == pytest.approx(plan["epochs"] / 10)
