@@ -25,6 +25,7 @@ from data_trees import (
 from PIL import Image
 
 from dseg.datasets import DATASETS, find_dataset, find_splits, join_datasets, load_dataset
+from dseg.datasets.mapping import map_classes
 from dseg.errors import DsegError
 from dseg.labels import LABEL_SPACES
 
@@ -427,7 +428,13 @@ def test_camvid_is_mapped_onto_cityscapes(tmp_path) -> None:
     assert dataset.classes == {0, 1, 2, 4, 5, 7, 8, 10, 11, 13}
 
 
-@pytest.mark.parametrize(("name", "space"), [("voc", "cityscapes"), ("cityscapes", "camvid")])
+def test_cityscapes_is_mapped_onto_camvid() -> None:
+    camvid = LABEL_SPACES["camvid"]
+    mapped = map_classes(CITYSCAPES, camvid, by_name=False)
+    assert mapped == (3, 4, 1, 1, 7, 2, 6, 6, 5, 5, 0, 9, 10, 8, 8, 8, 255, 10, 10)
+
+
+@pytest.mark.parametrize(("name", "space"), [("voc", "cityscapes"), ("cityscapes", "voc")])
 def test_classes_without_a_table_cannot_be_mapped(name, space, tmp_path) -> None:
     fault = fault_of(name, TREES[name](tmp_path), "train", space=LABEL_SPACES[space])
     assert f"those of {space}" in fault.problem

@@ -18,7 +18,31 @@ CAMVID_TO_CITYSCAPES = {
     "Car": "car",
     "Pedestrian": "person",
 }
-TABLES = {("camvid", "cityscapes"): CAMVID_TO_CITYSCAPES}
+# By CamVid's own grouping of its 32 classes into 11; a train has no class there.
+CITYSCAPES_TO_CAMVID = {
+    "road": "Road",
+    "sidewalk": "Pavement",
+    "building": "Building",
+    "wall": "Building",
+    "fence": "Fence",
+    "pole": "Pole",
+    "traffic light": "SignSymbol",
+    "traffic sign": "SignSymbol",
+    "vegetation": "Tree",
+    "terrain": "Tree",
+    "sky": "Sky",
+    "person": "Pedestrian",
+    "rider": "Bicyclist",
+    "car": "Car",
+    "truck": "Car",
+    "bus": "Car",
+    "motorcycle": "Bicyclist",
+    "bicycle": "Bicyclist",
+}
+TABLES = {
+    ("camvid", "cityscapes"): CAMVID_TO_CITYSCAPES,
+    ("cityscapes", "camvid"): CITYSCAPES_TO_CAMVID,
+}
 
 
 def map_classes(own: LabelSpace, target: LabelSpace, *, by_name: bool) -> tuple[int, ...]:
