@@ -90,8 +90,7 @@ CASES = {
     "affinity": (("affinity_weight=1",), "dabnet"),
     "edges": (("edge_weight=0.1",), "dfn_r50"),
     "pixels that border outputs mark": (
-        ("loss=ohem", "loss_mean=pixels", "ohem_strict=true", "edge_loss=balanced")
-        + ("edge_aware_weight=1",),
+        ("loss=ohem", "ohem_strict=true", "edge_loss=balanced", "edge_aware_weight=1"),
         "pidnet_s",
     ),
 }
