@@ -65,6 +65,9 @@ def save_as_the_authors_do(contract: dict[str, Any], path: Path) -> None:
         torch.save({"epoch": 240, "state_dict": state, "best_pred": 0.0}, path)
     elif contract["name"].endswith("_emanet"):
         torch.save({"net": state, "step": 30_000}, path)
+    elif contract["name"].endswith(("_xujiacong", "_ydhonghit")):  # with the losses' buffers
+        state = {f"model.{key}": value for key, value in state.items()}
+        torch.save({**state, "sem_loss.criterion.weight": torch.ones(19)}, path)
     elif contract["name"].endswith("_torchseg"):
         torch.save({"model": state, "epoch": 80, "iteration": 0}, path)
     else:

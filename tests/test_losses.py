@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dseg.losses import ImageLoss, SegLoss, find_hard, weigh_borders
 from dseg.models import SegOutput
-from dseg.recipes import LossName
+from dseg.recipes import LossName, MeanOver
 
 IGNORED = 255
 
@@ -139,15 +139,19 @@ def test_auxiliary_outputs_learn_near_borders_alone_where_told() -> None:
 
 
 @pytest.mark.parametrize("kind", get_args(LossName))
-@pytest.mark.parametrize("weights", [None, (1.0, 2, 3, 4, 5)], ids=["equal", "weighted"])
+@pytest.mark.parametrize("weights", [None, (1.0, 2, 3, 4, 0)], ids=["equal", "weighted"])
+@pytest.mark.parametrize("mean_over", get_args(MeanOver))
 def test_an_image_s_loss_from_bands_is_that_of_its_logits(
-    kind: LossName, weights: tuple[float, ...] | None
+    kind: LossName, weights: tuple[float, ...] | None, mean_over: MeanOver
 ) -> None:
     torch.manual_seed(0)
     logits, target = 3 * torch.randn(5, 90, 70), torch.randint(0, 5, (90, 70)).byte()
     target[:7] = IGNORED
     table = None if weights is None else torch.tensor(weights)
-    loss = SegLoss(class_weights=table, main=kind, threshold=0.5, keep=0.1)
+    strict = mean_over == "pixels"  # as in the recipes that have either
+    loss = SegLoss(
+        class_weights=table, main=kind, threshold=0.5, keep=0.1, mean_over=mean_over, strict=strict
+    )
     image = ImageLoss(loss, target)
     for top in (0, 40, 80):
         image.add(top, logits[:, top : top + 40])

@@ -89,6 +89,10 @@ CASES = {
     "weights, clipping, EMA": (("class_weights=log", "clip=1", "ema=0.9"), "dabnet"),
     "affinity": (("affinity_weight=1",), "dabnet"),
     "edges": (("edge_weight=0.1",), "dfn_r50"),
+    "pixels that border outputs mark": (
+        ("loss=ohem", "ohem_strict=true", "edge_loss=balanced", "edge_aware_weight=1"),
+        "pidnet_s",
+    ),
 }
 
 

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from dseg.losses.affinity import AffinityFields
-from dseg.losses.borders import dilate, edge_loss, find_borders, weigh_borders
+from dseg.losses.borders import (
+    balanced_edge_loss,
+    dilate,
+    edge_loss,
+    find_borders,
+    mark_edges,
+    weigh_borders,
+)
 from dseg.losses.loss import SegLoss, find_hard, make_class_weights
 from dseg.losses.whole_image import ImageLoss
 
@@ -11,10 +18,12 @@ __all__ = [
     "AffinityFields",
     "ImageLoss",
     "SegLoss",
+    "balanced_edge_loss",
     "dilate",
     "edge_loss",
     "find_borders",
     "find_hard",
     "make_class_weights",
+    "mark_edges",
     "weigh_borders",
 ]

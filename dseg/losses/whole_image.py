@@ -14,9 +14,9 @@ from dseg.losses.loss import FOCUS, SegLoss, mark_hard
 class ImageLoss:
     """The main output's loss of an image, computed from its scores band by band.
 
-    It is the loss of ``SegLoss`` for this image as a micro-batch, without the outputs that networks
-    have in training only: auxiliary and border outputs, and affinity fields. Nothing here waits for
-    the device.
+    It is the loss of ``SegLoss`` for this image as a micro-batch, without what networks have in
+    training only: auxiliary and border outputs, the loss on the pixels that these mark, and
+    affinity fields. Nothing here waits for the device.
 
     Args:
         loss: loss of the training, with its class weights.
@@ -54,17 +54,21 @@ class ImageLoss:
     def _mean(self) -> Tensor:
         loss, ids, pixels = self._loss, self._target.long(), self._pixels
         weights = _weigh_each(loss.class_weights, ids)
+        counted = torch.ones_like(ids, dtype=torch.bool)
         factor = weights
         if loss.main == "ohem":
-            scored = ids != IGNORE
-            hard = mark_hard(torch.exp(-pixels), scored, loss.threshold, loss.keep)
-            factor = weights = torch.where(hard, weights, 0)
+            likely = torch.exp(-pixels)
+            counted = mark_hard(
+                likely, ids != IGNORE, loss.threshold, loss.keep, strict=loss.strict
+            )
+            factor = weights = torch.where(counted, weights, 0)
         elif loss.main == "boundary":
             doubt = -torch.expm1(-pixels)
             factor = weights * weigh_borders(ids[None])[0] * doubt.clamp(min=1e-7) ** FOCUS
         precise = self._loss.weigh(self._target[:0]).dtype
         total = (factor * pixels).sum(dtype=precise)
-        return total / weights.sum(dtype=precise).clamp(min=1e-12)
+        divisor = counted if loss.mean_over == "pixels" else weights
+        return total / divisor.sum(dtype=precise).clamp(min=1e-12)
 
 
 def _weigh_each(class_weights: Tensor | None, ids: Tensor) -> Tensor:

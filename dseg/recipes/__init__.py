@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dseg.errors import DsegError, suggest
 from dseg.recipes.accurate import ACCURATE
+from dseg.recipes.bilateral import BILATERAL
 from dseg.recipes.denseaspp import DENSEASPP
 from dseg.recipes.realtime import REALTIME
 from dseg.recipes.recipe import (
     LOADED_AS,
     STORED_AS,
     AuxLossName,
+    EdgeLossName,
     LossName,
+    MeanOver,
     Optimizer,
     Recipe,
     Schedule,
@@ -22,7 +25,9 @@ __all__ = [
     "RECIPES",
     "STORED_AS",
     "AuxLossName",
+    "EdgeLossName",
     "LossName",
+    "MeanOver",
     "Optimizer",
     "Recipe",
     "Schedule",
@@ -30,7 +35,7 @@ __all__ = [
     "find_recipe",
 ]
 
-RECIPES: dict[str, Recipe] = {**REALTIME, **DENSEASPP, **ACCURATE}
+RECIPES: dict[str, Recipe] = {**REALTIME, **BILATERAL, **DENSEASPP, **ACCURATE}
 
 
 def find_recipe(name: str) -> Recipe:

@@ -12,6 +12,8 @@ Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["poly", "cosine", "halving", "constant"]
 LossName = Literal["ce", "ohem", "boundary"]
 AuxLossName = Literal["ce", "ohem"]
+EdgeLossName = Literal["focal", "balanced"]
+MeanOver = Literal["weights", "pixels"]
 Weighting = Literal["none", "log", "median", "published"]
 
 
@@ -51,8 +53,12 @@ class Recipe:
         warmup_shape: ``linear`` or ``exponential``.
         loss: ``ce``, cross-entropy; ``ohem``, cross-entropy of the hard pixels; or ``boundary``,
             focal loss with more weight near the borders between classes.
+        loss_mean: what the sum of the pixels' weighted losses is divided by: ``weights``, the sum
+            of the class weights of labelled pixels; or ``pixels``, the number of all pixels. With
+            OHEM, of the hard ones.
         ohem_threshold: a pixel is hard if the probability of its class is at most this value.
         ohem_keep: least number of hard pixels per micro-batch; below 1, a fraction of its pixels.
+        ohem_strict: a pixel is hard if that probability is below the limit, not equal to it.
         class_weights: ``none``; ``log``, 1 / ln(1.10 + p); ``median``, median frequency; or
             ``published``, the values in ``published_weights``.
         published_weights: one weight per class, in order of train ids.
@@ -61,6 +67,13 @@ class Recipe:
         aux_border: largest distance in pixels from a class border at which auxiliary outputs are
             trained; 0 for everywhere.
         edge_weight: weight of the loss of each border output, which few networks have.
+        edge_loss: loss of border outputs: ``focal``; or ``balanced``, cross-entropy in which border
+            pixels and others have the same total weight.
+        edge_reach: distance in pixels up to which a border output is trained to mark the pixels
+            beside a border.
+        edge_aware_weight: weight of a second loss of the main output, of the same kind, on the
+            pixels that the border output marks; 0 for none.
+        edge_aware_threshold: a pixel is marked if its border probability is above this value.
         affinity_weight: weight of the adaptive affinity field loss (Ke et al., ECCV 2018), which
             is experimental; 0 for none.
         affinity_margin: margin of that loss.
@@ -99,14 +112,20 @@ class Recipe:
     warmup_from: float = 0.1
     warmup_shape: Literal["linear", "exponential"] = "linear"
     loss: LossName = "ce"
+    loss_mean: MeanOver = "weights"
     ohem_threshold: float = 0.7
     ohem_keep: float = 1 / 16
+    ohem_strict: bool = False
     class_weights: Weighting = "none"
     published_weights: tuple[float, ...] = ()
     aux_weight: float = 0.4
     aux_loss: AuxLossName = "ce"
     aux_border: int = 0
     edge_weight: float = 0.1
+    edge_loss: EdgeLossName = "focal"
+    edge_reach: int = 2
+    edge_aware_weight: float = 0.0
+    edge_aware_threshold: float = 0.8
     affinity_weight: float = 0.0
     affinity_margin: float = 3.0
     affinity_stride: int = 4
@@ -182,6 +201,9 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("aux_weight", 0, 100),
     ("aux_border", 0, 8192),
     ("edge_weight", 0, 100),
+    ("edge_reach", 0, 8192),
+    ("edge_aware_weight", 0, 100),
+    ("edge_aware_threshold", 0, 1),
     ("affinity_weight", 0, 100),
     ("affinity_margin", 0, 100),
     ("affinity_stride", 1, 64),
@@ -194,7 +216,9 @@ RECIPE_CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": get_args(Optimizer),
     "schedule": get_args(Schedule),
     "loss": get_args(LossName),
+    "loss_mean": get_args(MeanOver),
     "aux_loss": get_args(AuxLossName),
+    "edge_loss": get_args(EdgeLossName),
     "class_weights": get_args(Weighting),
     "warmup_shape": ("linear", "exponential"),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dseg.errors import DsegError, suggest
 from dseg.plugins import Table
 from dseg.registry.attention import ATTENTION
+from dseg.registry.bilateral import BILATERAL
 from dseg.registry.bisenet import BISENETS
 from dseg.registry.denseaspp import DENSEASPP
 from dseg.registry.espnet import ESPNETS
@@ -30,6 +31,7 @@ MODELS: Table[ModelSpec] = Table(
         **DENSEASPP,
         **REALTIME,
         **BISENETS,
+        **BILATERAL,
         **ESPNETS,
         **GALD_NETS,
         **ATTENTION,

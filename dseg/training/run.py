@@ -253,7 +253,13 @@ def make_loss(
         aux_border=recipe.aux_border,
         threshold=recipe.ohem_threshold,
         keep=recipe.ohem_keep,
+        strict=recipe.ohem_strict,
+        mean_over=recipe.loss_mean,
         edge_weight=recipe.edge_weight,
+        edge_loss=recipe.edge_loss,
+        edge_reach=recipe.edge_reach,
+        edge_aware_weight=recipe.edge_aware_weight,
+        edge_aware_threshold=recipe.edge_aware_threshold,
         affinity=affinity,
         affinity_weight=recipe.affinity_weight,
     )
