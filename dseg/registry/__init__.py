@@ -10,6 +10,7 @@ from dseg.plugins import Table
 from dseg.registry.attention import ATTENTION
 from dseg.registry.bisenet import BISENETS
 from dseg.registry.denseaspp import DENSEASPP
+from dseg.registry.efficientvit import EFFICIENTVITS
 from dseg.registry.espnet import ESPNETS
 from dseg.registry.gald import GALD_NETS
 from dseg.registry.pyramids import PYRAMIDS
@@ -35,6 +36,7 @@ MODELS: Table[ModelSpec] = Table(
         **ATTENTION,
         **SEMSEG_NETS,
         **PYRAMIDS,
+        **EFFICIENTVITS,
     },
     group="dseg.models",
     kind=ModelSpec,
