@@ -160,6 +160,10 @@ class SegModel(nn.Module):
             scores, (height, width), mode=self.upsampling, align_corners=self.align_corners
         )
 
+    def upsampling_by(self, protocol: Protocol) -> Upsample:
+        """Return the interpolation of logits: bicubic if the network or a protocol requires it."""
+        return "bicubic" if "bicubic" in (self.upsampling, protocol.upsample) else "bilinear"
+
     @classmethod
     def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:
         """Return the constructor arguments that a state dict with our keys needs.

@@ -1,4 +1,4 @@
-"""EfficientViT-Seg: a sum of three maps of a backbone with linear attention (Cai et al., ICCV 2023).
+"""EfficientViT-Seg: linear attention, and a sum of three maps (Cai et al., ICCV 2023).
 
     image (N,3,H,W)
       -> backbone    inverted bottlenecks, multi-scale linear attention in the last stages;
