@@ -60,7 +60,8 @@ class Protocol:
             ``bilinear-corners`` is ``bilinear`` with aligned corners.
         pad_multiple, pad_remainder: divisor and remainder of the sides to which the normalised
             input is padded at the bottom and right with zeros; scores of the padding are cut off.
-        upsample: interpolation of the network's logits.
+        upsample: interpolation of the network's logits; those of a network that is bicubic itself
+            are always resized so.
         restore: how scores are resized from input size to image size: ``direct`` from the network's
             logits in one step; ``bilinear`` or ``bilinear-corners`` from logits at the input size,
             as in ``resample``; ``nearest`` resizes the labels.

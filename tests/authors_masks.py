@@ -171,7 +171,7 @@ def padded_to_8k_and_1(network: Network, image: Pixels, read: Normalise) -> Pixe
 
 
 def by_cubes(network: Network, image: Pixels, read: Normalise) -> Pixels:
-    """Evaluate as RefineNet: bicubic interpolation of the logits, as OpenCV's."""
+    """Evaluate as RefineNet and EfficientViT: bicubic interpolation of the logits, as OpenCV's."""
     logits = network(read(image))
     return labels_of(F.interpolate(logits, image.shape[:2], mode="bicubic", align_corners=False))
 

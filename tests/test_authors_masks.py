@@ -109,6 +109,14 @@ CASES = {
     "fastscnn": Case("fastscnn_fastseg", IMAGENET, with_corners),
     "espnet_fastseg": Case("espnet_fastseg", IMAGENET, without_corners),
     "espnet_c_fastseg": Case("espnetc_fastseg", IMAGENET, without_corners),
+    "efficientvit_b0": Case("efficientvit_seg_b0_mithanlab", IMAGENET, by_cubes, (384, 505)),
+    "efficientvit_b1": Case(
+        "efficientvit_seg_b1_mithanlab", IMAGENET, by_cubes, (192, 256), slow=True
+    ),
+    "efficientvit_b2": Case(
+        "efficientvit_seg_b2_mithanlab", IMAGENET, by_cubes, (192, 256), slow=True
+    ),
+    "efficientvit_l1": Case("efficientvit_seg_l1_mithanlab", IMAGENET, by_cubes, (192, 256)),
     "gald_r50": Case("gald_r50_gald", CAFFE, with_corners, SMALL, slow=True),
     "dgcnet_r50": Case("dgcnet_r50_gald", IMAGENET, with_corners, SMALL, slow=True),
     "pspnet_r50_gald": Case("pspnet_r50_gald", CAFFE, with_corners, SMALL, slow=True),

@@ -280,6 +280,7 @@ CASES = [
     ("deeplabv3_r50_voc", PLAIN, IMAGENET, torchvision_preset, (180, 240)),
     ("deeplabv3_r50_voc", PLAIN, IMAGENET, torchvision_preset, (180, 238)),
     ("refinenet_r50", PLAIN, IMAGENET, by_cubes, SMALL),
+    ("efficientvit_b0", PLAIN, IMAGENET, by_cubes, SMALL),
 ]
 NAMES = [f"{name}-{' '.join(words)}-{size}" for name, words, _, _, size in CASES]
 
@@ -298,8 +299,9 @@ def test_the_mask_is_what_the_authors_make_of_such_logits(
     network = make_tiny(read, image)
     torch.save(network.state_dict(), tmp_path / "tiny.pth")
     module = ModuleType("tiny_stand_in")
-    corners = {"align_corners": find_class(name).align_corners}  # the real network's
-    module.__dict__["Tiny"] = type("Tiny", (TinyNetwork,), corners)
+    real = find_class(name)
+    resizing = {"align_corners": real.align_corners, "upsampling": real.upsampling}
+    module.__dict__["Tiny"] = type("Tiny", (TinyNetwork,), resizing)
     monkeypatch.setitem(sys.modules, "dseg.models.tiny_stand_in", module)
     row = replace(MODELS[name], target="tiny_stand_in:Tiny", kwargs={}, num_classes=CLASSES)
     monkeypatch.setitem(MODELS, name, row)

@@ -21,7 +21,9 @@ from dseg.images import Pixels
 from dseg.predict import Protocol, resizing
 from dseg.predict import fusion as bands_file
 from dseg.predict.attempts import AUTO_TILES
+from dseg.predict.bicubic import CubicRowResizer
 from dseg.predict.resizing import RowResizer, crops_of, resize_bands
+from dseg.protocol import Upsample
 
 SIZE = (57, 83)
 
@@ -43,6 +45,11 @@ class HalfPixels(StandIn):
     align_corners = False
 
 
+class Cubic(StandIn):
+    align_corners = False
+    upsampling = "bicubic"
+
+
 def bicubic(image: Pixels, height: int, width: int) -> Pixels:
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -60,7 +67,7 @@ def bicubic(image: Pixels, height: int, width: int) -> Pixels:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("kind", [StandIn, HalfPixels])
+@pytest.mark.parametrize("kind", [StandIn, HalfPixels, Cubic])
 def test_it_is_resize_in_logits_resize_out(
     kind: type[StandIn], protocol: dict[str, object], input_size: tuple[int, int]
 ) -> None:
@@ -69,7 +76,7 @@ def test_it_is_resize_in_logits_resize_out(
     scores = found.scores(image)
     assert model.sizes == [input_size]
     logits = model.logits(normalise(bicubic(image, *input_size)))[0]
-    expected = F.interpolate(logits, SIZE, mode="bilinear", align_corners=kind is not HalfPixels)
+    expected = F.interpolate(logits, SIZE, mode=kind.upsampling, align_corners=kind.align_corners)
     torch.testing.assert_close(scores, expected[0], rtol=1e-4, atol=1e-4)
     done = found.predict(image, confidence=True)
     assert done.train_ids.shape == SIZE
@@ -149,7 +156,10 @@ def test_scores_too_large_to_be_held_are_resized_out_in_strips(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("align_corners", [True, False])
+WAYS = [("bilinear", True), ("bilinear", False), ("bicubic", False)]  # with aligned corners?
+
+
+@pytest.mark.parametrize(("upsample", "align_corners"), WAYS)
 @pytest.mark.parametrize("most", [1, 50, 10_000])
 @pytest.mark.parametrize(
     ("size", "out"),
@@ -166,13 +176,14 @@ def test_bands_are_resized_as_the_whole_is(
     size: tuple[int, int],
     out: tuple[int, int],
     most: int,
+    upsample: Upsample,
     align_corners: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(resizing, "STRIP_PIXELS", most)
     torch.manual_seed(0)
     scores = torch.randn(3, *size)
-    expected = F.interpolate(scores[None], out, mode="bilinear", align_corners=align_corners)[0]
+    expected = F.interpolate(scores[None], out, mode=upsample, align_corners=align_corners)[0]
 
     def bands(rows: int) -> Iterator[tuple[int, Tensor]]:
         for top in range(0, size[0], rows):
@@ -181,20 +192,22 @@ def test_bands_are_resized_as_the_whole_is(
             band.fill_(torch.nan)  # a band is valid until the next one
 
     for rows in (1, 4, size[0]):
-        parts = list(resize_bands(bands(rows), size, out, align_corners=align_corners))
+        how = {"align_corners": align_corners, "upsample": upsample}
+        parts = list(resize_bands(bands(rows), size, out, **how))
         tops = [top for top, _ in parts]
         assert tops == np.cumsum([0, *(part.shape[1] for _, part in parts[:-1])]).tolist()
         found = torch.cat([part for _, part in parts], 1)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(("upsample", "align_corners"), WAYS)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize(
     ("size", "out"),
     [
         ((8, 9), (64, 72)),
         ((9, 7), (30, 41)),
+        ((9, 40), (110, 99)),
         ((20, 30), (7, 8)),
         ((1, 1), (5, 6)),
         ((5, 6), (1, 1)),
@@ -202,17 +215,24 @@ def test_bands_are_resized_as_the_whole_is(
     ids=str,
 )
 def test_any_band_of_rows_is_that_of_the_resized_whole(
-    size: tuple[int, int], out: tuple[int, int], layout: torch.memory_format, align_corners: bool
+    size: tuple[int, int],
+    out: tuple[int, int],
+    layout: torch.memory_format,
+    upsample: Upsample,
+    align_corners: bool,
 ) -> None:
     torch.manual_seed(0)
     scores = torch.randn(2, 19, *size).to(memory_format=layout)
-    expected = F.interpolate(scores, out, mode="bilinear", align_corners=align_corners)
-    resizer = RowResizer(scores, out, align_corners=align_corners)
+    expected = F.interpolate(scores, out, mode=upsample, align_corners=align_corners)
+    resizer: RowResizer | CubicRowResizer = RowResizer(scores, out, align_corners=align_corners)
+    atol = 2e-6
+    if upsample == "bicubic":  # whose weights are the more exact the smaller the position
+        resizer, atol = CubicRowResizer(scores, out), 1e-5
     for rows in (1, 3, out[0]):
         for top in range(0, out[0], rows):
             bottom = min(top + rows, out[0])
             found = resizer.rows(top, bottom)
-            torch.testing.assert_close(found, expected[:, :, top:bottom], rtol=1e-6, atol=2e-6)
+            torch.testing.assert_close(found, expected[:, :, top:bottom], rtol=1e-6, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -226,11 +246,12 @@ def test_any_band_of_rows_is_that_of_the_resized_whole(
     ],
     ids=str,
 )
+@pytest.mark.parametrize("kind", [Pointwise, Cubic])
 def test_scores_in_bands_are_those_of_the_whole(
-    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    kind: type[StandIn], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resizing, "BAND_VALUES", 2000)
-    scorer = predictor(Pointwise(), **options)._scorer
+    scorer = predictor(kind(), **options)._scorer
     protocol = scorer.protocol
     image = draw(*SIZE)
 

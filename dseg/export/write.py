@@ -70,6 +70,7 @@ def export(
         size=config.size,
         multiple=1 if config.size else protocol.pad_multiple,
         remainder=0 if config.size else protocol.pad_remainder,
+        upsampling=model.upsampling_by(protocol),
         align_corners=model.align_corners,
         precision=config.precision,
         weights=weights.name,

@@ -39,7 +39,8 @@ class GraphFacts:
         output: ``logits`` at the network's stride, or ``labels``, train ids at the image's size.
         size: (height, width) of the only size of image; None for any.
         multiple, remainder: both sides of an image have to be multiples plus this remainder.
-        align_corners: whether logits are resized with aligned corners.
+        upsampling: interpolation by which logits are resized, ``bilinear`` or ``bicubic``.
+        align_corners: whether ``bilinear`` is with aligned corners.
         precision: ``fp32``, ``fp16`` or ``int8``.
         weights: name of the checkpoint file.
         sha256: digest of the checkpoint file.
@@ -53,6 +54,7 @@ class GraphFacts:
     size: Size | None = None
     multiple: int = 1
     remainder: int = 0
+    upsampling: str = "bilinear"
     align_corners: bool = True
     precision: str = "fp32"
     weights: str = ""

@@ -81,7 +81,7 @@ class GraphNetwork(nn.Module):
         return self.model.pad(padded)
 
     def _resize(self, scores: Tensor, height: int, width: int) -> Tensor:
-        if self.model.card.protocol.upsample == "bicubic":
+        if self.model.upsampling_by(self.model.card.protocol) == "bicubic":
             return F.interpolate(scores, (height, width), mode="bicubic", align_corners=False)
         return self.model.resize(scores, height, width)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dseg.labels import LabelSpace
-from dseg.protocol import PLAIN, Protocol
+from dseg.protocol import PLAIN, Protocol, Upsample
 
 RGB = tuple[float, float, float]
 KeyMap = tuple[tuple[str, str | None], ...]
@@ -103,7 +103,8 @@ class SegModel(nn.Module):
     Attributes:
         KEY_MAP: ``(pattern, replacement)`` pairs that map the authors' checkpoint keys to ours,
             each applied in order; a replacement of None drops the key.
-        align_corners: whether the authors upsample logits with aligned corners.
+        upsampling: how the authors upsample logits, ``bilinear`` or ``bicubic``.
+        align_corners: whether they do so with aligned corners; False for ``bicubic``.
         min_size: smallest side of an input; smaller images are padded.
         num_edges: number of border outputs at the end of ``logits`` in training with ``aux``.
         body: key prefixes that a recipe's ``head_lr`` and ``backbone_decay`` treat as the backbone:
@@ -116,6 +117,7 @@ class SegModel(nn.Module):
     card: ModelCard
 
     KEY_MAP: ClassVar[KeyMap] = ()
+    upsampling: ClassVar[Upsample] = "bilinear"
     align_corners: ClassVar[bool] = True
     min_size: ClassVar[int] = 16
     num_edges: ClassVar[int] = 0
@@ -151,12 +153,16 @@ class SegModel(nn.Module):
         return F.pad(image, (0, right, 0, down), mode="replicate") if down or right else image
 
     def resize(self, scores: Tensor, height: int, width: int) -> Tensor:
-        """Resize logits bilinearly, with the authors' ``align_corners``."""
+        """Resize logits as the authors do, by ``upsampling`` and ``align_corners``."""
         if scores.shape[-2:] == (height, width):
             return scores
         return F.interpolate(
-            scores, (height, width), mode="bilinear", align_corners=self.align_corners
+            scores, (height, width), mode=self.upsampling, align_corners=self.align_corners
         )
+
+    def upsampling_by(self, protocol: Protocol) -> Upsample:
+        """Return the interpolation of logits: bicubic if the network or a protocol requires it."""
+        return "bicubic" if "bicubic" in (self.upsampling, protocol.upsample) else "bilinear"
 
     @classmethod
     def options_for(cls, state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from dseg.device import stack_to_device
 from dseg.images import Pixels
 from dseg.models import Normaliser, SegModel
+from dseg.predict.bicubic import CubicRowResizer
 from dseg.predict.resizing import (
     ImageArray,
     RowResizer,
@@ -22,7 +23,7 @@ from dseg.predict.resizing import (
 )
 from dseg.predict.runtimes import Runtime
 from dseg.predict.tiling import blend_rows, slide
-from dseg.protocol import Protocol, Size, scaled
+from dseg.protocol import Protocol, Size, Upsample, scaled
 
 # At a scale: N images of one size, or a crop of one
 ViewsAt = Callable[[float], Sequence[ImageArray]]
@@ -42,6 +43,16 @@ class Scorer:
     def __init__(self, model: SegModel, protocol: Protocol, runtime: Runtime, device: torch.device):
         self.model, self.protocol, self.runtime, self.device = model, protocol, runtime, device
         self._normalise = Normaliser(model.card, device)
+
+    @property
+    def upsample(self) -> Upsample:
+        """Interpolation of the network's logits."""
+        return self.model.upsampling_by(self.protocol)
+
+    @property
+    def restoring(self) -> Upsample:
+        """Interpolation of scores from input size to image size."""
+        return self.upsample if self.protocol.restore == "direct" else "bilinear"
 
     @property
     def align_corners(self) -> bool:
@@ -74,9 +85,8 @@ class Scorer:
         Args:
             views_at, out: as of ``fused``.
         """
-        protocol = self.protocol
-        direct = protocol.restore in ("direct", "nearest") and protocol.upsample == "bilinear"
-        if self.device.type != "cpu" or protocol.sliding or not direct:
+        direct = self.protocol.restore in ("direct", "nearest")
+        if self.device.type != "cpu" or self.protocol.sliding or not direct:
             yield 0, self.fused(views_at, out)
             return
         total: Tensor | None = None  # of the views whose logits are not held
@@ -88,7 +98,7 @@ class Scorer:
                     fused = self._as_fused(self._upsampled(view, out))
                     total = fused if total is None else total.add_(fused)
                 held.clear()
-        rows_of = [RowResizer(view, out, align_corners=self.model.align_corners) for view in held]
+        rows_of = [self._row_resizer(view, out) for view in held]
         some = total if total is not None else held[0]
         step = band_rows(some.shape[0] * some.shape[1] * out[1])
         for top in range(0, out[0], step):
@@ -161,9 +171,17 @@ class Scorer:
 
     def _upsampled(self, scores: Tensor, size: Size) -> Tensor:
         """Resize the network's logits by the protocol's or the network's interpolation."""
-        if self.protocol.upsample == "bicubic" and scores.shape[-2:] != size:
-            return F.interpolate(scores, size, mode="bicubic", align_corners=False)
-        return self.model.resize(scores, *size)
+        if self.upsample == "bilinear" or scores.shape[-2:] == size:
+            return self.model.resize(scores, *size)
+        if scores.device.type == "cpu":
+            return CubicRowResizer(scores, size).rows(0, size[0])
+        return F.interpolate(scores, size, mode="bicubic", align_corners=False)
+
+    def _row_resizer(self, scores: Tensor, out: Size) -> RowResizer | CubicRowResizer:
+        """Return what resizes the network's logits, any band of rows at a time; for the CPU."""
+        if self.upsample == "bicubic" and scores.shape[-2:] != out:
+            return CubicRowResizer(scores, out)
+        return RowResizer(scores, out, align_corners=self.model.align_corners)
 
     def _normalised(self, images: Sequence[ImageArray]) -> Tensor:
         """Return (N, 3, H, W) float32, channels last."""
@@ -241,7 +259,13 @@ class Bands:
             bands = blend_rows(input_size, tile, self.protocol.overlap, scores_of)
         if input_size == out:
             return bands
-        return resize_bands(bands, input_size, out, align_corners=self._scorer.align_corners)
+        return resize_bands(
+            bands,
+            input_size,
+            out,
+            align_corners=self._scorer.align_corners,
+            upsample=self._scorer.restoring,
+        )
 
     def _views_at(self, images: Sequence[Pixels], scale: float) -> list[ImageArray]:
         """Return the views of images at a scale."""

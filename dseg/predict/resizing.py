@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dseg.device import to_device
-from dseg.protocol import Resample, Size
+from dseg.predict.bicubic import cubic_points
+from dseg.protocol import Resample, Size, Upsample
 
 RowIndex = NDArray[np.int64]
 ImageArray = NDArray[
@@ -112,9 +113,14 @@ def _nearest(length: int, out: int) -> RowIndex:
 
 
 def resize_bands(
-    bands: Iterator[tuple[int, Tensor]], size: Size, out: Size, *, align_corners: bool
+    bands: Iterator[tuple[int, Tensor]],
+    size: Size,
+    out: Size,
+    *,
+    align_corners: bool,
+    upsample: Upsample = "bilinear",
 ) -> Iterator[tuple[int, Tensor]]:
-    """Resize bands of scores bilinearly, a few rows at a time.
+    """Resize bands of scores, a few rows at a time.
 
     Together the results equal ``F.interpolate`` of the whole, up to rounding.
 
@@ -122,31 +128,59 @@ def resize_bands(
         bands: first row of a band and its scores (K, rows, width), from top to bottom.
         size: (height, width) of all bands together.
         out: (height, width) of all results together.
-        align_corners: as in ``F.interpolate``.
+        align_corners: as in bilinear ``F.interpolate``.
+        upsample: ``bilinear`` or ``bicubic``.
 
     Yields:
         The first row of a band of the result, and its scores (K, rows, out width).
     """
-    upper, lower, weights = _interpolation_points(size[0], out[0], align_corners)
+    rows_of, weights = _row_points(size[0], out[0], align_corners, upsample)
+    corners = align_corners if upsample == "bilinear" else False
     most = max(1, STRIP_PIXELS // out[1])
-    done = 0
-    above: Tensor | None = None  # the last row read so far, at the output width
+    done, kept = 0, len(rows_of) - 1
+    above: Tensor | None = None  # the last rows read so far, at the output width
     for first, band in bands:
         for start in range(0, band.shape[1], most):
             strip = band[:, start : start + most]
             wide = F.interpolate(
-                strip[None], (strip.shape[1], out[1]), mode="bilinear", align_corners=align_corners
+                strip[None], (strip.shape[1], out[1]), mode=upsample, align_corners=corners
             )[0]
             begin, end = first + start, first + start + strip.shape[1]
             if above is not None:
-                wide, begin = torch.cat([above, wide], 1), begin - 1
-            ready = int(np.searchsorted(lower, end))
+                wide, begin = torch.cat([above, wide], 1), begin - above.shape[1]
+            ready = int(np.searchsorted(rows_of[-1], end))
             for top in range(done, ready, most):
                 rows = slice(top, min(top + most, ready))
-                pair = [_select_rows(wide, index[rows] - begin) for index in (upper, lower)]
-                weight = to_device(torch.from_numpy(weights[rows]), band.device)
-                yield top, pair[0].lerp_(pair[1], weight[:, None])
-            done, above = ready, wide[:, -1:].clone()
+                sources = [_select_rows(wide, index[rows] - begin) for index in rows_of]
+                weight = to_device(torch.from_numpy(weights[:, rows]), band.device)
+                yield top, _blend_rows(sources, weight[..., None])
+            done, above = ready, wide[:, -kept:].clone()
+
+
+def _blend_rows(sources: list[Tensor], weights: Tensor) -> Tensor:
+    """Return the weighted sum of two or four sources (K, rows, width), in place.
+
+    Args:
+        weights: (1, rows, 1), of the second of two, or (4, rows, 1).
+    """
+    first, *others = sources
+    if len(others) == 1:
+        return first.lerp_(others[0], weights[0])
+    first.mul_(weights[0])
+    for source, weight in zip(others, weights[1:], strict=True):
+        first.addcmul_(source, weight)
+    return first
+
+
+def _row_points(
+    length: int, out: int, align_corners: bool, upsample: Upsample
+) -> tuple[list[RowIndex], NDArray[np.float32]]:
+    """Return the source rows of each of ``out`` rows, and their weights as in ``_blend_rows``."""
+    if upsample == "bicubic":
+        indices, weights = cubic_points(length, out)
+        return list(indices), weights
+    upper, lower, weight = _interpolation_points(length, out, align_corners)
+    return [upper, lower], weight[None]
 
 
 class RowResizer:

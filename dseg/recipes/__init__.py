@@ -6,6 +6,7 @@ from dseg.errors import DsegError, suggest
 from dseg.recipes.accurate import ACCURATE
 from dseg.recipes.bilateral import BILATERAL
 from dseg.recipes.denseaspp import DENSEASPP
+from dseg.recipes.efficientvit import EFFICIENTVIT
 from dseg.recipes.realtime import REALTIME
 from dseg.recipes.recipe import (
     LOADED_AS,
@@ -35,7 +36,13 @@ __all__ = [
     "find_recipe",
 ]
 
-RECIPES: dict[str, Recipe] = {**REALTIME, **BILATERAL, **DENSEASPP, **ACCURATE}
+RECIPES: dict[str, Recipe] = {
+    **REALTIME,
+    **BILATERAL,
+    **DENSEASPP,
+    **ACCURATE,
+    **EFFICIENTVIT,
+}
 
 
 def find_recipe(name: str) -> Recipe:

@@ -11,6 +11,7 @@ from dseg.registry.attention import ATTENTION
 from dseg.registry.bilateral import BILATERAL
 from dseg.registry.bisenet import BISENETS
 from dseg.registry.denseaspp import DENSEASPP
+from dseg.registry.efficientvit import EFFICIENTVITS
 from dseg.registry.espnet import ESPNETS
 from dseg.registry.gald import GALD_NETS
 from dseg.registry.pyramids import PYRAMIDS
@@ -37,6 +38,7 @@ MODELS: Table[ModelSpec] = Table(
         **ATTENTION,
         **SEMSEG_NETS,
         **PYRAMIDS,
+        **EFFICIENTVITS,
     },
     group="dseg.models",
     kind=ModelSpec,
