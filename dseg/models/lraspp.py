@@ -8,8 +8,8 @@
       -> classifier  1x1 of each map, added                             (N,K,H/8,W/8)
       -> to the image's size
 
-This is torchvision's version of section 6.4 and figure 10, and loads its files. In the paper the
-gate is a mean over windows of 49x49 with a stride, here over the whole map; the maps are the same.
+This is torchvision's version of section 6.4 and figure 10, and loads its files. The paper's gate
+averages over windows of 49x49, this one over the whole map.
 """
 
 from __future__ import annotations

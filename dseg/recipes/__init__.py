@@ -17,6 +17,7 @@ from dseg.recipes.recipe import (
     Schedule,
     Weighting,
 )
+from dseg.recipes.sfnet import SFNET
 
 __all__ = [
     "LOADED_AS",
@@ -31,7 +32,7 @@ __all__ = [
     "find_recipe",
 ]
 
-RECIPES: dict[str, Recipe] = {**REALTIME, **DENSEASPP, **ACCURATE, **LRASPP}
+RECIPES: dict[str, Recipe] = {**REALTIME, **DENSEASPP, **ACCURATE, **LRASPP, **SFNET}
 
 
 def find_recipe(name: str) -> Recipe:

@@ -16,6 +16,7 @@ from dseg.registry.lraspp import LRASPP_NETS
 from dseg.registry.pyramids import PYRAMIDS
 from dseg.registry.realtime import REALTIME
 from dseg.registry.semseg import SEMSEG_NETS
+from dseg.registry.sfnet import SFNETS
 from dseg.registry.spec import ModelSpec
 
 __all__ = ["MODELS", "ModelSpec", "find_model", "plain_name"]
@@ -37,6 +38,7 @@ MODELS: Table[ModelSpec] = Table(
         **SEMSEG_NETS,
         **PYRAMIDS,
         **LRASPP_NETS,
+        **SFNETS,
     },
     group="dseg.models",
     kind=ModelSpec,
