@@ -58,7 +58,7 @@ def save_as_the_authors_do(contract: dict[str, Any], path: Path) -> None:
         torch.save(state, path, _use_new_zipfile_serialization=False)
     elif contract["name"].startswith("dabnet_"):
         torch.save({"epoch": 1000, "model": state}, path)
-    elif contract["name"].endswith(("_semseg", "_decouple", "_nvidia")):  # DataParallel
+    elif contract["name"].endswith(("_semseg", "_decouple", "_nvidia", "_lxtgh")):  # DataParallel
         state = {f"module.{key}": value for key, value in state.items()}
         torch.save({"epoch": 200, "state_dict": state, "optimizer": {}}, path)
     elif contract["name"].endswith("_danet"):

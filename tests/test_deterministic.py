@@ -35,12 +35,14 @@ def test_pooling_by_matrices_keeps_the_type_and_accumulates_in_float32() -> None
     assert pooled.item() == 1.0
 
 
-def test_sampling_by_gather_is_grid_sampling_also_beyond_the_border() -> None:
+@pytest.mark.parametrize("corners", [False, True])
+def test_sampling_by_gather_is_grid_sampling_also_beyond_the_border(corners: bool) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
     grid = 1.5 * torch.rand(2, 9, 4, 2, dtype=torch.float64) * 2 - 1.5
     grid.requires_grad_()
-    ours, theirs = sample_by_gather(x, grid), F.grid_sample(x, grid, align_corners=False)
+    ours = sample_by_gather(x, grid, corners)
+    theirs = F.grid_sample(x, grid, align_corners=corners)
     assert torch.allclose(ours, theirs, atol=1e-12)
     assert gradients_agree(ours, theirs, x, grid)
 

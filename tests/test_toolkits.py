@@ -48,10 +48,6 @@ KEYS = {
         "backbone.conv1.weight backbone.layer4.0.conv1.weight classifier.0.weight "
         "classifier.1.running_mean classifier.4.weight classifier.4.bias",
     ],
-    "torchvision (LR-ASPP)": [
-        "backbone.0.0.weight classifier.cbr.0.weight classifier.scale.1.weight "
-        "classifier.low_classifier.weight classifier.high_classifier.weight",
-    ],
     "Ultralytics (YOLO)": [
         "model.0.conv.weight model.0.bn.weight model.2.cv1.conv.weight model.22.dfl.conv.weight",
         "0.conv.weight 0.bn.weight 2.cv1.conv.weight 2.m.0.cv1.conv.weight",

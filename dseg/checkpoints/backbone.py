@@ -19,7 +19,7 @@ from dseg.downloads import current_display, download_file
 from dseg.errors import CheckpointError, DsegError, counted
 from dseg.models import SegModel, build_model
 from dseg.models.base import KeyMap
-from dseg.nn.backbones import densenet, mobilenet, resnet
+from dseg.nn.backbones import densenet, mobilenet, mobilenetv3, resnet
 from dseg.nn.backbones.base import Backbone
 from dseg.registry import MODELS
 from dseg.registry.weight_files import weight_files
@@ -33,6 +33,7 @@ BACKBONES: tuple[Callable[[], Backbone], ...] = (
     *(partial(densenet.DenseNet, depth, halve_last=True) for depth in densenet.CONFIGS),
     *(partial(resnet.ResNet, depth) for depth in resnet.CONFIGS),
     mobilenet.MobileNetV2,
+    mobilenetv3.MobileNetV3,
 )
 
 

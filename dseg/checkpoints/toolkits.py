@@ -62,10 +62,6 @@ PATTERNS = (  # the first match wins; a "model." that starts all keys may be rem
         (r"backbone\.layer4\.", r"classifier\.0\.weight$", r"classifier\.4\.weight$"),
     ),
     KeyPattern(
-        "torchvision (LR-ASPP)",
-        (r"backbone\.", r"classifier\.cbr\.0\.weight$", r"classifier\.low_classifier\.weight$"),
-    ),
-    KeyPattern(
         "Ultralytics (YOLO)",
         (r"(model\.){0,2}0\.(conv\.)?conv\.weight$", r"(model\.){0,2}\d+\.cv1\.conv\.weight$"),
     ),

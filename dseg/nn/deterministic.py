@@ -30,19 +30,20 @@ def adaptive_avg_pool2d(x: Tensor, size: int | tuple[int, int]) -> Tensor:
     return F.adaptive_avg_pool2d(x, size)
 
 
-def grid_sample(x: Tensor, grid: Tensor) -> Tensor:
-    """Sample bilinearly, zero beyond the border, as ``F.grid_sample`` without aligned corners.
+def grid_sample(x: Tensor, grid: Tensor, align_corners: bool = False) -> Tensor:
+    """Sample bilinearly, zero beyond the border, as ``F.grid_sample``.
 
     Args:
         x: (N, C, h, w).
         grid: (N, H, W, 2), column and row in -1..1.
+        align_corners: whether -1 and 1 are the centres of the outermost pixels, not their borders.
 
     Returns:
         (N, C, H, W).
     """
     if _needs_substitute(x):
-        return sample_by_gather(x, grid)
-    return F.grid_sample(x, grid, align_corners=False)
+        return sample_by_gather(x, grid, align_corners)
+    return F.grid_sample(x, grid, align_corners=align_corners)
 
 
 def _needs_substitute(x: Tensor) -> bool:
@@ -67,11 +68,13 @@ def _averages(length: int, cells: int, dtype: torch.dtype, device: torch.device)
     return inside / inside.sum(1, keepdim=True)
 
 
-def sample_by_gather(x: Tensor, grid: Tensor) -> Tensor:
+def sample_by_gather(x: Tensor, grid: Tensor, align_corners: bool = False) -> Tensor:
     """Sample by gathering the four neighbours of each position."""
     height, width = x.shape[-2:]
-    column = ((grid[..., 0] + 1) * width - 1) / 2
-    row = ((grid[..., 1] + 1) * height - 1) / 2
+    if align_corners:
+        column, row = (grid[..., 0] + 1) * (width - 1) / 2, (grid[..., 1] + 1) * (height - 1) / 2
+    else:
+        column, row = ((grid[..., 0] + 1) * width - 1) / 2, ((grid[..., 1] + 1) * height - 1) / 2
     left, top = column.floor(), row.floor()
     flat = x.flatten(2)
     out = torch.zeros_like(flat[:, :, :1])

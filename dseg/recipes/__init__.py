@@ -7,6 +7,7 @@ from dseg.recipes.accurate import ACCURATE
 from dseg.recipes.bilateral import BILATERAL
 from dseg.recipes.denseaspp import DENSEASPP
 from dseg.recipes.efficientvit import EFFICIENTVIT
+from dseg.recipes.lraspp import LRASPP
 from dseg.recipes.realtime import REALTIME
 from dseg.recipes.recipe import (
     LOADED_AS,
@@ -20,6 +21,7 @@ from dseg.recipes.recipe import (
     Schedule,
     Weighting,
 )
+from dseg.recipes.sfnet import SFNET
 
 __all__ = [
     "LOADED_AS",
@@ -42,6 +44,8 @@ RECIPES: dict[str, Recipe] = {
     **DENSEASPP,
     **ACCURATE,
     **EFFICIENTVIT,
+    **LRASPP,
+    **SFNET,
 }
 
 

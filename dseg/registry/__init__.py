@@ -14,9 +14,11 @@ from dseg.registry.denseaspp import DENSEASPP
 from dseg.registry.efficientvit import EFFICIENTVITS
 from dseg.registry.espnet import ESPNETS
 from dseg.registry.gald import GALD_NETS
+from dseg.registry.lraspp import LRASPP_NETS
 from dseg.registry.pyramids import PYRAMIDS
 from dseg.registry.realtime import REALTIME
 from dseg.registry.semseg import SEMSEG_NETS
+from dseg.registry.sfnet import SFNETS
 from dseg.registry.spec import ModelSpec
 
 __all__ = ["MODELS", "ModelSpec", "find_model", "plain_name"]
@@ -39,6 +41,8 @@ MODELS: Table[ModelSpec] = Table(
         **SEMSEG_NETS,
         **PYRAMIDS,
         **EFFICIENTVITS,
+        **LRASPP_NETS,
+        **SFNETS,
     },
     group="dseg.models",
     kind=ModelSpec,
