@@ -64,7 +64,7 @@ class SemanticBranch(nn.Module):
         """Map (N, in_channels, h, w) each, finest first, to (N, width, h, w) of the finest."""
         total: Tensor | None = None
         for index, (steps, x) in enumerate(zip(self.levels, maps, strict=True)):
-            for step, like in zip(steps, reversed(maps[: max(1, index)]), strict=True):
+            for step, like in zip(steps.children(), reversed(maps[: max(1, index)]), strict=True):
                 x = step(x)
                 x = resize_like(x, like, align_corners=False) if index else x
             total = x if total is None else total + x

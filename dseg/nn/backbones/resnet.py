@@ -209,7 +209,7 @@ class ResNet(Backbone):
         Args:
             image: (N, 3, H, W); a side of n becomes ceil(n / 2) at every stride.
         """
-        half = self.half(image)
+        half = self.before_pooling(image)
         return [half, *self._stages(self.maxpool(half))]
 
     def _stages(self, x: Tensor) -> list[Tensor]:
@@ -222,10 +222,10 @@ class ResNet(Backbone):
 
     def stem(self, image: Tensor) -> Tensor:
         """Map (N, 3, H, W) to the (N, C, H / 4, W / 4) that the first stage reads."""
-        out: Tensor = self.maxpool(self.half(image))
+        out: Tensor = self.maxpool(self.before_pooling(image))
         return out
 
-    def half(self, image: Tensor) -> Tensor:
+    def before_pooling(self, image: Tensor) -> Tensor:
         """Map (N, 3, H, W) to the (N, C, H / 2, W / 2) that the max pooling reads."""
         out: Tensor = self.relu(self.bn1(self.conv1(image)))
         return out
