@@ -260,8 +260,8 @@ def test_an_unknown_argument_is_told_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", ["denseaspp121", "mobilenetdenseaspp"])
 def test_an_output_stride_that_is_not_there_is_refused(name: str) -> None:
-    with pytest.raises(DsegError, match="output stride 32"):
-        build_model(name, output_stride=32)
+    with pytest.raises(DsegError, match="output stride 4"):
+        build_model(name, output_stride=4)
 
 
 def test_every_golden_file_belongs_to_a_network_and_is_there() -> None:

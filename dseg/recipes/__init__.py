@@ -8,6 +8,7 @@ from dseg.recipes.bilateral import BILATERAL
 from dseg.recipes.denseaspp import DENSEASPP
 from dseg.recipes.efficientvit import EFFICIENTVIT
 from dseg.recipes.lraspp import LRASPP
+from dseg.recipes.own_data import OWN_DATA
 from dseg.recipes.realtime import REALTIME
 from dseg.recipes.recipe import (
     LOADED_AS,
@@ -46,6 +47,7 @@ RECIPES: dict[str, Recipe] = {
     **EFFICIENTVIT,
     **LRASPP,
     **SFNET,
+    **OWN_DATA,
 }
 
 

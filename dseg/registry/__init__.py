@@ -15,6 +15,7 @@ from dseg.registry.efficientvit import EFFICIENTVITS
 from dseg.registry.espnet import ESPNETS
 from dseg.registry.gald import GALD_NETS
 from dseg.registry.lraspp import LRASPP_NETS
+from dseg.registry.own_data import OWN_DATA
 from dseg.registry.pyramids import PYRAMIDS
 from dseg.registry.realtime import REALTIME
 from dseg.registry.semseg import SEMSEG_NETS
@@ -43,6 +44,7 @@ MODELS: Table[ModelSpec] = Table(
         **EFFICIENTVITS,
         **LRASPP_NETS,
         **SFNETS,
+        **OWN_DATA,
     },
     group="dseg.models",
     kind=ModelSpec,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Backbone(nn.Module):
@@ -16,6 +16,7 @@ class Backbone(nn.Module):
         CLASSIFIERS: prefixes of the keys whose shape depends on the number of classes.
         torchvision_name: torchvision's name of the network, such as ``densenet121``; "" if none.
         out_channels: channels of the map that ``forward`` returns.
+        pyramid_channels: channels of the maps that ``pyramid`` returns.
     """
 
     KEY_MAP: tuple[tuple[str, str | None], ...] = ()
@@ -24,6 +25,21 @@ class Backbone(nn.Module):
     CLASSIFIERS: tuple[str, ...] = ()
     torchvision_name: str = ""
     out_channels: int
+    pyramid_channels: tuple[int, ...]
+
+    def pyramid(self, image: Tensor) -> list[Tensor]:
+        """Return the last map of each stride from 2 on, finest first, for a decoder.
+
+        Args:
+            image: (N, 3, H, W).
+
+        Returns:
+            (N, pyramid_channels[i], h, w) each.
+
+        Raises:
+            NotImplementedError: the backbone has no such maps.
+        """
+        raise NotImplementedError
 
     def init_absent(self) -> None:
         """Adapt the layers that torchvision lacks to the loaded weights; by default do nothing."""

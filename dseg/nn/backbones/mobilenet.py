@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al., CVPR 2018), dilated for a last map of stride 8 or 16."""
+"""MobileNetV2 (Sandler et al., CVPR 2018), with optional dilation for a last stride of 8 or 16."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ STAGES = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3
 LAYOUTS = {
     8: ((1, 1), (2, 1), (2, 1), (1, 2), (1, 2), (1, 2), (1, 2)),
     16: ((1, 1), (2, 1), (2, 1), (2, 1), (1, 1), (1, 2), (1, 2)),
+    32: ((1, 1), (2, 1), (2, 1), (2, 1), (1, 1), (2, 1), (1, 1)),
 }
 
 
@@ -61,10 +62,14 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(Backbone, nn.Sequential):
     """The feature extractor of MobileNetV2 up to its 320 channels.
 
-    All stages after a removed stride are dilated by 2, as in the release.
+    All stages after a removed stride are dilated by 2, as in the release of DenseASPP.
 
     Args:
-        output_stride: 8 or 16.
+        output_stride: 8, 16 or 32.
+
+    Attributes:
+        pyramid_channels: channels of the linear projections before each stride and at the end:
+            (16, 24, 32, 96, 320) at output stride 32.
 
     Raises:
         DsegError: unsupported output stride.
@@ -99,16 +104,34 @@ class MobileNetV2(Backbone, nn.Sequential):
             stem=conv_norm_act(3, 32, 3, stride=2, act=nn.ReLU(inplace=True))
         )
         channels, index = 32, 0
+        ends: dict[str, int] = {}  # the last block of each stride, and its channels
         for stage, layout in zip(STAGES, LAYOUTS[output_stride], strict=True):
             expansion, out_channels, blocks = stage
             stride, dilation = layout
             for _ in range(blocks):
+                if stride == 2:
+                    ends[f"block{index}"] = channels
                 index += 1
                 parts[f"block{index}"] = InvertedResidual(
                     channels, out_channels, expansion, stride, dilation
                 )
                 channels, stride = out_channels, 1
         super().__init__(parts)
+        self.ends = (*ends, f"block{index}")
+        self.pyramid_channels = (*ends.values(), channels)
+
+    def pyramid(self, image: Tensor) -> list[Tensor]:
+        """Return the projections before each stride and the last one, finest first.
+
+        Args:
+            image: (N, 3, H, W); a side of n becomes ceil(n / 2) at every stride.
+        """
+        x, maps = image, []
+        for name, part in self.named_children():
+            x = part(x)
+            if name in self.ends:
+                maps.append(x)
+        return maps
 
     @torch.no_grad()
     def init_absent(self) -> None:

@@ -149,6 +149,7 @@ class ResNet(Backbone):
     Attributes:
         stage_channels: channels of the four maps.
         stage_strides: their strides, such as (4, 8, 16, 32).
+        pyramid_channels: channels of the stem and of the four maps.
 
     Raises:
         DsegError: unsupported depth or output stride.
@@ -177,6 +178,7 @@ class ResNet(Backbone):
         self.stage_strides = tuple(min(stride, output_stride) for stride in (4, 8, 16, 32))
         self.out_channels = self.stage_channels[-1]
         channels = 2 * stem_width or 64
+        self.pyramid_channels = (channels, *self.stage_channels)
         self.conv1: nn.Module = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
         self.bn1: nn.Module = nn.BatchNorm2d(channels)
         if stem_width:
@@ -199,7 +201,18 @@ class ResNet(Backbone):
         Args:
             image: (N, 3, H, W); a side of n becomes ceil(n / 2) at every stride.
         """
-        x = self.stem(image)
+        return self._stages(self.stem(image))
+
+    def pyramid(self, image: Tensor) -> list[Tensor]:
+        """Return the stem's map at 1/2 and the four stages' maps, finest first.
+
+        Args:
+            image: (N, 3, H, W); a side of n becomes ceil(n / 2) at every stride.
+        """
+        half = self.before_pooling(image)
+        return [half, *self._stages(self.maxpool(half))]
+
+    def _stages(self, x: Tensor) -> list[Tensor]:
         maps = []
         for name, stage in self.named_children():
             if name.startswith("layer"):
@@ -209,7 +222,12 @@ class ResNet(Backbone):
 
     def stem(self, image: Tensor) -> Tensor:
         """Map (N, 3, H, W) to the (N, C, H / 4, W / 4) that the first stage reads."""
-        out: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(image))))
+        out: Tensor = self.maxpool(self.before_pooling(image))
+        return out
+
+    def before_pooling(self, image: Tensor) -> Tensor:
+        """Map (N, 3, H, W) to the (N, C, H / 2, W / 2) that the max pooling reads."""
+        out: Tensor = self.relu(self.bn1(self.conv1(image)))
         return out
 
     def forward(self, image: Tensor) -> Tensor:
