@@ -5,6 +5,7 @@ from __future__ import annotations
 from dseg.errors import DsegError, suggest
 from dseg.recipes.accurate import ACCURATE
 from dseg.recipes.denseaspp import DENSEASPP
+from dseg.recipes.gcnet import GCNET
 from dseg.recipes.realtime import REALTIME
 from dseg.recipes.recipe import (
     LOADED_AS,
@@ -30,7 +31,7 @@ __all__ = [
     "find_recipe",
 ]
 
-RECIPES: dict[str, Recipe] = {**REALTIME, **DENSEASPP, **ACCURATE}
+RECIPES: dict[str, Recipe] = {**REALTIME, **DENSEASPP, **ACCURATE, **GCNET}
 
 
 def find_recipe(name: str) -> Recipe:

@@ -12,6 +12,7 @@ from dseg.registry.bisenet import BISENETS
 from dseg.registry.denseaspp import DENSEASPP
 from dseg.registry.espnet import ESPNETS
 from dseg.registry.gald import GALD_NETS
+from dseg.registry.gcnet import GCNETS
 from dseg.registry.pyramids import PYRAMIDS
 from dseg.registry.realtime import REALTIME
 from dseg.registry.semseg import SEMSEG_NETS
@@ -35,6 +36,7 @@ MODELS: Table[ModelSpec] = Table(
         **ATTENTION,
         **SEMSEG_NETS,
         **PYRAMIDS,
+        **GCNETS,
     },
     group="dseg.models",
     kind=ModelSpec,
