@@ -1,8 +1,10 @@
-"""Prepare a network for inference by folding norms into the convolutions before them.
+"""Prepare a network for inference: fold blocks and norms into single convolutions.
 
-A norm is folded only if forward passes show that this is safe: only that norm reads the results of
-the convolution, and it reads nothing else. The passes run on the meta device, so nothing is
-computed. A norm in front of a convolution (pre-activation, as in DenseNet) does not change.
+Blocks derived from ``Foldable`` have a simpler form, such as one convolution for several parallel
+ones. A norm is folded into the convolution before it, but only if forward passes show that this is
+safe: only that norm reads the results of the convolution, and it reads nothing else. The passes run
+on the meta device, so nothing is computed. A norm in front of a convolution (pre-activation, as in
+DenseNet) does not change.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from dseg.models import OwnNetwork, SegModel
+from dseg.nn.reparam import Foldable
 from dseg.nn.sync_norm import AllReduceBatchNorm1d, AllReduceBatchNorm2d
 
 Layer = nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d | nn.Linear
@@ -43,7 +46,7 @@ SIZES = (256, 512), (197, 389)  # input sizes to observe: even and odd sides
 
 
 def prepare(model: SegModel, *, device: torch.device | str, channels_last: bool = True) -> SegModel:
-    """Return a copy of a network for inference: norms folded, no auxiliary heads, no gradients.
+    """Return a copy of a network for inference: folded, no auxiliary heads, no gradients.
 
     It has the results of the network in evaluation mode, up to rounding. The network itself does
     not change, nor does its mode; the two share no memory. A module of the user's is copied as it
@@ -59,10 +62,22 @@ def prepare(model: SegModel, *, device: torch.device | str, channels_last: bool 
         return deployed.to(device)
     if "aux" in deployed._modules:
         deployed._modules["aux"] = None
+    fold_blocks(deployed)
     for layer, norm in find_foldable(deployed):
         _fold(layer, norm)
     deployed.to(device)
     return deployed.to(memory_format=torch.channels_last) if channels_last else deployed
+
+
+def fold_blocks(model: nn.Module) -> None:
+    """Replace each ``Foldable`` block of a network by its simpler form, in place."""
+    folded: dict[nn.Module, nn.Module] = {}  # by block, which can have several names
+    for parent in list(model.modules()):
+        for name, block in parent._modules.items():
+            if isinstance(block, Foldable):
+                if block not in folded:
+                    folded[block] = block.folded()
+                parent._modules[name] = folded[block]
 
 
 @torch.no_grad()

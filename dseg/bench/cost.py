@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from dseg.folding import fold_blocks
 from dseg.models import build_model
 
 
@@ -29,14 +30,15 @@ class Cost(NamedTuple):
 def count_cost(name: str, height: int = 1024, width: int = 2048) -> Cost:
     """Count parameters and operations of a network for one image, on the meta device.
 
-    ``torch.utils.flop_counter`` counts them in evaluation mode; as in the papers, norms,
-    activations, pooling and upsampling are not counted.
+    ``torch.utils.flop_counter`` counts them in evaluation mode, with blocks in their form for
+    inference; as in the papers, norms, activations, pooling and upsampling are not counted.
 
     Raises:
         DsegError: no such network.
     """
     with torch.device("meta"):
         model = build_model(name).eval()
+        fold_blocks(model)
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             model.logits(model.pad(torch.empty(1, 3, height, width)))
     flops = counter.get_total_flops()

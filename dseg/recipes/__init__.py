@@ -7,6 +7,7 @@ from dseg.recipes.accurate import ACCURATE
 from dseg.recipes.bilateral import BILATERAL
 from dseg.recipes.denseaspp import DENSEASPP
 from dseg.recipes.efficientvit import EFFICIENTVIT
+from dseg.recipes.gcnet import GCNET
 from dseg.recipes.lraspp import LRASPP
 from dseg.recipes.own_data import OWN_DATA
 from dseg.recipes.realtime import REALTIME
@@ -42,6 +43,7 @@ __all__ = [
 RECIPES: dict[str, Recipe] = {
     **REALTIME,
     **BILATERAL,
+    **GCNET,
     **DENSEASPP,
     **ACCURATE,
     **EFFICIENTVIT,

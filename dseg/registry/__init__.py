@@ -14,6 +14,7 @@ from dseg.registry.denseaspp import DENSEASPP
 from dseg.registry.efficientvit import EFFICIENTVITS
 from dseg.registry.espnet import ESPNETS
 from dseg.registry.gald import GALD_NETS
+from dseg.registry.gcnet import GCNETS
 from dseg.registry.lraspp import LRASPP_NETS
 from dseg.registry.own_data import OWN_DATA
 from dseg.registry.pyramids import PYRAMIDS
@@ -36,14 +37,15 @@ MODELS: Table[ModelSpec] = Table(
         **REALTIME,
         **BISENETS,
         **BILATERAL,
+        **GCNETS,
+        **EFFICIENTVITS,
+        **LRASPP_NETS,
+        **SFNETS,
         **ESPNETS,
         **GALD_NETS,
         **ATTENTION,
         **SEMSEG_NETS,
         **PYRAMIDS,
-        **EFFICIENTVITS,
-        **LRASPP_NETS,
-        **SFNETS,
         **OWN_DATA,
     },
     group="dseg.models",

@@ -1,0 +1,31 @@
+"""Recipe of GCNet."""
+
+from __future__ import annotations
+
+from dseg.recipes.recipe import Recipe
+
+GCNET: dict[str, Recipe] = {
+    "gcnet": Recipe(
+        source="gyyang23's release: S 76.9, M 78.9, L 79.6 on val without ImageNet; 4 GPUs of 3 "
+        "images each, 131,072 hard pixels of each 3 crops; its colours change by 1/8 in "
+        "brightness, 1/2 in contrast and saturation, and in hue, at random; its crops have at "
+        "most 3/4 of one class; no hue and no such limit here",
+        steps=120_000,
+        batch=12,
+        crop=(1024, 1024),
+        scales=(0.5, 2.0),
+        jitter=0.5,
+        lr=0.01,
+        weight_decay=5e-4,
+        loss="ohem",
+        ohem_threshold=0.9,
+        ohem_keep=131_072 / (3 * 1024 * 1024),
+        aux_weight=0.4,
+        aux_loss="ohem",
+        class_weights="published",
+        published_weights=(
+            *(0.8373, 0.9180, 0.8660, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023),
+            *(0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507),
+        ),
+    ),
+}
