@@ -79,6 +79,7 @@ class Case:
 
 
 SMALL = (180, 240)
+SMALL_8 = (184, 240)  # multiples of 8
 SMALL_8K_AND_1 = (177, 241)  # sides that semseg's networks accept
 CASES = {
     "denseaspp121": Case("denseaspp121_deepmotion", DEEPMOTION, with_corners, SMALL),
@@ -103,6 +104,11 @@ CASES = {
     ),
     "bisenet_fastseg": Case("bisenet_fastseg", CAFFE, with_corners),
     "dfanet": Case("dfanet_fastseg", IMAGENET, with_corners, (384, 512), least=0.96),
+    "ddrnet_23_slim": Case("ddrnet_23_slim_aug_ydhonghit", IMAGENET, without_corners),
+    "ddrnet_23": Case("ddrnet_23_ydhonghit", IMAGENET, without_corners, SMALL_8, slow=True),
+    "pidnet_s": Case("pidnet_s_aug_xujiacong", IMAGENET, with_corners),
+    "pidnet_m": Case("pidnet_m_aug_xujiacong", IMAGENET, with_corners, SMALL_8, slow=True),
+    "pidnet_l": Case("pidnet_l_aug_xujiacong", IMAGENET, with_corners, SMALL_8, slow=True),
     "swiftnet_r18": Case("swiftnet_rn18_single_orsic", ORSIC, without_corners),
     "swiftnet_pyramid_r18": Case("swiftnet_rn18_pyramid_orsic", ORSIC, without_corners),
     "swiftnet_fastseg": Case("swiftnet_fastseg", IMAGENET, with_corners),
@@ -146,7 +152,14 @@ CASES = {
     "gff_wr38": Case("gff_wr38_decouple", IMAGENET, with_corners, SMALL, slow=True),
 }
 SLOW = [pytest.param(n, marks=pytest.mark.slow) if c.slow else n for n, c in CASES.items()]
-FOUND = ["mobilenetdenseaspp", "dabnet", "bisenetv2", "swiftnet_r18", "espnet_c_fastseg"]
+FOUND = [
+    "mobilenetdenseaspp",
+    "dabnet",
+    "bisenetv2",
+    "pidnet_s",
+    "swiftnet_r18",
+    "espnet_c_fastseg",
+]
 
 
 @pytest.fixture

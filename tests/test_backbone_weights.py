@@ -10,14 +10,21 @@ import pytest
 import torch
 from checkpoint_files import Evil, refused, write
 from file_server import serving
+from golden.fill import fill_state_dict
+from goldens import FOLDER, read_contract
 from torchvision_nets import LITTLE, OnResNet, saved, theirs
 
 from dseg.checkpoints import load_backbone, save_model
 from dseg.checkpoints.backbone import find_backbone_weights
+from dseg.checkpoints.keys import map_keys
 from dseg.errors import DsegError
 from dseg.models import build_model
 
 FILE = "mobilenet_v2-b0353104.pth"
+AUTHORS_ALONE = {
+    "ddrnet_23_slim": "ddrnet_23_slim_aug_ydhonghit",
+    "pidnet_s": "pidnet_s_aug_xujiacong",
+}
 URL = f"https://download.pytorch.org/models/{FILE}"
 
 
@@ -117,6 +124,41 @@ def test_a_network_without_a_backbone_is_reported() -> None:
     assert caught.value.problem == "dabnet has no backbone with ImageNet weights."
     assert "denseaspp121" in caught.value.hint
     assert "dabnet" not in caught.value.hint
+
+
+@pytest.mark.parametrize(("name", "golden"), AUTHORS_ALONE.items())
+def test_an_imagenet_file_of_the_authors_alone_is_loaded_by_name_and_shape(
+    name: str, golden: str, tmp_path: Path
+) -> None:
+    """In their classification network the heads are missing and the last stage is wider."""
+    contract = read_contract(FOLDER, golden)
+    filled = fill_state_dict(contract["state_dict"], contract["gain"])
+    state = {k: torch.from_numpy(v) for k, v in filled.items() if "head" not in k}
+    state = {k: v for k, v in state.items() if not k.startswith(("final_layer.", "spp."))}
+    state |= {"layer5.0.conv3.weight": torch.ones(1024, 256, 1, 1), "linear.bias": torch.ones(1000)}
+    file = write({"state_dict": state, "epoch": 90}, tmp_path / "ImageNet.pth.tar")
+    model = build_model(name, 7, aux=True)
+    before = copy.deepcopy(model.state_dict())
+    report = load_backbone(model, file)
+    assert report.dropped == ("layer5.0.conv3.weight", "linear.bias")
+    assert "semantic.2.0.branch.2.conv.weight" in report.fresh
+    assert {key.split(".")[0] for key in report.fresh} == {"semantic", "context"}
+    assert f"tensors of {name} loaded from {file}, 2 left out (first layer5.0.con" in str(report)
+    assert str(report).endswith("newly initialised (first semantic.2.0.branch.2.conv.weight)")
+    after = model.state_dict()
+    mapped = map_keys(type(model), state)
+    assert all(torch.equal(after[key], mapped[key]) for key in report.matched)
+    assert all(torch.equal(after[key], before[key]) for key in after if key not in report.matched)
+
+
+def test_a_file_with_few_of_the_layers_that_the_authors_trained_is_refused(tmp_path: Path) -> None:
+    model = build_model("ddrnet_23")
+    fault = refused(lambda: load_backbone(model, saved(theirs("resnet18"), tmp_path / "r.pth")))
+    assert "r.pth does not fit ddrnet_23: 114 of 320 tensors have the names" in fault.problem
+    fault = refused(lambda: load_backbone(model, "imagenet"))
+    assert fault.problem == "Torchvision has no weights of this backbone."
+    fault = refused(lambda: load_backbone(model, tmp_path / "none.pth"))
+    assert "torchvision has no weights of this backbone; its authors' file fits." in fault.hint
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoint_files import refused, write
-from goldens import FOLDER
+from goldens import FOLDER, read_contract
 
 from dseg.checkpoints import find_weights, load_model
 from dseg.checkpoints.identify import find_release
@@ -76,6 +76,37 @@ def test_the_width_of_fast_scnns_auxiliary_head_is_read_from_the_file(
     model, notes = load(build_model("fastscnn", aux=True, aux_mid=width), tmp_path)
     assert model.card.kwargs == {"aux": True, "aux_mid": width}
     assert notes == ["The network is fastscnn, judging by the file's keys and shapes."]
+
+
+FULL_MODEL = {  # the network with its losses, as PIDNet's and DDRNet's trainers save it
+    "best.pt": ("model.", "sem_loss.criterion.weight", False),
+    "checkpoint.pth.tar": ("model.", "loss.criterion.weight", True),
+    "of DataParallel": ("module.model.", "module.sem_loss.criterion.weight", True),
+    "without losses": ("model.", "", False),
+    "of another trainer": ("", "", True),
+}
+
+
+@pytest.mark.parametrize("kind", FULL_MODEL)
+@pytest.mark.parametrize(
+    ("name", "golden"),
+    [("pidnet_s", "pidnet_s_aug_xujiacong"), ("ddrnet_23_slim", "ddrnet_23_slim_ydhonghit")],
+)
+def test_a_network_with_its_losses_is_found_in_every_container(
+    name: str, golden: str, kind: str, tmp_path: Path
+) -> None:
+    prefix, weights, wrapped = FULL_MODEL[kind]
+    contract = read_contract(FOLDER, golden)
+    entries = {key: torch.full(shape, 0.5) for key, shape in contract["state_dict"]}
+    state = {f"{prefix}{key}": value for key, value in entries.items()}
+    state |= {weights: torch.ones(19)} if weights else {}
+    content = {"epoch": 484, "best_mIoU": 0.78, "state_dict": state, "optimizer": {}}
+    file = write(content if wrapped else state, tmp_path / "w.pt")
+    notes: list[str] = []
+    model = load_model(weights=file, on_note=notes.append)
+    assert model.card.network == name
+    assert notes == [f"The network is {name}, judging by the file's keys and shapes."]
+    assert all((value == 0.5).all() for value in model.parameters())
 
 
 def test_an_older_version_is_named(tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ BACKBONES: tuple[Callable[[], Backbone], ...] = (
 )
 
 
+class AuthorsAlone(Backbone):
+    """Stands for layers whose ImageNet weights only their authors have."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BackboneReport:
     """The tensors that a backbone loaded from a file.
@@ -47,6 +51,7 @@ class BackboneReport:
         matched: keys of the backbone that were loaded.
         fresh: the backbone's keys that the file lacks, or has for another number of classes.
         dropped: the file's keys outside the backbone, mostly those of the classifier.
+        prefix: key prefix of the backbone in the network.
     """
 
     path: Path
@@ -54,6 +59,7 @@ class BackboneReport:
     matched: tuple[str, ...]
     fresh: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    prefix: str = PREFIX
 
     def __str__(self) -> str:
         tensors = counted(len(self.matched), "tensor")
@@ -61,12 +67,16 @@ class BackboneReport:
         if self.dropped:
             parts.append(f"{len(self.dropped)} left out (first {self.dropped[0]})")
         if self.fresh:
-            parts.append(f"{len(self.fresh)} newly initialised (first {PREFIX}{self.fresh[0]})")
+            first = f"{self.prefix}{self.fresh[0]}"
+            parts.append(f"{len(self.fresh)} newly initialised (first {first})")
         return ", ".join(parts)
 
 
 def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
     """Load classification weights into ``model.backbone``; the other weights do not change.
+
+    Of a network whose ImageNet file is its authors' alone (``imagenet_layers``), the layers that
+    are in the file by name and shape are loaded, as its authors do.
 
     Torchvision's networks were trained on RGB in 0..1, normalised by the mean (0.485, 0.456, 0.406)
     and the standard deviation (0.229, 0.224, 0.225). A network with other values, such as the
@@ -86,6 +96,8 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
         DsegError: torchvision does not have the network's backbone.
         CheckpointError: the file is missing, not a checkpoint, or of another backbone.
     """
+    if model.imagenet_layers:
+        return _load_by_name(model, read_checkpoint(find_backbone_weights(model, source)))
     backbone = _backbone_of(model)
     checkpoint = read_checkpoint(find_backbone_weights(model, source))
     found = [(_compare(backbone, state), state) for state in _read_as_backbone(model, checkpoint)]
@@ -126,7 +138,7 @@ def find_backbone_weights(model: SegModel, source: str | Path) -> Path:
         DsegError: torchvision does not have the network's backbone.
         CheckpointError: the file does not exist, or the download failed.
     """
-    backbone = _backbone_of(model)
+    backbone = AuthorsAlone() if model.imagenet_layers else _backbone_of(model)
     if source == IMAGENET:
         return _find_imagenet(backbone)
     named = Path(source)
@@ -168,6 +180,37 @@ def _find_imagenet(backbone: Backbone) -> Path:
         if (folder / published.file).is_file():
             return folder / published.file
     return download_file(published, cached, current_display())
+
+
+def _load_by_name(model: SegModel, checkpoint: Checkpoint) -> BackboneReport:
+    """Load the layers that a file of the authors has by name and shape, at least half of them."""
+    wanted = {k: v for k, v in model.state_dict().items() if k.startswith(model.imagenet_layers)}
+    renamed = map_keys(type(model), {key: key for key in checkpoint.state})
+    names = {ours: key for ours, key in renamed.items() if ours in wanted}
+    fitting = {
+        key: checkpoint.state[name]
+        for key, name in names.items()
+        if checkpoint.state[name].shape == wanted[key].shape
+    }
+    if 2 * len(fitting) < len(wanted):
+        raise CheckpointError(
+            f"{checkpoint.path} does not fit {model.card.network}: {len(fitting)} of "
+            f"{counted(len(wanted), 'tensor')} have the names and shapes of its layers.",
+            hint="name the ImageNet file of its authors, or leave --backbone-weights out.",
+        )
+    given = {names[key]: value for key, value in fitting.items()}
+    check_tensors(checkpoint.path, given, {names[key]: wanted[key] for key in fitting})
+    model.load_state_dict(fitting, strict=False)
+    fresh = (key for key in wanted if key not in fitting and not key.endswith(COUNTER))
+    dropped = (key for key in checkpoint.state if key not in given and not key.endswith(COUNTER))
+    return BackboneReport(
+        path=checkpoint.path,
+        backbone=model.card.network,
+        matched=tuple(fitting),
+        fresh=tuple(fresh),
+        dropped=tuple(dropped),
+        prefix="",
+    )
 
 
 def _read_as_backbone(model: SegModel, checkpoint: Checkpoint) -> Iterator[dict[str, Tensor]]:

@@ -109,6 +109,8 @@ class SegModel(nn.Module):
         num_edges: number of border outputs at the end of ``logits`` in training with ``aux``.
         body: key prefixes that a recipe's ``head_lr`` and ``backbone_decay`` treat as the backbone:
             usually the pretrained layers.
+        imagenet_layers: key prefixes of the layers of which its authors' ImageNet file holds most,
+            for networks without a ``Backbone``.
         classifiers: prefixes of the layers whose shape depends on the number of classes.
         outputs_per_class: rows per class of the first classifier's weight.
         card: model card, set by ``build_model``.
@@ -122,6 +124,7 @@ class SegModel(nn.Module):
     min_size: ClassVar[int] = 16
     num_edges: ClassVar[int] = 0
     body: ClassVar[tuple[str, ...]] = ("backbone.",)
+    imagenet_layers: ClassVar[tuple[str, ...]] = ()
     classifiers: ClassVar[tuple[str, ...]] = ("classifier.",)
     outputs_per_class: ClassVar[int] = 1
 

@@ -61,6 +61,7 @@ class DDRNet(SegModel):
     )
     align_corners: ClassVar[bool] = False
     body = ("trunk.", "semantic.", "detail.", "compress.", "down.")
+    imagenet_layers = (*body, "context.")
     classifiers = ("head.classifier.conv.", "aux.classifier.conv.")
 
     def __init__(

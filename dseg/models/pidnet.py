@@ -83,6 +83,7 @@ class PIDNet(SegModel):
     align_corners: ClassVar[bool] = True
     num_edges: ClassVar[int] = 1
     body = ("trunk.", "semantic.", "detail.", "boundary.", "compress.", "extend.", "attend.")
+    imagenet_layers = (*body, "context.", "fuse.")
     classifiers = ("head.classifier.conv.", "aux.detail.classifier.conv.")
 
     def __init__(
