@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -255,6 +255,7 @@ def save_authors_file(
     view: Tensor,
     *,
     inplace_abn: bool = False,
+    calibrated: bool = True,
     extra: dict[str, np.ndarray] | None = None,
 ) -> SegModel:
     """Save a file as a network's authors do, and return the network with its weights.
@@ -265,6 +266,7 @@ def save_authors_file(
         path: file to write.
         view: normalised image (1, 3, H, W) from which the norms get their statistics.
         inplace_abn: the authors' norms use the absolute values of their weights.
+        calibrated: whether the norms get statistics.
         extra: entries of the authors' state dict that the contract does not list.
     """
     filled = {**goldens.fill_state_dict(contract["state_dict"], contract["gain"]), **(extra or {})}
@@ -279,7 +281,7 @@ def save_authors_file(
         for norm in list_norms(model):
             norm.weight.data.abs_().add_(1e-5)
     with torch.no_grad():
-        with calibrating(model):
+        with calibrating(model) if calibrated else nullcontext():
             logits = model.logits(view)[0]
         if bias_key(model) in model.state_dict():  # so that many classes are predicted
             model.state_dict()[bias_key(model)] -= logits.mean((0, 2, 3))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dseg.labels import LabelSpace
+from dseg.nn.bicubic import resize_bicubic
 from dseg.protocol import PLAIN, Protocol, Upsample
 
 RGB = tuple[float, float, float]
@@ -159,8 +160,10 @@ class SegModel(nn.Module):
         """Resize logits as the authors do, by ``upsampling`` and ``align_corners``."""
         if scores.shape[-2:] == (height, width):
             return scores
+        if self.upsampling == "bicubic":
+            return resize_bicubic(scores, (height, width))
         return F.interpolate(
-            scores, (height, width), mode=self.upsampling, align_corners=self.align_corners
+            scores, (height, width), mode="bilinear", align_corners=self.align_corners
         )
 
     def upsampling_by(self, protocol: Protocol) -> Upsample:

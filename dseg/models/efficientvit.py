@@ -26,8 +26,8 @@ from dseg.nn.backbones.efficientvit import (
     fused_bottleneck,
     inverted_bottleneck,
 )
+from dseg.nn.bicubic import resize_bicubic
 from dseg.nn.conv import conv_norm_act, init_convs
-from dseg.nn.fuse import resize_bicubic_like
 from dseg.protocol import Upsample
 
 HEAD_KEYS: KeyMap = (
@@ -120,6 +120,8 @@ class Head(nn.Module):
         coarse, middle, finest = (
             lateral(x) for lateral, x in zip(self.lateral, reversed(maps), strict=True)
         )
-        total = resize_bicubic_like(coarse, finest) + resize_bicubic_like(middle, finest) + finest
-        out: Tensor = self.widen(self.refine(total))
+        height, width = finest.shape[-2:]
+        for x in (middle, coarse):
+            finest = finest + resize_bicubic(x, (height, width))
+        out: Tensor = self.widen(self.refine(finest))
         return out

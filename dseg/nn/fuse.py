@@ -20,11 +20,6 @@ def resize_like(x: Tensor, like: Tensor, align_corners: bool | None = None) -> T
     return F.interpolate(x, like.shape[-2:], mode=mode, align_corners=align_corners)
 
 
-def resize_bicubic_like(x: Tensor, like: Tensor) -> Tensor:
-    """Resize (N, C, h, w) to the height and width of another map by bicubic interpolation."""
-    return F.interpolate(x, like.shape[-2:], mode="bicubic", align_corners=False)
-
-
 class FeatureFusion(nn.Module):
     """Concatenate maps, reduce them by a 1x1 convolution, and weight its channels by a gate.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dseg.device import to_device
-from dseg.predict.bicubic import cubic_points
+from dseg.nn.bicubic import cubic_points
 from dseg.protocol import Resample, Size, Upsample
 
 RowIndex = NDArray[np.int64]
@@ -178,7 +178,7 @@ def _row_points(
     """Return the source rows of each of ``out`` rows, and their weights as in ``_blend_rows``."""
     if upsample == "bicubic":
         indices, weights = cubic_points(length, out)
-        return list(indices), weights
+        return list(indices.numpy()), weights.numpy()
     upper, lower, weight = _interpolation_points(length, out, align_corners)
     return [upper, lower], weight[None]
 
