@@ -1,9 +1,10 @@
-"""Losses of main, auxiliary and border outputs, and adaptive affinity fields."""
+"""Losses of main, auxiliary and border outputs, adaptive affinity fields, distillation."""
 
 from __future__ import annotations
 
 from dseg.losses.affinity import AffinityFields
 from dseg.losses.borders import dilate, edge_loss, find_borders, weigh_borders
+from dseg.losses.distill import channels_loss, logits_loss
 from dseg.losses.loss import SegLoss, find_hard, make_class_weights
 from dseg.losses.whole_image import ImageLoss
 
@@ -11,10 +12,12 @@ __all__ = [
     "AffinityFields",
     "ImageLoss",
     "SegLoss",
+    "channels_loss",
     "dilate",
     "edge_loss",
     "find_borders",
     "find_hard",
+    "logits_loss",
     "make_class_weights",
     "weigh_borders",
 ]
