@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dseg.config.fields import option
-from dseg.errors import DsegError
+from dseg.errors import DsegError, counted
 from dseg.jsonio import show
 
 DISTILL_CHOICES = ("logits", "channels", "both")
@@ -111,8 +111,8 @@ class DistillConfig:
                 )
         if len(self.teacher_models) not in (0, len(self.teachers)):
             raise DsegError(
-                f"--teacher-model is given {len(self.teacher_models)} times for "
-                f"{len(self.teachers)} teachers.",
+                f"--teacher-model is given {counted(len(self.teacher_models), 'time')} for "
+                f"{counted(len(self.teachers), 'teacher')}.",
                 hint="name the network of every --teacher, in their order, or of none.",
             )
 

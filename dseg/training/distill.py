@@ -55,8 +55,6 @@ class Distillation:
 
     def labelled_in(self, output: SegOutput) -> SegOutput:
         """Return the outputs for the labelled images of a micro-batch."""
-        if not self.unlabelled:
-            return output
         return SegOutput(
             output.main[: self.labelled],
             tuple(aux[: self.labelled] for aux in output.aux),

@@ -16,7 +16,7 @@ from dseg.downloads import current_display
 from dseg.errors import EXIT_MISFIT, CheckpointError, Detail, DsegError
 from dseg.folding import prepare
 from dseg.graphs.facts import GRAPH_SUFFIXES
-from dseg.labels import IGNORE, LabelSpace
+from dseg.labels import IGNORE, LabelSpace, unnamed_label_space
 from dseg.models import ModelCard, Normaliser, SegModel
 
 DIGITS = 12  # of a SHA-256 in messages
@@ -102,20 +102,33 @@ def _predict(
 def find_outputs(card: ModelCard, space: LabelSpace) -> dict[int, int]:
     """Return the output of a network for each train id of another label space that it knows.
 
+    Outputs without names are taken as the classes of a label space of as many.
+
     Args:
         card: model card of the network; its void outputs are left out.
         space: the label space.
 
     Raises:
-        DsegError: no class has a counterpart.
+        DsegError: fewer than two classes have a counterpart.
     """
-    table = match_outputs(card.label_space, space)
+    unnamed = has_no_names(card.label_space) and card.label_space.num_classes == space.num_classes
+    table = range(space.num_classes) if unnamed else match_outputs(card.label_space, space)
     of_outputs = card.outputs or range(card.label_space.num_classes)
     found: dict[int, int] = {}
     for output, own in enumerate(of_outputs):
         if own != IGNORE and table[own] != IGNORE:
             found[table[own]] = output
+    if len(found) < 2:
+        raise DsegError(
+            f"{card.label_space.name} and {space.name} have fewer than two classes in common.",
+            hint="use a network of the same classes.",
+        )
     return found
+
+
+def has_no_names(space: LabelSpace) -> bool:
+    """Return True for the label space of a file that does not tell its classes."""
+    return space == unnamed_label_space(space.num_classes)
 
 
 def load_teacher(
@@ -170,6 +183,11 @@ def _load(
             hint="use a teacher of the same classes, or map the masks by --label-space.",
             exit_code=EXIT_MISFIT,
         ) from None
+    if has_no_names(network.card.label_space):
+        remark(
+            f"WARNING: the teacher {file} does not name its classes; its outputs are taken as "
+            "those of the data, in their order."
+        )
     return network
 
 
