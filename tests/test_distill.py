@@ -20,6 +20,7 @@ from torch import Tensor
 from train_loops import CPU, make_trainer
 from train_runs import ForkServer, check_same, trained, wait_and_kill
 
+import dseg
 from dseg.checkpoints import save_model, sha256
 from dseg.config import DistillConfig
 from dseg.data.loader import load_batches
@@ -33,6 +34,7 @@ from dseg.labels import CAMVID, CITYSCAPES, IGNORE, VOC, LabelSpace
 from dseg.losses import channels_loss, logits_loss
 from dseg.models import ModelCard, Normaliser, SegModel, SegOutput, build_model, make_card
 from dseg.training.distill import Distillation, find_unlabelled, make_distillation
+from dseg.training.run_json import read_config
 from dseg.training.teacher import Taught, Teacher, find_outputs
 
 THREE_TO_ONE = 2 * math.log(3)  # at temperature 2 a probability of 3/4 beside a logit of 0
@@ -206,7 +208,7 @@ def test_a_network_learns_from_the_teacher_alone(losses: str) -> None:
     assert torch.equal(wanted, torch.where(images[:, 0] > 100, 8, 0))
     trainer = make_trainer("lr=0.02", "batch=4", "schedule=constant", steps=30)
     trainer.update.distillation = make_distillation(
-        config(losses=losses), teacher, CITYSCAPES, CPU, labelled=0
+        config(distill=losses), teacher, CITYSCAPES, CPU, labelled=0
     )
     weights = {name: value.clone() for name, value in network.state_dict().items()}
     before = agreement(trainer.model, images, wanted)
@@ -315,7 +317,7 @@ def test_run_json_records_the_teacher(place: Path, reference: Path) -> None:
     assert record["settings"]["distillation"] == {
         "teachers": [[str(teacher), sha256(teacher)]],
         "teacher_models": [],
-        "losses": "both",
+        "distill": "both",
         "logits_weight": 1.0,
         "channels_weight": 1.0,
         "temperature": 4.0,
@@ -388,3 +390,20 @@ def test_a_run_without_a_teacher_is_not_continued_with_one(
     refused(run(*again), 2, "was started without a teacher", "dseg train --resume")
     teacher = ("--teacher", place / "teacher.safetensors")
     refused(run(*again, *teacher), 2, "was started without a teacher", "dseg train --resume")
+
+
+def test_python_names_a_teacher_by_keyword(place: Path, tmp_path: Path) -> None:
+    teacher, more, folder = place / "teacher.safetensors", place / "more", tmp_path / "run"
+    options: dict[str, Any] = {"data": ("camvid", place / "data"), "model": "dabnet_camvid"}
+    options |= {"recipe": "dabnet_camvid", "device": "cpu", "workers": 0, "batch_size": 2}
+    options |= {"overrides": {"steps": 1, "crop": (48, 56)}, "val_split": None, "out": folder}
+    dseg.train(**options, teacher=teacher, unlabelled=more, temperature=2, distill="logits")
+    found = read_config(folder).distillation
+    assert found == DistillConfig(
+        teachers=((str(teacher), sha256(teacher)),),
+        **{"temperature": 2, "distill": "logits", "unlabelled": (str(more),)},
+    )
+    with pytest.raises(DsegError, match="temperature requires a teacher"):
+        dseg.train(**options, temperature=2)
+    with pytest.raises(DsegError, match="distill cannot be 'all'"):
+        dseg.train(**options, teacher=teacher, distill="all")

@@ -25,7 +25,7 @@ class DistillConfig:
         teachers: ``(file, SHA-256)`` of each teacher; of several, the mean of their probabilities
             is taught.
         teacher_models: name of the network of each teacher; empty to identify them by their files.
-        losses: ``logits``, see ``logits_loss``; ``channels``, see ``channels_loss``; or ``both``.
+        distill: ``logits``, see ``logits_loss``; ``channels``, see ``channels_loss``; or ``both``.
         logits_weight, channels_weight: weights of these losses; that of the masks is 1.
         temperature: divisor of the logits in both losses.
         unlabelled: folders of images without masks.
@@ -44,7 +44,7 @@ class DistillConfig:
         metavar="NAME",
         help="Network of the teacher, if its file does not tell; once for each --teacher.",
     )
-    losses: str = option(
+    distill: str = option(
         "--distill",
         group="Teacher",
         default="both",
@@ -102,7 +102,7 @@ class DistillConfig:
         wrong = {
             name: not low <= getattr(self, name) <= high for name, (low, high) in RANGES.items()
         }
-        wrong |= {"teachers": not self.teachers, "losses": self.losses not in DISTILL_CHOICES}
+        wrong |= {"teachers": not self.teachers, "distill": self.distill not in DISTILL_CHOICES}
         for name, is_wrong in wrong.items():
             if is_wrong:
                 raise DsegError(

@@ -104,7 +104,7 @@ def _describe_data(config: TrainConfig, trainer: Trainer) -> str:
 
 def _describe_teacher(config: DistillConfig) -> str:
     files = ", ".join(Path(file).name for file, _ in config.teachers)
-    kind = {"both": "logits and channels"}.get(config.losses, config.losses)
+    kind = {"both": "logits and channels"}.get(config.distill, config.distill)
     return f"{files}; {kind}, temperature {config.temperature:g}"
 
 

@@ -77,11 +77,11 @@ class Distillation:
             student = student.index_select(1, self.classes)
         inside = marks != IGNORE
         config, loss = self.config, student.new_zeros(())
-        if config.losses != "channels":
+        if config.distill != "channels":
             weights = inside.float() if taught.certain is None else inside * taught.certain
             found = logits_loss(student, taught.logits, weights, config.temperature)
             loss = loss + config.logits_weight * found
-        if config.losses != "logits":
+        if config.distill != "logits":
             found = channels_loss(student, taught.logits, inside, config.temperature)
             loss = loss + config.channels_weight * found
         return loss

@@ -86,15 +86,15 @@ def name_distillation(request: TrainRequest, *, resumed: bool) -> DistillConfig 
         )
     unused = {
         "unlabelled_ratio": ("--unlabelled-ratio", "--unlabelled", not values["unlabelled"]),
-        "logits_weight": ("--logits-weight", "--distill", values["losses"] == "channels"),
-        "channels_weight": ("--channels-weight", "--distill", values["losses"] == "logits"),
+        "logits_weight": ("--logits-weight", "--distill", values["distill"] == "channels"),
+        "channels_weight": ("--channels-weight", "--distill", values["distill"] == "logits"),
     }
     for name, (option, other, is_unused) in unused.items():
         if is_unused and name in request.given and not resumed:
             raise DsegError(
                 f"{option} has no effect without {other}."
                 if other == "--unlabelled"
-                else f"{option} has no effect with {other} {values['losses']}.",
+                else f"{option} has no effect with {other} {values['distill']}.",
                 hint=f"leave out {option}, or change {other}.",
             )
     from dseg.training.teacher import find_digest
