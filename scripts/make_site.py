@@ -49,6 +49,7 @@ GUIDES = {  # the page that introduces a command, if it is not the one on protoc
     "plan": "own-data",
     "check-data": "own-data",
     "train": "training",
+    "distill": "training",
     "recipes": "recipes",
     "cache": "training",
     "scenes": "training",

@@ -16,7 +16,7 @@ from torch import nn
 import dseg
 from dseg.api.data import find_data
 from dseg.config import make_config
-from dseg.config.train import find_differences
+from dseg.config.resumed import find_differences
 from dseg.errors import DsegError
 from dseg.training import read_config
 

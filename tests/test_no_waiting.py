@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
@@ -15,14 +16,19 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from train_loops import CPU, Rows, make_batch, make_trainer
 
+from dseg.config import DistillConfig
 from dseg.data.stream import Batch
 from dseg.distributed import Group
+from dseg.folding import prepare
+from dseg.labels import CAMVID
 from dseg.models import build_model
 from dseg.recipes import find_recipe
 from dseg.registry import MODELS
+from dseg.training.distill import make_distillation
 from dseg.training.loop import Trainer
 from dseg.training.run import make_loss
 from dseg.training.step import TrainStep
+from dseg.training.teacher import Teacher
 
 META = torch.device("meta")
 READS = {  # operations whose result on the host depends on values
@@ -113,6 +119,18 @@ def test_in_fp16_nothing_is_read_between_two_rows(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("dseg.training.step.make_optimizer", fused)
     trainer = make_trainer("clip=1", "ema=0.9", amp=torch.float16)
+    assert count_waits(trainer, Rows(), monkeypatch) == []
+
+
+def test_with_a_teacher_nothing_is_read_between_two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = prepare(build_model("fastscnn", 19), device=CPU)
+    teacher.card = replace(teacher.card, label_space=CAMVID, outputs=(255, *range(11), *[255] * 7))
+    trainer = make_trainer()
+    space = trainer.train_set.space
+    config = DistillConfig(teachers=(("teacher.pth", ""),))
+    trainer.update.distillation = make_distillation(
+        config, Teacher([teacher, teacher], space, CPU), space, CPU, labelled=1
+    )
     assert count_waits(trainer, Rows(), monkeypatch) == []
 
 

@@ -9,7 +9,8 @@ import pytest
 from cli_runs import run, table_rows
 
 from dseg import MODELS
-from dseg.config.train import TrainConfig, find_differences
+from dseg.config.resumed import find_differences
+from dseg.config.train import TrainConfig
 from dseg.errors import DsegError
 from dseg.recipes import RECIPES, Recipe, find_recipe
 

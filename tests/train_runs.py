@@ -96,18 +96,19 @@ class ForkServer:
         self._child: Child | None = None
         self._line("ready")
 
-    def start(self, *words: object, limit: int = 0) -> Child:
+    def start(self, *words: object, limit: int = 0, command: str = "train") -> Child:
         """Start a training.
 
         Args:
             words: arguments of ``dseg train``.
+            command: another command, with the same arguments.
             limit: largest size of a file in bytes, 0 for no limit.
         """
         self._end()
         self._count += 1
         output = self._folder / f"output-{self._count}.txt"
         output.touch()
-        request = json.dumps([["train", *map(str, words)], str(output), limit]) + "\n"
+        request = json.dumps([[command, *map(str, words)], str(output), limit]) + "\n"
         assert self._server.stdin is not None
         self._server.stdin.write(request.encode())
         self._child = Child(int(self._line("began")), output, lambda: int(self._line("ended")))

@@ -13,7 +13,7 @@ import numpy as np
 
 from dseg.api.data import find_data
 from dseg.api.words import in_python
-from dseg.config import RuntimeConfig, TrainConfig, make_config
+from dseg.config import DistillConfig, RuntimeConfig, TrainConfig, make_config
 from dseg.device import find_device
 from dseg.errors import DsegError, suggest
 from dseg.jsonio import take
@@ -23,14 +23,19 @@ from dseg.recipes.file import is_recipe_file, names_weights, read_recipe_file
 from dseg.training import Outcome, read_config
 from dseg.training import train as train_by_config
 from dseg.training.run_json import RUN_FILE, read_runtime
+from dseg.training.teacher import find_digest
 
 Overrides = Mapping[str, Any] | Iterable[str]
-BY_KEYWORD = {"model", "datasets", "recipe", "recipe_name", "world_size", "device"}
+BY_KEYWORD = {
+    *("model", "datasets", "recipe", "recipe_name", "world_size", "device"),
+    *("distillation", "teachers"),
+}
 CONFIG = tuple(own.name for own in fields(TrainConfig) if own.name not in BY_KEYWORD)
 RUNTIME = tuple(own.name for own in fields(RuntimeConfig) if own.name not in BY_KEYWORD)
+TAUGHT = tuple(own.name for own in fields(DistillConfig) if own.name not in BY_KEYWORD)
 
 
-@in_python(TrainConfig, RuntimeConfig, others=(*CONFIG, *RUNTIME))
+@in_python(TrainConfig, RuntimeConfig, DistillConfig, others=(*CONFIG, *RUNTIME, *TAUGHT))
 def train(
     config: TrainConfig | None = None,
     out: Path | str = "run",
@@ -45,6 +50,7 @@ def train(
     runtime: RuntimeConfig | None = None,
     resume: bool = False,
     accept_data: bool = False,
+    teacher: Path | str | Iterable[Path | str] = (),
     **options: Any,
 ) -> Outcome:
     """Train a network as ``dseg train`` does, in this process.
@@ -76,9 +82,11 @@ def train(
         runtime: all runtime options at once, in place of ``device`` and others.
         resume: continue the run in ``out`` if there is one.
         accept_data: continue although the data have changed.
+        teacher: checkpoint of a trained network to follow, as ``dseg distill`` does, or several.
         options: further fields of ``TrainConfig``, such as ``split``, ``val_split``, ``weights``,
-            ``reset_head``, ``backbone_weights``, ``class_file``, ``seed``, ``amp``; and of
-            ``RuntimeConfig``, such as ``workers`` and ``cache``.
+            ``reset_head``, ``backbone_weights``, ``class_file``, ``seed``, ``amp``; of
+            ``RuntimeConfig``, such as ``workers`` and ``cache``; and with a teacher of
+            ``DistillConfig``, such as ``distill``, ``temperature`` and ``unlabelled``.
 
     Raises:
         DsegError: unusable data, checkpoint or options; ``out`` contains a run and ``resume`` is
@@ -88,9 +96,10 @@ def train(
         if not isinstance(text, str | os.PathLike):
             raise DsegError(f"{name} cannot be {text!r}.", hint="give a name or a path.")
     run = Path(options.pop("run", out))  # the older name of the argument
-    own, conditions = _sort(options)
+    own, conditions, taught = _sort(options)
     given = {"model": model, "data": data, "batch_size": batch_size, "recipe": recipe}
-    named = [name for name, value in {**given, **own}.items() if value not in (None, "")]
+    given |= {**own, **taught, "teacher": teacher or None}
+    named = [name for name, value in given.items() if value not in (None, "")]
     if config is not None:
         _refuse(named + ["epochs"] * (epochs is not None), "config describes the whole training")
     elif resume and (run / RUN_FILE).exists():
@@ -100,6 +109,7 @@ def train(
         texts = [*_as_text(overrides)]
         texts += [] if epochs is None else [f"epochs={epochs}", "steps=0"]
         texts += [] if batch_size is None else [f"batch={batch_size}"]
+        own["distillation"] = _name_teachers(teacher, taught)
         config = _make_config(model, data, recipe, texts, device or "auto", own)
     if runtime is None and (device is not None or conditions):
         kept = read_runtime(run) if resume and (run / RUN_FILE).exists() else RuntimeConfig()
@@ -108,15 +118,50 @@ def train(
     return train_by_config(config, run, runtime=runtime, resume=resume, accept_data=accept_data)
 
 
-def _sort(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the fields of the configuration, and those of the runtime options.
+def _name_teachers(
+    teacher: Path | str | Iterable[Path | str], values: dict[str, Any]
+) -> DistillConfig | None:
+    """Return the distillation that arguments describe; None without a teacher.
+
+    Raises:
+        DsegError: a file is missing, or values are out of range or without a teacher.
+    """
+    files = [teacher] if isinstance(teacher, str | os.PathLike) else list(teacher)
+    if not files and values:
+        raise DsegError(
+            f"{next(iter(values))} requires a teacher.", hint='name its checkpoint: teacher="FILE".'
+        )
+    for name in ("unlabelled", "teacher_models"):
+        if name in values:
+            given = values[name]
+            listed = [given] if isinstance(given, str | os.PathLike) else given
+            values = {**values, name: list(map(str, listed))}
+    values = {name: _checked(name, value, DistillConfig) for name, value in values.items()}
+    teachers = tuple((str(file), find_digest(str(file))) for file in files)
+    return DistillConfig(teachers=teachers, **values) if files else None
+
+
+def _sort(
+    options: dict[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return the fields of the configuration, of the runtime options, and of the distillation.
 
     Raises:
         DsegError: unknown name.
     """
     for name in options:
-        if name not in (*CONFIG, *RUNTIME):
-            known = (*CONFIG, *RUNTIME, "model", "data", "epochs", "batch_size", "overrides")
+        if name not in (*CONFIG, *RUNTIME, *TAUGHT):
+            known = (
+                *CONFIG,
+                *RUNTIME,
+                *TAUGHT,
+                "teacher",
+                "model",
+                "data",
+                "epochs",
+                "batch_size",
+                "overrides",
+            )
             raise DsegError(
                 f"Training has no option {name!r}.",
                 hint=f"{suggest(name, known)}Values of the recipe: overrides={{'lr': 0.01}}.",
@@ -128,16 +173,17 @@ def _sort(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     if own.get("val_split") in (None, "none"):
         own = {**own, "val_split": ""} if "val_split" in own else own
     own = {name: _checked(name, value) for name, value in own.items()}
-    return own, {name: value for name, value in options.items() if name in RUNTIME}
+    conditions = {name: value for name, value in options.items() if name in RUNTIME}
+    return own, conditions, {name: value for name, value in options.items() if name in TAUGHT}
 
 
-def _checked(name: str, value: Any) -> Any:
-    """Return the value of a field of ``TrainConfig``, a number of NumPy as one of Python.
+def _checked(name: str, value: Any, config: type[Any] = TrainConfig) -> Any:
+    """Return the value of a configuration's field, a number of NumPy as one of Python.
 
     Raises:
         DsegError: it has another type.
     """
-    kind = get_type_hints(TrainConfig)[name]
+    kind = get_type_hints(config)[name]
     try:
         return take(kind, value.item() if isinstance(value, np.generic) else value, name)
     except ValueError as fault:

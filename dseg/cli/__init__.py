@@ -19,6 +19,7 @@ from dseg.cli.cache import cache
 from dseg.cli.check_data import check_data
 from dseg.cli.console import fit, say
 from dseg.cli.demo import demo
+from dseg.cli.distill import distill_command
 from dseg.cli.download import download
 from dseg.cli.eval import eval_command
 from dseg.cli.export import export_command
@@ -171,7 +172,7 @@ def _format_warning(
 for _title, _commands in {
     "Images": (infer, multiscale_infer, transfer_labels),
     "Scores": (eval_command, check_data),
-    "Training": (init, plan, train_command, recipes, cache, scenes),
+    "Training": (init, plan, train_command, distill_command, recipes, cache, scenes),
     "Networks and weights": (models, download, inspect, demo),
     "Speed": (bench, export_command),
 }.items():

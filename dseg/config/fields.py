@@ -28,6 +28,7 @@ Group = Literal[
     "Input",
     "Data",
     "Network",
+    "Teacher",
     "Recipe",
     "Results",
     "Video",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from dseg.config.distill import DistillConfig
 from dseg.config.fields import (
     AMP_CHOICES,
     amp_field,
@@ -22,7 +23,8 @@ from dseg.recipes.file import is_recipe_file, read_recipe_file
 from dseg.registry import MODELS, find_model
 
 BAD_DATA_CHOICES = ("stop", "skip")
-ADDED_LATER = "inplace_abn", "raw_weights", "tf32", "patience"  # not in older run.json
+# not in older run.json
+ADDED_LATER = "inplace_abn", "raw_weights", "tf32", "patience", "distillation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class TrainConfig:
         raw_weights: take the raw weights of a checkpoint that also has EMA weights.
         tf32: round the factors of float32 products to TensorFloat-32 on CUDA.
         patience: validations without a better mean IoU after which the run ends; 0 for no limit.
+        distillation: what is learnt from teachers; None without any.
 
     Raises:
         DsegError: a value is out of range.
@@ -165,6 +168,7 @@ class TrainConfig:
         metavar="N",
         help="End the run after N validations without a better mean IoU; 0: never.",
     )
+    distillation: DistillConfig | None = None
 
     def __post_init__(self) -> None:
         wrong = {
@@ -187,6 +191,8 @@ class TrainConfig:
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         recipe = plain["recipe"].items()
         plain["recipe"] = {STORED_AS.get(name, name): value for name, value in recipe}
+        if self.distillation is None:
+            del plain["distillation"]
         return plain
 
     @classmethod
@@ -204,7 +210,11 @@ class TrainConfig:
         if isinstance(stored, dict):
             stored = {LOADED_AS.get(name, name): value for name, value in stored.items()}
         recipe = Recipe(**take_fields(Recipe, stored, "the recipe"))
-        config = cls(**take_fields(cls, {**data, "recipe": recipe}, "settings"))
+        more: dict[str, Any] = {"recipe": recipe}
+        if data.get("distillation") is not None:
+            taught = take_fields(DistillConfig, data["distillation"], "the distillation")
+            more["distillation"] = DistillConfig(**taught)
+        config = cls(**take_fields(cls, {**data, **more}, "settings"))
         find_model(config.model)
         return config
 
@@ -251,50 +261,3 @@ def make_config(
         recipe=chosen.override(overrides),
         **values,
     )
-
-
-def find_differences(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """Return in words in which fields two configurations differ."""
-    found = []
-    for own in fields(TrainConfig):
-        before, after = getattr(old, own.name), getattr(new, own.name)
-        if before == after:
-            continue
-        if isinstance(before, Recipe):
-            pairs = zip(asdict(before).items(), asdict(after).values(), strict=True)
-            found += [
-                f"{name} {was} -> {now}"
-                for (name, was), now in pairs
-                if was != now and name != "source"  # a description
-            ]
-        else:
-            found.append(f"{own.name} {before} -> {after}")
-    return found
-
-
-def continue_config(run: Path, before: TrainConfig, wanted: TrainConfig) -> TrainConfig:
-    """Return the configuration of a resumed run: its own, with the changes that are allowed.
-
-    These are the folders of its data, the class file, the number of epochs or steps, and the
-    patience.
-
-    Args:
-        run: folder of the run, for the message.
-        before: configuration of the run.
-        wanted: configuration with which it is to continue.
-
-    Raises:
-        DsegError: they differ in other values.
-    """
-    recipe = replace(before.recipe, epochs=wanted.recipe.epochs, steps=wanted.recipe.steps)
-    after = replace(before, recipe=recipe, class_file=wanted.class_file, patience=wanted.patience)
-    if [name for name, _ in wanted.datasets] == [name for name, _ in before.datasets]:
-        after = replace(after, datasets=wanted.datasets)
-    differences = find_differences(after, wanted)
-    if differences:
-        raise DsegError(
-            f"{run} was started with other options: {'; '.join(differences[:4])}.",
-            hint=f"continue with its own (dseg train --resume --out {run}), or start a new "
-            "run with another --out.",
-        )
-    return after

@@ -40,7 +40,7 @@ def workers_that_fit(stream: Stream, plan: StepSampler) -> int:
         return 10**6
     disk = os.statvfs(SHARED)
     height, width = stream.augmentation.crop
-    size = plan.batch // (plan.world_size * plan.accumulate)
+    size = plan.batch // (plan.world_size * plan.accumulate) + plan.unlabelled
     batch = 4 * height * width * size + 65536  # images, masks, names
     free = disk.f_bavail * disk.f_frsize // plan.local_size
     return max(0, free // batch - 1) // (AHEAD + 1)

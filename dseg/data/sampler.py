@@ -23,6 +23,7 @@ class StepSampler:
         local_size: number of processes on this machine, which share its memory.
         first: first step.
         last: step after the last one.
+        unlabelled: number of unlabelled samples in each micro-batch, beside the others.
     """
 
     batch: int
@@ -32,13 +33,18 @@ class StepSampler:
     local_size: int = 1
     first: int = 0
     last: int = 0
+    unlabelled: int = 0
 
     def __iter__(self) -> Iterator[list[int]]:
         size = self.batch // (self.world_size * self.accumulate)
         for step in range(self.first, self.last):
             for index in range(self.accumulate):
-                start = step * self.batch + (index * self.world_size + self.rank) * size
-                yield list(range(start, start + size))
+                place = index * self.world_size + self.rank
+                start = step * self.batch + place * size
+                count = self.world_size * self.accumulate
+                more = (step * count + place) * self.unlabelled
+                unlabelled = (-1 - position for position in range(more, more + self.unlabelled))
+                yield [*range(start, start + size), *unlabelled]
 
     def check(self) -> None:
         """Raise a DsegError if the batch cannot be divided evenly into micro-batches."""

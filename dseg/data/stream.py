@@ -21,9 +21,12 @@ from torch.utils.data import Dataset as TorchDataset
 from dseg.data.transforms import Augmentation, crop_view, draw_view, make_generator
 from dseg.datasets.base import Dataset, Pair
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.images import read_image
+from dseg.labels import IGNORE
 
 Found = TypeVar("Found")
 OnBadData = Literal["stop", "skip"]
+VOID = 253  # train id of unlabelled pixels where they are told from padding, which is IGNORE
 MAX_TRIES = 100  # bad samples in a row after which a run stops even with skip
 
 
@@ -62,6 +65,8 @@ class Stream(TorchDataset[Crop | DsegError]):
         fill: RGB, 0 to 255, of padding around images.
         on_bad_data: ``stop`` at a sample that cannot be read, or ``skip`` to the next one.
         read: function that returns the pair of an index; by default it is read from its files.
+        marked: mark pixels without a label by ``VOID``, so that only padding is ``IGNORE``.
+        unlabelled: further samples, at the positions -1, -2 and so on.
     """
 
     def __init__(
@@ -73,6 +78,8 @@ class Stream(TorchDataset[Crop | DsegError]):
         fill: Sequence[float],
         on_bad_data: OnBadData = "stop",
         read: Callable[[int], Pair] | None = None,
+        marked: bool = False,
+        unlabelled: Stream | None = None,
     ):
         self.dataset = dataset
         self.augmentation = augmentation
@@ -80,6 +87,8 @@ class Stream(TorchDataset[Crop | DsegError]):
         self.fill = tuple(fill)
         self.on_bad_data = on_bad_data
         self.read = read or dataset.read
+        self.marked = marked
+        self.unlabelled = unlabelled
 
     def place(self, position: int) -> tuple[int, int]:
         """Return the epoch and the sample's index at a position."""
@@ -97,11 +106,14 @@ class Stream(TorchDataset[Crop | DsegError]):
             return fault
 
     def crop(self, position: int) -> Crop:
-        """Return the augmented sample at a position, at least 0.
+        """Return the augmented sample at a position; below 0 that of an unlabelled one.
 
         Raises:
             DsegError: as for ``find_good``.
         """
+        if position < 0:
+            assert self.unlabelled is not None
+            return self.unlabelled.crop(-1 - position)
         epoch, index = self.place(position)
         generator = make_generator(self.seed, epoch, index)
         (pair, name), faults = self.find_good(index, self._read)
@@ -147,7 +159,21 @@ class Stream(TorchDataset[Crop | DsegError]):
         )
 
     def _read(self, index: int) -> tuple[Pair, str]:
-        return self.read(index), self.dataset.samples[index].name
+        pair, name = self.read(index), self.dataset.samples[index].name
+        if self.marked:
+            ids = np.where(pair.train_ids == IGNORE, np.uint8(VOID), pair.train_ids)
+            pair = Pair(pair.image, ids)
+        return pair, name
+
+
+def read_unlabelled(dataset: Dataset, index: int) -> Pair:
+    """Read the image of a sample without a mask; all its pixels are ``VOID``.
+
+    Raises:
+        DsegError: the image cannot be read.
+    """
+    image = read_image(dataset.samples[index].image)
+    return Pair(image, np.full(image.shape[:2], VOID, np.uint8))
 
 
 @lru_cache(maxsize=4)

@@ -75,3 +75,26 @@ def map_classes(own: LabelSpace, target: LabelSpace, *, by_name: bool) -> tuple[
             hint="use the label space's names in the class file, or remove --label-space.",
         )
     return mapped
+
+
+def match_outputs(own: LabelSpace, target: LabelSpace) -> tuple[int, ...]:
+    """Return the train id in ``target`` of each class that a network for ``own`` predicts.
+
+    Classes are matched by ``TABLES`` in either direction, else by equal names, compared without
+    case; a class without a counterpart has ``IGNORE``.
+
+    Args:
+        own: Label space of the network's outputs.
+        target: Label space to predict.
+
+    Raises:
+        DsegError: No class has a counterpart.
+    """
+    if own.names == target.names or (own.name, target.name) in TABLES:
+        return map_classes(own, target, by_name=False)
+    backward = TABLES.get((target.name, own.name))
+    if backward is None:
+        return map_classes(own, target, by_name=True)
+    forward = {theirs: ours for ours, theirs in backward.items()}
+    places = {name: train_id for train_id, name in enumerate(target.names)}
+    return tuple(places.get(forward.get(name, ""), IGNORE) for name in own.names)

@@ -1,4 +1,4 @@
-"""Losses of main, auxiliary and border outputs, and adaptive affinity fields."""
+"""Losses of main, auxiliary and border outputs, adaptive affinity fields, distillation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dseg.losses.borders import (
     mark_edges,
     weigh_borders,
 )
+from dseg.losses.distill import channels_loss, logits_loss
 from dseg.losses.loss import SegLoss, find_hard, make_class_weights
 from dseg.losses.whole_image import ImageLoss
 
@@ -19,10 +20,12 @@ __all__ = [
     "ImageLoss",
     "SegLoss",
     "balanced_edge_loss",
+    "channels_loss",
     "dilate",
     "edge_loss",
     "find_borders",
     "find_hard",
+    "logits_loss",
     "make_class_weights",
     "mark_edges",
     "weigh_borders",

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from dseg.config import RuntimeConfig, TrainConfig
-from dseg.config.train import continue_config
+from dseg.config.resumed import continue_config
 from dseg.distributed import Group
 from dseg.errors import DsegError
 from dseg.parallel import Advance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from dseg.config import RuntimeConfig, TrainConfig
@@ -12,7 +13,7 @@ from dseg.data.cache.file import CacheFile
 from dseg.data.cache.shared import Builder, open_cache
 from dseg.data.loader import choose_workers, load_batches, prefetch
 from dseg.data.sampler import StepSampler
-from dseg.data.stream import Batch, OnBadData, Stream
+from dseg.data.stream import Batch, OnBadData, Stream, read_unlabelled
 from dseg.data.transforms import Augmentation
 from dseg.datasets import join_datasets, load_dataset
 from dseg.datasets.base import Dataset, Pair
@@ -172,6 +173,11 @@ def make_batches(
         read = _open_cache(runtime, trainer, progress).read
     stream, plan = make_stream(config, trainer, read), make_plan(config, trainer)
     if runtime.cache == "device":
+        if stream.unlabelled is not None:
+            raise DsegError(
+                "--cache device keeps labelled images only, but --unlabelled names others.",
+                hint="use --cache ram, which reads the others from their files.",
+            )
         with progress("images cached", len(trainer.train_set)) as advance:
             threads = trainer.group.cores_per_process()
             cache = DeviceCache(trainer.train_set, trainer.device, threads, advance)
@@ -186,19 +192,27 @@ def make_stream(
 ) -> Stream:
     """Return the augmented training images; ``read`` is as of ``Stream``."""
     on_bad_data: OnBadData = "skip" if config.on_bad_data == "skip" else "stop"
-    return Stream(
-        trainer.train_set,
-        make_augmentation(config.recipe),
+    distillation = trainer.update.distillation
+    make = partial(
+        Stream,
+        augmentation=make_augmentation(config.recipe),
         seed=config.seed,
         fill=[255 * channel for channel in trainer.model.card.mean],
         on_bad_data=on_bad_data,
-        read=read,
+    )
+    unlabelled = None
+    if distillation is not None and distillation.images is not None:
+        images = distillation.images
+        unlabelled = make(images, read=partial(read_unlabelled, images))
+    return make(
+        trainer.train_set, read=read, marked=distillation is not None, unlabelled=unlabelled
     )
 
 
 def make_plan(config: TrainConfig, trainer: Trainer) -> StepSampler:
     """Return the positions of the stream that this process reads in the remaining steps."""
     recipe, group = config.recipe, trainer.group
+    distillation = trainer.update.distillation
     return StepSampler(
         batch=recipe.batch,
         accumulate=recipe.accumulate,
@@ -207,6 +221,7 @@ def make_plan(config: TrainConfig, trainer: Trainer) -> StepSampler:
         local_size=group.local_size,
         first=trainer.step,
         last=trainer.intervals.steps,
+        unlabelled=0 if distillation is None else distillation.unlabelled,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from dseg.config import RuntimeConfig, TrainConfig
+from dseg.config import DistillConfig, RuntimeConfig, TrainConfig
 from dseg.device import describe_precision
 from dseg.errors import counted
 from dseg.models import SegModel
@@ -41,6 +41,7 @@ def make_start(
         "Network": describe_network(config, trainer.model),
         "Device": _describe_device(trainer, runtime),
         "Data": _describe_data(config, trainer),
+        **({"Teacher": _describe_teacher(config.distillation)} if config.distillation else {}),
         "Images": f"{describe_sizes(sizes)} pixels (height x width)",
         "Classes": _describe_classes(trainer),
         "Recipe": _describe_recipe(config.recipe_name, recipe),
@@ -91,11 +92,20 @@ def _describe_device(trainer: Trainer, runtime: RuntimeConfig) -> str:
 def _describe_data(config: TrainConfig, trainer: Trainer) -> str:
     train_set, val_set = trainer.train_set, trainer.val_set
     named = f"{train_set.name}: {counted(len(train_set), 'image')} to train on ({config.split})"
+    distillation = trainer.update.distillation
+    if distillation is not None and distillation.images is not None:
+        named += f", {counted(len(distillation.images), 'image')} without masks"
     if val_set is None:
         return f"{named}, no validation"
     split = config.val_split
     held = f"{split} of {config.split}, held back" if split.replace(".", "").isdigit() else split
     return f"{named}, {len(val_set):,} to validate on ({held})"
+
+
+def _describe_teacher(config: DistillConfig) -> str:
+    files = ", ".join(Path(file).name for file, _ in config.teachers)
+    kind = {"both": "logits and channels"}.get(config.distill, config.distill)
+    return f"{files}; {kind}, temperature {config.temperature:g}"
 
 
 def _describe_classes(trainer: Trainer) -> str:

@@ -36,9 +36,9 @@ class Fingerprint:
         return {"classes": list(self.classes), "samples": self.samples}
 
     def counts(self) -> dict[str, int]:
-        """Return the number of images of each split, ``train`` and ``val``."""
+        """Return the number of images of each split: ``train``, ``val``, any ``unlabelled``."""
         splits = [key.partition(":")[0] for key in self.samples]
-        return {split: splits.count(split) for split in ("train", "val")}
+        return {split: splits.count(split) for split in dict.fromkeys(("train", "val", *splits))}
 
     def digest(self) -> str:
         """Return a digest of classes, names and contents, 32 hexadecimal digits."""
@@ -46,8 +46,12 @@ class Fingerprint:
         return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-def take_fingerprint(train_set: Dataset, val_set: Dataset | None) -> Fingerprint:
-    """Return the fingerprint of two splits; of each file only the size and both ends are read.
+def take_fingerprint(
+    train_set: Dataset, val_set: Dataset | None, unlabelled: Dataset | None = None
+) -> Fingerprint:
+    """Return the fingerprint of two splits and of images without masks.
+
+    Of each file only the size and both ends are read.
 
     3000 images with masks took 0.3 to 0.5 s on 2 cores of an AMD EPYC from the page cache; a disk
     that has to seek takes as long as 6000 reads. A state grows by the name of each image and 46
@@ -56,6 +60,7 @@ def take_fingerprint(train_set: Dataset, val_set: Dataset | None) -> Fingerprint
     A file that cannot be read counts as empty; the check of the data reports it.
     """
     splits = {"train": train_set.samples, "val": val_set.samples if val_set else ()}
+    splits |= {"unlabelled": unlabelled.samples} if unlabelled else {}
     samples = {f"{split}:{s.name}": s for split, listed in splits.items() for s in listed}
     with ThreadPoolExecutor(THREADS) as readers:
         digests = readers.map(_digest_sample, samples.values())

@@ -18,6 +18,7 @@ from dseg.losses import SegLoss
 from dseg.models import SegModel
 from dseg.recipes import Recipe
 from dseg.training.callbacks import Callbacks, Intervals, Outcome, Validated, make_summary
+from dseg.training.distill import Distillation
 from dseg.training.finite import has_finite_weights, refuse_step
 from dseg.training.meter import Meter, Waits
 from dseg.training.optim import find_lr
@@ -44,6 +45,7 @@ class Trainer:
         seed: seed of dropout.
         stopping: asked after each step whether to save and stop.
         patience: validations without a better mean IoU after which the run ends; 0 for no limit.
+        distillation: what is learnt from teachers; None without any.
 
     Attributes:
         update: performs a step.
@@ -70,6 +72,7 @@ class Trainer:
         seed: int,
         stopping: Callable[[], bool],
         patience: int = 0,
+        distillation: Distillation | None = None,
     ):
         self.model, self.recipe, self.intervals = model, recipe, intervals
         self.train_set, self.val_set = train_set, val_set
@@ -84,6 +87,7 @@ class Trainer:
             amp=amp,
             seed=seed,
             steps=intervals.steps,
+            distillation=distillation,
         )
         self.step, self.validated_at, self.best, self.stale = 0, 0, -math.inf, 0
         self.waits, self._since_row, self._since_summary = Waits(), Meter(), Meter()

@@ -13,6 +13,7 @@ import torch
 from dseg.config import RuntimeConfig, TrainConfig
 from dseg.data.sampler import StepSampler
 from dseg.data.stream import Batch
+from dseg.datasets.base import Dataset
 from dseg.device import find_amp, find_device, lacks_reported
 from dseg.distributed import Group, local_device
 from dseg.errors import DsegError
@@ -24,7 +25,8 @@ from dseg.training.backends import deterministic_or_refused, set_backends
 from dseg.training.callbacks import Display, Intervals, Outcome, Show, Start
 from dseg.training.data import check_splits, load_splits, make_augmentation, make_batches
 from dseg.training.describe import make_start
-from dseg.training.fingerprint import take_fingerprint
+from dseg.training.distill import Distillation, make_distillation
+from dseg.training.fingerprint import Fingerprint, take_fingerprint
 from dseg.training.loggers import PACKAGES, check_loggers
 from dseg.training.loop import Trainer
 from dseg.training.network import make_model
@@ -33,6 +35,7 @@ from dseg.training.padding import find_remark, sample_sizes
 from dseg.training.resume import resume_run
 from dseg.training.run_dir import RunCallbacks, RunDir
 from dseg.training.state import has_state
+from dseg.training.teacher import load_teacher
 
 
 def run_training(
@@ -68,7 +71,7 @@ def run_training(
     with memory_errors_reported(config, runtime):
         trainer, remarks = prepare(config, runtime, run, group, progress, stopping)
         space, steps = trainer.model.card.label_space, trainer.intervals.steps
-        data = group.from_main(lambda: take_fingerprint(trainer.train_set, trainer.val_set))
+        data = group.from_main(lambda: _take_fingerprint(trainer))
         changes: list[dict[str, Any]] = []
         with (
             RunDir(
@@ -152,6 +155,7 @@ def _make_trainer(
     train_set, val_set = load_splits(config)
     weights = check_splits(config, runtime, group, train_set, val_set, progress)
     model, remark = make_model(config, train_set, group, device, runtime)
+    distillation, remarks = _make_distillation(config, train_set, group, device)
     trainer = Trainer(
         model,
         recipe,
@@ -166,9 +170,31 @@ def _make_trainer(
         seed=config.seed,
         stopping=stopping,
         patience=config.patience,
+        distillation=distillation,
     )
     shared = group.from_main(lambda: describe_overlap(train_set, val_set))
-    return trainer, [text for text in (train_set.note, shared, remark) if text]
+    return trainer, [text for text in (train_set.note, shared, remark, *remarks) if text]
+
+
+def _make_distillation(
+    config: TrainConfig, train_set: Dataset, group: Group, device: torch.device
+) -> tuple[Distillation | None, list[str]]:
+    """Load the teachers of a run if it has any; also return remarks on them."""
+    if config.distillation is None:
+        return None, []
+    recipe, space = config.recipe, train_set.space
+    teacher, remarks = load_teacher(config.distillation, space, device)
+    labelled = recipe.batch // (recipe.accumulate * group.world_size)
+    return (
+        make_distillation(config.distillation, teacher, space, device, labelled=labelled),
+        remarks,
+    )
+
+
+def _take_fingerprint(trainer: Trainer) -> Fingerprint:
+    distillation = trainer.update.distillation
+    images = None if distillation is None else distillation.images
+    return take_fingerprint(trainer.train_set, trainer.val_set, images)
 
 
 def report_faults(batches: Iterator[Batch], display: Display) -> Iterator[Batch]:

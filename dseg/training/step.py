@@ -23,6 +23,7 @@ from dseg.errors import DsegError
 from dseg.losses import SegLoss
 from dseg.models import Normaliser, SegModel, SegOutput
 from dseg.recipes import Recipe
+from dseg.training.distill import Distillation
 from dseg.training.optim import EmaWeights, average_gradients, find_lr, make_optimizer, set_lr
 
 # Synchronised norms have equal statistics already; torch 2.15 warns of the option's older name.
@@ -58,6 +59,7 @@ class TrainStep:
         amp: precision within the network, None for float32.
         seed: seed of dropout.
         steps: number of steps of the whole run, for the schedule.
+        distillation: what is learnt from teachers; None without any.
 
     Attributes:
         ema: EMA weights; None if the recipe has none.
@@ -75,9 +77,11 @@ class TrainStep:
         amp: torch.dtype | None,
         seed: int,
         steps: int,
+        distillation: Distillation | None = None,
     ):
         self.model, self.recipe, self.loss, self.group = model, recipe, loss, group
         self.device, self.amp, self.seed, self.steps = device, amp, seed, steps
+        self.distillation = distillation
         self.network: nn.Module = model
         if group.world_size > 1:
             ids = [device.index] if device.type == "cuda" else None
@@ -103,7 +107,9 @@ class TrainStep:
         if self._statistics is not None:
             self._statistics.save()
         masks = [batch.train_ids.to(self.device, non_blocking=True) for batch in micro_batches]
-        total = self.group.sum(torch.stack([self.loss.weigh(ids) for ids in masks]).sum())
+        total = self.group.sum(
+            torch.stack([self.loss.weigh(self._labels(ids)) for ids in masks]).sum()
+        )
         loss = torch.zeros((), device=self.device)
         for place, (batch, ids) in enumerate(zip(micro_batches, masks, strict=True)):
             with self._unsynchronised(place < len(micro_batches) - 1):
@@ -118,10 +124,22 @@ class TrainStep:
         x = self._normalise(images.contiguous(memory_format=torch.channels_last))
         with torch.autocast(self.device.type, self.amp) if self.amp else nullcontext():
             output = self._predict(x)
-        loss = self.loss(output, train_ids, total)
+            taught = None if self.distillation is None else self.distillation.teacher(images)
+        if self.distillation is None or taught is None:
+            loss = self.loss(output, train_ids, total)
+        else:
+            labelled = self.distillation.labelled_in(output)
+            loss = self.loss(labelled, self._labels(train_ids), total)
+            fraction = 1 / (self.recipe.accumulate * self.group.world_size)
+            loss = loss + fraction * self.distillation(output, taught, train_ids)
         # gradients are averaged over the processes, but the loss is the sum of their fractions
         torch.autograd.backward(self.scaler.scale(loss * self.group.world_size))
         return loss.detach()
+
+    def _labels(self, train_ids: Tensor) -> Tensor:
+        """Return the train ids that the recipe's loss reads."""
+        taught = self.distillation
+        return train_ids if taught is None else taught.labels_in(train_ids)
 
     def _predict(self, x: Tensor) -> SegOutput:
         """Return the network's output; raise an error if batch norm gets one value per channel."""

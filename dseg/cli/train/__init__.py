@@ -14,7 +14,7 @@ from dseg.cli.options.groups import DsegCommand
 from dseg.cli.options.own_data import data_options, name_dataset
 from dseg.cli.stdio import emit_json
 from dseg.cli.train.display import training_display
-from dseg.cli.train.merge import complete_request, merge_config, merge_runtime
+from dseg.cli.train.merge import complete_request, merge_config, merge_runtime, name_distillation
 from dseg.cli.train.options import TrainRequest, train_options
 from dseg.cli.train.plan import no_network, plan_config
 from dseg.config import RuntimeConfig, TrainConfig, make_config
@@ -47,6 +47,15 @@ def train_command(ctx: click.Context, /, **values: Any) -> None:
     configuration; and state.pt, from which --resume continues to the same bits. Ctrl-C and SIGTERM
     save the state first.
     """
+    train_by_options(ctx, values)
+
+
+def train_by_options(ctx: click.Context, values: dict[str, Any]) -> None:
+    """Train as the options of ``dseg train`` or ``dseg distill`` describe.
+
+    Raises:
+        DsegError: see ``run_training``; or Ctrl-C before the first step.
+    """
     default = click.core.ParameterSource.DEFAULT
     given = frozenset(name for name in values if ctx.get_parameter_source(name) != default)
     request = TrainRequest.take(values, given)
@@ -61,7 +70,7 @@ def _interrupted_error(request: TrainRequest) -> DsegError:
 
     hint = "no step was saved; start again."
     if not request.dry_run and has_state(request.run):
-        hint = f"continue from the last saved state: dseg train --resume --out {request.run}"
+        hint = f"continue from the last saved state: {request.command}"
     problem = "Interrupted. All files that were written are complete."
     return DsegError(problem, hint=hint, exit_code=EXIT_INTERRUPTED)
 
@@ -188,6 +197,7 @@ def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
         [(name, str(folder)) for name, folder in zip(names, folders, strict=True)],
         recipe=recipe,
         overrides=request.recipe_overrides(),
+        distillation=name_distillation(request, resumed=_resumes(request)),
         world_size=group.world_size,
         **values,
     )
@@ -245,7 +255,7 @@ def _report(request: TrainRequest, config: TrainConfig, outcome: Outcome) -> Non
         score = outcome.best if outcome.best >= 0 else None
         emit_json(request.json_file, {**facts, "best_miou": score})
     if outcome.stopped:
-        say(f"Stopped after step {outcome.step}. Continue: dseg train --resume --out {request.run}")
+        say(f"Stopped after step {outcome.step}. Continue: {request.command}")
         return
     if outcome.idle:
         say("Nothing left to do.")

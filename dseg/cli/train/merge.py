@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from dseg.cli.train.options import TrainRequest
-from dseg.config import RuntimeConfig, TrainConfig
-from dseg.config.train import continue_config
+from dseg.config import DistillConfig, RuntimeConfig, TrainConfig
+from dseg.config.resumed import continue_config
+from dseg.errors import DsegError
 
 
 def complete_request(request: TrainRequest, before: TrainConfig) -> TrainRequest:
@@ -41,7 +42,65 @@ def merge_config(request: TrainRequest, before: TrainConfig, named: TrainConfig)
     kept = {name: getattr(before, name) for name in not_given}
     if "recipe_name" in not_given:
         kept["recipe"] = before.recipe.override(request.recipe_overrides())
-    return continue_config(request.run, before, replace(named, **kept))
+    taught = _merge_distillation(request, before.distillation, named.distillation)
+    return continue_config(request.run, before, replace(named, **kept, distillation=taught))
+
+
+def _merge_distillation(
+    request: TrainRequest, before: DistillConfig | None, named: DistillConfig | None
+) -> DistillConfig | None:
+    """Return the run's distillation, overridden by the options that are given.
+
+    Raises:
+        DsegError: ``dseg distill`` is to continue a run without a teacher.
+    """
+    if request.distillation is None:
+        return before
+    if before is None:
+        raise DsegError(
+            f"{request.run} was started without a teacher.",
+            hint=f"continue it by dseg train --resume --out {request.run}, or start a new run with "
+            "another --out.",
+        )
+    given = request.given & {own.name for own in fields(DistillConfig)} - {"teachers"}
+    values = {name: request.distillation[name] for name in given}
+    return replace(before, teachers=(named or before).teachers, **values)
+
+
+def name_distillation(request: TrainRequest, *, resumed: bool) -> DistillConfig | None:
+    """Return the distillation that the command line describes; None if it names no teacher.
+
+    Raises:
+        DsegError: no teacher is named for a new run, a file is missing, or options contradict each
+            other.
+    """
+    if request.distillation is None:
+        return None
+    values = dict(request.distillation)
+    teachers = values.pop("teachers")
+    if not teachers and resumed:
+        return None
+    if not teachers:
+        raise DsegError(
+            "No teacher is named.", hint="name the checkpoint of a trained network: --teacher FILE"
+        )
+    unused = {
+        "unlabelled_ratio": ("--unlabelled-ratio", "--unlabelled", not values["unlabelled"]),
+        "logits_weight": ("--logits-weight", "--distill", values["distill"] == "channels"),
+        "channels_weight": ("--channels-weight", "--distill", values["distill"] == "logits"),
+    }
+    for name, (option, other, is_unused) in unused.items():
+        if is_unused and name in request.given and not resumed:
+            raise DsegError(
+                f"{option} has no effect without {other}."
+                if other == "--unlabelled"
+                else f"{option} has no effect with {other} {values['distill']}.",
+                hint=f"leave out {option}, or change {other}.",
+            )
+    from dseg.training.teacher import find_digest
+
+    named = tuple((file, find_digest(file)) for file in teachers)
+    return DistillConfig(teachers=named, **values)
 
 
 def merge_runtime(request: TrainRequest, before: RuntimeConfig) -> RuntimeConfig:

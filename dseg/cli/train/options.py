@@ -12,8 +12,8 @@ import click
 from dseg.cli.options.from_config import options_of
 from dseg.cli.options.groups import group
 from dseg.cli.options.shared import json_option, quiet_option
-from dseg.cli.options.types import FOLDER, Command, Number, Option
-from dseg.config import RuntimeConfig, TrainConfig
+from dseg.cli.options.types import FOLDER, Command, Number, Option, file_type
+from dseg.config import DistillConfig, RuntimeConfig, TrainConfig
 
 # Options of the command itself, before and after those of the configuration.
 FIRST: tuple[Option, ...] = (
@@ -93,6 +93,21 @@ LAST: tuple[Option, ...] = (
     ),
     group("General", quiet_option),
 )
+DISTILL_OPTIONS: dict[str, Option] = {
+    "teachers": group(
+        "Teacher",
+        click.option(
+            "--teacher",
+            "teachers",
+            type=file_type(folder=False, as_text=True),
+            multiple=True,
+            metavar="FILE",
+            help="Checkpoint of a trained network of the same classes, the authors' or dseg's; "
+            "may be repeated, to follow the mean of several. With --resume, its current path.",
+        ),
+    ),
+    **options_of(DistillConfig),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +123,8 @@ class TrainRequest:
         overrides, epochs, batch_size: values to replace in the recipe.
         resume, accept_data: continue the run in ``run``.
         dry_run: try the run out, without writing anything.
+        distillation: values of the fields of ``DistillConfig``, with the files of its teachers;
+            None for ``dseg train``.
         json_file: file for the outcome.
         quiet: show no progress.
     """
@@ -126,13 +143,23 @@ class TrainRequest:
     dry_run: bool
     json_file: Path | None
     quiet: bool
+    distillation: Mapping[str, Any] | None = None
+
+    @property
+    def command(self) -> str:
+        """The command that continues the run."""
+        name = "train" if self.distillation is None else "distill"
+        return f"dseg {name} --resume --out {self.run}"
 
     @classmethod
     def take(cls, values: dict[str, Any], given: frozenset[str]) -> TrainRequest:
         """Sort the values of all options."""
         config = {name: values.pop(name) for name in options_of(TrainConfig)}
         runtime = {name: values.pop(name) for name in options_of(RuntimeConfig)}
-        return cls(config=config, runtime=runtime, given=given, **values)
+        taught = {name: values.pop(name) for name in DISTILL_OPTIONS if name in values}
+        return cls(
+            config=config, runtime=runtime, given=given, distillation=taught or None, **values
+        )
 
     def recipe_overrides(self) -> list[str]:
         """Return the overrides of recipe values, as ``field=value``."""
@@ -150,3 +177,10 @@ def train_options(command: Command) -> Command:
     for option in reversed([*FIRST, *own.values(), *LAST]):
         command = option(command)
     return command
+
+
+def distill_options(command: Command) -> Command:
+    """Add the options of ``dseg distill``: those of ``dseg train``, and those on the teacher."""
+    for option in reversed(list(DISTILL_OPTIONS.values())):
+        command = option(command)
+    return train_options(command)

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from dseg.data.cache.file import read_all
 from dseg.data.sampler import StepSampler
-from dseg.data.stream import Batch, Stream
+from dseg.data.stream import VOID, Batch, Stream
 from dseg.data.transforms import apply_views, draw_view, make_generator
 from dseg.datasets.base import Dataset, Pair
 from dseg.device import to_device
 from dseg.errors import EXIT_FAILED_INPUTS, DsegError
+from dseg.labels import IGNORE
 from dseg.parallel import Advance
 
 
@@ -107,6 +108,8 @@ def load_device_batches(stream: Stream, plan: StepSampler, cache: DeviceCache) -
         DsegError: a sample could not be read and is not skipped.
     """
     plan.check()
+    if stream.marked:
+        cache.train_ids.masked_fill_(cache.train_ids == IGNORE, VOID)
     for positions in plan:
         places, views, names, faults = [], [], [], []
         for position in positions:

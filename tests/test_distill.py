@@ -1,0 +1,409 @@
+"""Distillation: its losses, what a teacher's outputs mean, and what a network learns from it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cli_runs import refused, run, save_noise
+from tiny_data import make_camvid
+from torch import Tensor
+from train_loops import CPU, make_trainer
+from train_runs import ForkServer, check_same, trained, wait_and_kill
+
+import dseg
+from dseg.checkpoints import save_model, sha256
+from dseg.config import DistillConfig
+from dseg.data.loader import load_batches
+from dseg.data.sampler import StepSampler
+from dseg.data.stream import VOID, Batch, Stream, read_unlabelled
+from dseg.data.transforms import Augmentation
+from dseg.datasets import load_dataset
+from dseg.datasets.mapping import match_outputs
+from dseg.errors import DsegError
+from dseg.labels import CAMVID, CITYSCAPES, IGNORE, VOC, LabelSpace
+from dseg.losses import channels_loss, logits_loss
+from dseg.models import ModelCard, Normaliser, SegModel, SegOutput, build_model, make_card
+from dseg.training.distill import Distillation, find_unlabelled, make_distillation
+from dseg.training.run_json import read_config
+from dseg.training.teacher import Taught, Teacher, find_outputs
+
+THREE_TO_ONE = 2 * math.log(3)  # at temperature 2 a probability of 3/4 beside a logit of 0
+KL = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)  # of (3/4, 1/4) from (1/2, 1/2): 0.1308
+
+
+def test_the_logits_loss_is_the_divergence_of_each_pixel() -> None:
+    student = torch.zeros(1, 2, 1, 3)
+    teacher = torch.zeros(1, 2, 1, 3)
+    teacher[0, 0] = THREE_TO_ONE
+    every = torch.ones(1, 1, 3)
+    assert pytest.approx(0.130812, abs=1e-6) == KL
+    assert logits_loss(student, teacher, every, 2.0).item() == pytest.approx(0.523248, abs=1e-6)
+    # pixels with a weight of 0 do not count, those with less than 1 count as pixels
+    weights = torch.tensor([[[1.0, 0.5, 0.0]]])
+    assert logits_loss(student, teacher, weights, 2.0).item() == pytest.approx(0.392436, abs=1e-6)
+    assert logits_loss(student + 7, teacher - 3, every, 2.0).item() == pytest.approx(4 * KL)
+    # at temperature 1 the teacher's probabilities are 0.9 and 0.1
+    expected = 0.9 * math.log(1.8) + 0.1 * math.log(0.2)
+    assert logits_loss(student, teacher, every, 1.0).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_channels_loss_is_the_divergence_over_the_positions() -> None:
+    student = torch.zeros(1, 2, 1, 3, requires_grad=True)
+    teacher = torch.tensor([[[[THREE_TO_ONE, 0.0, 90.0]], [[0.0, 0.0, -5.0]]]])
+    inside = torch.tensor([[[True, True, False]]])
+    loss = channels_loss(student, teacher, inside, 2.0)
+    assert loss.item() == pytest.approx(0.261624, abs=1e-6)  # 4 / 2 channels * (0.1308 + 0)
+    (gradient,) = torch.autograd.grad(loss, student)
+    # T^2 / C * (p_student - p_teacher) / T
+    expected = torch.tensor([[[[-0.25, 0.25, 0.0]], [[0.0, 0.0, 0.0]]]])
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_the_loss_of_a_batch_is_the_mean_of_its_parts() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 4, 3, 5, 6, generator=generator)
+    marks = torch.zeros(4, 5, 6, dtype=torch.uint8)
+    marks[0, 2:], marks[3, :, 1:] = IGNORE, IGNORE
+    parts = [slice(0, 2), slice(2, 4)]
+    made = Distillation(config(), lambda images: None, None, labelled=2)  # type: ignore[arg-type]
+    whole = made(SegOutput(student), Taught(teacher, None), marks)
+    halves = [made(SegOutput(student[p]), Taught(teacher[p], None), marks[p]) for p in parts]
+    assert whole.item() == pytest.approx(sum(half.item() for half in halves) / 2, rel=1e-5)
+    teacher[0, :, 2:] = 99  # padding
+    assert made(SegOutput(student), Taught(teacher, None), marks).item() == whole.item()
+    marks[0, 0] = VOID  # void and unlabelled pixels count
+    assert made(SegOutput(student), Taught(teacher, None), marks).item() == whole.item()
+
+
+def config(**values: Any) -> DistillConfig:
+    return DistillConfig(teachers=(("teacher.pth", "0" * 64),), **values)
+
+
+@pytest.mark.parametrize(
+    ("own", "target", "expected"),
+    [
+        (CAMVID, CAMVID, tuple(range(11))),
+        (CAMVID, CITYSCAPES, (10, 2, 5, 0, 1, 8, 7, 4, 13, 11, IGNORE)),
+        (
+            *(CITYSCAPES, CAMVID),
+            (3, 4, 1, 255, 7, 2, 255, 6, 5, 255, 0, 9, 255, 8, 255, 255, 255, 255, 255),
+        ),
+    ],
+)
+def test_classes_are_matched_in_both_directions(own, target, expected) -> None:
+    assert match_outputs(own, target) == expected
+
+
+def test_a_void_output_is_left_out() -> None:
+    card = make_card("espnet_camvid", 12, {})
+    assert card.num_outputs == 12
+    void = card.outputs.index(IGNORE)
+    outputs = find_outputs(card, CAMVID)
+    assert sorted(outputs) == list(range(11)) and void not in outputs.values()
+    with pytest.raises(DsegError, match="fewer than two"):
+        find_outputs(replace(card, label_space=VOC, outputs=()), CAMVID)
+
+
+class Given(SegModel):
+    """A network whose logits are linear in the red channel, from 0 to 1."""
+
+    def __init__(self, factors: list[float], offsets: list[float], card: ModelCard):
+        super().__init__()
+        self.card = card
+        self.factors = torch.nn.Parameter(torch.tensor(factors).view(1, -1, 1, 1))
+        self.offsets = torch.nn.Parameter(torch.tensor(offsets).view(1, -1, 1, 1))
+
+    def logits(self, image: Tensor) -> list[Tensor]:
+        return [image[:, :1] * self.factors + self.offsets]
+
+
+def make_given(
+    factors: list[float],
+    offsets: list[float] | None = None,
+    outputs: tuple[int, ...] = (),
+    space: LabelSpace = CAMVID,
+) -> Given:
+    card = ModelCard(
+        **{"network": "given", "kwargs": {}, "label_space": space, "outputs": outputs},
+        **{"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
+    )
+    return Given(factors, offsets or [0.0] * len(factors), card)
+
+
+def test_a_teacher_gives_its_classes_and_how_sure_it_is_of_them() -> None:
+    image = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+    image[:, 0] = 255  # 1.0 for the network
+    one = make_given([math.log(2), math.log(3), math.log(5)], outputs=(IGNORE, 4, 1))
+    teacher = Teacher([one], CAMVID, CPU)
+    assert teacher.classes == (1, 4)  # sorted
+    taught = teacher(image)
+    torch.testing.assert_close(taught.logits[0, :, 0, 0], torch.tensor([5.0, 3.0]).log())
+    assert taught.certain is not None
+    assert taught.certain[0, 0, 0].item() == pytest.approx(0.8)
+    # two teachers: the mean of (5/8, 3/8) and (1/4, 3/4); the second has no other output
+    both = Teacher([one, make_given([math.log(3), 0.0], outputs=(4, 1))], CAMVID, CPU)(image)
+    torch.testing.assert_close(both.logits[0, :, 0, 0].exp(), torch.tensor([0.4375, 0.5625]))
+    assert both.certain is not None and both.certain[0, 0, 0].item() == pytest.approx(0.9)
+
+
+def test_only_padding_is_ignored_and_unlabelled_images_come_last(tmp_path: Path) -> None:
+    data = load_dataset("camvid", make_camvid(tmp_path / "data", train=4), "train")
+    save_noise(tmp_path / "more/a.png", 40, 56)
+    more = find_unlabelled([str(tmp_path / "more")], CAMVID)
+    crop = Augmentation(crop=(48, 56))  # 8 rows more than the images have
+    options: dict[str, Any] = {"seed": 0, "fill": (0, 0, 0)}
+    unlabelled = Stream(more, crop, **options, read=partial(read_unlabelled, more))
+    stream = Stream(data, crop, **options, marked=True, unlabelled=unlabelled)
+    plan = StepSampler(batch=2, last=2, unlabelled=1)
+    for batch in load_batches(stream, plan, workers=0):
+        assert batch.names[2] == "a" and "a" not in batch.names[:2]
+        assert (batch.train_ids == IGNORE).sum((1, 2)).tolist() == [8 * 56] * 3
+        assert set(batch.train_ids[2].unique().tolist()) == {VOID, IGNORE}
+        plain = Stream(data, crop, **options)
+        for number, name in enumerate(batch.names[:2]):
+            place = next(p for p in range(4) if plain.crop(p).name == name)
+            ids = plain.crop(place).train_ids
+            void = (ids == IGNORE) & (batch.train_ids[number] != IGNORE)
+            assert torch.equal(torch.where(void, VOID, ids), batch.train_ids[number])
+
+
+def test_each_process_reads_its_own_unlabelled_images() -> None:
+    plan = {"batch": 8, "accumulate": 2, "world_size": 2, "unlabelled": 3, "first": 1, "last": 2}
+    first, second = (list(StepSampler(**plan, rank=rank)) for rank in (0, 1))  # type: ignore[arg-type]
+    assert first == [[8, 9, -13, -14, -15], [12, 13, -19, -20, -21]]
+    assert second == [[10, 11, -16, -17, -18], [14, 15, -22, -23, -24]]
+
+
+def make_images() -> Tensor:
+    """Return four images, (4, 3, 32, 64), of squares of 8x8 pixels, each dark or bright."""
+    generator = torch.Generator().manual_seed(0)
+    squares = torch.randint(0, 2, (4, 1, 4, 8), generator=generator, dtype=torch.uint8)
+    return (200 * squares).repeat_interleave(8, 2).repeat_interleave(8, 3).expand(4, 3, 32, 64)
+
+
+def make_squares_teacher() -> tuple[Given, Teacher]:
+    """Return a teacher for which dark pixels are road and bright ones vegetation."""
+    factors, offsets = [0.0] * 19, [-12.0] * 19
+    offsets[0], factors[8], offsets[8] = 0.0, 40.0, -16.0
+    network = make_given(factors, offsets, space=CITYSCAPES)
+    return network, Teacher([network.requires_grad_(False)], CITYSCAPES, CPU)
+
+
+@pytest.mark.parametrize("losses", ["logits", "both"])
+def test_a_network_learns_from_the_teacher_alone(losses: str) -> None:
+    images = make_images()
+    batch = Batch(images, torch.full((4, 32, 64), VOID, dtype=torch.uint8), [], [])
+    network, teacher = make_squares_teacher()
+    wanted = teacher(images).logits.argmax(1)
+    assert torch.equal(wanted, torch.where(images[:, 0] > 100, 8, 0))
+    trainer = make_trainer("lr=0.02", "batch=4", "schedule=constant", steps=30)
+    trainer.update.distillation = make_distillation(
+        config(distill=losses), teacher, CITYSCAPES, CPU, labelled=0
+    )
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    before = agreement(trainer.model, images, wanted)
+    for step in range(30):
+        loss = trainer.update(step, [batch]).loss
+    assert loss.isfinite()
+    assert before < 0.3 and agreement(trainer.model, images, wanted) > 0.8
+    assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@torch.no_grad()
+def agreement(model: SegModel, images: Tensor, wanted: Tensor) -> float:
+    """Return the fraction of pixels with the wanted class, by the statistics of the batch."""
+    found = model.train()(Normaliser(model.card, CPU)(images)).main.argmax(1)
+    return float((found == wanted).float().mean())
+
+
+def test_masks_have_the_recipe_s_loss_beside_that_of_the_teacher(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = make_images()
+    marks = torch.full((4, 32, 64), VOID, dtype=torch.uint8)
+    marks[:2, :16], marks[:2, 30:] = 3, IGNORE
+    labels = torch.where(marks[:2] == VOID, IGNORE, marks[:2])
+    losses = []
+    for taught, masks, count in ((False, labels, 2), (True, marks, 4)):
+        trainer = make_trainer("batch=2", "lr=0")
+        if taught:
+            trainer.update.distillation = make_distillation(
+                config(logits_weight=0.0, channels_weight=0.0),
+                *(make_squares_teacher()[1], CITYSCAPES, CPU),
+                labelled=2,
+            )
+        monkeypatch.setattr(trainer.model.eval(), "train", lambda: None)  # as norms mix images
+        losses.append(trainer.update(0, [Batch(images[:count], masks, [], [])]).loss.item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+STEPS = 6
+OPTIONS = [
+    *("--model", "dabnet_camvid", "--epochs", 2, "--batch-size", 2, "--set", "crop=48x56"),
+    *("--recipe", "dabnet_camvid", "--set", "accumulate=2", "--deterministic", "--device", "cpu"),
+    *("--set", "ema=0.9", "--save-every", 0, "--log-every", 1, "--draw", 1, "--dataset", "camvid"),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, images without masks, and teachers of CamVid and of VOC."""
+    place = tmp_path_factory.mktemp("distill")
+    make_camvid(place / "data")
+    for number in range(3):
+        save_noise(place / f"more/{number}.png", 40, 56, seed=number)
+    for seed, (name, space) in enumerate({"teacher": CAMVID, "other": CAMVID, "voc": VOC}.items()):
+        torch.manual_seed(seed)
+        network = build_model("fastscnn", space.num_classes)
+        network.card = replace(network.card, label_space=space)
+        save_model(network, place / f"{name}.safetensors")
+    return place
+
+
+@pytest.fixture
+def words(place: Path) -> list[object]:
+    """The arguments of a distillation, without its teacher and folder."""
+    return [*OPTIONS, "--data-dir", place / "data", "-j", 0]
+
+
+@pytest.fixture(scope="module")
+def reference(server: ForkServer, place: Path) -> Path:
+    """An uninterrupted run."""
+    words = [*OPTIONS, "--data-dir", place / "data", "-j", 0]
+    words += ["--teacher", place / "teacher.safetensors", "--unlabelled", place / "more"]
+    child = server.start(*words, "--out", place / "run", command="distill")
+    assert child.wait() == 0, child.text()
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def server(place: Path) -> Iterator[ForkServer]:
+    server = ForkServer(place)
+    yield server
+    server.close()
+
+
+def test_a_killed_distillation_ends_with_the_same_bytes(
+    server: ForkServer, place: Path, words: list[object], reference: Path, tmp_path: Path
+) -> None:
+    run_ = tmp_path / "run"
+    words += ["--teacher", place / "teacher.safetensors", "--unlabelled", place / "more"]
+    child = server.start(*words, "--out", run_, command="distill")
+    wait_and_kill(child, lambda: trained(run_) >= 2)
+    child = server.start("--resume", "--out", run_, "-j", 1, command="distill")
+    child.until(lambda: trained(run_) >= 4)
+    child.signal(signal.SIGTERM)
+    assert child.wait() == 143
+    assert child.text().splitlines()[-1].endswith(f"Continue: dseg distill --resume --out {run_}")
+    child = server.start("--resume", "--out", run_, "-j", 0)  # dseg train continues it too
+    assert child.wait() == 0, child.text()
+    check_same(run_, reference)
+
+
+def test_run_json_records_the_teacher(place: Path, reference: Path) -> None:
+    record = json.loads((reference / "run.json").read_text())
+    teacher = place / "teacher.safetensors"
+    assert record["settings"]["distillation"] == {
+        "teachers": [[str(teacher), sha256(teacher)]],
+        "teacher_models": [],
+        "distill": "both",
+        "logits_weight": 1.0,
+        "channels_weight": 1.0,
+        "temperature": 4.0,
+        "unlabelled": [str(place / "more")],
+        "unlabelled_ratio": 1.0,
+    }
+    assert record["data"]["images"] == {"train": 6, "val": 2, "unlabelled": 3}
+
+
+def test_another_teacher_is_refused_and_a_moved_one_is_not(
+    place: Path, reference: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(reference, folder)
+    again = ("distill", "--resume", "--out", folder)
+    other = place / "other.safetensors"
+    refused(run(*again, "--teacher", other), 2, "was started with another teacher", "--resume")
+    refused(run(*again, "--temperature", 2), 2, "temperature 4.0 -> 2.0")
+    moved = tmp_path / "moved.safetensors"
+    shutil.copy(place / "teacher.safetensors", moved)
+    done = run(*again, "--teacher", moved)
+    assert done.exit_code == 0 and "Nothing left to do." in done.stderr
+    text = (folder / "run.json").read_text()
+    (folder / "run.json").write_text(text.replace("teacher.safetensors", "other.safetensors"))
+    refused(run(*again), 3, "is not the file that the run was started with (SHA-256 ")
+
+
+def test_changed_unlabelled_images_are_refused(place: Path, reference: Path, tmp_path: Path):
+    folder, more = tmp_path / "run", tmp_path / "more"
+    shutil.copytree(reference, folder)
+    shutil.copytree(place / "more", more)
+    again = ("distill", "--resume", "--out", folder, "--unlabelled", more)
+    assert run(*again).exit_code == 0
+    save_noise(more / "1.png", 40, 56, seed=9)
+    refused(run(*again), 3, "1 of 11 images or their masks differ", "--accept-data")
+
+
+def test_wrong_teachers_are_refused(place: Path, words: list[object], tmp_path: Path) -> None:
+    start = ("distill", *words, "--out", tmp_path / "run")
+    teacher = ("--teacher", place / "teacher.safetensors")
+    refused(run(*start), 2, "No teacher is named.", "--teacher FILE")
+    refused(run(*start, "--teacher", "no.pth"), 3, "The teacher no.pth does not exist.")
+    refused(
+        run(*start, "--teacher", place / "voc.safetensors"),
+        3,
+        "voc.safetensors (21: background, aeroplane, bicycle, ...) cannot be mapped onto those of "
+        "the data (11: Sky, Building, Pole, ...).",
+    )
+    (tmp_path / "net.onnx").touch()
+    refused(run(*start, "--teacher", tmp_path / "net.onnx"), 2, "is an exported file")
+    two = ("--teacher-model", "fastscnn", "--teacher-model", "fastscnn")
+    refused(run(*start, *teacher, *two), 2, "--teacher-model is given 2 times for 1 teacher.")
+    unused = "--unlabelled-ratio has no effect without --unlabelled."
+    refused(run(*start, *teacher, "--unlabelled-ratio", 2), 2, unused)
+    unused = "--channels-weight has no effect with --distill logits."
+    refused(run(*start, *teacher, "--distill", "logits", "--channels-weight", 2), 2, unused)
+    more = ("--unlabelled", place / "more", "--cache", "device")
+    refused(run(*start, *teacher, *more), 2, "--cache device keeps labelled images only")
+    refused(run(*start, *teacher, "--unlabelled", tmp_path / "none"), 2, "none")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_a_teacher_is_not_continued_with_one(
+    place: Path, words: list[object], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    assert run("train", *words, "--set", "steps=1", "--out", folder).exit_code == 0
+    assert "distillation" not in json.loads((folder / "run.json").read_text())["settings"]
+    again = ("distill", "--resume", "--out", folder)
+    refused(run(*again), 2, "was started without a teacher", "dseg train --resume")
+    teacher = ("--teacher", place / "teacher.safetensors")
+    refused(run(*again, *teacher), 2, "was started without a teacher", "dseg train --resume")
+
+
+def test_python_names_a_teacher_by_keyword(place: Path, tmp_path: Path) -> None:
+    teacher, more, folder = place / "teacher.safetensors", place / "more", tmp_path / "run"
+    options: dict[str, Any] = {"data": ("camvid", place / "data"), "model": "dabnet_camvid"}
+    options |= {"recipe": "dabnet_camvid", "device": "cpu", "workers": 0, "batch_size": 2}
+    options |= {"overrides": {"steps": 1, "crop": (48, 56)}, "val_split": None, "out": folder}
+    dseg.train(**options, teacher=teacher, unlabelled=more, temperature=2, distill="logits")
+    found = read_config(folder).distillation
+    assert found == DistillConfig(
+        teachers=((str(teacher), sha256(teacher)),),
+        **{"temperature": 2, "distill": "logits", "unlabelled": (str(more),)},
+    )
+    with pytest.raises(DsegError, match="temperature requires a teacher"):
+        dseg.train(**options, temperature=2)
+    with pytest.raises(DsegError, match="distill cannot be 'all'"):
+        dseg.train(**options, teacher=teacher, distill="all")
