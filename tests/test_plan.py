@@ -59,6 +59,13 @@ def test_few_small_images_are_trained_whole_from_the_bundled_weights() -> None:
     assert min(recipe.scales) >= 0.9  # little padding
 
 
+@pytest.mark.parametrize(("network", "averaged"), [("pidnet_s", True), ("bisenetv2", False)])
+def test_class_weights_that_are_counted_do_not_scale_the_loss(network: str, averaged: bool) -> None:
+    plan = make_plan(SMALL, CPU, model=network)
+    assert (plan.recipe.class_weights, plan.recipe.loss_mean) == ("log", "weights")
+    assert ("loss_mean" in plan.reasons) is averaged
+
+
 def test_images_of_very_different_sizes_are_not_called_whole() -> None:
     same = make_plan(replace(SMALL, smallest=(240, 320), largest=(240, 320)), CPU)
     assert same.reasons["crop"] == "whole images (height x width)"

@@ -126,7 +126,7 @@ class TrainConfig:
         group="Network",
         default="",
         metavar="imagenet|FILE",
-        help="Start from torchvision's classification weights.",
+        help="Start from torchvision's or the authors' classification weights.",
     )
     seed: int = option(
         "--seed",

@@ -60,8 +60,8 @@ def balanced_edge_loss(logits: Tensor, edges: Tensor) -> Tensor:
     """Return the cross-entropy of a border output, balanced between border pixels and others.
 
     Border pixels are weighted by the fraction of the other ones, and these by that of the border
-    pixels; the mean is over all pixels of the micro-batch, ignored ones too (PIDNet, Xu et al.,
-    CVPR 2023, section 3.5, and its release; the weights are those of Xie and Tu, ICCV 2015, eq. 2).
+    pixels; the mean is over all pixels of the micro-batch, ignored ones too (as in the
+    release of PIDNet, Xu et al., CVPR 2023; the weights are those of Xie and Tu, ICCV 2015, eq. 2).
 
     Args:
         logits: (N, 1, H, W) float32.

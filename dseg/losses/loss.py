@@ -51,7 +51,7 @@ class SegLoss:
         edge_reach: argument of ``mark_edges``.
         edge_aware_weight: weight of the main output's loss on the pixels alone whose border
             probability, by the first border output, is above ``edge_aware_threshold``: the
-            boundary-awareness loss of PIDNet (Xu et al., CVPR 2023, eq. 6). 0 for none.
+            boundary-awareness loss of PIDNet (Xu et al., CVPR 2023). 0 for none.
         affinity: affinity field loss of the main output, or None.
         affinity_weight: weight of that loss.
     """

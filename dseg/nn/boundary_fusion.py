@@ -12,7 +12,7 @@ from dseg.nn.fuse import resize_like
 class PixelAttention(nn.Module):
     """Mix a fine map with a coarse one, at each position by how well they agree there.
 
-    The pixel-attention-guided fusion module, Pag (section 3.2, eq. 1 and 2): the weight of the
+    The pixel-attention-guided fusion module, Pag (section 3.2): the weight of the
     coarse map is the sigmoid of the dot product of both embeddings.
 
     Args:
@@ -35,7 +35,7 @@ class PixelAttention(nn.Module):
 class BoundaryFusion(nn.Module):
     """Mix detail and context by a boundary map, then norm, ReLU and a 3x3.
 
-    The boundary-attention-guided fusion module, Bag (section 3.4, eq. 3): detail where the
+    The boundary-attention-guided fusion module, Bag (section 3.4): detail where the
     sigmoid of the boundary map is 1, context where it is 0.
 
     Args:
@@ -54,7 +54,7 @@ class BoundaryFusion(nn.Module):
 
 
 class LightBoundaryFusion(nn.Module):
-    """The same with two 1x1 in place of the 3x3, Light-Bag (section 3.4, eq. 4).
+    """The same with two 1x1 in place of the 3x3, Light-Bag (section 3.4).
 
     One reads detail and the context away from boundaries, the other context and the detail near
     them; their results are summed.

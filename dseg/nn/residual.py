@@ -89,7 +89,7 @@ def basic_block(
 def bottleneck(in_channels: int, mid: int, *, stride: int = 1) -> ResidualBlock:
     """Build a block of 1x1, 3x3 and 1x1 to twice ``mid`` channels, without a last ReLU.
 
-    The bottleneck of DDRNet (Hong et al., arXiv 2101.06085, section 3.2), whose 3x3 strides.
+    The bottleneck of DDRNet (Hong et al., arXiv 2101.06085), whose 3x3 strides.
     """
     branch = nn.Sequential(
         conv_norm_act(in_channels, mid, 1, act=nn.ReLU(inplace=True)),

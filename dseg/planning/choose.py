@@ -108,7 +108,7 @@ def make_plan(
     planner.choose("crop", f"{height}x{width}", _explain_crop(data, height, width))
     crops = _choose_batch(planner, height * width, times)
     tuned = start == BUNDLED or names_weights(weights)
-    _choose_loss(planner)
+    _choose_loss(planner, RECIPES[base])
     _choose_augmentation(planner)
     seconds = _find_step_seconds(data, height * width, crops, times)
     steps = _choose_length(planner, crops, tuned, seconds, minutes)
@@ -212,7 +212,7 @@ def _choose_batch(planner: _Planner, area: int, times: StepTimes | None) -> int:
     return batch
 
 
-def _choose_loss(planner: _Planner) -> None:
+def _choose_loss(planner: _Planner, base: Recipe) -> None:
     fractions = [fraction for fraction in planner.data.fractions if fraction]
     ratio = max(fractions) / min(fractions)
     planner.choose("loss", "ce", "cross-entropy: hard-pixel mining needs many images")
@@ -223,6 +223,8 @@ def _choose_loss(planner: _Planner) -> None:
         )
     else:
         planner.choose("class_weights", "none", "all classes are frequent")
+    if base.loss_mean != "weights":
+        planner.choose("loss_mean", "weights", "class weights do not scale the learning rate")
 
 
 def _choose_augmentation(planner: _Planner) -> None:
