@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from authors_masks import draw_image
@@ -17,11 +16,19 @@ from goldens import FOLDER, load_golden, read_contract, save_as_the_authors_do
 from PIL import Image
 from torch import Tensor, nn
 
+import dseg
 from dseg.checkpoints import load_model
+from dseg.config import RuntimeConfig, TrainConfig
+from dseg.datasets import load_dataset
+from dseg.distributed import Group
 from dseg.folding import fold_blocks, prepare
+from dseg.graphs.trace import trace
 from dseg.models import SegModel, build_model
 from dseg.nn.reparam import Foldable, ParallelConv
+from dseg.recipes import find_recipe
+from dseg.training.network import make_model
 
+SAMPLES = Path(dseg.__file__).parent / "samples"
 GOLDENS = ["gcnet_s_gyyang", *(f"gcnet_{size}_gyyang" for size in "ml")]
 MARKED = [GOLDENS[0], *(pytest.param(name, marks=pytest.mark.slow) for name in GOLDENS[1:])]
 BLOCKS, OTHERS = {"gcnet_s": 30, "gcnet_l": 36}, 20  # blocks, convolutions outside them
@@ -120,14 +127,10 @@ def test_each_block_becomes_one_convolution(name: str) -> None:
         assert convolutions(build_model(name, folded=True)) == BLOCKS[name] + OTHERS
 
 
-def test_an_exported_graph_has_the_folded_form(
-    authors_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    result = run("export", authors_file, "-o", "net.onnx", "--size", "64x96")
-    assert result.exit_code == 0, result.output
-    nodes = [node.op_type for node in onnx.load("net.onnx").graph.node]
-    assert nodes.count("Conv") == BLOCKS["gcnet_s"] + OTHERS
+def test_an_exported_graph_has_the_folded_form(authors_file: Path) -> None:
+    graph = trace(load_model(None, authors_file), size=(64, 96))
+    operations = [node.op_type for node in graph.graph.node]
+    assert operations.count("Conv") == BLOCKS["gcnet_s"] + OTHERS
 
 
 def test_a_relu_that_is_not_in_place_gives_the_recorded_change(authors_file: Path) -> None:
@@ -159,3 +162,27 @@ def test_the_networks_own_blocks_do_not_change() -> None:
         weight.zero_()
     after = model.state_dict()
     assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+def test_training_folded_blocks_is_a_warning(folded_file: Path) -> None:
+    config = TrainConfig(
+        **{"model": "gcnet_s", "datasets": (("scenes", str(SAMPLES)),), "split": "demo"},
+        **{"val_split": "", "label_space": "", "class_file": "", "recipe_name": ""},
+        **{"weights": str(folded_file), "reset_head": False, "backbone_weights": "", "amp": "off"},
+        **{"on_bad_data": "stop", "world_size": 1, "seed": 0, "deterministic": False},
+        recipe=find_recipe("gcnet"),
+    )
+    scenes = load_dataset("scenes", SAMPLES, "demo")
+    runtime = RuntimeConfig(device="cpu")
+    _, remarks = make_model(config, scenes, Group(), torch.device("cpu"), runtime)
+    assert "WARNING: the blocks in folded.pth are folded for inference" in remarks
+
+
+def test_the_published_recipe() -> None:
+    recipe = find_recipe("gcnet")
+    assert (recipe.optimizer, recipe.lr, recipe.momentum, recipe.power) == ("sgd", 0.01, 0.9, 0.9)
+    assert (recipe.steps, recipe.batch, recipe.weight_decay) == (120_000, 12, 5e-4)
+    assert (recipe.crop, recipe.scales, recipe.continuous) == ((1024, 1024), (0.5, 2.0), True)
+    assert (recipe.loss, recipe.aux_loss, recipe.aux_weight) == ("ohem", "ohem", 0.4)
+    assert (recipe.ohem_threshold, recipe.ohem_keep * 3 * 1024**2) == (0.9, 131_072)
+    assert sum(recipe.published_weights) == pytest.approx(19.0001)
