@@ -30,14 +30,16 @@ OWN_DATA = DOCS / "own-data.md"
 RECOMMENDED = {
     "dabnet": "to begin with",
     "espnet": "the smallest",
-    "bisenetv2": "more accurate, nearly as fast",
-    "swiftnet_r18": "more accurate, as fast",
-    "icnet": "large images",
-    "pspnet_r50": "baseline in many papers",
+    "efficientvit_b0": "small, fast and accurate",
+    "pidnet_s": "more accurate, still fast",
+    "ddrnet_23_slim": "nearly the same, faster",
+    "efficientvit_b1": "accurate for its speed",
     "denseaspp161": "accurate",
-    "gald_r101": "the most accurate of these",
+    "efficientvit_l1": "the most accurate of these",
+    "unet_r34": "own data with thin structures",
 }
 SPEEDS = ROOT / "weights" / "zoo-cpu.md"
+TODAY = ROOT / "weights" / "today-cpu.json"
 
 
 def networks(*, cityscapes: bool) -> str:
@@ -69,7 +71,7 @@ def our_scores() -> str:
 
 def recommended() -> str:
     """Return the table of networks to start with: score, and speed from the zoo's file."""
-    found = json.loads(SPEEDS.with_suffix(".json").read_text(encoding="utf-8"))["networks"]
+    found = json.loads(TODAY.read_text(encoding="utf-8"))["networks"]
     lines = ["| `--model` | for | Cityscapes mIoU (%) | parameters (M) | CPU ms | weights |"]
     lines.append("| --- | --- | --: | --: | --: | --- |")
     for name, purpose in RECOMMENDED.items():
@@ -79,7 +81,8 @@ def recommended() -> str:
         how = "none published: train it" if file is None else "you download the file"
         weights = "downloads by itself" if file is not None and file.url else how
         split = "" if " val " in spec.published else " (test)"
-        cells = f"{spec.score}{split} | {spec.params / 1e6:.1f} | {min(times):.0f} | {weights}"
+        score = "none" if spec.score is None else f"{spec.score}{split}"
+        cells = f"{score} | {spec.params / 1e6:.1f} | {min(times):.0f} | {weights}"
         lines.append(f"| `{name}` | {purpose} | {cells} |")
     return "\n".join(lines)
 
@@ -123,9 +126,9 @@ def tested_by(spec: ModelSpec) -> str:
     return "tensors" if any(other.goldens for other in relatives) else "nothing"
 
 
-def speeds() -> str:
-    """Return the table of milliseconds to labels, from the JSON file of ``dseg bench``."""
-    found = json.loads(SPEEDS.with_suffix(".json").read_text(encoding="utf-8"))["networks"]
+def speeds(file: Path) -> str:
+    """Return the table of milliseconds to labels, from a JSON file of ``dseg bench``."""
+    found = json.loads(file.read_text(encoding="utf-8"))["networks"]
     networks: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
     for entry in found:
         networks.setdefault(entry["name"], {})[entry["runtime"], entry["dtype"]] = entry
@@ -242,7 +245,10 @@ PARTS: dict[Path, dict[str, Callable[[], str]]] = {
     DOCS / "commands.md": {"commands": commands},
     WEIGHTS: {"files": files},
     OWN_DATA: {"known": known},
-    SPEEDS: {"speeds": speeds},
+    SPEEDS: {
+        "today": partial(speeds, TODAY),
+        "speeds": partial(speeds, SPEEDS.with_suffix(".json")),
+    },
 }
 
 

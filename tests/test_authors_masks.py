@@ -154,6 +154,7 @@ CASES = {
     "dfn_r50": Case("dfn_r50_torchseg", IMAGENET, with_corners, (192, 256), slow=True),
     "refinenet_r50": Case("refinenet_r50_drsleep", IMAGENET, by_cubes, SMALL, slow=True),
     "gff_wr38": Case("gff_wr38_decouple", IMAGENET, with_corners, SMALL, slow=True),
+    "gcnet_s": Case("gcnet_s_gyyang", IMAGENET_255, without_corners),
 }
 SLOW = [pytest.param(n, marks=pytest.mark.slow) if c.slow else n for n, c in CASES.items()]
 FOUND = [

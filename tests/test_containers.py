@@ -52,13 +52,25 @@ class DictConfig:
         self.content = {"lr": 0.1, "kind": Any, "list": list}
 
 
+class HistoryBuffer:
+    """mmengine's record of a loss: arrays, and a table of its own methods."""
+
+    def __init__(self) -> None:
+        self._log_history = np.array([0.5, 0.25])
+        self.statistics_methods = {"min": HistoryBuffer.min}
+
+    def min(self) -> float:
+        return float(self._log_history.min())
+
+
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give the two classes above the names that they have in their libraries."""
+    """Give the classes above the names that they have in their libraries."""
     with monkeypatch.context() as patch:
         for kind, module in (
             (AttributeDict, "lightning.fabric.utilities.data"),
             (DictConfig, "omegaconf.dictconfig"),
+            (HistoryBuffer, "mmengine.logging.history_buffer"),
         ):
             patch.setattr(kind, "__module__", module)
             fake = ModuleType(module)
@@ -127,6 +139,36 @@ def test_hyper_parameters_of_any_kind_are_skipped(
     assert make is dict or make.__name__.encode() in checkpoint.path.read_bytes()
     assert list(checkpoint.state) == list(state)
     assert "hyper_parameters" in checkpoint.extras
+
+
+@pytest.mark.usefixtures("elsewhere")
+@OLD_TORCH
+def test_mmengines_files_load(state: dict[str, Tensor], tmp_path: Path, zipped: bool) -> None:
+    scalars = OrderedDict({"train/loss": HistoryBuffer()})
+    content = {
+        "meta": {"epoch": 0, "iter": 4, "dataset_meta": {"classes": ("road", "sky")}},
+        "state_dict": OrderedDict(state),
+        "message_hub": {"log_scalars": scalars, "runtime_info": {"best": np.float64(76.9)}},
+        "optimizer": adam(),
+        "param_schedulers": [{"last_step": 4, "_global_step": 5}],
+    }
+    checkpoint = read(content, tmp_path, zipped=zipped)
+    assert b"history_buffer" in checkpoint.path.read_bytes()
+    assert b"getattr" in checkpoint.path.read_bytes()
+    assert checkpoint.container == "state_dict"
+    assert checkpoint.extras == ("meta", "message_hub", "optimizer", "param_schedulers")
+    assert same(load_model(NAME, checkpoint.path), state)
+
+
+@OLD_TORCH
+@pytest.mark.parametrize("owner", [OrderedDict, np.ndarray, "text"], ids=str)
+def test_an_attribute_of_another_class_is_code(owner: object, tmp_path: Path, zipped: bool) -> None:
+    class Attribute:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return getattr, (owner, "__class__")
+
+    file = write({"model": ONES, "x": Attribute()}, tmp_path / "c.pth", zipped=zipped)
+    assert "contains code (getattr)" in refused(lambda: read_checkpoint(file)).problem
 
 
 def test_another_class_of_the_same_library_is_refused(

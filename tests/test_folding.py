@@ -35,6 +35,7 @@ LEFT = {  # number of norms that cannot be folded
     "denseaspp121": 66,  # pre-activation
     "denseaspp_densenet121_citys": 62,
     "fastscnn": 0,
+    "gcnet_s": 12,  # pre-activation in the pyramid and the head
     "icnet": 0,
     "mobilenetdenseaspp": 4,
     "swiftnet_r18": 11,

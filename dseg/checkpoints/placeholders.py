@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import OrderedDict
 from typing import Any
 
@@ -33,6 +34,21 @@ class _Items:
 
     def __new__(cls, *args: object, **kwargs: object) -> Any:
         return []
+
+
+class _History(_Skipped):
+    """Placeholder for mmengine's record of a loss, saved with a table of its own methods."""
+
+
+def _skip_method(owner: object = None, name: object = None) -> _Skipped:
+    """Stand for ``getattr`` in a pickle, which nothing but that table may use.
+
+    Raises:
+        UnpicklingError: an attribute of anything else.
+    """
+    if owner is not _History:
+        raise pickle.UnpicklingError("GLOBAL getattr")
+    return _Skipped()
 
 
 # Plain data that training scripts save with the weights; none of it is needed.
@@ -73,5 +89,7 @@ HARMLESS: list[Any] = [
     *((_Skipped, name) for name in SKIPPED),
     *((_Entries, name) for name in ENTRIES),
     (_Items, "collections.deque"),
+    (_History, "mmengine.logging.history_buffer.HistoryBuffer"),
+    (_skip_method, "builtins.getattr"),
 ]
 NAMES = frozenset(name for _, name in HARMLESS)

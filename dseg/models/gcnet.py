@@ -194,9 +194,6 @@ def _stage(
 
 def _head(in_channels: int, mid: int, num_classes: int) -> nn.Sequential:
     """Build a 3x3 convolution and the classifier, each after norm and ReLU."""
-    return nn.Sequential(
-        OrderedDict(
-            reduce=norm_relu_conv(in_channels, mid, 3),
-            classifier=norm_relu_conv(mid, num_classes, 1, bias=True),
-        )
-    )
+    reduce = norm_relu_conv(in_channels, mid, 3)
+    classifier = norm_relu_conv(mid, num_classes, 1, bias=True)
+    return nn.Sequential(OrderedDict(reduce=reduce, classifier=classifier))

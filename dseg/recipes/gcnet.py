@@ -6,10 +6,10 @@ from dseg.recipes.recipe import Recipe
 
 GCNET: dict[str, Recipe] = {
     "gcnet": Recipe(
-        source="gyyang23's release: S 76.9, M 78.9, L 79.6 on val without ImageNet; 4 GPUs of 3 "
-        "images each, 131,072 hard pixels of each 3 crops; its colours change by 1/8 in "
-        "brightness, 1/2 in contrast and saturation, and in hue, at random; its crops have at "
-        "most 3/4 of one class; no hue and no such limit here",
+        source="gyyang23's release: val 76.9 (S), 78.9 (M), 79.6 (L) without ImageNet; 4 GPUs of 3 "
+        "images each, 131,072 hard pixels of each 3 crops; a jitter of 0.5 stands for its "
+        "photometric distortion, which changes brightness less and hue too; its crops have at "
+        "most 3/4 of one class, ours any share",
         steps=120_000,
         batch=12,
         crop=(1024, 1024),

@@ -45,6 +45,11 @@ def make_model(
             raw_weights=config.raw_weights,
             on_note=lambda line: None if isinstance(line, Detail) else remarks.append(line),
         )
+        if model.card.kwargs.get("folded"):
+            remarks.append(
+                f"WARNING: the blocks in {start.name} are folded for inference: without their "
+                "parallel paths and norms they do not train as published. Use a file that has them."
+            )
     else:
         takes_aux = "aux" in signature(find_class(config.model)).parameters
         options = {"aux": True} if takes_aux and config.recipe.aux_weight else {}
