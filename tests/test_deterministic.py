@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dseg.nn.bicubic import resize_by_matrices
 from dseg.nn.deterministic import pool_by_matrices, sample_by_gather
 
 
@@ -51,3 +52,25 @@ def test_sampling_at_nan_gives_nan() -> None:
     x = torch.ones(1, 1, 3, 3)
     grid = torch.tensor([[[[float("nan"), 0.0], [0.0, 0.0]]]])
     assert sample_by_gather(x, grid).isnan().tolist() == [[[[True, False]]]]
+
+
+@pytest.mark.parametrize("size", [(28, 40), (30, 41), (3, 4), (7, 10), (1, 1)])
+def test_resizing_by_matrices_is_bicubic_interpolation(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 7, 10, dtype=torch.float64, requires_grad=True)
+    ours = resize_by_matrices(x, size)
+    theirs = F.interpolate(x, size, mode="bicubic", align_corners=False)
+    assert ours.shape == (2, 3, *size)
+    assert torch.allclose(ours, theirs, atol=1e-5)  # its weights are float32
+    weight = torch.randn_like(ours)
+    gradients = [torch.autograd.grad((y * weight).sum(), x)[0] for y in (ours, theirs)]
+    assert torch.allclose(*gradients, atol=1e-4)
+
+
+def test_resizing_by_matrices_is_in_float32_under_autocast() -> None:
+    x = torch.randn(1, 2, 4, 5, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = resize_by_matrices(x, (32, 40))
+    expected = F.interpolate(x.float(), (32, 40), mode="bicubic", align_corners=False)
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found.float(), expected, rtol=2**-8)

@@ -9,7 +9,8 @@ from dseg.registry.spec import ModelSpec
 EFFICIENTVIT: dict[str, Any] = {
     "paper": "Cai et al., ICCV 2023",
     "source": "github.com/mit-han-lab/efficientvit",
-    "licence": "Apache-2.0 (the code's)",
+    "link": "huggingface.co/han-cai/efficientvit-seg",
+    "licence": "Apache-2.0 (the repository's)",
     "recipe": "efficientvit",
 }
 
