@@ -123,7 +123,8 @@ class TrainConfig:
         group="Network",
         default="",
         metavar="imagenet|FILE",
-        help="Start from torchvision's classification weights.",
+        help="Start from torchvision's classification weights (a deep stem stays random), or a "
+        "file's.",
     )
     seed: int = option(
         "--seed",
