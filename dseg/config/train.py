@@ -123,8 +123,8 @@ class TrainConfig:
         group="Network",
         default="",
         metavar="imagenet|FILE",
-        help="Start from torchvision's classification weights (a deep stem stays random), or a "
-        "file's.",
+        help="Start from torchvision's classification weights, or a file's; with torchvision's, "
+        "a deep stem stays random.",
     )
     seed: int = option(
         "--seed",
