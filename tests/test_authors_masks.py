@@ -153,6 +153,13 @@ CASES = {
     ),
     "dfn_r50": Case("dfn_r50_torchseg", IMAGENET, with_corners, (192, 256), slow=True),
     "refinenet_r50": Case("refinenet_r50_drsleep", IMAGENET, by_cubes, SMALL, slow=True),
+    "lraspp_mobilenetv3_voc": Case(
+        "lraspp_mobilenet_v3_large_torchvision",
+        *(IMAGENET, torchvision_preset, (180, 238)),
+        slow=True,
+    ),
+    "sfnet_r18": Case("sfnet_r18_lxtgh", IMAGENET, with_corners, SMALL),
+    "sfnet_lite_r18": Case("sfnet_lite_r18_lxtgh", IMAGENET, with_corners, SMALL, slow=True),
     "gff_wr38": Case("gff_wr38_decouple", IMAGENET, with_corners, SMALL, slow=True),
     "gcnet_s": Case("gcnet_s_gyyang", IMAGENET_255, without_corners),
 }

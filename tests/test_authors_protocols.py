@@ -279,6 +279,7 @@ CASES = [
     ("pspnet_r50_voc", PLAIN, IMAGENET_255, at_long_side_512, SMALL),
     ("deeplabv3_r50_voc", PLAIN, IMAGENET, torchvision_preset, (180, 240)),
     ("deeplabv3_r50_voc", PLAIN, IMAGENET, torchvision_preset, (180, 238)),
+    ("lraspp_mobilenetv3_voc", PLAIN, IMAGENET, torchvision_preset, (180, 238)),
     ("refinenet_r50", PLAIN, IMAGENET, by_cubes, SMALL),
     ("efficientvit_b0", PLAIN, IMAGENET, by_cubes, SMALL),
 ]

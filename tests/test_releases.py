@@ -35,6 +35,8 @@ def load(model: SegModel, path: Path, name: str | None = None) -> tuple[SegModel
         ("denseaspp_densenet121_citys", 21, "denseaspp_densenet121_voc"),
         ("pspnet_r101", 150, "pspnet_r101_ade20k"),
         ("emanet_r50", 21, "emanet_r101_voc"),
+        ("lraspp_mobilenetv3", 21, "lraspp_mobilenetv3_voc"),
+        ("lraspp_mobilenetv3_voc", 19, "lraspp_mobilenetv3"),
         ("dabnet", 7, "dabnet"),
     ],
 )

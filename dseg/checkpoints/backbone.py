@@ -52,6 +52,8 @@ class BackboneReport:
         fresh: the backbone's keys that the file lacks, or has for another number of classes.
         dropped: the file's keys outside the backbone, mostly those of the classifier.
         prefix: key prefix of the backbone in the network.
+        stem_note: which layers keep their initial weights since the file has another stem, in
+            words; empty if it has the network's.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class BackboneReport:
     fresh: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     prefix: str = PREFIX
+    stem_note: str = ""
 
     def __str__(self) -> str:
         tensors = counted(len(self.matched), "tensor")
@@ -69,7 +72,23 @@ class BackboneReport:
         if self.fresh:
             first = f"{self.prefix}{self.fresh[0]}"
             parts.append(f"{len(self.fresh)} newly initialised (first {first})")
-        return ", ".join(parts)
+        text = ", ".join(parts)
+        return f"{text}; {self.stem_note}" if self.stem_note else text
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A file's tensors, with our keys.
+
+    Attributes:
+        state: the tensors.
+        other_stem: whether the file has torchvision's stem, which is left out.
+        report: their comparison with the backbone.
+    """
+
+    state: dict[str, Tensor]
+    other_stem: bool
+    report: LoadReport
 
 
 def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
@@ -90,7 +109,7 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
 
     Returns:
         The keys that were loaded. Layers that torchvision's network lacks keep their initial
-        weights; MobileNetV2's first expansion becomes the identity.
+        weights, a deep stem among them; MobileNetV2's first expansion becomes the identity.
 
     Raises:
         DsegError: torchvision does not have the network's backbone.
@@ -100,8 +119,8 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
         return _load_by_name(model, read_checkpoint(find_backbone_weights(model, source)))
     backbone = _backbone_of(model)
     checkpoint = read_checkpoint(find_backbone_weights(model, source))
-    found = [(_compare(backbone, state), state) for state in _read_as_backbone(model, checkpoint)]
-    report, state = max(found, key=lambda pair: (pair[0].complete, len(pair[0].matched)))
+    reading = find_reading(model, checkpoint.state)
+    report, state = reading.report, reading.state
     if not report.complete:
         raise _misfit(model, backbone, checkpoint, report)
     wanted = backbone.state_dict()
@@ -112,7 +131,7 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
         {names[id(state[key])]: wanted[key] for key in report.matched},
     )
     backbone.load_state_dict({key: state[key] for key in report.matched}, strict=False)
-    if fresh := _find_fresh(backbone, state):
+    if fresh := _find_fresh(backbone, state, _absent(backbone, reading.other_stem)):
         backbone.init_absent()
     used = {id(state[key]) for key in report.matched}
     dropped = (key for key, value in checkpoint.state.items() if id(value) not in used)
@@ -122,6 +141,7 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
         matched=report.matched,
         fresh=(*report.reset, *fresh),
         dropped=tuple(key for key in dropped if not key.endswith(COUNTER)),
+        stem_note=backbone.stem_note if reading.other_stem else "",
     )
 
 
@@ -165,7 +185,8 @@ def _advice(backbone: Backbone) -> str:
     if not backbone.torchvision_name:
         return f"{NO_RELEASE}; its authors' file fits."
     file = weight_files()[backbone.torchvision_name]
-    return f"get {file.file} from {file.url}, or let --backbone-weights {IMAGENET} do it."
+    advice = f"get {file.file} from {file.url}, or let --backbone-weights {IMAGENET} do it."
+    return f"its authors' file fits; or {advice}" if backbone.OTHER_STEM else advice
 
 
 def _find_imagenet(backbone: Backbone) -> Path:
@@ -213,12 +234,24 @@ def _load_by_name(model: SegModel, checkpoint: Checkpoint) -> BackboneReport:
     )
 
 
-def _read_as_backbone(model: SegModel, checkpoint: Checkpoint) -> Iterator[dict[str, Tensor]]:
+def find_reading(model: SegModel, state: Mapping[str, Tensor]) -> Reading:
+    """Return the reading of a file's tensors that fits the backbone of a network best."""
+    readings = _read_as_backbone(model, state)
+    return max(readings, key=lambda r: (r.report.complete, r.other_stem, len(r.report.matched)))
+
+
+def _read_as_backbone(model: SegModel, state: Mapping[str, Tensor]) -> Iterator[Reading]:
     """Yield the file's tensors read as those of a backbone, then as those of a whole network."""
     backbone = _backbone_of(model)
     for key_map in (backbone.KEY_MAP, *backbone.OTHER_KEY_MAPS):
-        yield _rename(checkpoint.state, key_map)
-    yield _keep_backbone(map_keys(type(model), checkpoint.state))
+        renamed = _rename(state, key_map)
+        other_stem = backbone.has_other_stem(renamed)
+        if other_stem:
+            left_out = backbone.OTHER_STEM
+            renamed = {k: v for k, v in renamed.items() if not k.startswith(left_out)}
+        yield Reading(renamed, other_stem, _compare(backbone, renamed, other_stem))
+    renamed = _keep_backbone(map_keys(type(model), state))
+    yield Reading(renamed, False, _compare(backbone, renamed))
 
 
 def _rename(state: Mapping[str, Tensor], key_map: KeyMap) -> dict[str, Tensor]:
@@ -229,11 +262,14 @@ def _keep_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
 
 
-def _compare(backbone: Backbone, state: Mapping[str, Tensor]) -> LoadReport:
+def _compare(
+    backbone: Backbone, state: Mapping[str, Tensor], other_stem: bool = False
+) -> LoadReport:
     """Compare a state dict that has our keys with a backbone's; ignore keys torchvision lacks."""
     network: Any = backbone  # compare() only reads its state dict
     report = compare(network, state)
-    missing = tuple(key for key in report.missing if not key.startswith(backbone.ABSENT))
+    absent = _absent(backbone, other_stem)
+    missing = tuple(key for key in report.missing if not key.startswith(absent))
     other_classes = tuple(
         key for key, _, _ in report.misshapen if key.startswith(backbone.CLASSIFIERS)
     )
@@ -241,16 +277,24 @@ def _compare(backbone: Backbone, state: Mapping[str, Tensor]) -> LoadReport:
     return replace(report, missing=missing, misshapen=misshapen, reset=other_classes)
 
 
-def _find_fresh(backbone: Backbone, state: Mapping[str, Tensor]) -> tuple[str, ...]:
-    absent = (key for key in backbone.state_dict() if key.startswith(backbone.ABSENT))
-    return tuple(key for key in absent if key not in state and not key.endswith(COUNTER))
+def _absent(backbone: Backbone, other_stem: bool) -> tuple[str, ...]:
+    """Return the prefixes of the backbone's keys that a file may lack."""
+    return (*backbone.ABSENT, *(backbone.OTHER_STEM if other_stem else ()))
+
+
+def _find_fresh(
+    backbone: Backbone, state: Mapping[str, Tensor], absent: tuple[str, ...]
+) -> tuple[str, ...]:
+    keys = (key for key in backbone.state_dict() if key.startswith(absent))
+    return tuple(key for key in keys if key not in state and not key.endswith(COUNTER))
 
 
 def _misfit(
     model: SegModel, backbone: Backbone, checkpoint: Checkpoint, report: LoadReport
 ) -> CheckpointError:
     name = backbone.title
-    others = [other for other in _find_backbones(checkpoint) if other != name]
+    found = _find_backbones(checkpoint)
+    others = [other for other in found if other != backbone.torchvision_name]
     hint = _advice(backbone)
     if others and (networks := _networks_on(others[0])):
         hint = f"the file fits {others[0]}, the backbone of {networks}; {hint}"

@@ -126,7 +126,8 @@ class TrainConfig:
         group="Network",
         default="",
         metavar="imagenet|FILE",
-        help="Start from torchvision's or the authors' classification weights.",
+        help="Start from torchvision's or the authors' classification weights; with torchvision's, "
+        "a deep stem stays random.",
     )
     seed: int = option(
         "--seed",

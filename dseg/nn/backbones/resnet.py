@@ -6,6 +6,7 @@ its 3x3 convolution, not in the first 1x1 as in the paper.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -36,6 +37,14 @@ DEEP_STEM_KEYS = (
     (r"^(backbone\.)?conv3\.", r"\1conv1.6."),
     (r"^(backbone\.)?bn3\.", r"\1conv1.7."),
 )
+STEM_CHANNELS = 64  # of the 7x7 convolution
+# layers whose shape or existence depends on the channels of the stem
+AFTER_STEM = ("layer1.0.conv1.", "layer1.0.bn1.", "layer1.0.downsample.")
+STEM_NOTE = (
+    "torchvision's stem is one 7x7 convolution, so that the stem of three 3x3 convolutions keeps "
+    "its initial weights"
+)
+AFTER_STEM_NOTE = ", and so do layer1.0.conv1 and layer1.0.downsample with their norms, which read "
 
 
 class Residual(nn.Module):
@@ -173,17 +182,21 @@ class ResNet(Backbone):
                 hint=f"depths: {list(CONFIGS)}; output strides: {list(LAYOUTS)}.",
             )
         block, counts = CONFIGS[depth]
-        self.torchvision_name = "" if stem_width else f"resnet{depth}"
+        self.torchvision_name = f"resnet{depth}"
         self.stage_channels = tuple(width * block.expansion for width in WIDTHS)
         self.stage_strides = tuple(min(stride, output_stride) for stride in (4, 8, 16, 32))
         self.out_channels = self.stage_channels[-1]
-        channels = 2 * stem_width or 64
+        channels = 2 * stem_width or STEM_CHANNELS
         self.pyramid_channels = (channels, *self.stage_channels)
         self.conv1: nn.Module = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
         self.bn1: nn.Module = nn.BatchNorm2d(channels)
         if stem_width:
             self.OTHER_KEY_MAPS = ((*self.KEY_MAP, *STEM_KEYS),)
             self.KEY_MAP = (*self.KEY_MAP, *DEEP_STEM_KEYS)
+            self.OTHER_STEM, self.stem_note = ("conv1.",), STEM_NOTE
+            if channels != STEM_CHANNELS:
+                self.OTHER_STEM += AFTER_STEM
+                self.stem_note += f"{AFTER_STEM_NOTE}its {channels} channels"
             self.conv1, self.bn1 = _deep_stem(stem_width), nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=ceil_mode)
@@ -229,6 +242,11 @@ class ResNet(Backbone):
         """Map (N, 3, H, W) to the (N, C, H / 2, W / 2) that the max pooling reads."""
         out: Tensor = self.relu(self.bn1(self.conv1(image)))
         return out
+
+    def has_other_stem(self, state: Mapping[str, Tensor]) -> bool:
+        """Return True if the stem is deep here, and a single 7x7 convolution in a state dict."""
+        first = state.get("conv1.0.weight")
+        return bool(self.OTHER_STEM) and first is not None and first.shape[2:] == (7, 7)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (N, 3, H, W) to the last stage's (N, out_channels, H / stride, W / stride)."""
