@@ -93,7 +93,7 @@ def count_labelled(root: Path) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("case", ["one step", "weighted", "micro-batches", "one image"])
+@pytest.mark.parametrize("case", ["one step", "taught", "weighted", "micro-batches", "one image"])
 def test_a_step_of_two_processes_is_that_of_one(runs: Runs, case: str) -> None:
     """Compare steps of plain SGD, which are proportional to the gradient."""
     data, alone, both = runs

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from PIL import Image
 from tiny_data import make_camvid
 from torch import nn
 
-from dseg.checkpoints import save_model
+from dseg.checkpoints import save_model, sha256
 from dseg.cli import main as dseg
 from dseg.cli.train.display import training_display
-from dseg.config import RuntimeConfig, TrainConfig
+from dseg.config import DistillConfig, RuntimeConfig, TrainConfig
 from dseg.distributed import Group, joined
+from dseg.labels import CAMVID
 from dseg.models import SegModel, build_model
 from dseg.recipes import Recipe
 from dseg.training import run_training
@@ -27,13 +29,14 @@ from dseg.training.loop import Trainer
 from dseg.training.state import has_state
 
 VOID = 11
-START = "start.safetensors"
+START, TEACHER = "start.safetensors", "teacher.safetensors"
 ONE_STEP: dict[str, Any] = {"steps": 1, "lr": 0.5, "momentum": 0.0, "weight_decay": 0.0}
 ONE_VIEW: dict[str, Any] = {**ONE_STEP, "scales": (1.0,), "flip": 0.0}
 
 # The data set and the fields of the recipe.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "one step": ("uneven", ONE_STEP),
+    "taught": ("uneven", ONE_STEP),
     "weighted": ("uneven", {**ONE_STEP, "class_weights": "log"}),
     "micro-batches": ("uneven", {**ONE_STEP, "accumulate": 2}),
     "one image": ("alike", ONE_VIEW),
@@ -61,6 +64,9 @@ def make_data(root: Path) -> None:
             ids[40 if number == 0 else number :] = VOID
             Image.fromarray(ids).save(file)
     save_model(make_linear(), root / START)
+    teacher = build_model("fastscnn", 11)
+    teacher.card = replace(teacher.card, label_space=CAMVID)
+    save_model(teacher, root / TEACHER)
 
 
 def make_linear() -> SegModel:
@@ -80,6 +86,12 @@ def make_linear() -> SegModel:
 def make_config(case: str, data: Path) -> TrainConfig:
     name, fields = CASES[case]
     recipe = {"source": "a test", "schedule": "constant", "batch": 8, "crop": (40, 56)} | fields
+    taught = None
+    if case == "taught":
+        file = str(data / TEACHER)
+        taught = DistillConfig(
+            teachers=((file, sha256(data / TEACHER)),), unlabelled=(str(data / "noise/train"),)
+        )
     return TrainConfig(
         **{"model": "dabnet_camvid", "datasets": (("camvid", str(data / name)),)},
         **{"split": "train", "val_split": "val" if case == "many steps" else "", "label_space": ""},
@@ -88,6 +100,7 @@ def make_config(case: str, data: Path) -> TrainConfig:
         **{"on_bad_data": "stop", "world_size": 1},
         weights=str(data / START),
         recipe=Recipe(**recipe),
+        distillation=taught,
     )
 
 
