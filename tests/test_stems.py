@@ -15,7 +15,7 @@ from torchvision_nets import picture, saved, theirs
 
 import dseg
 from dseg.checkpoints import load_backbone
-from dseg.checkpoints.backbone import find_reading
+from dseg.checkpoints.backbone_reading import find_reading
 from dseg.models import SegModel, build_model
 from dseg.nn.backbones.base import Backbone
 
@@ -29,7 +29,7 @@ KEPT = {
     ("ResNet", False): {"", "layer4.*.conv2.scale"},
     ("ResNet", True): {STEM},
 }
-NONE = {"DFNet", "ESPEncoder", "WideResNet", "XceptionA"}  # torchvision has no such network
+NONE = {"DFNet", "EfficientViT", "ESPEncoder", "WideResNet", "XceptionA"}  # torchvision has no such network
 
 
 @cache
@@ -69,7 +69,7 @@ def test_torchvisions_file_fits_every_backbone_that_torchvision_has(name: str) -
     if not backbone.torchvision_name:
         assert kind in NONE
         return
-    reading = find_reading(model, published(backbone.torchvision_name))
+    reading = find_reading(model, backbone, published(backbone.torchvision_name))
     assert reading.report.complete
     deep = isinstance(backbone.conv1, nn.Sequential) if kind == "ResNet" else False
     assert reading.other_stem == bool(backbone.stem_note) == deep

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from dseg.checkpoints.keys import COUNTER, LoadReport, compare, map_keys, rename_keys
+from dseg.checkpoints.backbone_reading import (
+    PREFIX,
+    compare_backbone,
+    find_reading,
+    list_absent,
+    rename_for,
+)
+from dseg.checkpoints.keys import COUNTER, LoadReport, map_keys
 from dseg.checkpoints.locations import weights_folders
 from dseg.checkpoints.read import Checkpoint, read_checkpoint
 from dseg.checkpoints.tensor_checks import check_tensors
 from dseg.downloads import current_display, download_file
 from dseg.errors import CheckpointError, DsegError, counted
 from dseg.models import SegModel, build_model
-from dseg.models.base import KeyMap
 from dseg.nn.backbones import densenet, mobilenet, mobilenetv3, resnet
 from dseg.nn.backbones.base import Backbone
 from dseg.registry import MODELS
 from dseg.registry.weight_files import weight_files
 
 IMAGENET = "imagenet"
-PREFIX = "backbone."
 MOST_NAMED = 6  # networks in a message
 NO_RELEASE = "torchvision has no weights of this backbone"
 BACKBONES: tuple[Callable[[], Backbone], ...] = (
@@ -76,21 +80,6 @@ class BackboneReport:
         return f"{text}; {self.stem_note}" if self.stem_note else text
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A file's tensors, with our keys.
-
-    Attributes:
-        state: the tensors.
-        other_stem: whether the file has torchvision's stem, which is left out.
-        report: their comparison with the backbone.
-    """
-
-    state: dict[str, Tensor]
-    other_stem: bool
-    report: LoadReport
-
-
 def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
     """Load classification weights into ``model.backbone``; the other weights do not change.
 
@@ -119,7 +108,7 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
         return _load_by_name(model, read_checkpoint(find_backbone_weights(model, source)))
     backbone = _backbone_of(model)
     checkpoint = read_checkpoint(find_backbone_weights(model, source))
-    reading = find_reading(model, checkpoint.state)
+    reading = find_reading(model, backbone, checkpoint.state)
     report, state = reading.report, reading.state
     if not report.complete:
         raise _misfit(model, backbone, checkpoint, report)
@@ -131,8 +120,8 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
         {names[id(state[key])]: wanted[key] for key in report.matched},
     )
     backbone.load_state_dict({key: state[key] for key in report.matched}, strict=False)
-    if fresh := _find_fresh(backbone, state, _absent(backbone, reading.other_stem)):
-        backbone.init_absent()
+    if fresh := _find_fresh(backbone, state, list_absent(backbone, reading.other_stem)):
+        backbone.initlist_absent()
     used = {id(state[key]) for key in report.matched}
     dropped = (key for key, value in checkpoint.state.items() if id(value) not in used)
     return BackboneReport(
@@ -234,54 +223,6 @@ def _load_by_name(model: SegModel, checkpoint: Checkpoint) -> BackboneReport:
     )
 
 
-def find_reading(model: SegModel, state: Mapping[str, Tensor]) -> Reading:
-    """Return the reading of a file's tensors that fits the backbone of a network best."""
-    readings = _read_as_backbone(model, state)
-    return max(readings, key=lambda r: (r.report.complete, r.other_stem, len(r.report.matched)))
-
-
-def _read_as_backbone(model: SegModel, state: Mapping[str, Tensor]) -> Iterator[Reading]:
-    """Yield the file's tensors read as those of a backbone, then as those of a whole network."""
-    backbone = _backbone_of(model)
-    for key_map in (backbone.KEY_MAP, *backbone.OTHER_KEY_MAPS):
-        renamed = _rename(state, key_map)
-        other_stem = backbone.has_other_stem(renamed)
-        if other_stem:
-            left_out = backbone.OTHER_STEM
-            renamed = {k: v for k, v in renamed.items() if not k.startswith(left_out)}
-        yield Reading(renamed, other_stem, _compare(backbone, renamed, other_stem))
-    renamed = _keep_backbone(map_keys(type(model), state))
-    yield Reading(renamed, False, _compare(backbone, renamed))
-
-
-def _rename(state: Mapping[str, Tensor], key_map: KeyMap) -> dict[str, Tensor]:
-    return rename_keys(key_map, _keep_backbone(state) or state)
-
-
-def _keep_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
-
-
-def _compare(
-    backbone: Backbone, state: Mapping[str, Tensor], other_stem: bool = False
-) -> LoadReport:
-    """Compare a state dict that has our keys with a backbone's; ignore keys torchvision lacks."""
-    network: Any = backbone  # compare() only reads its state dict
-    report = compare(network, state)
-    absent = _absent(backbone, other_stem)
-    missing = tuple(key for key in report.missing if not key.startswith(absent))
-    other_classes = tuple(
-        key for key, _, _ in report.misshapen if key.startswith(backbone.CLASSIFIERS)
-    )
-    misshapen = tuple(entry for entry in report.misshapen if entry[0] not in other_classes)
-    return replace(report, missing=missing, misshapen=misshapen, reset=other_classes)
-
-
-def _absent(backbone: Backbone, other_stem: bool) -> tuple[str, ...]:
-    """Return the prefixes of the backbone's keys that a file may lack."""
-    return (*backbone.ABSENT, *(backbone.OTHER_STEM if other_stem else ()))
-
-
 def _find_fresh(
     backbone: Backbone, state: Mapping[str, Tensor], absent: tuple[str, ...]
 ) -> tuple[str, ...]:
@@ -312,7 +253,7 @@ def _find_backbones(checkpoint: Checkpoint) -> list[str]:
     for build in BACKBONES:
         with torch.device("meta"):  # shapes only, no memory
             backbone = build()
-        if _compare(backbone, _rename(checkpoint.state, backbone.KEY_MAP)).complete:
+        if compare_backbone(backbone, rename_for(checkpoint.state, backbone.KEY_MAP)).complete:
             fitting.append(backbone.torchvision_name)
     return fitting
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from dseg.registry.spec import ModelSpec
 
+FILES = "huggingface.co/han-cai/efficientvit-seg/resolve/main"
 EFFICIENTVIT: dict[str, Any] = {
     "paper": "Cai et al., ICCV 2023",
     "source": "github.com/mit-han-lab/efficientvit",
-    "link": "huggingface.co/han-cai/efficientvit-seg",
     "licence": "Apache-2.0 (the repository's)",
     "recipe": "efficientvit",
 }
@@ -24,7 +24,7 @@ EFFICIENTVITS: dict[str, ModelSpec] = {
         macs=4_391_436_288,
         goldens=("efficientvit_seg_b0_mithanlab",),
         weights="efficientvit_seg_b0_cityscapes.pt",
-        link="huggingface.co/han-cai/efficientvit-seg/resolve/main/efficientvit_seg_b0_cityscapes.pt",
+        link=f"{FILES}/efficientvit_seg_b0_cityscapes.pt",
         published="Cityscapes val 75.65",
         score=75.65,
     ),
@@ -37,7 +37,7 @@ EFFICIENTVITS: dict[str, ModelSpec] = {
         macs=25_105_006_592,
         goldens=("efficientvit_seg_b1_mithanlab",),
         weights="efficientvit_seg_b1_cityscapes.pt",
-        link="huggingface.co/han-cai/efficientvit-seg/resolve/main/efficientvit_seg_b1_cityscapes.pt",
+        link=f"{FILES}/efficientvit_seg_b1_cityscapes.pt",
         published="Cityscapes val 80.55",
         score=80.55,
     ),
@@ -50,7 +50,7 @@ EFFICIENTVITS: dict[str, ModelSpec] = {
         macs=73_641_492_480,
         goldens=("efficientvit_seg_b2_mithanlab",),
         weights="efficientvit_seg_b2_cityscapes.pt",
-        link="huggingface.co/han-cai/efficientvit-seg/resolve/main/efficientvit_seg_b2_cityscapes.pt",
+        link=f"{FILES}/efficientvit_seg_b2_cityscapes.pt",
         published="Cityscapes val 82.07",
         score=82.07,
     ),
@@ -63,7 +63,7 @@ EFFICIENTVITS: dict[str, ModelSpec] = {
         macs=282_480_082_944,
         goldens=("efficientvit_seg_l1_mithanlab",),
         weights="efficientvit_seg_l1_cityscapes.pt",
-        link="huggingface.co/han-cai/efficientvit-seg/resolve/main/efficientvit_seg_l1_cityscapes.pt",
+        link=f"{FILES}/efficientvit_seg_l1_cityscapes.pt",
         published="Cityscapes val 82.72",
         score=82.72,
     ),
