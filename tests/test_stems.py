@@ -29,7 +29,13 @@ KEPT = {
     ("ResNet", False): {"", "layer4.*.conv2.scale"},
     ("ResNet", True): {STEM},
 }
-NONE = {"DFNet", "EfficientViT", "ESPEncoder", "WideResNet", "XceptionA"}  # torchvision has no such network
+NONE = {
+    "DFNet",
+    "EfficientViT",
+    "ESPEncoder",
+    "WideResNet",
+    "XceptionA",
+}  # torchvision has no such network
 
 
 @cache
