@@ -49,8 +49,8 @@ class PIDNet(SegModel):
         num_classes: number of outputs.
         aux: add the auxiliary and the boundary head, read in training only.
         width: channels C of the stem: 32 or 64.
-        blocks: residual blocks per stage in the trunk and the detail branch; and per stage in the
-            semantic branch.
+        blocks: residual blocks per stage in the trunk and the detail branch.
+        semantic_blocks: residual blocks per stage in the semantic branch.
         pyramid_width: channels of each scale of the pyramid.
         head_width: hidden channels of the head and the auxiliary head.
         large: use the form of PIDNet-L: a boundary branch of 2C channels from the start, DAPPM
@@ -91,7 +91,8 @@ class PIDNet(SegModel):
         num_classes: int,
         aux: bool = False,
         width: int = 32,
-        blocks: tuple[int, int] = (2, 3),
+        blocks: int = 2,
+        semantic_blocks: int = 3,
         pyramid_width: int = 96,
         head_width: int = 128,
         large: bool = False,
@@ -99,17 +100,16 @@ class PIDNet(SegModel):
     ):
         super().__init__()
         thin, wide = 2 * width, 4 * width
-        count, deep = blocks
         self.rectified_aux = rectified_aux
-        self.trunk = eighth_trunk(width, count)
+        self.trunk = eighth_trunk(width, blocks)
         self.semantic = nn.Sequential(
-            basic_stage(thin, 2 * thin, deep, stride=2),
-            basic_stage(2 * thin, 4 * thin, deep, stride=2),
+            basic_stage(thin, 2 * thin, semantic_blocks, stride=2),
+            basic_stage(2 * thin, 4 * thin, semantic_blocks, stride=2),
             nn.Sequential(bottleneck(4 * thin, 4 * thin, stride=2), bottleneck(8 * thin, 4 * thin)),
         )
         self.detail = nn.Sequential(
-            basic_stage(thin, thin, count, relu=False),
-            basic_stage(thin, thin, count, relu=False),
+            basic_stage(thin, thin, blocks, relu=False),
+            basic_stage(thin, thin, blocks, relu=False),
             nn.Sequential(bottleneck(thin, thin)),
         )
         narrow = thin if large else width

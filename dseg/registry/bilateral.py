@@ -45,7 +45,13 @@ BILATERAL: dict[str, ModelSpec] = {
     "pidnet_s": ModelSpec(
         **PIDNET,
         title="PIDNet-S",
-        kwargs={"width": 32, "blocks": (2, 3), "pyramid_width": 96, "head_width": 128},
+        kwargs={
+            "width": 32,
+            "blocks": 2,
+            "semantic_blocks": 3,
+            "pyramid_width": 96,
+            "head_width": 128,
+        },
         params=7_625_715,
         macs=47_194_226_688,
         goldens=("pidnet_s_xujiacong", "pidnet_s_aug_xujiacong"),
@@ -57,7 +63,13 @@ BILATERAL: dict[str, ModelSpec] = {
     "pidnet_m": ModelSpec(
         **PIDNET,
         title="PIDNet-M",
-        kwargs={"width": 64, "blocks": (2, 3), "pyramid_width": 96, "head_width": 128},
+        kwargs={
+            "width": 64,
+            "blocks": 2,
+            "semantic_blocks": 3,
+            "pyramid_width": 96,
+            "head_width": 128,
+        },
         params=28_538_515,
         macs=177_328_717_824,
         goldens=("pidnet_m_xujiacong", "pidnet_m_aug_xujiacong"),
@@ -71,7 +83,8 @@ BILATERAL: dict[str, ModelSpec] = {
         title="PIDNet-L",
         kwargs={
             "width": 64,
-            "blocks": (3, 4),
+            "blocks": 3,
+            "semantic_blocks": 4,
             "pyramid_width": 112,
             "head_width": 256,
             "large": True,
