@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from checkpoint_files import write
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from dseg.checkpoints import load_backbone
 from dseg.graphs import read_graph
+from dseg.graphs.trace import quiet
 from dseg.models import build_model
 from dseg.nn.linear_attention import LinearAttention, attend
 from dseg.predict import Predictor
@@ -43,6 +45,23 @@ def test_attention_is_the_weighted_mean_over_all_positions(size: tuple[int, int]
     assert found.shape == (2, 8, *size)
     assert (found[:, :4, 0, 0] == 0).all()
     torch.testing.assert_close(found, by_pairs(qkv, 4), rtol=1e-12, atol=1e-12)
+
+
+class Attend(nn.Module):
+    def forward(self, qkv: Tensor) -> Tensor:
+        return attend(qkv, 4)
+
+
+def test_a_graph_too_gives_0_where_all_weights_are_0(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    qkv, file = torch.randn(1, 24, 5, 6), tmp_path / "attend.onnx"
+    qkv[:, :4, 2, 3] = -1
+    with quiet():
+        torch.onnx.export(Attend(), (qkv,), file, dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: qkv.numpy()})
+    assert (found[0, :4, 2, 3] == 0).all()
+    np.testing.assert_allclose(found, by_pairs(qkv.double(), 4).numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_sums_over_a_large_map_keep_the_precision_of_float32() -> None:

@@ -31,8 +31,9 @@ def resize_by_matrices(x: Tensor, size: tuple[int, int]) -> Tensor:
         )
         wide = to_float32(x).permute(0, 2, 3, 1)  # N, h, w, C
         rows, columns = rows.to(wide.dtype), columns.to(wide.dtype)
-        tall = (rows @ wide.flatten(2)).unflatten(2, wide.shape[2:])
-        return (columns @ tall).permute(0, 3, 1, 2).to(x.dtype)
+        tall = torch.unflatten(rows @ wide.flatten(2), 2, wide.shape[2:])
+        resized = columns @ tall
+    return resized.permute(0, 3, 1, 2).to(x.dtype)
 
 
 def cubic_points(length: int, out: int) -> tuple[Tensor, Tensor]:

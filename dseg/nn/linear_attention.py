@@ -9,7 +9,9 @@ from torch.nn import functional as F
 from dseg.nn.conv import conv_norm_act
 from dseg.nn.precision import full_precision, to_float32
 
-EPS = 1e-15  # as in the release, added to the sum of a position's weights
+# Least sum of a position's weights. The release adds it, which is equal in float32 above 1e-7; but
+# the ONNX exporter drops the addition of a number as small, and 0 / 0 is NaN.
+EPS = 1e-15
 
 
 class LinearAttention(nn.Module):
@@ -61,11 +63,10 @@ def attend(qkv: Tensor, dim: int) -> Tensor:
     """
     height, width = qkv.shape[2:]
     with full_precision(qkv.device.type):
-        query, key, value = (
-            to_float32(qkv).flatten(2).unflatten(1, (-1, 3, dim)).unbind(2)
-        )  # (N, heads, dim, h * w) each
+        heads = torch.unflatten(to_float32(qkv).flatten(2), 1, (-1, 3, dim))
+        query, key, value = heads.unbind(2)  # (N, heads, dim, h * w) each
         value = F.pad(value, (0, 0, 0, 1), value=1.0)  # a row of ones sums up the weights
         sums = value @ key.relu().transpose(2, 3)
         weighted = sums @ query.relu()
-        out = weighted[:, :, :-1] / (weighted[:, :, -1:] + EPS)
-    return out.flatten(1, 2).unflatten(2, (height, width)).to(qkv.dtype)
+        out = weighted[:, :, :-1] / weighted[:, :, -1:].clamp(min=EPS)
+    return torch.unflatten(out.flatten(1, 2), 2, (height, width)).to(qkv.dtype)

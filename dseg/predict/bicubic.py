@@ -35,7 +35,7 @@ class CubicRowResizer:
         first, end = int(indices[0, 0]), int(indices[-1, -1]) + 1
         wide = _multiply(self._across, self._scores[:, first:end].flatten(1))
         wide = wide.view(self._width, end - first, -1).transpose(0, 1)
-        wide = wide.unflatten(2, (images, classes)).transpose(1, 2)  # rows, N, width, K
+        wide = torch.unflatten(wide, 2, (images, classes)).transpose(1, 2)  # rows, N, width, K
         band = _multiply((indices - first, weights), wide.flatten(1))
         return band.view(bottom - top, images, self._width, classes).permute(1, 3, 0, 2)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -85,7 +85,7 @@ class Residual(nn.Module):
         residual: whether the input is added.
     """
 
-    def __init__(self, convs: dict[str, nn.Module], *, residual: bool):
+    def __init__(self, convs: Mapping[str, nn.Module], *, residual: bool):
         super().__init__()
         self.residual = residual
         for name, conv in convs.items():
