@@ -106,9 +106,9 @@ def test_a_deep_stem_stays_as_it_is_and_the_stages_are_torchvisions(
     assert report.dropped[:2] == ("conv1.weight", "bn1.weight")
     assert report.dropped[-2:] == ("fc.weight", "fc.bias")
     text = str(report)
-    assert f"{loaded} tensors of resnet{depth} with a deep stem loaded from " in text
-    assert text.endswith(
-        "; torchvision's stem is one 7x7 convolution, so that the stem of three 3x3 convolutions "
+    assert text == (
+        f"{loaded} tensors of resnet{depth} with a deep stem loaded from {tmp_path / 'r.pth'}, "
+        "from the first stage on: the stem, three 3x3 convolutions where torchvision has one 7x7, "
         "keeps its initial weights, and so do layer1.0.conv1 and layer1.0.downsample with their "
         "norms, which read its 128 channels"
     )
@@ -121,7 +121,7 @@ def test_a_deep_stem_of_64_channels_has_all_of_the_stages(tmp_path: Path) -> Non
     model = build_model("bisenetv1", stem_width=32)
     report = load_backbone(model, saved(theirs("resnet18"), tmp_path / "r.pth"))
     assert {key.split(".")[0] for key in report.fresh} == {"conv1"}
-    assert str(report).endswith("three 3x3 convolutions keeps its initial weights")
+    assert str(report).endswith("torchvision has one 7x7, keeps its initial weights")
 
 
 @torch.inference_mode()
