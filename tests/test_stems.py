@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torchvision
 from checkpoint_files import refused, write
+from registry_cases import one_fast_of_each_class
 from torch import Tensor, nn
 from torchvision_nets import picture, saved, theirs
 
@@ -19,15 +21,14 @@ from dseg.checkpoints.backbone_reading import find_reading
 from dseg.models import SegModel, build_model
 from dseg.nn.backbones.base import Backbone
 
-STEM = "deep stem, and layers after it"
-# what keeps its initial weights, of each class of backbones and its stem
+# keys that keep their initial values, for each class of backbones and whether its stem is deep
 KEPT = {
-    ("DenseNet", False): {"", "transition4.conv, norm5"},
-    ("MobileNetV2", False): {"block1.expand"},
-    ("MobileNetV3", False): {""},
-    ("PyramidResNet", False): {"norms of other levels"},
-    ("ResNet", False): {"", "layer4.*.conv2.scale"},
-    ("ResNet", True): {STEM},
+    ("DenseNet", False): r"(transition4\.conv|norm5)\.",
+    ("MobileNetV2", False): r"block1\.expand\.",
+    ("MobileNetV3", False): "nothing",
+    ("PyramidResNet", False): r"(layer\d\.\d\.)?bn\d\.[12]\.",
+    ("ResNet", False): r"layer4\.\d\.conv2\.scale\.",
+    ("ResNet", True): r"(conv1|layer1\.0\.(conv1|bn1|downsample))\.",
 }
 NONE = {
     "DFNet",
@@ -45,42 +46,22 @@ def published(name: str) -> dict[str, Tensor]:
         return dict(torchvision.models.get_model(name, weights=None).state_dict())
 
 
-def describe(keys: set[str]) -> str:
-    """Return what stands for a set of keys in ``KEPT``."""
-    starts = {
-        "transition4.": "transition4.conv, norm5",
-        "block1.expand.": "block1.expand",
-        "bn1.1.": "norms of other levels",
-        "layer4.0.conv2.scale.": "layer4.*.conv2.scale",
-        "conv1.0.weight": STEM,
-    }
-    found = [text for start, text in starts.items() if any(key.startswith(start) for key in keys)]
-    return found[0] if found else ", ".join(sorted(keys))
-
-
-def networks() -> list[str]:
-    with torch.device("meta"):
-        built = {name: build_model(name) for name in dseg.MODELS}
-    return [
-        n for n, model in built.items() if isinstance(getattr(model, "backbone", None), Backbone)
-    ]
-
-
-@pytest.mark.parametrize("name", networks())
+@pytest.mark.parametrize("name", one_fast_of_each_class(dseg.MODELS))
 def test_torchvisions_file_fits_every_backbone_that_torchvision_has(name: str) -> None:
     with torch.device("meta"):
         model = build_model(name)
-        backbone: Any = model.backbone
+        backbone: Any = getattr(model, "backbone", None)
     kind = type(backbone).__name__
-    if not backbone.torchvision_name:
-        assert kind in NONE
+    if not isinstance(backbone, Backbone) or not backbone.torchvision_name:
+        assert kind in NONE or not isinstance(backbone, Backbone)
         return
     reading = find_reading(model, backbone, published(backbone.torchvision_name))
     assert reading.report.complete
     deep = isinstance(backbone.conv1, nn.Sequential) if kind == "ResNet" else False
     assert reading.other_stem == bool(backbone.stem_note) == deep
-    kept = {key for key in backbone.state_dict() if key not in reading.report.matched}
-    assert describe(kept) in KEPT[kind, deep]
+    kept = [key for key in backbone.state_dict() if key not in reading.report.matched]
+    assert [key for key in kept if not re.match(KEPT[kind, deep], key)] == []
+    assert not deep or len(kept) == 30
 
 
 def fresh_layers(model: SegModel, before: dict[str, Tensor]) -> list[str]:
@@ -112,9 +93,9 @@ def test_a_deep_stem_stays_as_it_is_and_the_stages_are_torchvisions(
     assert report.dropped[:2] == ("conv1.weight", "bn1.weight")
     assert report.dropped[-2:] == ("fc.weight", "fc.bias")
     text = str(report)
-    assert f"{loaded} tensors of resnet{depth} with a deep stem loaded from " in text
-    assert text.endswith(
-        "; torchvision's stem is one 7x7 convolution, so that the stem of three 3x3 convolutions "
+    assert text == (
+        f"{loaded} tensors of resnet{depth} with a deep stem loaded from {tmp_path / 'r.pth'}, "
+        "from the first stage on: the stem, three 3x3 convolutions where torchvision has one 7x7, "
         "keeps its initial weights, and so do layer1.0.conv1 and layer1.0.downsample with their "
         "norms, which read its 128 channels"
     )
@@ -127,7 +108,7 @@ def test_a_deep_stem_of_64_channels_has_all_of_the_stages(tmp_path: Path) -> Non
     model = build_model("bisenetv1", stem_width=32)
     report = load_backbone(model, saved(theirs("resnet18"), tmp_path / "r.pth"))
     assert {key.split(".")[0] for key in report.fresh} == {"conv1"}
-    assert str(report).endswith("three 3x3 convolutions keeps its initial weights")
+    assert str(report).endswith("torchvision has one 7x7, keeps its initial weights")
 
 
 @torch.inference_mode()
@@ -150,6 +131,7 @@ def test_a_file_that_lacks_a_layer_of_the_stages_is_refused(lost: str, tmp_path:
     assert "its authors' file fits; or get resnet18-f37072fd.pth" in fault.hint
 
 
+@pytest.mark.slow
 def test_a_file_of_another_depth_is_named(tmp_path: Path) -> None:
     model = build_model("sfnet_r18")
     fault = refused(lambda: load_backbone(model, saved(theirs("resnet34"), tmp_path / "r.pth")))

@@ -71,13 +71,14 @@ class BackboneReport:
     def __str__(self) -> str:
         tensors = counted(len(self.matched), "tensor")
         parts = [f"{tensors} of {self.backbone} loaded from {self.path}"]
+        if self.stem_note:
+            return f"{parts[0]}, from the first stage on: {self.stem_note}"
         if self.dropped:
             parts.append(f"{len(self.dropped)} left out (first {self.dropped[0]})")
         if self.fresh:
             first = f"{self.prefix}{self.fresh[0]}"
             parts.append(f"{len(self.fresh)} newly initialised (first {first})")
-        text = ", ".join(parts)
-        return f"{text}; {self.stem_note}" if self.stem_note else text
+        return ", ".join(parts)
 
 
 def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:

@@ -126,8 +126,7 @@ class TrainConfig:
         group="Network",
         default="",
         metavar="imagenet|FILE",
-        help="Start from torchvision's or the authors' classification weights; with torchvision's, "
-        "a deep stem stays random.",
+        help="Start from torchvision's weights (a deep stem stays random), or from a file's.",
     )
     seed: int = option(
         "--seed",

@@ -41,8 +41,7 @@ STEM_CHANNELS = 64  # of the 7x7 convolution
 # layers whose shape or existence depends on the channels of the stem
 AFTER_STEM = ("layer1.0.conv1.", "layer1.0.bn1.", "layer1.0.downsample.")
 STEM_NOTE = (
-    "torchvision's stem is one 7x7 convolution, so that the stem of three 3x3 convolutions keeps "
-    "its initial weights"
+    "the stem, three 3x3 convolutions where torchvision has one 7x7, keeps its initial weights"
 )
 AFTER_STEM_NOTE = ", and so do layer1.0.conv1 and layer1.0.downsample with their norms, which read "
 
