@@ -156,13 +156,14 @@ def test_a_backbone_without_pyramid_is_told_those_with_one() -> None:
     assert caught.value.hint == f"backbones: {', '.join(WITH_PYRAMID)}."
 
 
-@pytest.fixture
-def wires() -> tuple[Tensor, Tensor]:
-    """Return an image of straight wires one pixel wide, and its mask of (1, 64, 64)."""
-    mask = torch.zeros(1, 64, 64, dtype=torch.long)
-    mask[:, 5::11] = 1
-    mask[:, :, 3::9] = 1
-    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+def draw_wires(seed: int) -> tuple[Tensor, Tensor]:
+    """Return two noisy images of straight wires one pixel wide, and their masks, (2, 64, 64)."""
+    chance = torch.Generator().manual_seed(seed)
+    mask = torch.zeros(2, 64, 64, dtype=torch.long)
+    for picture_mask in mask:
+        picture_mask[torch.randperm(64, generator=chance)[:5]] = 1
+        picture_mask[:, torch.randperm(64, generator=chance)[:5]] = 1
+    noise = torch.randn(2, 3, 64, 64, generator=chance)
     return 0.3 * noise + mask.unsqueeze(1), mask
 
 
@@ -171,28 +172,23 @@ def wire_iou(scores: Tensor, mask: Tensor) -> float:
     return float((found & (mask == 1)).sum() / (found | (mask == 1)).sum())
 
 
-def fit(parameters: list[nn.Parameter], loss: object, steps: int, lr: float) -> None:
-    assert callable(loss)
-    optimizer = torch.optim.Adam(parameters, lr)
-    for _ in range(steps):
+def test_a_unet_finds_lines_that_no_logits_at_an_eighth_can_represent() -> None:
+    image, mask = draw_wires(100)
+    free = nn.Parameter(torch.zeros(2, 2, 8, 8))  # the best that a network at stride 8 can learn
+    optimizer = torch.optim.Adam([free], 0.3)
+    for _ in range(100):
+        scores = F.interpolate(free, (64, 64), mode="bilinear")
         optimizer.zero_grad()
-        loss().backward()
+        F.cross_entropy(scores, mask).backward()
         optimizer.step()
-
-
-def test_a_unet_keeps_lines_that_no_logits_at_an_eighth_can_represent(
-    wires: tuple[Tensor, Tensor],
-) -> None:
-    image, mask = wires
-    free = nn.Parameter(torch.zeros(1, 2, 8, 8))  # the best that a network at stride 8 can learn
-
-    def upsampled() -> Tensor:
-        return F.interpolate(free, (64, 64), mode="bilinear")
-
-    fit([free], lambda: F.cross_entropy(upsampled(), mask), 100, 0.3)
-    assert wire_iou(upsampled(), mask) < 0.3
+    assert wire_iou(scores, mask) < 0.2
     torch.manual_seed(0)
     model = build_model("unet_r18", 2)
-    fit(list(model.parameters()), lambda: F.cross_entropy(model(image).main, mask), 30, 2e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    for step in range(20):  # each with other wires
+        images, masks = draw_wires(step)
+        optimizer.zero_grad()
+        F.cross_entropy(model(images).main, masks).backward()
+        optimizer.step()
     with torch.no_grad():
-        assert wire_iou(model(image).main, mask) > 0.95
+        assert wire_iou(model(image).main, mask) > 0.9
