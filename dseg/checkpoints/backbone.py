@@ -122,7 +122,7 @@ def load_backbone(model: SegModel, source: str | Path) -> BackboneReport:
     )
     backbone.load_state_dict({key: state[key] for key in report.matched}, strict=False)
     if fresh := _find_fresh(backbone, state, list_absent(backbone, reading.other_stem)):
-        backbone.initlist_absent()
+        backbone.init_absent()
     used = {id(state[key]) for key in report.matched}
     dropped = (key for key, value in checkpoint.state.items() if id(value) not in used)
     return BackboneReport(
