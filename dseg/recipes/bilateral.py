@@ -20,15 +20,15 @@ COMMON: dict[str, Any] = {
     "ohem_threshold": 0.9,
     "ohem_strict": True,
 }
-CITYSCAPES: dict[str, Any] = {
-    "epochs": 484,
-    "crop": (CROP, CROP),
+# class weights of HRNet's release, which these and GCNet's use
+CITYSCAPES_WEIGHTS: dict[str, Any] = {
     "class_weights": "published",
     "published_weights": (
         *(0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023),
         *(0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507),
     ),
 }
+CITYSCAPES: dict[str, Any] = {"epochs": 484, "crop": (CROP, CROP), **CITYSCAPES_WEIGHTS}
 PIDNET: dict[str, Any] = {
     "batch": 12,
     "ohem_keep": HARD_PIXELS / (6 * CROP * CROP),

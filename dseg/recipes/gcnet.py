@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dseg.recipes.bilateral import CITYSCAPES_WEIGHTS
 from dseg.recipes.recipe import Recipe
 
 GCNET: dict[str, Recipe] = {
@@ -18,14 +19,12 @@ GCNET: dict[str, Recipe] = {
         lr=0.01,
         weight_decay=5e-4,
         loss="ohem",
+        loss_mean="pixels",
+        ohem_strict=True,
         ohem_threshold=0.9,
         ohem_keep=131_072 / (3 * 1024 * 1024),
         aux_weight=0.4,
         aux_loss="ohem",
-        class_weights="published",
-        published_weights=(
-            *(0.8373, 0.9180, 0.8660, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023),
-            *(0.9539, 0.9843, 1.1116, 0.9037, 1.0865, 1.0955, 1.0865, 1.1529, 1.0507),
-        ),
+        **CITYSCAPES_WEIGHTS,
     ),
 }
