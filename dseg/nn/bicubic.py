@@ -8,32 +8,59 @@ from torch.nn import functional as F
 
 from dseg.nn.precision import full_precision, to_float32
 
+BLOCK = 32  # points that one matrix product computes: the matrix of all would be mostly zeros
 STEEPNESS = -0.75  # of the cubic kernel, as in torch and OpenCV
 
 
 def resize_bicubic(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize (N, C, h, w) to a height and width, as ``F.interpolate`` without aligned corners.
 
-    On the CPU, and on CUDA if ``torch.use_deterministic_algorithms`` is on, rows and columns are
-    resized by a product with a matrix each.
+    On the CPU, and on CUDA if ``torch.use_deterministic_algorithms`` is on, columns and rows are
+    resized by products with matrices.
     """
     exact = x.is_cuda and torch.are_deterministic_algorithms_enabled()
-    if torch.compiler.is_exporting() or not (exact or x.device.type == "cpu"):
+    if torch.compiler.is_compiling() or not (exact or x.device.type == "cpu"):
         return F.interpolate(x, size, mode="bicubic", align_corners=False)
     return resize_by_matrices(x, size)
 
 
 def resize_by_matrices(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize by one matrix product over rows and one over columns, in float32 at least."""
+    """Resize by matrix products over columns, then over rows, in float32 at least."""
+    down, across = (
+        cubic_points(length, out) for length, out in zip(x.shape[2:], size, strict=True)
+    )
     with full_precision(x.device.type):
-        rows, columns = (
-            _matrix(length, out, x.device) for length, out in zip(x.shape[2:], size, strict=True)
-        )
-        wide = to_float32(x).permute(0, 2, 3, 1)  # N, h, w, C
-        rows, columns = rows.to(wide.dtype), columns.to(wide.dtype)
-        tall = torch.unflatten(rows @ wide.flatten(2), 2, wide.shape[2:])
-        resized = columns @ tall
-    return resized.permute(0, 3, 1, 2).to(x.dtype)
+        columns = to_float32(x).permute(3, 2, 0, 1)  # w, h, N, C
+        shape = columns.shape[1:]
+        columns = torch.unflatten(interpolate_rows(across, columns.flatten(1)), 1, shape)
+        rows = columns.permute(1, 2, 0, 3)  # h, N, width, C
+        shape = rows.shape[1:]
+        rows = torch.unflatten(interpolate_rows(down, rows.flatten(1)), 1, shape)
+    return rows.permute(1, 3, 0, 2).to(x.dtype)
+
+
+def interpolate_rows(points: tuple[Tensor, Tensor], source: Tensor) -> Tensor:
+    """Interpolate the rows of a matrix.
+
+    Args:
+        points: indices of four rows and their weights for each point, (4, points), in order.
+        source: (length, values).
+
+    Returns:
+        (points, values).
+    """
+    indices, weights = points
+    count = indices.shape[1]
+    if source.requires_grad:
+        return _matrix(indices, weights, source) @ source
+    result = source.new_empty((count, source.shape[1]))
+    for start in range(0, count, BLOCK):
+        block = slice(start, min(start + BLOCK, count))
+        first, end = int(indices[0, start]), int(indices[-1, block.stop - 1]) + 1
+        some = source[first:end]
+        matrix = _matrix(indices[:, block] - first, weights[:, block], some)
+        torch.mm(matrix, some, out=result[block])
+    return result
 
 
 def cubic_points(length: int, out: int) -> tuple[Tensor, Tensor]:
@@ -64,8 +91,7 @@ def _far(distance: Tensor) -> Tensor:
     return inner * distance - 4 * STEEPNESS
 
 
-def _matrix(length: int, out: int, device: torch.device) -> Tensor:
-    """Return the (out, length) matrix of weights."""
-    indices, weights = cubic_points(length, out)
-    matrix = torch.zeros(out, length).scatter_add_(1, indices.T, weights.T)
-    return matrix.to(device)
+def _matrix(indices: Tensor, weights: Tensor, source: Tensor) -> Tensor:
+    """Return the matrix of weights (points, rows of ``source``), with its type and device."""
+    matrix = torch.zeros(indices.shape[1], len(source))
+    return matrix.scatter_add_(1, indices.T, weights.T).to(source)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dseg.nn.bicubic import cubic_points
+from dseg.nn.bicubic import cubic_points, interpolate_rows
 from dseg.protocol import Size
-
-BLOCK = 32  # outputs along a side that one matrix product computes
 
 
 class CubicRowResizer:
     """Resizes scores bicubically; otherwise as ``resizing.RowResizer``.
 
-    Columns, then rows, are resized by products with matrices of weights, one for a few neighbouring
-    outputs each: several times as fast as ``F.interpolate``.
+    Columns, then rows, are resized by ``interpolate_rows``: several times as fast as
+    ``F.interpolate``.
 
     Args:
         scores: (N, K, h, w).
@@ -33,30 +31,8 @@ class CubicRowResizer:
         images, classes = self._shape[:2]
         indices, weights = (points[:, top:bottom] for points in self._down)
         first, end = int(indices[0, 0]), int(indices[-1, -1]) + 1
-        wide = _multiply(self._across, self._scores[:, first:end].flatten(1))
+        wide = interpolate_rows(self._across, self._scores[:, first:end].flatten(1))
         wide = wide.view(self._width, end - first, -1).transpose(0, 1)
         wide = torch.unflatten(wide, 2, (images, classes)).transpose(1, 2)  # rows, N, width, K
-        band = _multiply((indices - first, weights), wide.flatten(1))
+        band = interpolate_rows((indices - first, weights), wide.flatten(1))
         return band.view(bottom - top, images, self._width, classes).permute(1, 3, 0, 2)
-
-
-def _multiply(points: tuple[Tensor, Tensor], source: Tensor) -> Tensor:
-    """Interpolate the rows of a matrix at points, in order.
-
-    Args:
-        points: indices and weights, (4, points) each.
-        source: (length, values).
-
-    Returns:
-        (points, values).
-    """
-    indices, weights = points
-    count = indices.shape[1]
-    result = source.new_empty((count, source.shape[1]))
-    for start in range(0, count, BLOCK):
-        block = slice(start, min(start + BLOCK, count))
-        first, end = int(indices[0, start]), int(indices[-1, block.stop - 1]) + 1
-        matrix = torch.zeros(block.stop - start, end - first)
-        matrix.scatter_add_(1, indices[:, block].T - first, weights[:, block].T)
-        torch.mm(matrix, source[first:end], out=result[block])
-    return result

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from dseg.device import stack_to_device
 from dseg.images import Pixels
 from dseg.models import Normaliser, SegModel
+from dseg.nn.bicubic import resize_bicubic
 from dseg.predict.bicubic import CubicRowResizer
 from dseg.predict.resizing import (
     ImageArray,
@@ -173,9 +174,7 @@ class Scorer:
         """Resize the network's logits by the protocol's or the network's interpolation."""
         if self.upsample == "bilinear" or scores.shape[-2:] == size:
             return self.model.resize(scores, *size)
-        if scores.device.type == "cpu":
-            return CubicRowResizer(scores, size).rows(0, size[0])
-        return F.interpolate(scores, size, mode="bicubic", align_corners=False)
+        return resize_bicubic(scores, size)
 
     def _row_resizer(self, scores: Tensor, out: Size) -> RowResizer | CubicRowResizer:
         """Return what resizes the network's logits, any band of rows at a time; for the CPU."""
