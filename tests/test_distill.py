@@ -88,7 +88,7 @@ def config(**values: Any) -> DistillConfig:
         (CAMVID, CITYSCAPES, (10, 2, 5, 0, 1, 8, 7, 4, 13, 11, IGNORE)),
         (
             *(CITYSCAPES, CAMVID),
-            (3, 4, 1, 255, 7, 2, 255, 6, 5, 255, 0, 9, 255, 8, 255, 255, 255, 255, 255),
+            (3, 4, 1, 1, 7, 2, 6, 6, 5, 5, 0, 9, 10, 8, 8, 8, 8, 10, 10),
         ),
     ],
 )
@@ -101,7 +101,8 @@ def test_a_void_output_is_left_out() -> None:
     assert card.num_outputs == 12
     void = card.outputs.index(IGNORE)
     outputs = find_outputs(card, CAMVID)
-    assert sorted(outputs) == list(range(11)) and void not in outputs.values()
+    assert sorted(outputs) == list(range(11)) and [void] not in outputs.values()
+    assert {len(of_class) for of_class in outputs.values()} == {1}
     with pytest.raises(DsegError, match="fewer than two"):
         find_outputs(replace(card, label_space=VOC, outputs=()), CAMVID)
 
@@ -146,6 +147,19 @@ def test_a_teacher_gives_its_classes_and_how_sure_it_is_of_them() -> None:
     both = Teacher([one, make_given([math.log(3), 0.0], outputs=(4, 1))], CAMVID, CPU)(image)
     torch.testing.assert_close(both.logits[0, :, 0, 0].exp(), torch.tensor([0.4375, 0.5625]))
     assert both.certain is not None and both.certain[0, 0, 0].item() == pytest.approx(0.9)
+
+
+def test_a_class_of_several_outputs_has_their_probability_together() -> None:
+    image = torch.full((1, 3, 16, 16), 255, dtype=torch.uint8)
+    # road, wall and building of Cityscapes; the last two are Building in CamVid
+    factors = [math.log(2), math.log(3), math.log(4)]
+    city = make_given(factors, outputs=(0, 3, 2), space=CITYSCAPES)
+    teacher = Teacher([city], CAMVID, CPU)
+    assert teacher.classes == (1, 3)  # Building, Road
+    taught = teacher(image)
+    torch.testing.assert_close(taught.logits[0, :, 0, 0].exp(), torch.tensor([7.0, 2.0]))
+    assert taught.certain is not None
+    assert taught.certain[0, 0, 0].item() == pytest.approx(1.0)
 
 
 def test_only_padding_is_ignored_and_unlabelled_images_come_last(tmp_path: Path) -> None:

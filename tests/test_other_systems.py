@@ -289,7 +289,9 @@ def test_text_files_are_opened_with_an_encoding(folder: str) -> None:
             call = ast.unparse(node) if isinstance(node, ast.Call) else ""
             direct = call.partition("(")[2]  # not that of an inner call
             text = re.match(r"[\w.\[\]()/' -]*\.(read_text|write_text)\(", call)
-            text = text or re.match(r"[\w.]*open\('[rwa]'", call) or "text=True" in direct
+            text = (
+                text or re.match(r"[\w.]*open\('[rwa]'", call) or re.search(r"\btext=True", direct)
+            )
             if text and "encoding" not in call and not call.startswith("super()."):
                 missing.append(f"{path.name}: {call[:80]}")
     assert missing == []

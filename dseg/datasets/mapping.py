@@ -80,8 +80,8 @@ def map_classes(own: LabelSpace, target: LabelSpace, *, by_name: bool) -> tuple[
 def match_outputs(own: LabelSpace, target: LabelSpace) -> tuple[int, ...]:
     """Return the train id in ``target`` of each class that a network for ``own`` predicts.
 
-    Classes are matched by ``TABLES`` in either direction, else by equal names, compared without
-    case; a class without a counterpart has ``IGNORE``.
+    Classes are matched by ``TABLES``, else by equal names, compared without case; a class without a
+    counterpart has ``IGNORE``, and several can have the same one.
 
     Args:
         own: Label space of the network's outputs.
@@ -90,11 +90,4 @@ def match_outputs(own: LabelSpace, target: LabelSpace) -> tuple[int, ...]:
     Raises:
         DsegError: No class has a counterpart.
     """
-    if own.names == target.names or (own.name, target.name) in TABLES:
-        return map_classes(own, target, by_name=False)
-    backward = TABLES.get((target.name, own.name))
-    if backward is None:
-        return map_classes(own, target, by_name=True)
-    forward = {theirs: ours for ours, theirs in backward.items()}
-    places = {name: train_id for train_id, name in enumerate(target.names)}
-    return tuple(places.get(forward.get(name, ""), IGNORE) for name in own.names)
+    return map_classes(own, target, by_name=(own.name, target.name) not in TABLES)

@@ -61,14 +61,9 @@ class Teacher:
         self._networks = list(networks)
         self._normalisers = [Normaliser(network.card, device) for network in networks]
         self._outputs = [
-            self._index([outputs[class_id] for class_id in self.classes], network.card, device)
+            _index([outputs[class_id] for class_id in self.classes], network.card, device)
             for network, outputs in zip(networks, found, strict=True)
         ]
-
-    def _index(self, outputs: list[int], card: ModelCard, device: torch.device) -> Tensor | None:
-        """Return outputs as a tensor; None if they are all outputs in their order."""
-        every = outputs == list(range(card.num_outputs))
-        return None if every else torch.tensor(outputs, device=device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Taught:
@@ -88,19 +83,27 @@ class Teacher:
         return Taught(mean.clamp(min=TINY).log(), (certain + sure) / len(found) if masses else None)
 
 
+def _index(outputs: list[list[int]], card: ModelCard, device: torch.device) -> list[Tensor] | None:
+    """Return the outputs of each class as tensors; None if they are all outputs in their order."""
+    if outputs == [[output] for output in range(card.num_outputs)]:
+        return None
+    return [torch.tensor(of_class, device=device) for of_class in outputs]
+
+
 def _predict(
-    network: SegModel, normalise: Normaliser, outputs: Tensor | None, images: Tensor
+    network: SegModel, normalise: Normaliser, outputs: list[Tensor] | None, images: Tensor
 ) -> Taught:
     x = normalise(images.contiguous(memory_format=torch.channels_last))
     logits = network(x).main.float()
     if outputs is None:
         return Taught(logits, None)
-    chosen = logits.index_select(1, outputs)
+    # the probability of a class is the sum of those of its outputs
+    chosen = torch.stack([logits.index_select(1, i).logsumexp(1) for i in outputs], 1)
     return Taught(chosen, (chosen.logsumexp(1) - logits.logsumexp(1)).exp())
 
 
-def find_outputs(card: ModelCard, space: LabelSpace) -> dict[int, int]:
-    """Return the output of a network for each train id of another label space that it knows.
+def find_outputs(card: ModelCard, space: LabelSpace) -> dict[int, list[int]]:
+    """Return the outputs of a network for each train id of another label space that it knows.
 
     Outputs without names are taken as the classes of a label space of as many.
 
@@ -114,10 +117,10 @@ def find_outputs(card: ModelCard, space: LabelSpace) -> dict[int, int]:
     unnamed = has_no_names(card.label_space) and card.label_space.num_classes == space.num_classes
     table = range(space.num_classes) if unnamed else match_outputs(card.label_space, space)
     of_outputs = card.outputs or range(card.label_space.num_classes)
-    found: dict[int, int] = {}
+    found: dict[int, list[int]] = {}
     for output, own in enumerate(of_outputs):
         if own != IGNORE and table[own] != IGNORE:
-            found[table[own]] = output
+            found.setdefault(table[own], []).append(output)
     if len(found) < 2:
         raise DsegError(
             f"{card.label_space.name} and {space.name} have fewer than two classes in common.",
