@@ -24,6 +24,7 @@ PUBLIC = {  # headings of docs/api.md, and the names below each
         "evaluate",
         "config.make_config",
         "config.TrainConfig",
+        "config.DistillConfig",
         "config.RuntimeConfig",
         "recipes.Recipe",
     ),
