@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from dseg.models.base import KeyMap, SegModel
 from dseg.nn.aggregation import RELEASE_KEYS as PYRAMID_KEYS
 from dseg.nn.aggregation import DeepAggregation
-from dseg.nn.conv import conv_norm_act, init_convs
+from dseg.nn.bilateral import BranchFusion
+from dseg.nn.conv import init_convs
 from dseg.nn.fuse import resize_like
 from dseg.nn.residual import (
     RELEASE_KEYS,
@@ -52,15 +53,16 @@ class DDRNet(SegModel):
         *RELEASE_KEYS,
         *PYRAMID_KEYS,
         (r"^seghead_extra\.", "aux."),
-        (r"^down3\.0\.", "down.0.0.conv."),
-        (r"^down3\.1\.", "down.0.0.norm."),
-        (r"^down4\.0\.", "down.1.0.conv."),
-        (r"^down4\.1\.", "down.1.0.norm."),
-        (r"^down4\.3\.", "down.1.1.conv."),
-        (r"^down4\.4\.", "down.1.1.norm."),
+        (r"^compress\.(\d)\.", r"fusions.\1.to_detail."),
+        (r"^down3\.0\.", "fusions.0.to_semantic.0.conv."),
+        (r"^down3\.1\.", "fusions.0.to_semantic.0.norm."),
+        (r"^down4\.0\.", "fusions.1.to_semantic.0.conv."),
+        (r"^down4\.1\.", "fusions.1.to_semantic.0.norm."),
+        (r"^down4\.3\.", "fusions.1.to_semantic.1.conv."),
+        (r"^down4\.4\.", "fusions.1.to_semantic.1.norm."),
     )
     align_corners: ClassVar[bool] = False
-    body = ("trunk.", "semantic.", "detail.", "compress.", "down.")
+    body = ("trunk.", "semantic.", "detail.", "fusions.")
     imagenet_layers = (*body, "context.")
     classifiers = ("head.classifier.conv.", "aux.classifier.conv.")
 
@@ -85,8 +87,9 @@ class DDRNet(SegModel):
             basic_stage(thin, thin, BLOCKS, relu=False),
             nn.Sequential(bottleneck(thin, thin)),
         )
-        self.compress = nn.ModuleList(conv_norm_act(n * thin, thin, 1) for n in (2, 4))
-        self.down = nn.ModuleList(_downsampling(thin, steps) for steps in (1, 2))
+        self.fusions = nn.ModuleList(
+            BranchFusion(n * thin, thin, add_after_relu=False) for n in (2, 4)
+        )
         self.context = DeepAggregation(8 * thin, pyramid_width, 2 * thin)
         self.head = preactivation_head(2 * thin, head_width, num_classes)
         self.aux = preactivation_head(thin, head_width, num_classes) if aux else None
@@ -96,28 +99,13 @@ class DDRNet(SegModel):
         """Return the logits at 1/8 of the image, in training the auxiliary ones too."""
         semantic = detail = self.trunk(image)
         mixed = []
-        for index, (compress, down) in enumerate(zip(self.compress, self.down, strict=True)):
-            coarse, fine = self.semantic[index](semantic), self.detail[index](detail)
-            semantic = F.relu(coarse + down(F.relu(fine)))
-            mixed.append(fine + resize_like(compress(F.relu(coarse)), fine, False))
-            detail = F.relu(mixed[-1])
+        for index, fuse in enumerate(self.fusions):
+            semantic, detail = fuse(self.semantic[index](semantic), self.detail[index](detail))
+            mixed.append(detail)
+            semantic, detail = F.relu(semantic), F.relu(detail)
         detail = self.detail[-1](detail)
         context = self.context(self.semantic[-1](semantic))
         scores = [self.head(detail + resize_like(context, detail, False))]
         if self.aux is not None and self.training:
             scores.append(self.aux(mixed[0]))
         return scores
-
-
-def _downsampling(channels: int, steps: int) -> nn.Sequential:
-    """Build strided 3x3 convolutions, each of which doubles the channels; ReLU between them."""
-    return nn.Sequential(
-        *(
-            conv_norm_act(
-                *(channels << step, channels << (step + 1), 3),
-                stride=2,
-                act=nn.ReLU(inplace=True) if step < steps - 1 else None,
-            )
-            for step in range(steps)
-        )
-    )

@@ -17,7 +17,6 @@ golden cudgel; the global context network of 2019 is another one.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -26,9 +25,11 @@ from torch.nn import functional as F
 
 from dseg.models.base import KeyMap, SegModel
 from dseg.nn.aggregation import DeepAggregation
-from dseg.nn.conv import conv_norm_act, norm_relu_conv
+from dseg.nn.bilateral import BranchFusion
+from dseg.nn.conv import conv_norm_act
 from dseg.nn.fuse import resize_like
 from dseg.nn.reparam import ParallelConv, folded_conv
+from dseg.nn.residual import preactivation_head
 
 SEMANTIC_BLOCKS = 5  # of the semantic branch at 1/16 and 1/32
 CONTEXT = 128  # channels of the pyramid's scales
@@ -115,8 +116,10 @@ class GCNet(SegModel):
         )
         self.fusions = nn.ModuleList(BranchFusion(c, c2, add_after_relu) for c in (c4, c8))
         self.context = DeepAggregation(c16, CONTEXT, c4)
-        self.head = _head(c4, head_width, num_classes)
-        self.aux: nn.Module | None = _head(c2, head_width, num_classes) if aux else None
+        self.head = preactivation_head(c4, head_width, num_classes)
+        self.aux: nn.Module | None = (
+            preactivation_head(c2, head_width, num_classes) if aux else None
+        )
         for conv in (part for part in self.modules() if isinstance(part, nn.Conv2d)):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
 
@@ -142,37 +145,6 @@ class GCNet(SegModel):
         return {**super().options_for(state), "folded": folded}
 
 
-class BranchFusion(nn.Module):
-    """Each branch takes the other's map: convolved with strides, or reduced and enlarged.
-
-    The bilateral fusion of DDRNet (Hong et al., arXiv 2101.06085, section 3.2).
-
-    Args:
-        semantic: channels of the semantic branch, of the coarser map.
-        detail: channels of the detail branch.
-        add_after_relu: see ``GCNet``.
-    """
-
-    def __init__(self, semantic: int, detail: int, add_after_relu: bool):
-        super().__init__()
-        self.add_after_relu = add_after_relu
-        self.to_detail = conv_norm_act(semantic, detail, 1)
-        steps: list[nn.Module] = []
-        while detail < semantic:
-            act = nn.ReLU(inplace=True) if 2 * detail < semantic else None
-            steps.append(conv_norm_act(detail, 2 * detail, 3, stride=2, act=act))
-            detail *= 2
-        self.to_semantic = nn.Sequential(*steps)
-
-    def forward(self, semantic: Tensor, detail: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sums of both branches, of the shapes of the maps and before a ReLU."""
-        activated = F.relu(semantic), F.relu(detail)
-        down = self.to_semantic(activated[1])
-        up = resize_like(self.to_detail(activated[0]), detail, align_corners=False)
-        coarse, fine = activated if self.add_after_relu else (semantic, detail)
-        return coarse + down, fine + up
-
-
 def _stage(
     in_channels: int,
     out_channels: int,
@@ -190,10 +162,3 @@ def _stage(
         blocks.append(build(in_channels, out_channels, stride=1 if index else stride, act=act))
         in_channels = out_channels
     return nn.Sequential(*blocks)
-
-
-def _head(in_channels: int, mid: int, num_classes: int) -> nn.Sequential:
-    """Build a 3x3 convolution and the classifier, each after norm and ReLU."""
-    reduce = norm_relu_conv(in_channels, mid, 3)
-    classifier = norm_relu_conv(mid, num_classes, 1, bias=True)
-    return nn.Sequential(OrderedDict(reduce=reduce, classifier=classifier))

@@ -7,7 +7,7 @@
                      x2, two 3x3                                     (N,32,H,W)
       -> classifier  1x1                                             (N,K,H,W)
 
-No code of the authors is followed; this is the form in common use. From the paper: concatenation
+The form in common use. From the paper: concatenation
 with the maps of the contracting path at each resolution, two 3x3 with ReLU after it, channels that
 halve at each step, a 1x1 at full resolution. Chosen here: an ImageNet backbone as the contracting
 path; norms; zero padding, so that sides do not shrink and nothing is cropped; nearest-neighbour

@@ -1,4 +1,4 @@
-"""Blocks of the two branches of BiSeNetV2 (Yu et al., IJCV 2021)."""
+"""Blocks of networks with two branches: BiSeNetV2 (Yu et al., IJCV 2021), DDRNet and GCNet."""
 
 from __future__ import annotations
 
@@ -93,6 +93,37 @@ class GuidedAggregation(nn.Module):
         coarse = self.detail_coarse(detail) * self.semantic_coarse(semantic).sigmoid()
         out: Tensor = self.smooth(fine + resize_like(coarse, fine))
         return out
+
+
+class BranchFusion(nn.Module):
+    """Each branch takes the other's map: convolved with strides, or reduced and enlarged.
+
+    The bilateral fusion of DDRNet (Hong et al., arXiv 2101.06085, section 3.2).
+
+    Args:
+        semantic: channels of the semantic branch, of the coarser map.
+        detail: channels of the detail branch.
+        add_after_relu: add to the branches after their ReLU instead of before it.
+    """
+
+    def __init__(self, semantic: int, detail: int, add_after_relu: bool):
+        super().__init__()
+        self.add_after_relu = add_after_relu
+        self.to_detail = conv_norm_act(semantic, detail, 1)
+        steps: list[nn.Module] = []
+        while detail < semantic:
+            act = nn.ReLU(inplace=True) if 2 * detail < semantic else None
+            steps.append(conv_norm_act(detail, 2 * detail, 3, stride=2, act=act))
+            detail *= 2
+        self.to_semantic = nn.Sequential(*steps)
+
+    def forward(self, semantic: Tensor, detail: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sums of both branches, of the shapes of the maps and before a ReLU."""
+        activated = F.relu(semantic), F.relu(detail)
+        down = self.to_semantic(activated[1])
+        up = resize_like(self.to_detail(activated[0]), detail, align_corners=False)
+        coarse, fine = activated if self.add_after_relu else (semantic, detail)
+        return coarse + down, fine + up
 
 
 def _depthwise(

@@ -104,6 +104,7 @@ BISENETS: dict[str, ModelSpec] = {
         published="Cityscapes val 74.95 (single scale), 76.53 (multi-scale), 77.08 (and crops); "
         "the paper: test 72.6",
         score=74.95,
+        measured="CamVid test 47.4 (25 epochs)",
     ),
     "bisenetv2_coco": ModelSpec(
         **BISENETV2,
