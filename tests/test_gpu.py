@@ -187,7 +187,17 @@ def test_crops_on_the_gpu_wait_for_nothing(rotate: float) -> None:
     assert float((ids.cpu() != wanted_ids).float().mean()) < (1e-3 if rotate else 1e-9)
 
 
-@pytest.mark.parametrize("name", ["dabnet", "pspnet_r50", "swiftnet_r18", "sac_r101"])
+DETERMINISTIC = [
+    "dabnet",
+    "pspnet_r50",
+    "swiftnet_r18",
+    "sac_r101",
+    "sfnet_lite_r18",
+    "efficientvit_b0",
+]
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
 def test_a_deterministic_run_goes_on_to_the_same_bytes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
