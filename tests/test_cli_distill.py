@@ -149,6 +149,9 @@ def test_wrong_teachers_are_refused(place: Path, words: list[object], tmp_path: 
     refused(run(*start, *teacher, "--unlabelled-ratio", 2), 2, unused)
     unused = "--channels-weight has no effect with --distill logits."
     refused(run(*start, *teacher, "--distill", "logits", "--channels-weight", 2), 2, unused)
+    nothing = ("--logits-weight", 0, "--channels-weight", 0)
+    zero = "Nothing is learnt from the teacher: the weight of logits and channels is 0."
+    refused(run(*start, *teacher, *nothing), 2, zero)
     more = ("--unlabelled", place / "more", "--cache", "device")
     refused(run(*start, *teacher, *more), 2, "--cache device keeps labelled images only")
     refused(run(*start, *teacher, "--unlabelled", tmp_path / "none"), 2, "none")

@@ -138,7 +138,11 @@ def _name_teachers(
             values = {**values, name: list(map(str, listed))}
     values = {name: _checked(name, value, DistillConfig) for name, value in values.items()}
     teachers = tuple((str(file), find_digest(str(file))) for file in files)
-    return DistillConfig(teachers=teachers, **values) if files else None
+    if not files:
+        return None
+    config = DistillConfig(teachers=teachers, **values)
+    config.refuse_no_weight()
+    return config
 
 
 def _sort(

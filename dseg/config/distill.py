@@ -116,6 +116,16 @@ class DistillConfig:
                 hint="name the network of every --teacher, in their order, or of none.",
             )
 
+    def refuse_no_weight(self) -> None:
+        """Raise DsegError if no loss with the teacher has a weight."""
+        weights = {"logits": self.logits_weight, "channels": self.channels_weight}
+        compared = weights if self.distill == "both" else {self.distill: weights[self.distill]}
+        if not any(compared.values()):
+            raise DsegError(
+                f"Nothing is learnt from the teacher: the weight of {' and '.join(compared)} is 0.",
+                hint="give a --logits-weight or --channels-weight above 0, or use dseg train.",
+            )
+
     @property
     def digests(self) -> tuple[str, ...]:
         """The SHA-256 of each teacher."""

@@ -153,7 +153,8 @@ def load_teacher(
     teacher = Teacher([prepare(network, device=device) for network in networks], space, device)
     left = [name for index, name in enumerate(space.names) if index not in teacher.classes]
     if left:
-        remarks.append(f"Classes that no teacher knows, learnt from masks only: {', '.join(left)}.")
+        who = "the teacher does not know" if len(networks) == 1 else "not every teacher knows"
+        remarks.append(f"Learnt from masks only, since {who} them: {', '.join(left)}.")
     return teacher, remarks
 
 

@@ -95,12 +95,16 @@ def name_distillation(request: TrainRequest, *, resumed: bool) -> DistillConfig 
                 f"{option} has no effect without {other}."
                 if other == "--unlabelled"
                 else f"{option} has no effect with {other} {values['distill']}.",
-                hint=f"leave out {option}, or change {other}.",
+                hint=f"leave out {option}, or give another {other}."
+                if other == "--distill"
+                else f"leave out {option}, or name a folder of images by {other}.",
             )
     from dseg.training.teacher import find_digest
 
     named = tuple((file, find_digest(file)) for file in teachers)
-    return DistillConfig(teachers=named, **values)
+    config = DistillConfig(teachers=named, **values)
+    config.refuse_no_weight()
+    return config
 
 
 def merge_runtime(request: TrainRequest, before: RuntimeConfig) -> RuntimeConfig:
