@@ -54,9 +54,10 @@ def continue_config(run: Path, before: TrainConfig, wanted: TrainConfig) -> Trai
     after = replace(after, distillation=taught)
     differences = find_differences(after, wanted)
     if differences:
+        command = "train" if before.distillation is None else "distill"
         raise DsegError(
             f"{run} was started with other options: {'; '.join(differences[:4])}.",
-            hint=f"continue with its own (dseg train --resume --out {run}), or start a new "
+            hint=f"continue with its own (dseg {command} --resume --out {run}), or start a new "
             "run with another --out.",
         )
     return after

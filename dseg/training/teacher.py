@@ -166,9 +166,6 @@ def _load(
             f"The teacher {file} is an exported file.",
             hint="name the checkpoint that it was exported from.",
         )
-    network = load_model(
-        name, file, on_note=lambda note: None if isinstance(note, Detail) else remark(note)
-    )
     now = find_digest(file)
     if now != digest:
         raise DsegError(
@@ -177,6 +174,9 @@ def _load(
             hint="restore the file, or start a new run with another --out.",
             exit_code=EXIT_MISFIT,
         )
+    network = load_model(
+        name, file, on_note=lambda note: None if isinstance(note, Detail) else remark(note)
+    )
     try:
         find_outputs(network.card, space)
     except DsegError:
@@ -204,7 +204,8 @@ def find_digest(file: str) -> str:
     path = find_file(Path(file), current_display())
     if not path.is_file():
         raise CheckpointError(
-            f"The teacher {file} does not exist.", hint="check the path of --teacher."
+            f"The teacher {file} does not exist.",
+            hint="check the path of --teacher; a moved file: dseg distill --resume --teacher FILE",
         )
     return sha256(path)
 
