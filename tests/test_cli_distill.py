@@ -155,6 +155,11 @@ def test_wrong_teachers_are_refused(place: Path, words: list[object], tmp_path: 
     more = ("--unlabelled", place / "more", "--cache", "device")
     refused(run(*start, *teacher, *more), 2, "--cache device keeps labelled images only")
     refused(run(*start, *teacher, "--unlabelled", tmp_path / "none"), 2, "none")
+    other = ("--teacher-model", "dabnet")
+    refused(run(*start, *teacher, *other), 3, "does not fit", "try --teacher-model fastscnn")
+    (tmp_path / "copy.safetensors").write_bytes((place / "teacher.safetensors").read_bytes())
+    copy = ("--teacher", tmp_path / "copy.safetensors")
+    refused(run(*start, *teacher, *copy), 2, "copy.safetensors are the same", "each teacher once")
     assert not (tmp_path / "run").exists()
 
 

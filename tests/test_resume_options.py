@@ -113,7 +113,8 @@ def test_a_run_is_not_overwritten(begun: Path):
 
 
 def test_resuming_without_a_run_requires_data(tmp_path: Path):
-    refused(resume(tmp_path), 2, "No data set is named", "--data-dir")
+    problem = f"No data set is named, and {tmp_path / 'run'} has no run to resume."
+    refused(resume(tmp_path), 2, problem, "--data-dir")
 
 
 def test_an_image_more_is_another_data_set(place: Path):

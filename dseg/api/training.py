@@ -19,6 +19,7 @@ from dseg.errors import DsegError, suggest
 from dseg.jsonio import take
 from dseg.parallel import Advance
 from dseg.planning import NETWORK, apply_plan, needs_plan, plan_training
+from dseg.recipes import setting_text
 from dseg.recipes.file import is_recipe_file, names_weights, read_recipe_file
 from dseg.training import Outcome, read_config
 from dseg.training import train as train_by_config
@@ -213,14 +214,7 @@ def _as_text(overrides: Overrides) -> list[str]:
         return [overrides]
     if not isinstance(overrides, Mapping):
         return list(overrides)
-    return [f"{name}={_value(value)}" for name, value in overrides.items()]
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):  # a size, or numbers
-        sizes = len(value) == 2 and all(isinstance(side, int) for side in value)
-        return ("x" if sizes else ",").join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return [f"{name}={setting_text(value)}" for name, value in overrides.items()]
 
 
 def _make_config(

@@ -6,7 +6,7 @@ import click
 
 from dseg.cli.console import show
 from dseg.cli.options.groups import DsegCommand, group
-from dseg.recipes import RECIPES, find_recipe
+from dseg.recipes import RECIPES, find_recipe, setting_text
 from dseg.registry import MODELS, find_model, plain_name
 
 
@@ -38,7 +38,7 @@ def recipes(name: str | None, as_json: bool) -> None:
         emit_json(Path("-"), {key: asdict(recipe) for key, recipe in chosen.items()})
         return
     if name:
-        rows = [[key, _plain(value)] for key, value in asdict(find_recipe(name)).items()]
+        rows = [[key, setting_text(value)] for key, value in asdict(find_recipe(name)).items()]
         show_table("", ("value", name), [row for row in rows if row[0] != "source"])
         show(f"Source: {find_recipe(name).source}.")
         return
@@ -47,17 +47,9 @@ def recipes(name: str | None, as_json: bool) -> None:
         ("recipe", "epochs", "batch", "crop", "optimizer", "lr", "loss"),
         (
             [
-                *(key, f"{recipe.epochs:g}", str(recipe.batch), _plain(recipe.crop)),
+                *(key, f"{recipe.epochs:g}", str(recipe.batch), setting_text(recipe.crop)),
                 *(recipe.optimizer, f"{recipe.lr:g}", recipe.loss),
             ]
             for key, recipe in RECIPES.items()
         ),
     )
-
-
-def _plain(value: object) -> str:
-    """Return a value as ``--set`` reads it."""
-    if isinstance(value, tuple):
-        whole = all(isinstance(part, int) for part in value) and len(value) == 2
-        return ("x" if whole else ",").join(f"{part:g}" for part in value)
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()

@@ -22,6 +22,7 @@ from dseg.recipes.recipe import (
     Recipe,
     Schedule,
     Weighting,
+    setting_text,
 )
 from dseg.recipes.sfnet import SFNET
 
@@ -38,6 +39,7 @@ __all__ = [
     "Schedule",
     "Weighting",
     "find_recipe",
+    "setting_text",
 ]
 
 RECIPES: dict[str, Recipe] = {

@@ -257,5 +257,18 @@ def _parse(name: str, text: str, old: Any) -> Any:
             else "a number"
         )
         raise DsegError(
-            f"{name}={text} is invalid.", hint=f"{name} is {wanted}, now {old}."
+            f"{name}={text} is invalid.", hint=f"{name} is {wanted}, now {setting_text(old)}."
         ) from None
+
+
+def setting_text(value: object) -> str:
+    """Return a value as ``--set`` reads it: 512x1024, 0.5,2, true."""
+    if isinstance(value, (tuple, list)):
+        size = len(value) == 2 and all(isinstance(part, int) for part in value)
+        return ("x" if size else ",").join(setting_text(part) for part in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(float(value))
+    return str(value)

@@ -174,9 +174,13 @@ def _load(
             hint="restore the file, or start a new run with another --out.",
             exit_code=EXIT_MISFIT,
         )
-    network = load_model(
-        name, file, on_note=lambda note: None if isinstance(note, Detail) else remark(note)
-    )
+    try:
+        network = load_model(
+            name, file, on_note=lambda note: None if isinstance(note, Detail) else remark(note)
+        )
+    except CheckpointError as fault:
+        hint = fault.hint.replace("--model", "--teacher-model")
+        raise CheckpointError(fault.problem, hint=hint, exit_code=fault.exit_code) from None
     try:
         find_outputs(network.card, space)
     except DsegError:

@@ -184,6 +184,8 @@ def _config_of(request: TrainRequest, group: Group) -> TrainConfig:
         raise DsegError(
             f"{counted(len(names), 'data set')} and {counted(len(folders), 'folder')} are named."
             if names or folders
+            else f"No data set is named, and {request.run} has no run to resume."
+            if request.resume
             else "No data set is named.",
             hint="give each --dataset its --data-dir, for example: --dataset camvid --data-dir "
             "CamVid",
