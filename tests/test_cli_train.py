@@ -321,6 +321,15 @@ def test_an_image_damaged_in_its_middle_ends_the_run_with_its_name(camvid):
     assert [row["step"] for row in read_rows("train")] == [1, 2, 3]
 
 
+def test_settings_without_effect_are_named(camvid):
+    result = train(*CAMVID, "--set", "steps=1", "--set", "edge_weight=2", "--set", "lr_end=0.1")
+    warning = (
+        "WARNING: without effect in this run: lr_end without schedule=cosine; edge_weight, as the "
+        "network has no border output."
+    )
+    assert [line for line in result.stderr.splitlines() if "WARNING" in line] == [warning]
+
+
 def test_a_broken_image_can_be_left_out_and_is_named_once(camvid):
     cut("camvid/train/5.png")
     result = train(*CAMVID, "--set", "steps=9", "--on-bad-data", "skip", "--val-split", "none")

@@ -13,6 +13,8 @@ from dseg.config.resumed import find_differences
 from dseg.config.train import TrainConfig
 from dseg.errors import DsegError
 from dseg.recipes import RECIPES, Recipe, find_recipe
+from dseg.recipes.effects import RULES, find_idle
+from dseg.recipes.recipe import FIELDS
 
 
 def test_every_network_names_a_recipe_that_exists() -> None:
@@ -148,3 +150,23 @@ def test_an_unknown_recipe_of_the_command_is_two_lines() -> None:
     result = run("recipes", "dabnet_camvit")
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "borders", "expected"),
+    [
+        (["lr=1", "ohem_keep=0.1", "loss=ohem"], False, []),
+        (["ohem_keep=0.1"], False, ["ohem_keep without loss=ohem or aux_loss=ohem"]),
+        (["halvings=3", "steps=9"], False, ["halvings without schedule=halving"]),
+        (["epochs=3", "steps=9"], False, ["epochs without steps=0"]),
+        (["edge_weight=2"], True, []),
+        (["edge_weight=2"], False, ["edge_weight, as the network has no border output"]),
+    ],
+)
+def test_values_without_effect_are_found(settings, borders, expected) -> None:
+    base = Recipe(source="x")
+    assert find_idle(base.override(settings), base, borders=borders) == expected
+
+
+def test_every_rule_names_fields_of_recipes() -> None:
+    assert {name for names, _, _ in RULES for name in names} <= set(FIELDS)

@@ -291,11 +291,22 @@ def test_every_golden_file_belongs_to_a_network_and_is_there() -> None:
         assert not outputs or outputs.keys() <= set(load_recorded(FOLDER, golden).files)
 
 
+# Sizes and forms of which others of the same release are tested anyway.
+OTHER_SIZES = {
+    *("denseaspp169_deepmotion", "denseaspp_densenet161_voc_tramac", "pspnet101_fastseg"),
+    *("denseaspp_densenet169_citys_tramac", "denseaspp_densenet201_citys_tramac"),
+    *("efficientvit_seg_b1_mithanlab", "gcnet_m_gyyang", "gcnet_m_deploy_gyyang"),
+    *("gcnet_l_deploy_gyyang", "pidnet_m_xujiacong", "pidnet_l_xujiacong"),
+    *("pidnet_m_aug_xujiacong", "ddrnet_23_ydhonghit"),
+}
+
+
 def _goldens() -> list[Any]:
     """Return all goldens; of two depths of one release, the deeper one is slow."""
     names = list_goldens(FOLDER)
-    deeper = {name for name in names if "r101" in name and name.replace("r101", "r50") in names}
-    return [pytest.param(name, marks=pytest.mark.slow if name in deeper else ()) for name in names]
+    slow = {name for name in names if "r101" in name and name.replace("r101", "r50") in names}
+    slow |= OTHER_SIZES
+    return [pytest.param(name, marks=pytest.mark.slow if name in slow else ()) for name in names]
 
 
 @pytest.mark.parametrize("golden", _goldens())

@@ -11,7 +11,8 @@ from dseg.config import DistillConfig, RuntimeConfig, TrainConfig
 from dseg.device import describe_precision
 from dseg.errors import counted
 from dseg.models import SegModel
-from dseg.recipes import Recipe
+from dseg.recipes import RECIPES, Recipe, find_recipe
+from dseg.recipes.effects import find_idle
 from dseg.recipes.file import BUNDLED, names_weights
 from dseg.training.callbacks import Intervals, Start
 from dseg.training.loop import Trainer
@@ -167,3 +168,11 @@ def _describe_every(intervals: Intervals) -> str:
 
 def _round(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def describe_idle(config: TrainConfig, *, borders: bool) -> str:
+    """Return a warning of values of the recipe that were set without effect, or ""."""
+    if config.recipe_name not in RECIPES:  # planned, or from a file
+        return ""
+    idle = find_idle(config.recipe, find_recipe(config.recipe_name), borders=borders)
+    return f"WARNING: without effect in this run: {'; '.join(idle)}." if idle else ""

@@ -24,7 +24,7 @@ from dseg.recipes import Recipe
 from dseg.training.backends import deterministic_or_refused, set_backends
 from dseg.training.callbacks import Display, Intervals, Outcome, Show, Start
 from dseg.training.data import check_splits, load_splits, make_augmentation, make_batches
-from dseg.training.describe import make_start
+from dseg.training.describe import describe_idle, make_start
 from dseg.training.distill import Distillation, make_distillation
 from dseg.training.fingerprint import Fingerprint, take_fingerprint
 from dseg.training.loggers import PACKAGES, check_loggers
@@ -173,7 +173,8 @@ def _make_trainer(
         distillation=distillation,
     )
     shared = group.from_main(lambda: describe_overlap(train_set, val_set))
-    return trainer, [text for text in (train_set.note, shared, remark, *remarks) if text]
+    idle = describe_idle(config, borders=model.num_edges > 0)
+    return trainer, [text for text in (train_set.note, shared, remark, idle, *remarks) if text]
 
 
 def _make_distillation(
