@@ -121,7 +121,7 @@ def test_missing_and_new_images_are_named(place: Path) -> None:
         (place / "data" / folder / "2.png").rename(place / "data" / folder / "8.png")
         shutil.copy(place / "data" / folder / "0.png", place / "data" / folder / "9.png")
     problem = (
-        "The data are not those that the run was started with: 6 images now, 5 then; 1 are "
+        "The data are not those that the run was started with: 6 images now, 5 then; 1 is "
         "missing, first 2; 2 are new, first 8."
     )
     refused(moved(place), 3, problem, "restore the data set")

@@ -121,7 +121,7 @@ def test_an_image_more_is_another_data_set(place: Path):
     use_data_of(place)
     for folder in ("train", "trainannot"):
         shutil.copy(place / "data" / folder / "0.png", place / "data" / folder / "9.png")
-    refused(resume(place), 3, "6 images now, 5 then; 1 are new, first 9.", "restore the data set")
+    refused(resume(place), 3, "6 images now, 5 then; 1 is new, first 9.", "restore the data set")
     assert (place / "run/run.json").exists()  # the run can still be resumed
 
 

@@ -111,8 +111,8 @@ def find_changes(then: Any, now: Fingerprint) -> str:
     new = [key for key in now.samples if key not in samples]
     if gone or new:
         found = [f"{counted(len(now.samples), 'image')} now, {len(samples)} then"]
-        found += [f"{len(gone)} are missing, first {_name(gone)}"] if gone else []
-        found += [f"{len(new)} are new, first {_name(new)}"] if new else []
+        lists = ((gone, "missing"), (new, "new"))
+        found += [_list_keys(keys, what) for keys, what in lists if keys]
         return f"The data are not those that the run was started with: {'; '.join(found)}"
     changed = [key for key, digest in now.samples.items() if samples[key] != digest]
     if not changed:
@@ -123,8 +123,9 @@ def find_changes(then: Any, now: Fingerprint) -> str:
     )
 
 
-def _name(keys: Sequence[str]) -> str:
-    return keys[0].partition(":")[2]
+def _list_keys(keys: Sequence[str], what: str) -> str:
+    be = "is" if len(keys) == 1 else "are"
+    return f"{len(keys)} {be} {what}, first {keys[0].partition(':')[2]}"
 
 
 def _read(then: Any) -> tuple[dict[str, str], list[str]]:
