@@ -155,6 +155,10 @@ def normalisation(facts: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float
     return mean, std
 
 
+def test_operations_of_the_form_for_training() -> None:
+    assert count_cost("gcnet_s", folded=False)[:2] == (20_657_075, 102_551_322_624)
+
+
 def test_operations_at_another_size() -> None:
     assert count_cost("denseaspp121", 320, 320).macs == 15_077_273_600
 

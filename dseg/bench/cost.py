@@ -27,18 +27,20 @@ class Cost(NamedTuple):
 
 
 @cache
-def count_cost(name: str, height: int = 1024, width: int = 2048) -> Cost:
+def count_cost(name: str, height: int = 1024, width: int = 2048, *, folded: bool = True) -> Cost:
     """Count parameters and operations of a network for one image, on the meta device.
 
     ``torch.utils.flop_counter`` counts them in evaluation mode, with blocks in their form for
-    inference; as in the papers, norms, activations, pooling and upsampling are not counted.
+    inference unless ``folded`` is False; as in the papers, norms, activations, pooling and
+    upsampling are not counted.
 
     Raises:
         DsegError: no such network.
     """
     with torch.device("meta"):
         model = build_model(name).eval()
-        fold_blocks(model)
+        if folded:
+            fold_blocks(model)
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             model.logits(model.pad(torch.empty(1, 3, height, width)))
     flops = counter.get_total_flops()

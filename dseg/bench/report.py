@@ -149,7 +149,7 @@ def _keep_speed(report: Report, config: BenchConfig) -> None:
 
 def _fill(report: Report, config: BenchConfig, image: Path, weights: Path | None) -> None:
     """Fill in a report; measurements that fail early and cheaply come first."""
-    report.cost = count_cost(report.name, *config.size)
+    report.cost = count_cost(report.name, *config.size, folded=config.deploy)
     device = config.torch_device
     with_memory = MEMORY in config.measured
     if device.type == "cpu" and with_memory:  # first: its process may run out of memory
