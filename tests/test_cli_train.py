@@ -130,6 +130,19 @@ def test_two_data_sets_are_joined_on_the_classes_of_one(camvid):
     assert not Path("run").exists()
 
 
+def test_a_data_set_without_the_validation_split_is_only_trained_on(camvid):
+    make_cityscapes(Path("scenes"))
+    for kind in ("leftImg8bit", "gtFine"):
+        shutil.rmtree(Path("scenes") / kind / "val")
+    joined = ("--dataset", "scenes", "--data-dir", "scenes", "--label-space", "camvid")
+    result = train(*CAMVID, *joined)
+    assert result.exit_code == 0, result.output
+    facts = json.loads(Path("run/run.json").read_text())
+    assert facts["data"]["images"] == {"train": 8, "val": 2}
+    shutil.rmtree("run")
+    refused(train(*CAMVID, *joined, "--val-split", "half"), 2, "half", "")
+
+
 def test_training_starts_from_weights_with_a_new_head(camvid):
     assert train(*CAMVID).exit_code == 0
     Path("run/best.safetensors").rename("first.safetensors")

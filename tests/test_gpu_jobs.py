@@ -24,6 +24,7 @@ import bundled  # noqa: E402
 import timed_training  # noqa: E402
 import zoo  # noqa: E402
 from context import JobContext, make_strict  # noqa: E402
+from hold_out_drive import hold_out  # noqa: E402
 from jobs import JOBS, run_job  # noqa: E402
 from timed_training import (  # noqa: E402
     Order,
@@ -165,6 +166,33 @@ def test_bundled_trains_on_camvid_and_drawn_scenes(tmp_path: Path) -> None:
     assert files(out) == {"results.json", *(f"dabnet/{name}" for name in names)}
     model = load_model(weights=out / "dabnet" / "best.safetensors")
     assert model.card.label_space.name == "cityscapes"
+
+
+@pytest.mark.slow
+def test_small_compares_what_helps_with_few_images(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert start("small", out) == 0
+    found = results(out)
+    variants = ["base", "lr", "strong", "mixed", "all"]
+    assert found["finished"] == ["scenes", *variants, "table"]
+    assert found["scenes"] == {"train": 4, "size": "96x128"}
+    assert [found[name]["step"] for name in variants] == [3, 3, 3, 5, 5]  # 6 images, 4 scenes
+    assert "lr=0.003" in found["all"]["command"]
+    assert files(out) == {"results.json", "table.md", "curves.png"}
+
+
+def test_one_drive_is_held_out(tmp_path: Path) -> None:
+    for name in ("a_1", "a_2", "b_1"):
+        for kind, suffix in (("train", "jpg"), ("trainannot", "png")):
+            (tmp_path / "all" / kind).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "all" / kind / f"{name}.{suffix}").write_text(name)
+    assert hold_out(tmp_path / "all", tmp_path / "held", "b") == (2, 1)
+    assert files(tmp_path / "held") == {
+        *("train/a_1.jpg", "trainannot/a_1.png", "train/a_2.jpg", "trainannot/a_2.png"),
+        *("val/b_1.jpg", "valannot/b_1.png"),
+    }
+    with pytest.raises(SystemExit, match="no image of the drive c"):
+        hold_out(tmp_path / "all", tmp_path / "none", "c")
 
 
 @pytest.mark.parametrize(

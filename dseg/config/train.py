@@ -80,7 +80,8 @@ class TrainConfig:
         metavar="NAME",
         default="val",
         help="Split to validate on, which selects the best weights; 'none', or the fraction of the "
-        "training split to hold back, such as 0.05.",
+        "training split to hold back, such as 0.05. Of several data sets, those without this "
+        "split are only trained on.",
     )
     label_space: str = option(
         "--label-space",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from dseg.data.loader import choose_workers, load_batches, prefetch
 from dseg.data.sampler import StepSampler
 from dseg.data.stream import Batch, OnBadData, Stream, read_unlabelled
 from dseg.data.transforms import Augmentation
-from dseg.datasets import join_datasets, load_dataset
+from dseg.datasets import find_splits, join_datasets, load_dataset
 from dseg.datasets.base import Dataset, Pair
 from dseg.datasets.checks import check_dataset, class_weights
 from dseg.distributed import Group
@@ -29,23 +29,34 @@ LOG_CONSTANT = 1.10  # c of the class weights 1 / ln(c + p), as in DABNet
 
 
 def load_splits(config: TrainConfig) -> tuple[Dataset, Dataset | None]:
-    """Find the images of the training and the validation split."""
+    """Find the images of the training and the validation split.
+
+    Of several data sets, those without the validation split are only trained on.
+    """
     space = find_label_space(config.label_space) if config.label_space else None
     class_file = Path(config.class_file) if config.class_file else None
 
-    def load(split: str) -> Dataset:
+    def load(split: str, datasets: Sequence[tuple[str, str]]) -> Dataset:
         return join_datasets(
             [
                 load_dataset(name, Path(root), split, space=space, class_file=class_file)
-                for name, root in config.datasets
+                for name, root in datasets
             ]
         )
 
-    dataset = load(config.split)
-    if not config.val_split:
+    dataset, wanted = load(config.split, config.datasets), config.val_split
+    if not wanted:
         return dataset, None
-    fraction = _read_fraction(config.val_split)
-    return hold_back(dataset, fraction) if fraction else (dataset, load(config.val_split))
+    if fraction := _read_fraction(wanted):
+        return hold_back(dataset, fraction)
+    having = config.datasets
+    if len(having) > 1:
+        having = tuple(
+            (name, root)
+            for name, root in config.datasets
+            if wanted in find_splits(name, Path(root), class_file=class_file)
+        )
+    return dataset, load(wanted, having or config.datasets)
 
 
 def _read_fraction(text: str) -> float:

@@ -100,7 +100,8 @@ def _describe_data(config: TrainConfig, trainer: Trainer) -> str:
         return f"{named}, no validation"
     split = config.val_split
     held = f"{split} of {config.split}, held back" if split.replace(".", "").isdigit() else split
-    return f"{named}, {len(val_set):,} to validate on ({held})"
+    of = "" if val_set.name == train_set.name else f" of {val_set.name}"
+    return f"{named}, {len(val_set):,} to validate on ({held}{of})"
 
 
 def _describe_teacher(config: DistillConfig) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import bundled
 import camvid
 import check
+import small
 import speed
 import torch
 import zoo
@@ -49,6 +50,7 @@ JOBS: dict[str, Job] = {
     "camvid": Job(parts=lambda context: camvid.PARTS, options=("compile",)),
     "bundled": Job(parts=lambda context: bundled.PARTS, disk_gb=4),
     "zoo": Job(parts=zoo.find_parts, disk_gb=4, options=("group", "keep")),
+    "small": Job(parts=small.find_parts, disk_gb=2),
     "throughput": Job(parts=lambda context: speed.PARTS, camvid=False),
 }
 
