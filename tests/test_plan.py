@@ -110,10 +110,19 @@ def test_minutes_become_steps() -> None:
 
 
 def test_a_named_network_keeps_its_own_optimizer_at_the_rate_of_its_batch() -> None:
-    plan = make_plan(SMALL, CPU, model="bisenetv2")
+    plan = make_plan(SMALL, CPU, model="bisenetv2", weights="file.pth")
     recipe = plan.recipe
     assert (plan.weights, plan.base, recipe.optimizer) == ("", "bisenetv2", "sgd")
-    assert (recipe.lr, recipe.head_lr, recipe.batch) == (0.00125, 10, 4)
+    assert (recipe.lr, recipe.head_lr, recipe.batch) == (0.000625, 10, 4)
+
+
+@pytest.mark.parametrize("model", ["bisenetv2", "swiftnet_r18", "unet_r18", "sfnet_r18"])
+def test_random_weights_learn_by_adam_at_a_high_rate(model: str) -> None:
+    plan = make_plan(SMALL, CPU, model=model)
+    recipe = plan.recipe
+    assert (recipe.optimizer, recipe.lr, recipe.weight_decay) == ("adam", 0.003, 2e-4)
+    assert (recipe.head_lr, recipe.backbone_decay, recipe.schedule) == (1, 1, "poly")
+    assert recipe.ema == 0.95
     assert "--weights" in plan.reasons["weights"]
 
 

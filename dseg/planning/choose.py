@@ -25,18 +25,11 @@ MULTIPLE = 8  # of the crop's sides
 SMALL = 1000  # images; of fewer, more passes and stronger augmentation
 IMBALANCE = 5.0  # ratio of the most to the least frequent class from which classes are weighted
 WARM_UP = 0.05  # of the steps
+RATE, DECAY = 0.003, 2e-4  # learning rate and weight decay of Adam
 LEAST_STEPS = 40
 VALIDATION = 1 / 3  # time of an image in validation, which needs no backward pass, to training
 BYTES_PER_PIXEL = 4096  # of training memory for each pixel of a crop, if it is not measured
 MEMORY_USED = 0.8  # fraction of the free memory
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A value of the plan and the reason for it."""
-
-    value: str
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,10 +270,24 @@ def _choose_length(
     return steps
 
 
+def _choose_together(planner: _Planner, base: Recipe) -> None:
+    """Replace values of another optimizer, and those of pretrained backbones."""
+    wanted: dict[str, tuple[object, str]] = {
+        "weight_decay": (DECAY, "suits this rate"),
+        "schedule": ("poly", "the rate falls to 0"),
+        "head_lr": (1, "all layers start from random weights"),
+        "backbone_decay": (1, "all layers start from random weights"),
+    }
+    for name, (value, reason) in wanted.items():
+        if getattr(base, name) != value:
+            planner.choose(name, value, reason)
+
+
 def _choose_rate(planner: _Planner, base: Recipe, batch: int, steps: int, tuned: bool) -> None:
-    if planner.model == NETWORK:
-        planner.choose("optimizer", "adam", "robust for few steps")
-        planner.choose("lr", 0.003, "highest rate; it falls to 0")
+    if planner.model == NETWORK or not tuned:
+        planner.choose("optimizer", "adam", "learns more than SGD in few steps")
+        planner.choose("lr", RATE, "highest rate; it falls to 0")
+        _choose_together(planner, base)
         planner.choose("ema", 0.95 if steps < 1000 else 0.99, "averaged weights are validated")
     else:
         rate = base.lr * min(1.0, batch / base.batch) * (0.5 if tuned else 1)

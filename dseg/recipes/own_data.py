@@ -1,4 +1,4 @@
-"""Recipes of the networks for own data, U-Net and FPN."""
+"""Recipes for own data: for few images, and those of U-Net and FPN."""
 
 from __future__ import annotations
 
@@ -21,6 +21,22 @@ MODERATE: dict[str, Any] = {
 }
 
 OWN_DATA: dict[str, Recipe] = {
+    "small_data": Recipe(
+        source="all values are ours, for any network from random weights on some hundred images: "
+        "many steps on small crops at a high rate of Adam (docs/own-data.md has the trainings "
+        "that they were chosen by)",
+        epochs=200,
+        batch=8,
+        crop=(192, 256),
+        scales=(0.5, 1.5),
+        jitter=0.3,
+        optimizer="adam",
+        lr=3e-3,
+        weight_decay=2e-4,
+        warmup=200,
+        class_weights="log",
+        ema=0.995,
+    ),
     "unet": Recipe(
         source="all values are ours, for own data; the paper (Ronneberger et al., MICCAI 2015) "
         "trained another encoder, from random weights, on images of cells",
