@@ -32,7 +32,7 @@ FAST = ("--set", "lr=0.003")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "base": (),
     "lr": FAST,
-    "strong": STRONG,
+    "strong": (*FAST, *STRONG),
     "mixed": FAST,  # with drawn scenes
     "all": (*FAST, *STRONG),  # with drawn scenes
 }
