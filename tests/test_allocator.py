@@ -92,7 +92,10 @@ def test_a_command_of_many_images_on_the_cpu_keeps_what_it_frees(
     write_png(masks / "a.png", np.ones((2, 2), np.uint8))
     words = {
         "infer": (tmp_path / "image.png", "--device", "cpu", "--out", tmp_path / "out"),
-        "bench": ("--model", "dabnet", "--size", "32x32", "--device", "cpu", "--seconds", 0.01),
+        "bench": (
+            *("--model", "dabnet", "--size", "32x32", "--device", "cpu", "--seconds", 0.01),
+            *("--runtime", "torch", "--measure", "forward"),
+        ),
         "recipes": (),
         "eval": ("--pred-dir", masks, "--gt-dir", masks, "--num-classes", 2),
         "transfer-labels": (masks, "--from", "train-ids", "--out", tmp_path / "out"),

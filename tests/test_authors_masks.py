@@ -132,7 +132,7 @@ CASES = {
     "pspnet_r50_gald": Case("pspnet_r50_gald", CAFFE, with_corners, SMALL, slow=True),
     "danet_r50": Case("danet_r50_danet", IMAGENET, with_corners, SMALL, slow=True),
     "danet_r50_tramac": Case("danet_r50_tramac", IMAGENET, with_corners, SMALL, slow=True),
-    "ccnet_r50": Case("ccnet_r50_ccnet", CAFFE, with_corners, SMALL, inplace_abn=True),
+    "ccnet_r50": Case("ccnet_r50_ccnet", CAFFE, with_corners, SMALL, inplace_abn=True, slow=True),
     "ocnet_base_r50": Case(
         "ocnet_base_r50_ocnet", OCNET, with_corners, SMALL, inplace_abn=True, slow=True
     ),
