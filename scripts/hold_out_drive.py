@@ -5,7 +5,7 @@ tell a network that knows the drive from one that knows streets. The test split 
 
 Example:
     python scripts/hold_out_drive.py CamVid held
-    dseg train --dataset camvid --data-dir held --recipe small-data --out run
+    dseg train --model dabnet --dataset camvid --data-dir held --recipe small-data --out run
 """
 
 from __future__ import annotations

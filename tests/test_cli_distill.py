@@ -188,5 +188,7 @@ def test_python_names_a_teacher_by_keyword(place: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(DsegError, match="temperature requires a teacher"):
         dseg.train(**options, temperature=2)
+    with pytest.raises(DsegError, match="are the same"):
+        dseg.train(**options, teacher=[teacher, teacher])
     with pytest.raises(DsegError, match="distill cannot be 'all'"):
         dseg.train(**options, teacher=teacher, distill="all")

@@ -135,6 +135,9 @@ def test_a_data_set_without_the_validation_split_is_only_trained_on(camvid):
     for kind in ("leftImg8bit", "gtFine"):
         shutil.rmtree(Path("scenes") / kind / "val")
     joined = ("--dataset", "scenes", "--data-dir", "scenes", "--label-space", "camvid")
+    words = ("--recipe", "dabnet_camvid", "--out", "run", "--dry-run")
+    shown = run("train", *CAMVID, *joined, *words, "--set", "crop=32").output
+    assert "8 images to train on (train), 2 to validate on (val of camvid)" in shown
     result = train(*CAMVID, *joined)
     assert result.exit_code == 0, result.output
     facts = json.loads(Path("run/run.json").read_text())

@@ -175,7 +175,7 @@ def test_small_compares_what_helps_with_few_images(tmp_path: Path) -> None:
     found = results(out)
     variants = ["base", "lr", "strong", "mixed", "all"]
     assert found["finished"] == ["scenes", *variants, "table"]
-    assert found["scenes"] == {"train": 4, "size": "96x128"}
+    assert found["scenes"] == {"train": 4, "val": 0, "size": "96x128"}
     assert [found[name]["step"] for name in variants] == [3, 3, 3, 5, 5]  # 6 images, 4 scenes
     assert "lr=0.003" in found["all"]["command"]
     assert files(out) == {"results.json", "table.md", "curves.png"}

@@ -142,7 +142,7 @@ def _name_teachers(
     if not files:
         return None
     config = DistillConfig(teachers=teachers, **values)
-    config.refuse_no_weight()
+    config.refuse_useless()
     return config
 
 

@@ -116,8 +116,8 @@ class DistillConfig:
                 hint="name the network of every --teacher, in their order, or of none.",
             )
 
-    def refuse_no_weight(self) -> None:
-        """Raise DsegError if no loss with the teacher has a weight."""
+    def refuse_useless(self) -> None:
+        """Raise DsegError if no loss with a teacher has a weight, or two teachers are the same."""
         weights = {"logits": self.logits_weight, "channels": self.channels_weight}
         compared = weights if self.distill == "both" else {self.distill: weights[self.distill]}
         if not any(compared.values()):
@@ -125,6 +125,14 @@ class DistillConfig:
                 f"Nothing is learnt from the teacher: the weight of {' and '.join(compared)} is 0.",
                 hint="give a --logits-weight or --channels-weight above 0, or use dseg train.",
             )
+        seen: dict[str, str] = {}
+        for file, digest in self.teachers:
+            if digest in seen:
+                raise DsegError(
+                    f"The teachers {seen[digest]} and {file} are the same.",
+                    hint="name each teacher once.",
+                )
+            seen[digest] = file
 
     @property
     def digests(self) -> tuple[str, ...]:

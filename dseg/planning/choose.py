@@ -270,8 +270,8 @@ def _choose_length(
     return steps
 
 
-def _choose_together(planner: _Planner, base: Recipe) -> None:
-    """Replace values of another optimizer, and those of pretrained backbones."""
+def _suit_adam(planner: _Planner, base: Recipe) -> None:
+    """Replace values that suit another optimizer or a pretrained backbone."""
     wanted: dict[str, tuple[object, str]] = {
         "weight_decay": (DECAY, "suits this rate"),
         "schedule": ("poly", "the rate falls to 0"),
@@ -287,7 +287,7 @@ def _choose_rate(planner: _Planner, base: Recipe, batch: int, steps: int, tuned:
     if planner.model == NETWORK or not tuned:
         planner.choose("optimizer", "adam", "learns more than SGD in few steps")
         planner.choose("lr", RATE, "highest rate; it falls to 0")
-        _choose_together(planner, base)
+        _suit_adam(planner, base)
         planner.choose("ema", 0.95 if steps < 1000 else 0.99, "averaged weights are validated")
     else:
         rate = base.lr * min(1.0, batch / base.batch) * (0.5 if tuned else 1)

@@ -16,6 +16,7 @@ from training import (
     Training,
     copy_results,
     count,
+    draw_scenes,
     find_camvid,
     store_half,
     train_timed,
@@ -35,18 +36,11 @@ RECIPE = (
 )
 
 
-def draw_scenes(context: JobContext) -> dict[str, Any]:
+def draw_both_splits(context: JobContext) -> dict[str, Any]:
     """Draw the scenes that are not there yet."""
-    train, val, size = (4, 1, "96x128") if context.tiny else (SCENES, VAL_SCENES, "512x1024")
-    code, output = context.dseg(
-        *("scenes", "-o", context.work / "scenes", "-n", train, "--val", val, "--size", size),
-        limit=context.left,
-    )
-    if code == 124:
-        raise OutOfTimeError("some scenes are not drawn yet")
-    if code:
-        raise FailedError(f"dseg scenes: exit code {code}\n{output[-1500:]}")
-    return {"train": train, "val": val, "size": size}
+    if context.tiny:
+        return draw_scenes(context, 4, 1, "96x128")
+    return draw_scenes(context, SCENES, VAL_SCENES, "512x1024")
 
 
 def train_network(context: JobContext, model: str, seconds: float) -> dict[str, Any]:
@@ -91,7 +85,7 @@ def train_mobile(context: JobContext) -> dict[str, Any]:
 
 
 PARTS: dict[str, Part] = {
-    "scenes": draw_scenes,
+    "scenes": draw_both_splits,
     "dabnet": train_dabnet,
     "mobilenetdenseaspp": train_mobile,
 }

@@ -14,7 +14,16 @@ from typing import Any
 from context import FailedError, JobContext, OutOfTimeError
 from figures import draw_curves, write_table
 from hold_out_drive import hold_out
-from training import TINY_BATCH, TINY_CROP, Part, Training, count, find_camvid, train_timed
+from training import (
+    TINY_BATCH,
+    TINY_CROP,
+    Part,
+    Training,
+    count,
+    draw_scenes,
+    find_camvid,
+    train_timed,
+)
 
 from dseg.training.metrics import MetricsFile
 
@@ -51,18 +60,11 @@ def split(context: JobContext) -> Path:
     return target
 
 
-def draw_scenes(context: JobContext) -> dict[str, Any]:
+def draw_to_train(context: JobContext) -> dict[str, Any]:
     """Draw the scenes to train on that are not there yet."""
-    count, size = (4, "96x128") if context.tiny else (SCENES, CROP)
-    code, output = context.dseg(
-        *("scenes", "-o", context.work / "scenes", "-n", count, "--val", 0, "--size", size),
-        limit=context.left,
+    return draw_scenes(
+        context, 4 if context.tiny else SCENES, 0, "96x128" if context.tiny else CROP
     )
-    if code == 124:
-        raise OutOfTimeError("some scenes are not drawn yet")
-    if code:
-        raise FailedError(f"dseg scenes: exit code {code}\n{output[-1500:]}")
-    return {"train": count, "size": size}
 
 
 def train_variant(context: JobContext, name: str) -> dict[str, Any]:
@@ -122,4 +124,4 @@ def finish(context: JobContext) -> dict[str, Any]:
 def find_parts(context: JobContext) -> dict[str, Part]:
     """Return a part for the scenes, one for each variant, and one for the table."""
     variants = {name: partial(train_variant, name=name) for name in VARIANTS}
-    return {"scenes": draw_scenes, **variants, "table": finish}
+    return {"scenes": draw_to_train, **variants, "table": finish}

@@ -89,6 +89,24 @@ def make_noise(root: Path) -> Path:
     return root
 
 
+def draw_scenes(context: JobContext, train: int, val: int, size: str) -> dict[str, Any]:
+    """Draw the scenes that are not there yet, in the folder ``scenes`` of the job's work.
+
+    Raises:
+        OutOfTimeError: time ran out; the next start of the job goes on.
+        FailedError: the command failed.
+    """
+    code, output = context.dseg(
+        *("scenes", "-o", context.work / "scenes", "-n", train, "--val", val, "--size", size),
+        limit=context.left,
+    )
+    if code == 124:
+        raise OutOfTimeError("some scenes are not drawn yet")
+    if code:
+        raise FailedError(f"dseg scenes: exit code {code}\n{output[-1500:]}")
+    return {"train": train, "val": val, "size": size}
+
+
 def train_timed(
     context: JobContext, training: Training, seconds: float, limit: float
 ) -> dict[str, Any]:

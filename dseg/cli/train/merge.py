@@ -102,22 +102,9 @@ def name_distillation(request: TrainRequest, *, resumed: bool) -> DistillConfig 
     from dseg.training.teacher import find_digest
 
     named = tuple((file, find_digest(file)) for file in teachers)
-    _refuse_twice(named)
     config = DistillConfig(teachers=named, **values)
-    config.refuse_no_weight()
+    config.refuse_useless()
     return config
-
-
-def _refuse_twice(teachers: tuple[tuple[str, str], ...]) -> None:
-    """Raise DsegError if two teachers are the same file or copies of it."""
-    seen: dict[str, str] = {}
-    for file, digest in teachers:
-        if digest in seen:
-            raise DsegError(
-                f"The teachers {seen[digest]} and {file} are the same.",
-                hint="name each teacher once.",
-            )
-        seen[digest] = file
 
 
 def merge_runtime(request: TrainRequest, before: RuntimeConfig) -> RuntimeConfig:
