@@ -224,6 +224,9 @@ def test_the_command_writes_two_splits_and_names_the_next_step(tmp_path: Path) -
         sorted((out / "leftImg8bit" / s / "dsegville").iterdir()) for s in ("train", "val")
     )
     assert (len(train), len(val)) == (2, 1)
+    assert "--val-split" not in last
+    alone = command("--out", tmp_path / "s", "-n", 1, "--val", 0, "--size", "64x96", "-j", 1)
+    assert alone.stderr.rstrip().endswith("--out run --val-split none")
     assert not {path.name for path in train} & {path.name for path in val}
     again = command("--out", out, "-n", 3, "--val", 1, "--size", "64x96", "-j", 1, "-q")
     assert "(3 of them already existed)" in again.stderr

@@ -102,4 +102,5 @@ def scenes(
         f"{counted(count, 'training scene')} and {counted(val, 'validation scene')} in "
         f"{out}{before}. "
         f"Next: dseg train --dataset scenes --data-dir {folder} --model DABNet --out run"
+        f"{'' if val else ' --val-split none'}"
     )
